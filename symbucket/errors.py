@@ -1,0 +1,56 @@
+"""Every error that symbucket raises on purpose.
+
+Each class also derives from the built-in error that Python code would expect in its place, so
+``except ValueError`` works as usual. A message says what was found, what was expected, where
+(node, parameter, bucket key) and what to do.
+"""
+
+from __future__ import annotations
+
+
+class SymbucketError(Exception):
+    """Base of all errors raised by symbucket."""
+
+
+class InvalidArgumentError(SymbucketError, ValueError):
+    """An argument, attribute or name is missing, unknown or out of range."""
+
+
+class ShapeError(InvalidArgumentError):
+    """Shapes or dtypes contradict each other or cannot be inferred."""
+
+
+class NameConflictError(InvalidArgumentError):
+    """Two different things carry one name."""
+
+
+class DataError(InvalidArgumentError):
+    """A batch, a label or a dataset is not what its description says."""
+
+
+class ParameterError(InvalidArgumentError):
+    """Parameters differ between bucket keys, or a given set does not fit the network."""
+
+
+class CheckpointError(InvalidArgumentError):
+    """A checkpoint is missing, damaged, or does not fit the network."""
+
+
+class StateError(SymbucketError, RuntimeError):
+    """A method was called before the one that it builds on (``bind`` before ``forward``)."""
+
+
+class UnsupportedError(SymbucketError, NotImplementedError):
+    """An operator, gradient or option that this version does not have."""
+
+
+class DeviceError(SymbucketError, RuntimeError):
+    """An execution provider or device is not available."""
+
+
+class RuntimeMissingError(SymbucketError, ImportError):
+    """No usable ONNX Runtime is installed."""
+
+
+class DivergenceError(SymbucketError, ArithmeticError):
+    """The loss became NaN or infinite."""
