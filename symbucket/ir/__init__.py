@@ -1,0 +1,36 @@
+"""The compiler's intermediate representation: ONNX itself, held in onnx-ir, with static shapes."""
+
+from symbucket.ir.builder import Builder, attr, const_of, dtype_of, new_graph, shape_of
+from symbucket.ir.registry import (
+    IR_VERSION,
+    OPSET,
+    OWN_DOMAIN,
+    OpInfo,
+    expansion,
+    gradient,
+    info,
+    info_of,
+    known_ops,
+    mark,
+    shape_rule,
+)
+
+__all__ = [
+    "IR_VERSION",
+    "OPSET",
+    "OWN_DOMAIN",
+    "Builder",
+    "OpInfo",
+    "attr",
+    "const_of",
+    "dtype_of",
+    "expansion",
+    "gradient",
+    "info",
+    "info_of",
+    "known_ops",
+    "mark",
+    "new_graph",
+    "shape_of",
+    "shape_rule",
+]

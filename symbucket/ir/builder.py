@@ -1,0 +1,196 @@
+"""A builder that appends ONNX nodes whose values always carry static shapes and dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from symbucket.ir.registry import OPSET, OWN_DOMAIN
+from symbucket.ir.shapes import infer_node
+
+_SMALL = 4096  # bytes; larger constants are not compared by content
+
+
+def shape_of(value: ir.Value) -> tuple[int, ...]:
+    """The static shape of a value."""
+    shape = value.shape
+    if shape is None or not shape.is_static():
+        raise ValueError(f"value {value.name!r} has no static shape: {shape}")
+    return shape.numpy()
+
+
+def dtype_of(value: ir.Value) -> ir.DataType:
+    """The element type of a value."""
+    dtype = value.dtype
+    if dtype is None:
+        raise ValueError(f"value {value.name!r} has no dtype")
+    return dtype
+
+
+def attr(node: ir.Node, name: str, default: Any = None) -> Any:
+    """The value of a node's attribute."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def const_of(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """The array of a constant value, or None where the value is computed."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+class Builder:
+    """Appends nodes to ``graph`` (or inserts before ``anchor``).
+
+    ``op`` and ``ops`` make nodes; every output gets its shape and dtype from the operator's shape
+    rule at once, so that a mistake shows at the line that made it. Node names are
+    ``scope/OpType``; the scope tells which node of the user's symbol the node came from.
+    """
+
+    def __init__(self, graph: ir.Graph, anchor: ir.Node | None = None) -> None:
+        self.graph = graph
+        self.scope = ""
+        self._anchor = anchor
+        self._names: dict[str, int] = graph.meta.setdefault("symbucket_names", {})
+        self._constants: dict[Any, ir.Value] = graph.meta.setdefault("symbucket_constants", {})
+
+    @contextmanager
+    def scoped(self, scope: str) -> Iterator[None]:
+        """Nodes made inside carry ``scope`` as the first part of their names."""
+        before, self.scope = self.scope, scope
+        try:
+            yield
+        finally:
+            self.scope = before
+
+    def unique(self, name: str) -> str:
+        """``name``, or ``name_1``, ``name_2`` ... where it is taken."""
+        count = self._names.get(name)
+        self._names[name] = 0 if count is None else count + 1
+        if count is None:
+            return name
+        return self.unique(f"{name}_{count + 1}")
+
+    def input(self, name: str, shape: Sequence[int], dtype: ir.DataType) -> ir.Value:
+        """A new graph input."""
+        self._names.setdefault(name, 0)
+        value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
+        self.graph.inputs.append(value)
+        return value
+
+    def const(
+        self,
+        array: np.ndarray[Any, Any] | float | Sequence[int],
+        like: ir.Value | None = None,
+    ) -> ir.Value:
+        """A constant; ``like`` gives the dtype of a Python number. Equal constants are one."""
+        if like is not None:
+            array = np.asarray(array, dtype=dtype_of(like).numpy())
+        array = np.asarray(array)
+        if array.dtype == np.float64 and like is None:
+            array = array.astype(np.float32)
+        key = None
+        if array.nbytes <= _SMALL:
+            key = (array.dtype.str, array.shape, array.tobytes())
+            if key in self._constants:
+                return self._constants[key]
+        name = self.unique("const")
+        value = ir.Value(
+            name=name,
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+            const_value=ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name),
+        )
+        self.graph.register_initializer(value)
+        if key is not None:
+            self._constants[key] = value
+        return value
+
+    def ints(self, *values: int) -> ir.Value:
+        """A 1-d int64 constant: axes, shapes, starts, ends."""
+        return self.const(np.array(values, dtype=np.int64))
+
+    def op(
+        self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Any
+    ) -> ir.Value:
+        """Append a node with one output and give that output."""
+        return self.ops(op_type, *inputs, outputs=1, domain=domain, **attributes)[0]
+
+    def own(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
+        """Append a node of our own domain with one output."""
+        return self.ops(op_type, *inputs, outputs=1, domain=OWN_DOMAIN, **attributes)[0]
+
+    def ops(
+        self,
+        op_type: str,
+        *inputs: ir.Value | None,
+        outputs: int,
+        domain: str = "",
+        **attributes: Any,
+    ) -> list[ir.Value]:
+        """Append a node and give its outputs. Attributes that are None are left out."""
+        given = {k: v for k, v in attributes.items() if v is not None}
+        name = self.unique(f"{self.scope}/{op_type}" if self.scope else op_type)
+        node = ir.Node(
+            domain,
+            op_type,
+            inputs,
+            ir.convenience.convert_attributes(given) if given else (),
+            num_outputs=outputs,
+            name=name,
+        )
+        for i, (shape, dtype) in enumerate(infer_node(node)):
+            out = node.outputs[i]
+            out.shape = ir.Shape(shape)
+            out.type = ir.TensorType(dtype)
+            out.name = name if i == 0 else self.unique(f"{name}:{i}")
+        if self._anchor is None:
+            self.graph.append(node)
+        else:
+            self.graph.insert_before(self._anchor, node)
+        if domain == OWN_DOMAIN:
+            self.graph.opset_imports.setdefault(OWN_DOMAIN, 1)
+        return list(node.outputs)
+
+    # Shorthands used by many rules.
+
+    def reshape(self, x: ir.Value, shape: Sequence[int]) -> ir.Value:
+        """``x`` with another static shape (x itself where nothing changes)."""
+        if shape_of(x) == tuple(shape):
+            return x
+        return self.op("Reshape", x, self.ints(*shape))
+
+    def transpose(self, x: ir.Value, perm: Sequence[int]) -> ir.Value:
+        """``x`` with permuted axes (x itself for the identity)."""
+        if list(perm) == list(range(len(perm))):
+            return x
+        return self.op("Transpose", x, perm=[int(p) for p in perm])
+
+    def cast(self, x: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """``x`` in another dtype (x itself where it has it)."""
+        if dtype_of(x) == dtype:
+            return x
+        return self.op("Cast", x, to=int(dtype))
+
+    def reduce_sum(self, x: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
+        """Sum over ``axes``."""
+        if not axes:
+            return x
+        return self.op("ReduceSum", x, self.ints(*axes), keepdims=int(keepdims))
+
+    def filled(self, shape: Sequence[int], fill: float, dtype: ir.DataType) -> ir.Value:
+        """A tensor of one value, made at run time so that the file stays small."""
+        if int(np.prod(shape)) * 4 <= _SMALL:
+            return self.const(np.full(shape, fill, dtype=dtype.numpy()))
+        scalar = ir.tensor(np.array([fill], dtype=dtype.numpy()))
+        return self.op("ConstantOfShape", self.ints(*shape), value=scalar)
+
+
+def new_graph(name: str) -> ir.Graph:
+    """An empty graph of the opset that symbucket emits."""
+    return ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name=name)

@@ -1,0 +1,128 @@
+"""What the compiler knows of every ONNX operator: shape rule, gradient, expansion and traits.
+
+Rules are registered beside the thing they describe: standard operators in ``ir/shapes`` and
+``compiler/gradients``, our own in the file of the operator record that emits them. Passes ask here
+for properties; they never keep lists of operator names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from symbucket.ir.builder import Builder
+
+OWN_DOMAIN = "symbucket"
+OPSET = 21
+IR_VERSION = 10
+
+TensorType = tuple[tuple[int, ...], ir.DataType]
+"""Shape and dtype of a value; symbucket graphs are static, every dimension is known."""
+
+ShapeRule = Callable[[ir.Node], Sequence[TensorType]]
+GradientRule = Callable[
+    ["Builder", ir.Node, Sequence["ir.Value | None"], Sequence[bool]], Sequence["ir.Value | None"]
+]
+"""``rule(g, node, output_gradients, wanted)`` gives one gradient (or None) for each input.
+
+``output_gradients[i]`` is None where nothing flows back into output i; ``wanted[i]`` tells whether
+the gradient of input i will be used, so a rule can leave out work.
+"""
+Expansion = Callable[["Builder", ir.Node], Sequence[ir.Value]]
+
+
+@dataclass
+class OpInfo:
+    """One operator of one domain.
+
+    ``elementwise``: output element i depends only on (broadcast) input elements i, so the kernel
+    may write over an input of the output's size. ``random``: two equal nodes differ in value, they
+    are never merged. ``own_loss``: the gradient ignores the head gradient and starts from the node.
+    ``no_gradient``: piecewise constant or integer-valued; nothing flows back, and that is right.
+    """
+
+    domain: str
+    op_type: str
+    shape: ShapeRule | None = None
+    gradient: GradientRule | None = None
+    expand: Expansion | None = None
+    elementwise: bool = False
+    random: bool = False
+    own_loss: bool = False
+    no_gradient: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+_OPS: dict[tuple[str, str], OpInfo] = {}
+
+
+def info(op_type: str, domain: str = "") -> OpInfo:
+    """The entry of an operator; made on first use, so rules may be registered in any order."""
+    domain = "" if domain == "ai.onnx" else domain
+    key = (domain, op_type)
+    if key not in _OPS:
+        _OPS[key] = OpInfo(domain, op_type)
+    return _OPS[key]
+
+
+def info_of(node: ir.Node) -> OpInfo:
+    """The entry of a node's operator."""
+    return info(node.op_type, node.domain)
+
+
+def known_ops() -> list[OpInfo]:
+    """All entries, sorted; for documentation and tests."""
+    return [_OPS[k] for k in sorted(_OPS)]
+
+
+def shape_rule(*op_types: str, domain: str = "") -> Callable[[ShapeRule], ShapeRule]:
+    """Register the shape rule of one or several operators."""
+
+    def decorate(rule: ShapeRule) -> ShapeRule:
+        for op_type in op_types:
+            info(op_type, domain).shape = rule
+        return rule
+
+    return decorate
+
+
+def gradient(*op_types: str, domain: str = "") -> Callable[[GradientRule], GradientRule]:
+    """Register the gradient rule of one or several operators."""
+
+    def decorate(rule: GradientRule) -> GradientRule:
+        for op_type in op_types:
+            info(op_type, domain).gradient = rule
+        return rule
+
+    return decorate
+
+
+def expansion(op_type: str) -> Callable[[Expansion], Expansion]:
+    """Register how a node of our own domain is written in standard ONNX."""
+
+    def decorate(rule: Expansion) -> Expansion:
+        info(op_type, OWN_DOMAIN).expand = rule
+        return rule
+
+    return decorate
+
+
+def mark(
+    *op_types: str,
+    domain: str = "",
+    elementwise: bool = False,
+    random: bool = False,
+    own_loss: bool = False,
+    no_gradient: bool = False,
+) -> None:
+    """Set traits of operators; traits add up over calls."""
+    for op_type in op_types:
+        entry = info(op_type, domain)
+        entry.elementwise |= elementwise
+        entry.random |= random
+        entry.own_loss |= own_loss
+        entry.no_gradient |= no_gradient

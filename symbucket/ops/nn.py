@@ -1,0 +1,97 @@
+"""Layers with parameters: FullyConnected and Embedding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError
+from symbucket.ir import dtype_of, shape_of
+from symbucket.ops.record import DType, Emitter, Operator, operator
+from symbucket.ops.shape import Partial, unify
+
+
+@operator("FullyConnected")
+class FullyConnected(Operator):
+    """``data W^T + bias``; W is (num_hidden, in). ``flatten`` joins all axes but the first."""
+
+    num_hidden: int
+    no_bias: bool = False
+    flatten: bool = True
+
+    def __post_init__(self) -> None:
+        self.check(self.num_hidden > 0, f"num_hidden={self.num_hidden} must be positive")
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("data", "weight") if self.no_bias else ("data", "weight", "bias")
+
+    def infer_shape(
+        self, ins: list[Partial], outs: list[Partial]
+    ) -> tuple[list[Partial], list[Partial]]:
+        data, weight, out = ins[0], ins[1], outs[0]
+        if data is not None:
+            if len(data) < 2 and self.flatten:
+                raise ShapeError(f"data must have two or more axes, it has shape {data}")
+            lead = (data[0],) if self.flatten else data[:-1]
+            wide = math.prod(data[1:]) if self.flatten else data[-1]
+            out = unify(out, (*lead, self.num_hidden))
+            weight = unify(weight, (self.num_hidden, wide))
+        if out is not None and data is not None:
+            batch = out[:1] if self.flatten else out[:-1]
+            data = unify(data, (*batch, *data[len(batch) :]))
+            if weight is not None and len(data) == len(batch) + 1:
+                data = unify(data, (*batch, weight[1]))
+        bias = [] if self.no_bias else [unify(ins[2], (self.num_hidden,))]
+        return [data, weight, *bias], [out]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x, w = inputs[0], inputs[1]
+        shape = shape_of(x)
+        rows = shape[0] if self.flatten else math.prod(shape[:-1])
+        x = g.reshape(x, (rows, math.prod(shape) // rows))
+        bias = () if self.no_bias else (inputs[2],)
+        y = g.op("Gemm", x, w, *bias, transB=1)
+        return g.reshape(y, g.out_shapes[0])
+
+
+@operator("Embedding")
+class Embedding(Operator):
+    """Rows of ``weight`` (input_dim, output_dim) chosen by the integers in ``data``."""
+
+    input_dim: int
+    output_dim: int
+    dtype: str = "float32"
+    sparse_grad: bool = False
+    needs_label = ("data",)
+
+    def __post_init__(self) -> None:
+        self.check(self.input_dim > 0, f"input_dim={self.input_dim} must be positive")
+        self.check(self.output_dim > 0, f"output_dim={self.output_dim} must be positive")
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("data", "weight")
+
+    def infer_shape(
+        self, ins: list[Partial], outs: list[Partial]
+    ) -> tuple[list[Partial], list[Partial]]:
+        data, out = ins[0], outs[0]
+        if data is not None:
+            out = unify(out, (*data, self.output_dim))
+        elif out is not None:
+            data = out[:-1]
+        return [data, unify(ins[1], (self.input_dim, self.output_dim))], [out]
+
+    def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
+        weight = ins[1] or outs[0]
+        return [ins[0], weight], [weight]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        rows = inputs[0]
+        if dtype_of(rows) not in (ir.DataType.INT32, ir.DataType.INT64):
+            rows = g.cast(rows, ir.DataType.INT64)
+        # MXNet clips ids that are out of range; training checks them on the host.
+        return g.op("Gather", inputs[1], rows, axis=0)
+
+

@@ -1,0 +1,198 @@
+"""The record of one operator: arguments, attributes, shape rule and expansion into ONNX.
+
+A record is a class decorated with ``@operator("Name")``; its annotated fields are the attributes,
+an instance is the operator with its attributes set. A new operator is one such class in a file of
+``symbucket/ops`` (and its test).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+import onnx_ir as ir
+
+from symbucket.errors import InvalidArgumentError
+from symbucket.ir import Builder
+from symbucket.ops.attributes import describe, parse
+from symbucket.ops.shape import Partial, Shape, unify_all
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Any:
+        """typing_extensions is only there for type checkers."""
+        return lambda f: f
+
+
+DType = np.dtype[Any] | None
+"""A dtype, or None where it is not known yet."""
+
+
+class Emitter(Builder):
+    """The builder that an operator's ``emit`` writes with, plus what it may ask of its place."""
+
+    def __init__(self, graph: ir.Graph, training: bool) -> None:
+        super().__init__(graph)
+        self.training = training
+        self.out_shapes: Sequence[Shape] = ()
+        self.out_dtypes: Sequence[np.dtype[Any]] = ()
+        self.aux_updates: dict[ir.Value, ir.Value] = {}
+
+    def update_aux(self, state: ir.Value, new: ir.Value) -> None:
+        """After this step the auxiliary state ``state`` has the value ``new``."""
+        self.aux_updates[state] = new
+
+
+class Operator:
+    """Base of all operator records.
+
+    Subclasses override what differs from the most common kind, which is: one input ``data``, one
+    output of the same shape and dtype, no auxiliary states.
+    """
+
+    op_name: ClassVar[str] = ""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    variadic: ClassVar[bool] = False
+    """Takes any number of inputs, counted by the attribute ``num_args``."""
+    is_loss: ClassVar[bool] = False
+    """Its gradient ignores the head gradient."""
+    needs_label: ClassVar[tuple[str, ...]] = ()
+    """Arguments that hold integers or targets: they get no gradient."""
+
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the inputs that are arguments."""
+        return ("data",)
+
+    def auxiliary(self) -> tuple[str, ...]:
+        """Names of the inputs that are auxiliary states; they follow the arguments."""
+        return ()
+
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return ("output",)
+
+    def infer_shape(
+        self, ins: list[Partial], outs: list[Partial]
+    ) -> tuple[list[Partial], list[Partial]]:
+        """What is known of input shapes and output shapes, made more complete in both directions.
+
+        Raises ShapeError where the shapes contradict each other.
+        """
+        shape = unify_all([*ins, *outs])
+        return [shape] * len(ins), [shape] * len(outs)
+
+    def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
+        """The same for dtypes."""
+        dtype = next((d for d in [*ins, *outs] if d is not None), None)
+        return [d or dtype for d in ins], [d or dtype for d in outs]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        """Append the ONNX nodes of this operator and give its outputs."""
+        raise InvalidArgumentError(f"{self.op_name}: this operator has no expansion into ONNX")
+
+    @classmethod
+    def ignored_attributes(cls) -> frozenset[str]:
+        """Attributes of MXNet's files that mean nothing here (tuning of its kernels)."""
+        return frozenset(
+            {"workspace", "cudnn_tune", "cudnn_off", "ctx", "num_args", "sparse_grad", "layout"}
+        )
+
+    @classmethod
+    def fields(cls) -> dict[str, Any]:
+        """Attribute name -> annotation."""
+        return _annotations(cls)
+
+    @classmethod
+    def required(cls) -> list[str]:
+        """Attributes without a default."""
+        missing = dataclasses.MISSING
+        return [
+            f.name
+            for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+            if f.default is missing and f.default_factory is missing
+        ]
+
+    @classmethod
+    def make(cls, raw: Mapping[str, Any]) -> Operator:
+        """An instance from raw attributes (Python values or strings), checked."""
+        fields = cls.fields()
+        for name in raw:
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, 1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise InvalidArgumentError(
+                    f"{cls.op_name}: unknown attribute {name!r}.{hint} It has: "
+                    f"{', '.join(fields) or 'none'}."
+                )
+        for name in cls.required():
+            if raw.get(name) is None:
+                raise InvalidArgumentError(
+                    f"{cls.op_name}: attribute {name!r} is missing; it must be "
+                    f"{describe(fields[name])}."
+                )
+        return cls(**{k: parse(cls.op_name, k, fields[k], v) for k, v in raw.items()})
+
+    def given(self) -> dict[str, Any]:
+        """Attributes that differ from their defaults."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)  # type: ignore[arg-type]
+            if getattr(self, f.name) != f.default
+        }
+
+    def check(self, condition: bool, message: str) -> None:
+        """Raise InvalidArgumentError with the operator's name unless ``condition``."""
+        if not condition:
+            raise InvalidArgumentError(f"{self.op_name}: {message}")
+
+
+_annotation_cache: dict[type, dict[str, Any]] = {}
+
+
+def _annotations(cls: type) -> dict[str, Any]:
+    if cls not in _annotation_cache:
+        hints = typing.get_type_hints(cls)
+        names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        _annotation_cache[cls] = {n: hints[n] for n in names}
+    return _annotation_cache[cls]
+
+
+_REGISTRY: dict[str, type[Operator]] = {}
+_T = TypeVar("_T", bound=type[Operator])
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def operator(name: str, *aliases: str) -> Callable[[_T], _T]:
+    """Class decorator: make a frozen dataclass and register it under its name and aliases."""
+
+    def decorate(cls: _T) -> _T:
+        made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        made.op_name = name
+        made.aliases = aliases
+        for key in (name, *aliases):
+            if key in _REGISTRY:
+                raise InvalidArgumentError(f"operator {key!r} is registered twice")
+            _REGISTRY[key] = made
+        return made  # type: ignore[return-value]
+
+    return decorate
+
+
+def find(name: str) -> type[Operator]:
+    """The record of an operator; InvalidArgumentError with a suggestion where there is none."""
+    if name not in _REGISTRY:
+        near = difflib.get_close_matches(name, _REGISTRY, 3)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise InvalidArgumentError(f"There is no operator {name!r}.{hint}")
+    return _REGISTRY[name]
+
+
+def names() -> list[str]:
+    """Every registered name, aliases too, sorted."""
+    return sorted(_REGISTRY)

@@ -1,0 +1,48 @@
+"""Partial shapes: ``None`` is an unknown rank, ``0`` an unknown dimension, as in MXNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from symbucket.errors import ShapeError
+
+Shape = tuple[int, ...]
+Partial = Shape | None
+
+
+def unify(a: Partial, b: Partial) -> Partial:
+    """What both shapes say together; ShapeError where they contradict each other."""
+    if a is None or b is None:
+        return b if a is None else a
+    if a == b:
+        return a
+    if len(a) != len(b):
+        raise ShapeError(f"shapes {a} and {b} have different ranks")
+    if any(x and y and x != y for x, y in zip(a, b)):
+        raise ShapeError(f"shapes {a} and {b} differ")
+    return tuple(x or y for x, y in zip(a, b))
+
+
+def unify_all(shapes: Sequence[Partial]) -> Partial:
+    """What all shapes say together."""
+    out: Partial = None
+    for shape in shapes:
+        out = unify(out, shape)
+    return out
+
+
+def known(shape: Partial) -> bool:
+    """Whether rank and every dimension are known."""
+    return shape is not None and 0 not in shape
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """A non-negative axis; ShapeError where it does not exist."""
+    if not -rank <= axis < rank:
+        raise ShapeError(f"axis {axis} does not exist in {rank} dimensions")
+    return axis % rank
+
+
+def with_dim(shape: Shape, axis: int, size: int) -> Shape:
+    """``shape`` with another size at ``axis``."""
+    return (*shape[:axis], size, *shape[axis + 1 :])

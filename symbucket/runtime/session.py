@@ -1,0 +1,69 @@
+"""One ONNX Runtime session with a persistent binding of every input and output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from symbucket.context import Context
+from symbucket.errors import DeviceError, StateError
+from symbucket.runtime.backend import ort, provider_of
+from symbucket.runtime.ndarray import NDArray
+
+
+def session_options() -> ort.SessionOptions:
+    """The options of every session, each with its reason."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # Our passes did the work; the extended fusions only cost time to create a session.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    # A pattern reserves one block for each session; buckets would add up.
+    options.enable_mem_pattern = False
+    # Idle threads of the last bucket's session must not spin against the next one's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+class Session:
+    """A ready model on a context; ``run`` reads and writes the bound arrays.
+
+    Every output must be bound before ``run``: outputs that the runtime allocates by itself would
+    pin regions of its arena.
+    """
+
+    def __init__(self, model: bytes, context: Context, name: str) -> None:
+        self.name = name
+        self.context = context
+        provider = provider_of(context)
+        self._session = ort.InferenceSession(model, session_options(), providers=[provider])
+        if provider[0] not in self._session.get_providers():
+            # The runtime falls back to the CPU with a log line only; buffers are on the device.
+            raise DeviceError(
+                f"{context}: onnxruntime {ort.__version__} could not load {provider[0]} (CUDA or "
+                "cuDNN libraries of another version are the usual cause)."
+            )
+        self.inputs = [i.name for i in self._session.get_inputs()]
+        self.outputs = [o.name for o in self._session.get_outputs()]
+        self._binding = self._session.io_binding()
+        self._bound: dict[str, NDArray] = {}
+
+    def bind_inputs(self, arrays: Mapping[str, NDArray]) -> None:
+        """Bind inputs by name. Names that the model does not have are passed over."""
+        for name in self.inputs:
+            if name in arrays:
+                self._binding.bind_ortvalue_input(name, arrays[name].ortvalue)
+                self._bound[name] = arrays[name]
+
+    def bind_outputs(self, arrays: Mapping[str, NDArray]) -> None:
+        """Bind outputs by name; an array may also be bound as an input (update in place)."""
+        for name in self.outputs:
+            if name in arrays:
+                self._binding.bind_ortvalue_output(name, arrays[name].ortvalue)
+                self._bound["->" + name] = arrays[name]
+
+    def run(self) -> None:
+        """One run over the bound buffers."""
+        if len(self._bound) != len(self.inputs) + len(self.outputs):
+            missing = [n for n in self.inputs if n not in self._bound]
+            missing += [n for n in self.outputs if "->" + n not in self._bound]
+            raise StateError(f"session {self.name!r}: not bound yet: {', '.join(missing)}")
+        self._session.run_with_iobinding(self._binding)

@@ -1,0 +1,99 @@
+"""Calling an operator: match inputs and attributes, make missing parameters, name the node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from symbucket.errors import InvalidArgumentError
+from symbucket.ops.record import Operator
+from symbucket.symbol.node import Entry, Node
+from symbucket.symbol.scope import AttrScope, NameManager
+from symbucket.symbol.symbol import Symbol
+
+_HIDDEN = re.compile(r"__\w+__$")
+
+
+def compose(
+    record: type[Operator], called: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Symbol:
+    """A new symbol: ``record`` applied to inputs.
+
+    Positional arguments are inputs in the operator's order (then attributes in their order, as
+    MXNet's generated functions take them); keyword arguments are inputs or attributes by name.
+    ``name`` and ``attr`` belong to the node. Inputs that are missing become variables named
+    ``{node}_{argument}``.
+    """
+    kwargs = dict(kwargs)
+    name = kwargs.pop("name", None)
+    given_attr = kwargs.pop("attr", None)
+    attr = dict(AttrScope.current().get(given_attr))
+    for key in [k for k in kwargs if _HIDDEN.match(k)]:
+        attr[key] = str(kwargs.pop(key))
+
+    positional = [a for a in _flatten(record, args) if isinstance(a, Symbol)]
+    rest = [a for a in _flatten(record, args) if not isinstance(a, Symbol)]
+    named = {k: v for k, v in kwargs.items() if isinstance(v, Symbol)}
+    raw = {k: v for k, v in kwargs.items() if not isinstance(v, Symbol) and v is not None}
+    free = [f for f in record.fields() if f not in raw]
+    if len(rest) > len(free):
+        raise InvalidArgumentError(
+            f"{called}: {len(args)} positional arguments are too many, and {rest[-1]!r} is not a "
+            "Symbol"
+        )
+    raw.update({k: v for k, v in zip(free, rest) if v is not None})
+    if record.variadic and "num_args" not in raw:
+        raw["num_args"] = len(positional) + len(named)
+    op = record.make(raw)
+
+    node_name = NameManager.current().get(name, called.lower())
+    inputs = _match(op, called, node_name, positional, named, attr)
+    node = Node(op, node_name, inputs, attr)
+    return Symbol([(node, i) for i in range(node.num_outputs)])
+
+
+def _flatten(record: type[Operator], args: Sequence[Any]) -> list[Any]:
+    if record.variadic and len(args) == 1 and isinstance(args[0], (list, tuple)):
+        return list(args[0])
+    return list(args)
+
+
+def _match(
+    op: Operator,
+    called: str,
+    node_name: str,
+    positional: Sequence[Symbol],
+    named: Mapping[str, Symbol],
+    attr: Mapping[str, str],
+) -> tuple[Entry, ...]:
+    wanted = [*op.arguments(), *op.auxiliary()]
+    for key in named:
+        if key not in wanted:
+            raise InvalidArgumentError(
+                f"{called} {node_name!r}: no input {key!r}; it has {', '.join(wanted)}"
+            )
+    if len(positional) > len(wanted):
+        raise InvalidArgumentError(
+            f"{called} {node_name!r}: {len(positional)} inputs were given, it takes "
+            f"{', '.join(wanted)}"
+        )
+    both = [key for key in wanted[: len(positional)] if key in named]
+    if both:
+        raise InvalidArgumentError(f"{called} {node_name!r}: input {both[0]!r} is given twice")
+    given = {**dict(zip(wanted, positional)), **named}
+    inherited = {k: v for k, v in attr.items() if _HIDDEN.match(k)}
+    entries: list[Entry] = []
+    for key in wanted:
+        if key not in given:
+            entries.append((Node(None, f"{node_name}_{key}", (), inherited), 0))
+            continue
+        heads = given[key].heads
+        if len(heads) != 1:
+            raise InvalidArgumentError(
+                f"{called} {node_name!r}: input {key!r} has {len(heads)} outputs; choose one with "
+                "[i]"
+            )
+        entries.append(heads[0])
+    return tuple(entries)
+

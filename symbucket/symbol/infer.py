@@ -1,0 +1,143 @@
+"""Shape and dtype inference over a symbol, in both directions, until nothing changes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symbucket.errors import InvalidArgumentError, ShapeError
+from symbucket.ops.shape import Partial, known, unify
+from symbucket.symbol.node import Entry, Node
+
+_ROUNDS = 50  # each round is a sweep down and a sweep up; real networks need two or three
+
+
+class ShapeTable:
+    """Shapes of every output of every node."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes = nodes
+        self._shapes: dict[Entry, Partial] = {}
+
+    def shape_of(self, entry: Entry) -> Partial:
+        """The shape of an entry, None where nothing is known."""
+        return self._shapes.get(entry)
+
+    def set(self, entry: Entry, shape: Partial) -> bool:
+        """Add knowledge; True where something new was learnt."""
+        before = self._shapes.get(entry)
+        after = unify(before, shape)
+        self._shapes[entry] = after
+        return after != before
+
+    def require_complete(self, heads: Sequence[Entry]) -> None:
+        """Raise ShapeError that names the variables (or first nodes) without a full shape."""
+        unknown = [n for n in self._nodes if n.op is None and not known(self.shape_of((n, 0)))]
+        if unknown:
+            said = ", ".join(
+                f"{n.name} ({'unknown' if s is None else s})"
+                for n, s in ((n, self.shape_of((n, 0))) for n in unknown[:8])
+            )
+            raise ShapeError(
+                f"The shapes of these arguments cannot be inferred: {said}. Give them as "
+                f"{unknown[0].name}=(...), or with shape= where the Variable is made."
+            )
+        for node in self._nodes:
+            for i in range(node.num_outputs):
+                if not known(self.shape_of((node, i))):
+                    raise ShapeError(
+                        f"The shape of node {node.name!r} ({_kind(node)}) cannot be inferred: "
+                        f"{self.shape_of((node, i))} is all that is known (0 is unknown)."
+                    )
+
+
+def infer_shapes(nodes: Sequence[Node], given: Mapping[str, Sequence[int]]) -> ShapeTable:
+    """Infer from the given variable shapes and the ``shape=`` of variables."""
+    table = ShapeTable(nodes)
+    variables = {n.name: n for n in nodes if n.op is None}
+    unknown = [name for name in given if name not in variables]
+    if unknown:
+        raise InvalidArgumentError(
+            f"Shapes were given for {', '.join(unknown)}, but the symbol's inputs are "
+            f"{', '.join(variables)}."
+        )
+    for name, node in variables.items():
+        if "__shape__" in node.attrs:
+            table.set((node, 0), tuple(ast.literal_eval(node.attrs["__shape__"])))
+        if given.get(name) is not None:
+            try:
+                table.set((node, 0), tuple(int(d) for d in given[name]))
+            except ShapeError as error:
+                raise ShapeError(
+                    f"Variable {name!r} has shape={node.attrs['__shape__']}, but {error}"
+                ) from None
+    applied = [n for n in nodes if n.op is not None]
+    for _ in range(_ROUNDS):
+        down = [_step(table, node) for node in applied]
+        up = [_step(table, node) for node in reversed(applied)]
+        if not any(down) and not any(up):
+            break
+        if not any(not known(table.shape_of((n, i))) for n in nodes for i in range(n.num_outputs)):
+            break
+    return table
+
+
+def _step(table: ShapeTable, node: Node) -> bool:
+    assert node.op is not None
+    ins = [table.shape_of(entry) for entry in node.inputs]
+    outs = [table.shape_of((node, i)) for i in range(node.num_outputs)]
+    try:
+        new_ins, new_outs = node.op.infer_shape(list(ins), list(outs))
+        changed = [table.set(entry, s) for entry, s in zip(node.inputs, new_ins)]
+        changed += [table.set((node, i), s) for i, s in enumerate(new_outs)]
+    except ShapeError as error:
+        names = (*node.op.arguments(), *node.op.auxiliary())
+        said = ", ".join(
+            f"{arg}={entry[0].name}{'' if s is None else s}"
+            for arg, entry, s in zip(names, node.inputs, ins)
+        )
+        raise ShapeError(f"Node {node.name!r} ({_kind(node)}; {said}): {error}") from None
+    return any(changed)
+
+
+def infer_types(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[Entry, np.dtype[Any]]:
+    """dtypes of every output, float32 where nothing says otherwise."""
+    table: dict[Entry, np.dtype[Any] | None] = {}
+    for node in nodes:
+        if node.op is None:
+            said = given.get(node.name, node.attrs.get("__dtype__"))
+            table[node, 0] = None if said is None else np.dtype(said)
+    applied = [n for n in nodes if n.op is not None]
+    for last in (False, True):
+        for _ in range(_ROUNDS):
+            changed = False
+            for node in [*applied, *reversed(applied)]:
+                changed |= _type_step(table, node)
+            if not changed:
+                break
+        if not last:
+            for node in nodes:
+                if node.op is None and table[node, 0] is None:
+                    table[node, 0] = np.dtype(np.float32)
+    return {entry: dtype or np.dtype(np.float32) for entry, dtype in table.items()}
+
+
+def _type_step(table: dict[Entry, np.dtype[Any] | None], node: Node) -> bool:
+    assert node.op is not None
+    entries = [*node.inputs, *((node, i) for i in range(node.num_outputs))]
+    before = [table.get(entry) for entry in entries]
+    count = len(node.inputs)
+    ins, outs = node.op.infer_type(before[:count], before[count:])
+    changed = False
+    for entry, old, new in zip(entries, before, [*ins, *outs]):
+        if old is None and new is not None and table.get(entry) is None:
+            table[entry] = new
+            changed = True
+    return changed
+
+
+def _kind(node: Node) -> str:
+    return "variable" if node.op is None else node.op.op_name

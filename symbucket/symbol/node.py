@@ -1,0 +1,81 @@
+"""The graph beneath a symbol: nodes that are variables or operators, and walks over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from symbucket.errors import NameConflictError
+from symbucket.ops.record import Operator
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Node:
+    """A variable (``op`` is None) or one application of an operator.
+
+    ``inputs`` are (node, output index) pairs: arguments first, then auxiliary states. ``attrs``
+    are the user's string attributes; the operator's own attributes are in ``op``.
+    """
+
+    op: Operator | None
+    name: str
+    inputs: tuple[Entry, ...] = ()
+    attrs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs."""
+        return 1 if self.op is None else len(self.op.outputs())
+
+
+Entry = tuple[Node, int]
+
+
+def topological(heads: Iterable[Entry]) -> list[Node]:
+    """Every node that ``heads`` depend on, inputs before users, in depth-first order.
+
+    Iterative, because an unrolled network is deeper than Python's recursion limit.
+    """
+    order: list[Node] = []
+    seen: set[int] = set()
+    for head, _ in heads:
+        stack: list[tuple[Node, int]] = [(head, 0)]
+        while stack:
+            node, next_input = stack.pop()
+            if next_input == 0:
+                if id(node) in seen:
+                    continue
+                seen.add(id(node))
+            for i in range(next_input, len(node.inputs)):
+                child = node.inputs[i][0]
+                if id(child) not in seen:
+                    stack.append((node, i + 1))
+                    stack.append((child, 0))
+                    break
+            else:
+                order.append(node)
+    return order
+
+
+def auxiliary_states(nodes: Iterable[Node]) -> set[Node]:
+    """The variables that some operator takes as auxiliary states; the use makes them so."""
+    found: set[Node] = set()
+    for node in nodes:
+        if node.op is not None and node.op.auxiliary():
+            entries = node.inputs[len(node.op.arguments()) :]
+            found.update(child for child, _ in entries if child.op is None)
+    return found
+
+
+def check_names(nodes: Iterable[Node]) -> None:
+    """Raise NameConflictError where two different variables carry one name."""
+    seen: dict[str, Node] = {}
+    for node in nodes:
+        if node.op is not None:
+            continue
+        other = seen.setdefault(node.name, node)
+        if other is not node:
+            raise NameConflictError(
+                f"Two different variables are both named {node.name!r}. Make the variable once and "
+                "use it in both places (cells share through RNNParams), or give one another name."
+            )

@@ -1,0 +1,123 @@
+"""Symbols as JSON, in the layout of MXNet's symbol files (nodes, arg_nodes, heads)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from symbucket.errors import InvalidArgumentError
+from symbucket.ops.attributes import render
+from symbucket.ops.record import find
+from symbucket.symbol.node import Entry, Node, topological
+
+_VERSION = ["int", 10901]  # the MXNet version whose layout this is
+
+
+def node_attrs(node: Node) -> dict[str, str]:
+    """Operator attributes that differ from their defaults, and the user's, as strings."""
+    own = {} if node.op is None else {k: render(v) for k, v in node.op.given().items()}
+    return {**own, **node.attrs}
+
+
+def to_json(heads: Sequence[Entry]) -> str:
+    """The graph beneath ``heads`` as text."""
+    nodes = topological(heads)
+    index = {id(node): i for i, node in enumerate(nodes)}
+    records: list[dict[str, Any]] = []
+    rows = [0]
+    for node in nodes:
+        record: dict[str, Any] = {
+            "op": "null" if node.op is None else node.op.op_name,
+            "name": node.name,
+        }
+        attrs = node_attrs(node)
+        if attrs:
+            record["attrs"] = attrs
+        record["inputs"] = [[index[id(child)], i, 0] for child, i in node.inputs]
+        records.append(record)
+        rows.append(rows[-1] + node.num_outputs)
+    whole = {
+        "nodes": records,
+        "arg_nodes": [i for i, node in enumerate(nodes) if node.op is None],
+        "node_row_ptr": rows,
+        "heads": [[index[id(node)], i, 0] for node, i in heads],
+        "attrs": {"mxnet_version": _VERSION},
+    }
+    return json.dumps(whole, indent=2)
+
+
+def from_json(text: str) -> list[Entry]:
+    """The heads of the graph in ``text``; InvalidArgumentError says what is wrong with it."""
+    try:
+        whole = json.loads(text)
+        records, heads = whole["nodes"], whole["heads"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InvalidArgumentError(f"This is not a symbol file: {error!r}") from None
+    nodes: list[Node] = []
+    for position, record in enumerate(records):
+        try:
+            nodes.append(_node(record, nodes))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise InvalidArgumentError(
+                f"Symbol file, node {position} ({record.get('name', '?')!r}): {error}"
+            ) from error
+    return [(nodes[h[0]], h[1]) for h in heads]
+
+
+def _operator(record: dict[str, Any]) -> tuple[Any, dict[str, str]]:
+    raw = dict(record.get("attrs") or record.get("param") or record.get("attr") or {})
+    made = find(record["op"])
+    fields = made.fields()
+    own = {k: v for k, v in raw.items() if k in fields}
+    user = {k: v for k, v in raw.items() if k not in fields}
+    strange = [k for k in user if not (k.startswith("__") and k.endswith("__"))]
+    ignored = made.ignored_attributes()
+    for key in strange:
+        if key in ignored:
+            del user[key]
+        elif "attrs" in record and key not in ("ctx_group",):
+            made.make({**own, key: user[key]})  # raises, with the list of known attributes
+    if made.variadic and "num_args" not in own:
+        own["num_args"] = str(len(record["inputs"]))
+    return made.make(own), user
+
+
+def _node(record: dict[str, Any], nodes: Sequence[Node]) -> Node:
+    if record["op"] == "null":
+        attrs = {str(k): str(v) for k, v in (record.get("attrs") or {}).items()}
+        return Node(None, record["name"], (), attrs)
+    op, user = _operator(record)
+    inputs = tuple((nodes[i[0]], int(i[1])) for i in record["inputs"])
+    wanted = len(op.arguments()) + len(op.auxiliary())
+    if len(inputs) != wanted:
+        raise InvalidArgumentError(
+            f"{op.op_name} takes {wanted} inputs ({', '.join(op.arguments())}), not {len(inputs)}"
+        )
+    return Node(op, record["name"], inputs, user)
+
+
+def read(path: str) -> str:
+    """The text of a symbol file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot read symbol file {path!r}: {error}") from error
+
+
+def save(heads: Sequence[Entry], path: str) -> None:
+    """Write the text to ``path``: first beside it, then in its place."""
+    folder = os.path.dirname(os.path.abspath(path))
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".symbol-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(to_json(heads))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
