@@ -1,0 +1,24 @@
+"""Data for training: batches, their descriptions, and iterators that make them."""
+
+from __future__ import annotations
+
+from symbucket.io.array_iter import NDArrayIter
+from symbucket.io.batch import DataBatch
+from symbucket.io.bucket_table import BucketRow, format_bucket_table
+from symbucket.io.desc import DataDesc, normalize_descs
+from symbucket.io.iterator import DataIter
+from symbucket.io.sentence_iter import BucketSentenceIter, encode_sentences
+from symbucket.io.step_iter import StepSentenceIter
+
+__all__ = [
+    "BucketRow",
+    "BucketSentenceIter",
+    "DataBatch",
+    "DataDesc",
+    "DataIter",
+    "NDArrayIter",
+    "StepSentenceIter",
+    "encode_sentences",
+    "format_bucket_table",
+    "normalize_descs",
+]

@@ -1,0 +1,206 @@
+"""Batches from arrays that lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symbucket.errors import DataError, NameConflictError, StateError
+from symbucket.io._checks import checked_choice, checked_count
+from symbucket.io._seed import epoch_generator, resolve_seed
+from symbucket.io.desc import DataDesc
+from symbucket.io.iterator import DataIter
+
+
+class NDArrayIter(DataIter):
+    """Batches of consecutive (or shuffled) rows of one or several arrays.
+
+    As in MXNet, arrays become float32. A single array is called ``data_name``; several in a list
+    ``_0_<data_name>``, ``_1_<data_name>`` and so on; those in a dict keep their names and come
+    sorted by them. Labels likewise with ``label_name``.
+
+    Args:
+        data: array, list of arrays or dict of arrays; axis 0 counts the examples.
+        label: likewise, or None.
+        batch_size: rows of a batch.
+        shuffle: take the rows in a new random order each epoch.
+        last_batch_handle: what becomes of rows that do not fill a batch: ``'pad'`` fills it up
+            with rows from the epoch's start (``pad`` of the batch counts them), ``'discard'``
+            drops it, ``'roll_over'`` opens the next epoch with them.
+        data_name: name of the data.
+        label_name: name of the label.
+        seed: makes shuffles repeat; None draws a fresh one, then readable as ``seed``.
+
+    Attributes:
+        num_data: number of examples.
+        epoch: 0 at first, one more with each reset.
+
+    Raises:
+        DataError: no data, arrays of different lengths or without an axis 0, values that are no
+            numbers or integers that float32 cannot hold, or too few rows for one batch with
+            ``'discard'``.
+        NameConflictError: a data and a label array carry one name.
+        InvalidArgumentError: an option out of range.
+    """
+
+    _order: NDArray[np.int64]  # rows of the epoch, in the order in which batches take them
+    _carried: NDArray[np.int64]  # rows that rolled over from the last epoch
+    _batch: int  # number of the current batch, -1 before the first
+    _exhausted: bool
+
+    def __init__(
+        self,
+        data: Any,
+        label: Any = None,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        last_batch_handle: str = "pad",
+        data_name: str = "data",
+        label_name: str = "softmax_label",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(checked_count(batch_size, "batch_size"))
+        self.shuffle = bool(shuffle)
+        self.last_batch_handle = checked_choice(
+            last_batch_handle, "last_batch_handle", ("pad", "discard", "roll_over")
+        )
+        self.seed = resolve_seed(seed)
+        self.data = _named_arrays(data, "data", data_name)
+        self.label = [] if label is None else _named_arrays(label, "label", label_name)
+        if not self.data:
+            raise DataError("NDArrayIter: data holds no array; give at least one")
+        self.num_data = _common_length(self.data + self.label)
+        if self.last_batch_handle == "discard" and self.num_data < self.batch_size:
+            raise DataError(
+                f"NDArrayIter: {self.num_data} rows do not fill one batch of {self.batch_size}, "
+                "which last_batch_handle='discard' drops; use a smaller batch_size or 'pad'"
+            )
+        self.provide_data = self._descs(self.data)
+        self.provide_label = self._descs(self.label)
+        shared = {desc.name for desc in self.provide_data} & {d.name for d in self.provide_label}
+        if shared:
+            raise NameConflictError(
+                f"NDArrayIter: data and label both have an array named {min(shared)!r}; "
+                "change data_name or label_name"
+            )
+        self.epoch = -1
+        self._carried = np.empty(0, np.int64)
+        self._begin()
+
+    def reset(self) -> None:
+        """Begin the next epoch; with ``'roll_over'`` at the rows that the last one left."""
+        # Only an epoch that ran to its end leaves rows; one that was not begun keeps its own.
+        if self._exhausted:
+            used = len(self._order) // self.batch_size * self.batch_size
+            self._carried = self._order[used:]
+        elif self._batch >= 0:
+            self._carried = self._order[:0]
+        self._begin()
+
+    def hard_reset(self) -> None:
+        """Begin the next epoch, without rows that rolled over."""
+        self._carried = self._order[:0]
+        self._begin()
+
+    def iter_next(self) -> bool:
+        """Move to the next batch; False if the epoch is over."""
+        begin = (self._batch + 1) * self.batch_size
+        left = len(self._order) - begin
+        if left >= self.batch_size or (left > 0 and self.last_batch_handle == "pad"):
+            self._batch += 1
+            return True
+        self._exhausted = True
+        return False
+
+    def getdata(self) -> list[NDArray[Any]]:
+        """Data arrays of the current batch, each (batch_size, ...) float32, freshly made."""
+        rows = self.getindex()
+        return [array[rows] for _, array in self.data]
+
+    def getlabel(self) -> list[NDArray[Any]]:
+        """Label arrays of the current batch, each (batch_size, ...) float32."""
+        rows = self.getindex()
+        return [array[rows] for _, array in self.label]
+
+    def getindex(self) -> NDArray[np.int64]:
+        """Row numbers of the current batch in the given arrays: (batch_size,) int64."""
+        if self._batch < 0 or self._exhausted:
+            raise StateError("NDArrayIter: no current batch; call next() or iter_next() first")
+        positions = np.arange(self._batch * self.batch_size, (self._batch + 1) * self.batch_size)
+        # Beyond the end the epoch starts over, more than once if the batch is wider than the data.
+        return self._order[positions % len(self._order)]
+
+    def getpad(self) -> int:
+        """Number of rows at the end of the current batch that repeat the epoch's start."""
+        return max(0, (self._batch + 1) * self.batch_size - len(self._order))
+
+    def _begin(self) -> None:
+        self.epoch += 1
+        self._batch = -1
+        self._exhausted = False
+        if self.shuffle:
+            order = epoch_generator(self.seed, self.epoch).permutation(self.num_data)
+        else:
+            order = np.arange(self.num_data)
+        keep = self._carried if self.last_batch_handle == "roll_over" else self._carried[:0]
+        self._order = np.concatenate([keep, order.astype(np.int64)])
+
+    def _descs(self, arrays: list[tuple[str, NDArray[Any]]]) -> list[DataDesc]:
+        return [
+            DataDesc(name, (self.batch_size, *array.shape[1:]), array.dtype)
+            for name, array in arrays
+        ]
+
+
+def _named_arrays(source: Any, what: str, default: str) -> list[tuple[str, NDArray[Any]]]:
+    if isinstance(source, Mapping):
+        for name in source:
+            if not isinstance(name, str):
+                raise DataError(f"NDArrayIter: {what} has the key {name!r}; expected a string")
+        named = sorted(source.items())
+    elif isinstance(source, (list, tuple)):
+        if len(source) == 1:
+            named = [(default, source[0])]
+        else:
+            named = [(f"_{i}_{default}", array) for i, array in enumerate(source)]
+    else:
+        named = [(default, source)]
+    return [(name, _float32(name, what, array)) for name, array in named]
+
+
+def _float32(name: str, what: str, source: Any) -> NDArray[Any]:
+    where = f"NDArrayIter: {what} array {name!r}"
+    try:
+        array = np.asarray(source)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} cannot be made an array ({error})") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{where} has dtype {array.dtype}; expected numbers")
+    if array.ndim == 0:
+        raise DataError(f"{where} is a single number; expected axis 0 to count the examples")
+    result = array.astype(np.float32, copy=False)
+    if array.dtype.kind in "iu" and array.size:
+        limit = 2**24
+        low, high = int(array.min()), int(array.max())
+        if low < -limit or high > limit:
+            raise DataError(
+                f"{where} holds integers from {low} to {high}; float32 is exact only up to "
+                f"{limit}. Renumber or scale them"
+            )
+    return result
+
+
+def _common_length(arrays: list[tuple[str, NDArray[Any]]]) -> int:
+    first_name, first = arrays[0]
+    for name, array in arrays:
+        if len(array) != len(first):
+            raise DataError(
+                f"NDArrayIter: array {name!r} has {len(array)} rows but {first_name!r} has "
+                f"{len(first)}; axis 0 of all data and labels must be of one length"
+            )
+    if len(first) == 0:
+        raise DataError(f"NDArrayIter: array {first_name!r} has no rows; give at least one")
+    return len(first)

@@ -1,0 +1,33 @@
+"""Running measures of a model's outputs, as ``mx.metric``.
+
+A metric keeps ``(sum_metric, num_inst)``. ``update`` adds a batch's labels and outputs to them;
+``update_sums`` adds sums that were computed elsewhere, such as inside the training graph.
+"""
+
+from symbucket.module.metric.base import EvalMetric, alias, register
+from symbucket.module.metric.binary import F1
+from symbucket.module.metric.classification import Accuracy, TopKAccuracy
+from symbucket.module.metric.composite import CompositeEvalMetric, create
+from symbucket.module.metric.custom import CustomMetric, np
+from symbucket.module.metric.likelihood import CrossEntropy, NegativeLogLikelihood, Perplexity
+from symbucket.module.metric.regression import MAE, MSE, RMSE, Loss
+
+__all__ = [
+    "F1",
+    "MAE",
+    "MSE",
+    "RMSE",
+    "Accuracy",
+    "CompositeEvalMetric",
+    "CrossEntropy",
+    "CustomMetric",
+    "EvalMetric",
+    "Loss",
+    "NegativeLogLikelihood",
+    "Perplexity",
+    "TopKAccuracy",
+    "alias",
+    "create",
+    "np",
+    "register",
+]
