@@ -233,7 +233,9 @@ def _unsqueeze(node: ir.Node) -> list[TensorType]:
 @shape_rule("Squeeze")
 def _squeeze(node: ir.Node) -> list[TensorType]:
     x, axes = _shape(node), _const(node, 1)
-    gone = {a % len(x) for a in axes} if axes is not None else {i for i, d in enumerate(x) if d == 1}
+    gone = (
+        {a % len(x) for a in axes} if axes is not None else {i for i, d in enumerate(x) if d == 1}
+    )
     if any(x[i] != 1 for i in gone):
         raise ValueError(f"axes {sorted(gone)} of {x} are not all of size 1")
     return [(tuple(d for i, d in enumerate(x) if i not in gone), _dtype(node))]
@@ -301,7 +303,10 @@ def _reduce(node: ir.Node) -> list[TensorType]:
     gone = {a % len(x) for a in axes} if axes else set(range(len(x)))
     keep = _attr(node, "keepdims", 1)
     return [
-        (tuple(1 if i in gone else d for i, d in enumerate(x) if keep or i not in gone), _dtype(node))
+        (
+            tuple(1 if i in gone else d for i, d in enumerate(x) if keep or i not in gone),
+            _dtype(node),
+        )
     ]
 
 

@@ -1,6 +1,17 @@
 """Operator records: one class an operator, by family. Importing this registers all of them."""
 
-from symbucket.ops import nn
+from symbucket.ops import create, elementwise, loss, movement, nn
 from symbucket.ops.record import Emitter, Operator, find, names, operator
 
-__all__ = ["Emitter", "Operator", "find", "names", "nn", "operator"]
+__all__ = [
+    "Emitter",
+    "Operator",
+    "create",
+    "elementwise",
+    "find",
+    "loss",
+    "movement",
+    "names",
+    "nn",
+    "operator",
+]

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import dtype_of, shape_of
-from symbucket.ops.record import DType, Emitter, Operator, operator
-from symbucket.ops.shape import Partial, unify
+from symbucket.ops.record import DType, Emitter, IndexBounds, Operator, operator
+from symbucket.ops.shape import Partial, Shape, unify
 
 
 @operator("FullyConnected")
@@ -64,7 +64,6 @@ class Embedding(Operator):
     output_dim: int
     dtype: str = "float32"
     sparse_grad: bool = False
-    needs_label = ("data",)
 
     def __post_init__(self) -> None:
         self.check(self.input_dim > 0, f"input_dim={self.input_dim} must be positive")
@@ -91,7 +90,10 @@ class Embedding(Operator):
         rows = inputs[0]
         if dtype_of(rows) not in (ir.DataType.INT32, ir.DataType.INT64):
             rows = g.cast(rows, ir.DataType.INT64)
-        # MXNet clips ids that are out of range; training checks them on the host.
+        # Negative ids are padding and read row 0, as MXNet clips them; ONNX would count from the
+        # end. Ids that are too large are refused on the host, see index_bounds.
+        rows = g.op("Max", rows, g.const(0, like=rows))
         return g.op("Gather", inputs[1], rows, axis=0)
 
-
+    def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
+        return {"data": IndexBounds("ids of the table", self.input_dim, low=None)}

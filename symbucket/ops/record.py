@@ -34,6 +34,19 @@ DType = np.dtype[Any] | None
 """A dtype, or None where it is not known yet."""
 
 
+@dataclasses.dataclass(frozen=True)
+class IndexBounds:
+    """Integers from ``low`` to ``high - 1``, and ``also`` (a label to ignore); ``what`` says of what.
+
+    ``low`` None: anything negative is taken as 0.
+    """
+
+    what: str
+    high: int
+    low: int | None = 0
+    also: float | None = None
+
+
 class Emitter(Builder):
     """The builder that an operator's ``emit`` writes with, plus what it may ask of its place."""
 
@@ -62,8 +75,8 @@ class Operator:
     """Takes any number of inputs, counted by the attribute ``num_args``."""
     is_loss: ClassVar[bool] = False
     """Its gradient ignores the head gradient."""
-    needs_label: ClassVar[tuple[str, ...]] = ()
-    """Arguments that hold integers or targets: they get no gradient."""
+    moves_only: ClassVar[bool] = False
+    """Every output element is some input element; ranges of values survive it."""
 
     def arguments(self) -> tuple[str, ...]:
         """Names of the inputs that are arguments."""
@@ -91,6 +104,10 @@ class Operator:
         """The same for dtypes."""
         dtype = next((d for d in [*ins, *outs] if d is not None), None)
         return [d or dtype for d in ins], [d or dtype for d in outs]
+
+    def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
+        """The arguments that hold integers of a limited range, with that range."""
+        return {}
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
         """Append the ONNX nodes of this operator and give its outputs."""

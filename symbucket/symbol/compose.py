@@ -96,4 +96,3 @@ def _match(
             )
         entries.append(heads[0])
     return tuple(entries)
-

@@ -1,0 +1,22 @@
+"""Remove nodes and constants that no output depends on."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+
+def remove_dead_nodes(graph: ir.Graph) -> int:
+    """Walk backwards once; a node without used outputs goes, and so may its producers."""
+    outputs = set(graph.outputs)
+    removed = 0
+    for node in reversed(list(graph)):
+        if not any(out in outputs or out.uses() for out in node.outputs):
+            graph.remove(node, safe=True)
+            removed += 1
+    constants = graph.meta.get("symbucket_constants", {})
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and value not in outputs:
+            del graph.initializers[name]
+            for key in [k for k, v in constants.items() if v is value]:
+                del constants[key]
+    return removed

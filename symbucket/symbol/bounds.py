@@ -1,0 +1,77 @@
+"""Which inputs of a network hold class labels or row numbers, and in which range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symbucket.errors import DataError
+from symbucket.ops.record import IndexBounds
+from symbucket.symbol.infer import ShapeTable
+from symbucket.symbol.node import Node
+
+
+@dataclass(frozen=True)
+class InputBounds:
+    """The values that input ``name`` may hold, because node ``node`` reads it."""
+
+    name: str
+    node: str
+    bounds: IndexBounds
+
+    def check(self, values: np.ndarray[Any, Any], where: str) -> None:
+        """Raise DataError where a value lies outside; ``where`` names the batch's bucket."""
+        if values.size == 0:
+            return
+        b = self.bounds
+        low = -np.inf if b.low is None else b.low
+        smallest, largest = values.min(), values.max()
+        if smallest >= low and largest < b.high:
+            return
+        bad = (values < low) | (values >= b.high) | np.isnan(values)
+        if b.also is not None:
+            bad &= values != b.also
+        if not bad.any():
+            return
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        ignored = "" if b.also is None else f", or {b.also:g} to be ignored"
+        hint = (
+            ""
+            if b.also is not None or b.low is None
+            else (" Padding needs use_ignore=True and ignore_label.")
+        )
+        raise DataError(
+            f"{where}: {self.name}{list(place)} is {values[place]:g}, but {self.node!r} reads it as "
+            f"one of {b.high} {b.what}: 0 to {b.high - 1}{ignored}. {int(bad.sum())} values of "
+            f"this batch are outside.{hint}"
+        )
+
+
+def input_bounds(nodes: list[Node], table: ShapeTable) -> list[InputBounds]:
+    """The bounds of every variable that reaches an indexing argument without being changed."""
+    found: list[InputBounds] = []
+    for node in nodes:
+        if node.op is None:
+            continue
+        shapes = [table.shape_of(e) or () for e in node.inputs]
+        for argument, bounds in node.op.index_bounds(shapes).items():
+            start = node.inputs[node.op.arguments().index(argument)][0]
+            for variable in _sources(start):
+                found.append(InputBounds(variable.name, node.name, bounds))
+    return list(dict.fromkeys(found))
+
+
+def _sources(start: Node) -> list[Node]:
+    stack, seen, found = [start], {start}, []
+    while stack:
+        node = stack.pop()
+        if node.op is None:
+            found.append(node)
+        elif node.op.moves_only:
+            for child, _ in node.inputs:
+                if child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+    return found
