@@ -5,11 +5,14 @@ Train "different but similar" networks that share one set of parameters: write
 batches say which bucket they are.
 """
 
-import symbucket.runtime.backend as _backend
-from symbucket import symbol
+import symbucket.runtime.backend  # noqa: F401 - first, so that a missing runtime is said at once
+from symbucket import io, module, rnn, symbol
+from symbucket import module as mod
 from symbucket import symbol as sym
 from symbucket.context import Context, cpu, gpu
 from symbucket.errors import SymbucketError
+from symbucket.module import callback, initializer, lr_scheduler, metric, optimizer
+from symbucket.module import initializer as init
 from symbucket.runtime import Executor, NDArray
 from symbucket.symbol import AttrScope, NameManager, Prefix, Symbol
 
@@ -23,8 +26,18 @@ __all__ = [
     "Prefix",
     "Symbol",
     "SymbucketError",
+    "callback",
     "cpu",
     "gpu",
+    "init",
+    "initializer",
+    "io",
+    "lr_scheduler",
+    "metric",
+    "mod",
+    "module",
+    "optimizer",
+    "rnn",
     "sym",
     "symbol",
 ]

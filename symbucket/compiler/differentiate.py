@@ -88,15 +88,15 @@ def differentiate(
             grads = [_total(g, pending, out) for out in node.outputs]
             flags = [v is not None and v in active for v in node.inputs]
             made = traits.gradient(g, node, grads, flags)
-        for value, flag, grad in zip(node.inputs, flags, made):
+        for source, flag, grad in zip(node.inputs, flags, made):
             if flag and grad is not None:
-                assert value is not None
-                if shape_of(grad) != shape_of(value):
+                assert source is not None
+                if shape_of(grad) != shape_of(source):
                     raise AssertionError(
-                        f"gradient rule of {node.op_type}: gradient of {value.name} has shape "
-                        f"{shape_of(grad)}, the value {shape_of(value)}"
+                        f"gradient rule of {node.op_type}: gradient of {source.name} has shape "
+                        f"{shape_of(grad)}, the value {shape_of(source)}"
                     )
-                pending.setdefault(value, []).append(grad)
+                pending.setdefault(source, []).append(grad)
     found = {}
     for value in wanted:
         with g.scoped(f"grad/{value.name}"):

@@ -69,7 +69,7 @@ def split_at_heads(
         backward.graph.append(copy)
         if node.domain:
             backward.graph.opset_imports.setdefault(node.domain, 1)
-    backward_outputs = {}
+    backward_outputs: dict[str, ir.Value] = {}
     for name, value in gradients.items():
         own = bring(value)
         plain = own.producer() is None or own in backward_outputs.values()

@@ -14,6 +14,7 @@ from symbucket.ir.registry import (
     mark,
     shape_rule,
 )
+from symbucket.ir.windows import Windows, covered, transposed_windows_of, windows_of
 
 __all__ = [
     "IR_VERSION",
@@ -21,8 +22,10 @@ __all__ = [
     "OWN_DOMAIN",
     "Builder",
     "OpInfo",
+    "Windows",
     "attr",
     "const_of",
+    "covered",
     "dtype_of",
     "expansion",
     "gradient",
@@ -33,4 +36,6 @@ __all__ = [
     "new_graph",
     "shape_of",
     "shape_rule",
+    "transposed_windows_of",
+    "windows_of",
 ]

@@ -25,7 +25,7 @@ def infer_node(node: ir.Node) -> Sequence[TensorType]:
     """Shape and dtype of every output of ``node``; raises ShapeError with the node's name."""
     rule = info_of(node).shape
     try:
-        return rule(node) if rule is not None else _ask_onnx(node)
+        return rule(node) if rule is not None else ask_onnx(node)
     except (ValueError, IndexError, TypeError, KeyError) as error:
         shapes = [None if v is None else tuple(v.shape or ()) for v in node.inputs]
         raise ShapeError(
@@ -97,7 +97,7 @@ mark(
 mark("Dropout", random=True)
 
 
-@shape_rule(*_UNARY, "Clip", "ScatterND", "ScatterElements", "LpNormalization")
+@shape_rule(*_UNARY, "Clip", "ScatterND", "ScatterElements", "LpNormalization", "ReverseSequence")
 def _same(node: ir.Node) -> list[TensorType]:
     return [(_shape(node), _dtype(node))]
 
@@ -135,7 +135,7 @@ def _cast(node: ir.Node) -> list[TensorType]:
 def _matmul(node: ir.Node) -> list[TensorType]:
     a, b = _shape(node, 0), _shape(node, 1)
     if len(a) < 2 or len(b) < 2:
-        return _ask_onnx(node)
+        return ask_onnx(node)
     if a[-1] != b[-2]:
         raise ValueError(f"inner dimensions {a[-1]} and {b[-2]} differ")
     return [((*broadcast(a[:-2], b[:-2]), a[-2], b[-1]), _dtype(node))]
@@ -317,13 +317,19 @@ def _arg(node: ir.Node) -> list[TensorType]:
     return [(tuple(x), ir.DataType.INT64)]
 
 
+@shape_rule("RandomUniform", "RandomNormal")
+def _random(node: ir.Node) -> list[TensorType]:
+    shape = tuple(int(d) for d in _attr(node, "shape"))
+    return [(shape, ir.DataType(_attr(node, "dtype", int(ir.DataType.FLOAT))))]
+
+
 @shape_rule("Dropout")
 def _dropout(node: ir.Node) -> list[TensorType]:
     mask: list[TensorType] = [(_shape(node), ir.DataType.BOOL)]
     return [(_shape(node), _dtype(node)), *mask[: len(node.outputs) - 1]]
 
 
-def _ask_onnx(node: ir.Node) -> list[TensorType]:
+def ask_onnx(node: ir.Node) -> list[TensorType]:
     """onnx's own inference of one node; slow, for operators without a rule here."""
     proto = ir.serde.serialize_node(node)
     types, data = {}, {}

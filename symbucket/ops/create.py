@@ -1,8 +1,10 @@
-"""Operators that make data from nothing: zeros, ones, full."""
+"""Operators that make data from nothing: zeros, ones, full, arange."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -66,6 +68,49 @@ class Full(_Fill):
 
     def fill(self) -> float:
         return self.value
+
+
+@operator("_arange", "arange")
+class Arange(Operator):
+    """``start, start + step, ...`` up to below ``stop``, each number ``repeat`` times.
+
+    With one number given, that is ``stop`` and the numbers start at 0.
+    """
+
+    start: float = 0.0
+    stop: float | None = None
+    step: float = 1.0
+    repeat: int = 1
+    infer_range: bool = False
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        self.check(self.step != 0, "step must not be 0")
+        self.check(self.repeat > 0, f"repeat={self.repeat} must be positive")
+        self.check(not self.infer_range, "infer_range=True is not supported; give stop")
+        self.check(
+            len(self._numbers()) > 0,
+            f"start={self.start}, stop={self.stop}, step={self.step} leave no numbers",
+        )
+
+    def _numbers(self) -> np.ndarray[Any, Any]:
+        start, stop = (0.0, self.start) if self.stop is None else (self.start, self.stop)
+        numbers = start + self.step * np.arange(max(0, math.ceil((stop - start) / self.step)))
+        return np.repeat(numbers, self.repeat).astype(self.dtype)
+
+    def arguments(self) -> tuple[str, ...]:
+        return ()
+
+    def infer_shape(
+        self, ins: list[Partial], outs: list[Partial]
+    ) -> tuple[list[Partial], list[Partial]]:
+        return [], [unify(outs[0], self._numbers().shape)]
+
+    def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
+        return [], [np.dtype(self.dtype)]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        return g.const(self._numbers())
 
 
 class _Like(Operator):

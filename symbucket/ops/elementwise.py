@@ -88,6 +88,7 @@ _UNARY: dict[str, Unary] = {
     "softsign": _onnx("Softsign"),
     "softrelu": _onnx("Softplus"),
     "erf": _onnx("Erf"),
+    "log_sigmoid": lambda g, x: g.op("Neg", g.op("Softplus", g.op("Neg", x))),
     "identity": _onnx("Identity"),
 }
 
@@ -128,6 +129,20 @@ class Clip(Operator):
     def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
         x = inputs[0]
         return g.op("Clip", x, g.const(self.a_min, like=x), g.const(self.a_max, like=x))
+
+
+@operator("hard_sigmoid")
+class HardSigmoid(Operator):
+    """``alpha * data + beta``, clipped to 0 to 1."""
+
+    alpha: float = 0.2
+    beta: float = 0.5
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        line = g.op("Mul", x, g.const(self.alpha, like=x))
+        line = g.op("Add", line, g.const(self.beta, like=x))
+        return g.op("Clip", line, g.const(0.0, like=x), g.const(1.0, like=x))
 
 
 @operator("smooth_l1")

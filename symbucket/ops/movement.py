@@ -165,6 +165,8 @@ class Squeeze(_ToOutShape):
 class ReshapeLike(_ToOutShape):
     """``lhs`` in the shape of ``rhs``."""
 
+    moves_only = False  # true of lhs, but the values of rhs are never read
+
     def arguments(self) -> tuple[str, ...]:
         return ("lhs", "rhs")
 

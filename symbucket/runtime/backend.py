@@ -16,7 +16,7 @@ _MEND = (
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("+")[0].split(".")[:2] if part.isdigit())
+    return tuple(int(part) for part in text.partition("+")[0].split(".")[:2] if part.isdigit())
 
 
 def load_runtime() -> Any:

@@ -124,5 +124,5 @@ def _array(values: Any, context: Context) -> NDArray:
     return NDArray(np.asarray(values), context)
 
 
-Symbol._binder = staticmethod(bind)  # type: ignore[assignment]
-Symbol._simple_binder = staticmethod(simple_bind)  # type: ignore[assignment]
+Symbol._binder = staticmethod(bind)
+Symbol._simple_binder = staticmethod(simple_bind)

@@ -273,8 +273,7 @@ class Executor:
         The two flags are MXNet's; every change of shape is allowed here.
         """
         names = self.symbol.list_arguments()
-        given = {n: s for n, s in shapes.items()}
-        arg_shapes, _, aux_shapes = self.symbol.infer_shape(**given)
+        arg_shapes, _, aux_shapes = self.symbol.infer_shape(**shapes)
         args, grads = {}, {}
         for name, shape in zip(names, arg_shapes):
             old = self.arg_dict[name]

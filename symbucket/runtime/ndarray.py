@@ -7,6 +7,7 @@ copies. The address never changes, which is what shared parameters and CUDA grap
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,8 @@ def aligned_empty(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     raw = np.empty(size + _ALIGN, dtype=np.uint8)
     start = -raw.ctypes.data % _ALIGN
-    return raw[start : start + size].view(dtype).reshape(tuple(shape))
+    array: np.ndarray[Any, Any] = raw[start : start + size].view(dtype)
+    return array.reshape(tuple(shape))
 
 
 class NDArray(NDArrayOperatorsMixin):
@@ -84,7 +86,8 @@ class NDArray(NDArrayOperatorsMixin):
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        count: int = math.prod(self.shape)
+        return count
 
     @property
     def ndim(self) -> int:

@@ -43,8 +43,8 @@ class InputBounds:
             else (" Padding needs use_ignore=True and ignore_label.")
         )
         raise DataError(
-            f"{where}: {self.name}{list(place)} is {values[place]:g}, but {self.node!r} reads it as "
-            f"one of {b.high} {b.what}: 0 to {b.high - 1}{ignored}. {int(bad.sum())} values of "
+            f"{where}: {self.name}{list(place)} is {values[place]:g}, but {self.node!r} reads it "
+            f"as one of {b.high} {b.what}: 0 to {b.high - 1}{ignored}. {int(bad.sum())} values of "
             f"this batch are outside.{hint}"
         )
 

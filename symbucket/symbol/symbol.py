@@ -311,12 +311,12 @@ def entry_name(entry: Entry) -> str:
     return node.name if node.op is None else f"{node.name}_{node.op.outputs()[index]}"
 
 
-def _binary(left: Symbol, right: Any, with_symbol: str, with_scalar: str) -> Any:
+def _binary(left: Symbol, right: Any, with_symbol: str, with_scalar: str) -> Symbol:
     if isinstance(right, Symbol):
         return apply(with_symbol, [left, right], {})
     if isinstance(right, (int, float, np.number)):
         return apply(with_scalar, [left], {"scalar": float(right)})
-    return NotImplemented
+    return NotImplemented  # type: ignore[no-any-return] # Python tries the other operand then
 
 
 def apply(op_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Symbol:

@@ -1,5 +1,19 @@
 """Gradient rules of standard ONNX operators, by family. Importing this registers all of them."""
 
-from symbucket.compiler.gradients import elementwise, linear, movement, reduction
+from symbucket.compiler.gradients import (
+    convolution,
+    elementwise,
+    leaky,
+    linear,
+    movement,
+    reduction,
+)
 
-__all__ = ["elementwise", "linear", "movement", "reduction"]
+__all__ = [
+    "convolution",
+    "elementwise",
+    "leaky",
+    "linear",
+    "movement",
+    "reduction",
+]

@@ -75,6 +75,8 @@ def _spread(g: Builder, dy: ir.Value, axis: int, taken: range, size: int) -> ir.
         before, after = list(zero), list(zero)
         before[axis], after[axis] = taken.start, size - taken.stop
         return g.op("Pad", dy, g.ints(*before, *after))
+    if list(taken) == list(range(size - 1, -1, -1)):
+        return g.op("Slice", dy, g.ints(size - 1), g.ints(-size - 1), g.ints(axis), g.ints(-1))
     # Any other stride: a row of zeros and a Gather that picks it for the positions left out.
     zero_row = g.filled((*have[:axis], 1, *have[axis + 1 :]), 0.0, dtype_of(dy))
     place = {p: i for i, p in enumerate(taken)}
@@ -146,3 +148,35 @@ def _gather_nd(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads
     x = inp(node)
     zeros = g.filled(shape_of(x), 0.0, dtype_of(x))
     return [g.op("ScatterND", zeros, inp(node, 1), only(grads), reduction="add"), None]
+
+
+@gradient("ScatterND")
+def _scatter_nd(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
+    dy, index, updates = only(grads), inp(node, 1), inp(node, 2)
+    mode = attr(node, "reduction", "none")
+    if mode not in ("none", "add"):
+        raise UnsupportedError(f"{node.name}: no gradient of ScatterND with reduction={mode}")
+    dx = dy
+    if wanted[0] and mode == "none":
+        zeros = g.filled(shape_of(updates), 0.0, dtype_of(updates))
+        dx = g.op("ScatterND", dy, index, zeros)
+    return [dx, None, g.op("GatherND", dy, index) if wanted[2] else None]
+
+
+@gradient("ScatterElements")
+def _scatter_elements(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
+    dy, index, updates = only(grads), inp(node, 1), inp(node, 2)
+    mode, axis = attr(node, "reduction", "none"), attr(node, "axis", 0)
+    if mode not in ("none", "add"):
+        raise UnsupportedError(f"{node.name}: no gradient of ScatterElements, reduction={mode}")
+    dx = dy
+    if wanted[0] and mode == "none":
+        zeros = g.filled(shape_of(updates), 0.0, dtype_of(updates))
+        dx = g.op("ScatterElements", dy, index, zeros, axis=axis)
+    return [dx, None, g.op("GatherElements", dy, index, axis=axis) if wanted[2] else None]
+
+
+@gradient("ReverseSequence")
+def _reverse_sequence(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
+    axes = {k: attr(node, k) for k in ("batch_axis", "time_axis")}
+    return [g.op("ReverseSequence", only(grads), inp(node, 1), **axes), None]

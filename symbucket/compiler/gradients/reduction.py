@@ -58,10 +58,21 @@ def _reduce_extreme(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> 
 
 @gradient("ReduceProd")
 def _reduce_prod(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    x, y, dy = inp(node), node.outputs[0], only(grads)
+    # The product of the other elements; product / element is NaN at zeros, so those become ones
+    # first and count: with one zero only that element has a gradient, with two there is none.
+    x, dy = inp(node), only(grads)
     kept, _ = _kept(node)
-    weighted = g.op("Mul", g.reshape(dy, kept), g.reshape(y, kept))
-    return [g.op("Div", weighted, x), *_rest(node)]
+    axes = [i for i, (k, d) in enumerate(zip(kept, shape_of(x))) if k != d]
+    one = g.const(1.0, like=x)
+    zero = g.op("Equal", x, g.const(0.0, like=x))
+    safe = g.op("Where", zero, one, x)
+    zeros = g.reduce_sum(g.cast(zero, dtype_of(x)), axes)
+    whole = g.op("ReduceProd", safe, g.ints(*axes), keepdims=1) if axes else safe
+    here = g.cast(zero, dtype_of(x))
+    # The zeros among the others are all zeros without the element itself.
+    alone = g.cast(g.op("Equal", g.op("Sub", zeros, here), g.const(0.0, like=x)), dtype_of(x))
+    others = g.op("Mul", g.op("Div", whole, safe), alone)
+    return [g.op("Mul", others, g.reshape(dy, kept)), *_rest(node)]
 
 
 @gradient("ReduceL2")

@@ -1,0 +1,7 @@
+"""Modules: networks with parameters, optimizer and training loop, as ``mx.mod``."""
+
+from symbucket.module.base import BaseModule
+from symbucket.module.bucketing import BucketingModule
+from symbucket.module.module import Module
+
+__all__ = ["BaseModule", "BucketingModule", "Module"]

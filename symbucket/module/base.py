@@ -1,0 +1,408 @@
+"""``BaseModule``: the loops ``fit``, ``score`` and ``predict`` over any kind of module."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symbucket.errors import (
+    CheckpointError,
+    DataError,
+    DivergenceError,
+    InvalidArgumentError,
+    ParameterError,
+    StateError,
+)
+from symbucket.io import DataBatch
+from symbucket.module import metric as metrics
+from symbucket.module.callback import BatchEndParam
+from symbucket.module.checkpoint import Params, load_params, params_path, save_params
+from symbucket.module.initializer import Initializer, Uniform
+from symbucket.runtime import NDArray
+from symbucket.symbol import Symbol
+
+Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
+Pairs = Mapping[str, Any] | Sequence[tuple[str, Any]]
+
+_SMALL = 1 << 14  # elements; a NaN in the loss shows in the bias gradients, which are smaller
+
+
+class BaseModule:
+    """What all modules have in common, as ``mx.mod.BaseModule``.
+
+    A module is used in this order: ``bind``, ``init_params``, ``init_optimizer``, then
+    ``forward``, ``backward``, ``update`` for each batch. ``fit`` does all of it.
+    """
+
+    def __init__(self, logger: Any = logging) -> None:
+        self.logger = logger
+        self.binded = False
+        self.for_training = False
+        self.inputs_need_grad = False
+        self.params_initialized = False
+        self.optimizer_initialized = False
+        self._resume: tuple[str, tuple[Params, Params]] | None = None
+        self._resume_states: str | None = None
+
+    # What a concrete module gives ------------------------------------------------------------
+
+    @property
+    def symbol(self) -> Symbol:
+        """The network (of the current bucket)."""
+        raise StateError("this module has no symbol")
+
+    @property
+    def data_names(self) -> list[str]:
+        """Names of the data inputs."""
+        raise StateError("this module has no data")
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs."""
+        raise StateError("this module has no outputs")
+
+    def bind(
+        self,
+        data_shapes: Sequence[Any],
+        label_shapes: Sequence[Any] | None = None,
+        for_training: bool = True,
+        inputs_need_grad: bool = False,
+        force_rebind: bool = False,
+        shared_module: Any = None,
+        grad_req: Any = "write",
+    ) -> None:
+        """Allocate parameters and make the network ready for these shapes."""
+        raise StateError("this module cannot be bound")
+
+    def init_params(
+        self,
+        initializer: Initializer | None = None,
+        arg_params: Mapping[str, Any] | None = None,
+        aux_params: Mapping[str, Any] | None = None,
+        allow_missing: bool = False,
+        force_init: bool = False,
+        allow_extra: bool = False,
+    ) -> None:
+        """Fill the parameters."""
+        raise StateError("this module has no parameters")
+
+    def init_optimizer(
+        self,
+        kvstore: Any = "local",
+        optimizer: Any = "sgd",
+        optimizer_params: Pairs = (("learning_rate", 0.01),),
+        force_init: bool = False,
+    ) -> None:
+        """Make the optimizer."""
+        raise StateError("this module has no optimizer")
+
+    def forward(self, data_batch: DataBatch, is_train: bool | None = None) -> None:
+        """Run forward on a batch."""
+        raise StateError("this module cannot run")
+
+    def backward(self, out_grads: Any = None) -> None:
+        """Compute gradients for the last forward."""
+        raise StateError("this module cannot run")
+
+    def update(self) -> None:
+        """Let the optimizer update the parameters."""
+        raise StateError("this module cannot be updated")
+
+    def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
+        """Outputs of the last forward."""
+        raise StateError("this module has no outputs")
+
+    def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+        """Copies of parameters and auxiliary states."""
+        raise StateError("this module has no parameters")
+
+    def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
+        """Add the last forward's outputs to a metric."""
+        raise StateError("this module has no outputs")
+
+    def gradients(self) -> Mapping[str, NDArray]:
+        """The gradient buffers of the parameters that the last backward wrote."""
+        return {}
+
+    def load_optimizer_states(self, fname: str) -> None:
+        """Set the optimizer's states from a file."""
+        raise StateError("this module has no optimizer")
+
+    # Resuming from a checkpoint: parameters are set at bind, states at init_optimizer ---------
+
+    def resume_from(self, prefix: str, epoch: int, load_optimizer_states: bool = False) -> None:
+        """Read a checkpoint now; ``bind`` and ``init_optimizer`` will set what it holds."""
+        path = params_path(prefix, epoch)
+        self._resume = path, load_params(path)
+        self._resume_states = f"{prefix}-{epoch:04d}.states" if load_optimizer_states else None
+
+    def _resume_params(self) -> None:
+        if self._resume is None:
+            return
+        path, params = self._resume
+        try:
+            self.init_params(None, *params)
+        except ParameterError as error:
+            self.binded = False
+            raise CheckpointError(f"{path!r} does not fit the network: {error}") from error
+        self._resume = None
+
+    def _resume_optimizer(self) -> None:
+        if self._resume_states is not None:
+            self.load_optimizer_states(self._resume_states)
+            self._resume_states = None
+
+    # Shared behaviour ------------------------------------------------------------------------
+
+    def _require(self, *, params: bool = False, optimizer: bool = False) -> None:
+        if not self.binded:
+            raise StateError("call bind(data_shapes, label_shapes) first")
+        if params and not self.params_initialized:
+            raise StateError("call init_params() first (after bind)")
+        if optimizer and not self.optimizer_initialized:
+            raise StateError("call init_optimizer() first (after init_params)")
+
+    def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
+        """Make ready what the batch needs, before its turn comes."""
+
+    def forward_backward(self, data_batch: DataBatch) -> None:
+        """Forward in training mode and backward."""
+        self.forward(data_batch, is_train=True)
+        self.backward()
+
+    def set_params(
+        self,
+        arg_params: Mapping[str, Any],
+        aux_params: Mapping[str, Any] | None = None,
+        allow_missing: bool = False,
+        force_init: bool = True,
+        allow_extra: bool = False,
+    ) -> None:
+        """Write parameters and auxiliary states; all are checked before the first is written."""
+        self.init_params(
+            initializer=None,
+            arg_params=arg_params,
+            aux_params=aux_params or {},
+            allow_missing=allow_missing,
+            force_init=force_init,
+            allow_extra=allow_extra,
+        )
+
+    def save_params(self, fname: str) -> None:
+        """Write parameters and auxiliary states to a file, atomically."""
+        save_params(fname, *self.get_params())
+
+    def load_params(self, fname: str) -> None:
+        """Set parameters and auxiliary states from a file."""
+        self.set_params(*load_params(fname))
+
+    def score(
+        self,
+        eval_data: Any,
+        eval_metric: Any,
+        num_batch: int | None = None,
+        batch_end_callback: Callbacks = None,
+        score_end_callback: Callbacks = None,
+        reset: bool = True,
+        epoch: int = 0,
+        sparse_row_id_fn: Any = None,
+    ) -> list[tuple[str, float]]:
+        """Run forward over ``eval_data`` and give the metric's (name, value) pairs."""
+        self._require(params=True)
+        if reset:
+            eval_data.reset()
+        eval_metric = metrics.create(eval_metric)
+        eval_metric.reset()
+        count = 0
+        for nbatch, batch in enumerate(_limited(eval_data, num_batch)):
+            self.forward(batch, is_train=False)
+            self.update_metric(eval_metric, _labels(batch))
+            _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
+            count = nbatch + 1
+        _call(score_end_callback, BatchEndParam(epoch, count, eval_metric, locals()))
+        return list(eval_metric.get_global_name_value())
+
+    def iter_predict(
+        self,
+        eval_data: Any,
+        num_batch: int | None = None,
+        reset: bool = True,
+        sparse_row_id_fn: Any = None,
+    ) -> Iterator[tuple[list[NDArray], int, DataBatch]]:
+        """Give (outputs without padding, batch number, batch) for every batch."""
+        self._require(params=True)
+        if reset:
+            eval_data.reset()
+        for nbatch, batch in enumerate(_limited(eval_data, num_batch)):
+            self.forward(batch, is_train=False)
+            yield self._unpadded(batch), nbatch, batch
+
+    def predict(
+        self,
+        eval_data: Any,
+        num_batch: int | None = None,
+        merge_batches: bool = True,
+        reset: bool = True,
+        always_output_list: bool = False,
+        sparse_row_id_fn: Any = None,
+    ) -> Any:
+        """Outputs over ``eval_data`` (an iterator, or an array for one batch), padding cut off.
+
+        ``merge_batches`` joins the batches along the first axis, which needs outputs of one shape
+        beyond it; else a list of lists is given. One output comes by itself unless
+        ``always_output_list``.
+        """
+        self._require(params=True)
+        if not hasattr(eval_data, "reset"):
+            array = np.asarray(eval_data)
+            batch = DataBatch([array], None, pad=0)
+            self.forward(batch, is_train=False)
+            return self._unpadded(batch)[0]
+        parts = [list(o) for o, _, _ in self.iter_predict(eval_data, num_batch, reset)]
+        if not parts or not merge_batches:
+            return parts
+        if len({len(p) for p in parts}) != 1:
+            raise DataError(
+                "predict cannot merge batches with different numbers of outputs; use "
+                "merge_batches=False"
+            )
+        try:
+            joined = [
+                NDArray(np.concatenate([p[i].view() for p in parts])) for i in range(len(parts[0]))
+            ]
+        except ValueError as error:
+            raise DataError(
+                f"predict cannot merge outputs of different shapes ({error}); use "
+                "merge_batches=False"
+            ) from None
+        return joined[0] if len(joined) == 1 and not always_output_list else joined
+
+    def _unpadded(self, batch: DataBatch) -> list[NDArray]:
+        pad = batch.pad or 0
+        outputs = []
+        rows = batch.data[0].shape[0]
+        for output in self.get_outputs():
+            # A merged sequence model gives steps x rows along the first axis, row by row.
+            per_row = max(1, output.shape[0] // rows) if rows else 1
+            outputs.append(output[: output.shape[0] - pad * per_row])
+        return outputs
+
+    def fit(
+        self,
+        train_data: Any,
+        eval_data: Any = None,
+        eval_metric: Any = "acc",
+        epoch_end_callback: Callbacks = None,
+        batch_end_callback: Callbacks = None,
+        kvstore: Any = "local",
+        optimizer: Any = "sgd",
+        optimizer_params: Pairs = (("learning_rate", 0.01),),
+        eval_end_callback: Callbacks = None,
+        eval_batch_end_callback: Callbacks = None,
+        initializer: Initializer | None = None,
+        arg_params: Mapping[str, Any] | None = None,
+        aux_params: Mapping[str, Any] | None = None,
+        allow_missing: bool = False,
+        force_rebind: bool = False,
+        force_init: bool = False,
+        begin_epoch: int = 0,
+        num_epoch: int | None = None,
+        validation_metric: Any = None,
+        monitor: Any = None,
+        sparse_row_id_fn: Any = None,
+    ) -> None:
+        """Train on ``train_data``; arguments are those of MXNet's ``fit``.
+
+        Logs the training metrics of every epoch, and the validation metrics where there is
+        ``eval_data``. Raises DivergenceError, before the parameters are touched, where a loss or
+        gradient is NaN or infinite; the message names epoch, batch and bucket key.
+        """
+        if num_epoch is None:
+            raise InvalidArgumentError("fit: say how many epochs, num_epoch=...")
+        self.bind(
+            train_data.provide_data,
+            train_data.provide_label,
+            for_training=True,
+            force_rebind=force_rebind,
+        )
+        self.init_params(
+            initializer if initializer is not None else Uniform(0.01),
+            arg_params,
+            aux_params,
+            allow_missing,
+            force_init,
+        )
+        self.init_optimizer(kvstore, optimizer, optimizer_params)
+        eval_metric = metrics.create(eval_metric)
+        validation_metric = eval_metric if validation_metric is None else validation_metric
+        for epoch in range(begin_epoch, num_epoch):
+            tic = time.perf_counter()
+            eval_metric.reset()
+            train_data.reset()
+            for nbatch, batch in enumerate(train_data):
+                self.prepare(batch)
+                self.forward_backward(batch)
+                self._refuse_divergence(epoch, nbatch, batch)
+                self.update()
+                self.update_metric(eval_metric, _labels(batch))
+                _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
+            for name, value in eval_metric.get_global_name_value():
+                self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
+            self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.perf_counter() - tic)
+            if epoch_end_callback is not None:
+                arg, aux = self.get_params()
+                for callback in _listed(epoch_end_callback):
+                    callback(epoch, self.symbol, arg, aux)
+            if eval_data is not None:
+                found = self.score(
+                    eval_data,
+                    validation_metric,
+                    batch_end_callback=eval_batch_end_callback,
+                    score_end_callback=eval_end_callback,
+                    epoch=epoch,
+                )
+                for name, value in found:
+                    self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
+
+    def _refuse_divergence(self, epoch: int, nbatch: int, batch: DataBatch) -> None:
+        """Look for NaN and infinity where it is cheap and where a bad loss must show."""
+        grads = [(f"gradient of {n}", a) for n, a in self.gradients().items()]
+        small = [(n, a) for n, a in grads if a.size <= _SMALL]
+        if not small and grads:
+            small = [min(grads, key=lambda pair: pair[1].size)]
+        outputs = list(zip(self.output_names, self.get_outputs()))
+        small += [(f"output {n}", a) for n, a in outputs if a.size <= _SMALL]
+        for name, array in small:
+            if not np.isfinite(array.view()).all():
+                key = "" if batch.bucket_key is None else f", bucket key {batch.bucket_key!r}"
+                raise DivergenceError(
+                    f"Training diverged in epoch {epoch}, batch {nbatch}{key}: {name} is NaN or "
+                    "infinite. The parameters are those before this batch, and checkpoints are "
+                    "untouched. Use a lower learning_rate or clip_gradient, or look at this batch."
+                )
+
+
+def _labels(batch: DataBatch) -> list[Any]:
+    return list(batch.label or [])
+
+
+def _limited(data: Any, num_batch: int | None) -> Iterable[DataBatch]:
+    for i, batch in enumerate(data):
+        if num_batch is not None and i >= num_batch:
+            return
+        yield batch
+
+
+def _listed(callbacks: Callbacks) -> Sequence[Callable[..., Any]]:
+    if callbacks is None:
+        return []
+    return callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]  # type: ignore[list-item]
+
+
+def _call(callbacks: Callbacks, param: BatchEndParam) -> None:
+    for callback in _listed(callbacks):
+        callback(param)

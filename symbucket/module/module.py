@@ -1,0 +1,556 @@
+"""``Module``: one symbol, bound to the shapes that its batches have."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symbucket.context import Context, cpu
+from symbucket.errors import (
+    DataError,
+    InvalidArgumentError,
+    ShapeError,
+    StateError,
+    UnsupportedError,
+)
+from symbucket.io import DataBatch, DataDesc
+from symbucket.io.desc import normalize_descs
+from symbucket.module import optimizer as opt
+from symbucket.module.base import BaseModule, Pairs
+from symbucket.module.checkpoint import load_checkpoint, save_checkpoint
+from symbucket.module.initializer import Initializer, Uniform
+from symbucket.module.store import ParameterSpec, ParameterStore
+from symbucket.runtime import Executor, NDArray
+from symbucket.runtime.bind import grad_requests
+from symbucket.symbol import Symbol
+
+Descs = list[DataDesc]
+Signature = tuple[tuple[str, tuple[int, ...], str], ...]
+
+
+def one_context(context: Context | Sequence[Context] | None) -> Context:
+    """The context of a module; several are not supported yet."""
+    if context is None:
+        return cpu()
+    if isinstance(context, Context):
+        return context
+    if len(context) != 1:
+        raise UnsupportedError(
+            f"context={list(context)}: a module runs on one device in this version; give one "
+            "context"
+        )
+    return context[0]
+
+
+class Module(BaseModule):
+    """A network with its parameters and optimizer, as ``mx.mod.Module``.
+
+    Args:
+        symbol: the network.
+        data_names: arguments that are data. label_names: arguments that are labels.
+        logger: where ``fit`` logs. context: ``cpu()`` or ``gpu(i)``.
+        fixed_param_names: parameters that get no gradient and no update.
+        state_names: arguments that are states: set with ``set_states``, never trained.
+        name: how messages call this network; BucketingModule puts the bucket key there.
+
+    Batches may come in other shapes than those bound (a smaller last batch); each set of shapes
+    is compiled once.
+    """
+
+    def __init__(
+        self,
+        symbol: Symbol,
+        data_names: Sequence[str] | None = ("data",),
+        label_names: Sequence[str] | None = ("softmax_label",),
+        logger: Any = logging,
+        context: Context | Sequence[Context] | None = None,
+        work_load_list: Any = None,
+        fixed_param_names: Sequence[str] | None = None,
+        state_names: Sequence[str] | None = None,
+        group2ctxs: Any = None,
+        compression_params: Any = None,
+        name: str = "module",
+    ) -> None:
+        super().__init__(logger)
+        if not isinstance(symbol, Symbol):
+            raise InvalidArgumentError(f"{name}: {symbol!r} is not a Symbol")
+        self._symbol = symbol
+        self._name = name
+        self.context = one_context(context)
+        arguments = symbol.list_arguments()
+        self._data_names = list(data_names or [])
+        self._label_names = [n for n in label_names or [] if n in arguments]
+        self._state_names = list(state_names or [])
+        self._fixed = list(fixed_param_names or [])
+        for kind, names in (
+            ("data_names", self._data_names),
+            ("state_names", self._state_names),
+            ("fixed_param_names", self._fixed),
+        ):
+            unknown = [n for n in names if n not in arguments]
+            if unknown:
+                raise InvalidArgumentError(
+                    f"{name}: {kind} has {', '.join(map(repr, unknown))}, but the symbol's "
+                    f"arguments are {', '.join(arguments)}"
+                )
+        inputs = {*self._data_names, *self._label_names, *self._state_names}
+        self._param_names = [n for n in arguments if n not in inputs]
+        self._aux_names = symbol.list_auxiliary_states()
+        self._output_names = symbol.list_outputs()
+        self._store: ParameterStore | None = None
+        self._executors: dict[Signature, Executor] = {}
+        self._executor: Executor | None = None
+        self._data_shapes: Descs = []
+        self._label_shapes: Descs = []
+        self._grad_req: Any = "write"
+        self._updater: opt.Updater | None = None
+        self._states: dict[str, np.ndarray[Any, Any]] = {}
+        self._trained = False
+
+    # Descriptions ----------------------------------------------------------------------------
+
+    @property
+    def symbol(self) -> Symbol:
+        """The network."""
+        return self._symbol
+
+    @property
+    def data_names(self) -> list[str]:
+        """Names of the data inputs."""
+        return self._data_names
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the labels that the network has."""
+        return self._label_names
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs."""
+        return self._output_names
+
+    @property
+    def param_names(self) -> list[str]:
+        """Names of the parameters."""
+        return self._param_names
+
+    @property
+    def data_shapes(self) -> Descs:
+        """Descriptions of the data that is bound now."""
+        self._require()
+        return self._data_shapes
+
+    @property
+    def label_shapes(self) -> Descs:
+        """Descriptions of the labels that are bound now."""
+        self._require()
+        return self._label_shapes
+
+    @property
+    def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        """(name, shape) of the outputs for the shapes bound now."""
+        self._require()
+        given = {d.name: d.shape for d in [*self._data_shapes, *self._label_shapes]}
+        _, shapes, _ = self._symbol.infer_shape(**given)
+        return list(zip(self._output_names, shapes))
+
+    @property
+    def executor(self) -> Executor:
+        """The executor of the shapes bound now."""
+        self._require()
+        assert self._executor is not None
+        return self._executor
+
+    @property
+    def executors(self) -> list[Executor]:
+        """All executors, one for each set of shapes that came."""
+        return list(self._executors.values())
+
+    @property
+    def store(self) -> ParameterStore:
+        """The parameters, shared with other modules bound to this one."""
+        self._require()
+        assert self._store is not None
+        return self._store
+
+    @property
+    def updater(self) -> opt.Updater:
+        """The optimizer with its states."""
+        self._require(optimizer=True)
+        assert self._updater is not None
+        return self._updater
+
+    # Binding ---------------------------------------------------------------------------------
+
+    def bind(
+        self,
+        data_shapes: Sequence[Any],
+        label_shapes: Sequence[Any] | None = None,
+        for_training: bool = True,
+        inputs_need_grad: bool = False,
+        force_rebind: bool = False,
+        shared_module: Module | None = None,
+        grad_req: Any = "write",
+    ) -> None:
+        """Allocate parameters (or share those of ``shared_module``) for these shapes.
+
+        ``data_shapes`` and ``label_shapes`` are DataDesc or (name, shape) lists. Without
+        ``label_shapes`` the shapes of labels are inferred. ``grad_req`` is "write", "add" or
+        "null", for all arguments or by name. Does nothing where the module is bound already,
+        unless ``force_rebind``; that keeps the parameters.
+        """
+        if self.binded and not force_rebind:
+            self.logger.warning("Already bound, ignoring bind()")
+            return
+        if inputs_need_grad and not for_training:
+            raise InvalidArgumentError("inputs_need_grad=True needs for_training=True")
+        data, labels = self._described(data_shapes, label_shapes)
+        for_before = (self.for_training, self.inputs_need_grad, self._grad_req)
+        self.for_training, self.inputs_need_grad = for_training, inputs_need_grad
+        self._grad_req = grad_req
+        try:
+            arg_specs, aux_specs = self._specs(data, labels)
+            store = self._store or ParameterStore(self.context)
+            if shared_module is not None:
+                store = shared_module.store
+            store.admit(self._name, arg_specs, aux_specs)
+        except BaseException:
+            self.for_training, self.inputs_need_grad, self._grad_req = for_before
+            raise
+        self._store = store
+        self._executors.clear()
+        self.binded = True
+        self._use(data, labels)
+        if shared_module is not None:
+            self.params_initialized = shared_module.params_initialized
+            if shared_module.optimizer_initialized:
+                self.borrow_optimizer(shared_module)
+        self._resume_params()
+
+    def _described(
+        self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None
+    ) -> tuple[Descs, Descs]:
+        data = normalize_descs(data_shapes, "data_shapes")
+        labels = normalize_descs(label_shapes or [], "label_shapes")
+        names = [d.name for d in data]
+        if sorted(names) != sorted(self._data_names):
+            raise DataError(
+                f"{self._name}: data_shapes describe {', '.join(names)}, but the data inputs are "
+                f"{', '.join(self._data_names)} (data_names)"
+            )
+        return data, [d for d in labels if d.name in self._label_names]
+
+    def _requests(self) -> dict[str, str]:
+        found = grad_requests(self._symbol.list_arguments(), self._grad_req)
+        data = self._data_names if self.inputs_need_grad else []
+        for name in found:
+            trained = name in self._param_names and name not in self._fixed
+            if not self.for_training or not (trained or name in data):
+                found[name] = "null"
+        return found
+
+    def _infer(
+        self, data: Descs, labels: Descs
+    ) -> tuple[dict[str, tuple[tuple[int, ...], np.dtype[Any]]], ...]:
+        """(shape, dtype) of every argument and of every auxiliary state."""
+        descs = [*data, *labels]
+        try:
+            arg_shapes, _, aux_shapes = self._symbol.infer_shape(**{d.name: d.shape for d in descs})
+        except ShapeError as error:
+            raise ShapeError(f"{self._name}: {error}") from None
+        arg_types, _, aux_types = self._symbol.infer_type(**{d.name: d.dtype for d in descs})
+        return (
+            dict(zip(self._symbol.list_arguments(), zip(arg_shapes, arg_types))),
+            dict(zip(self._aux_names, zip(aux_shapes, aux_types))),
+        )
+
+    def _specs(self, data: Descs, labels: Descs) -> tuple[list[ParameterSpec], list[ParameterSpec]]:
+        args, aux = self._infer(data, labels)
+        attrs = self._symbol.attr_dict()
+        requests = self._requests()
+        return (
+            [ParameterSpec(n, *args[n], requests[n], attrs.get(n, {})) for n in self._param_names],
+            [ParameterSpec(n, *aux[n], "null", attrs.get(n, {})) for n in self._aux_names],
+        )
+
+    def _use(self, data: Descs, labels: Descs) -> None:
+        """Make these shapes the current ones; build an executor where they are new."""
+        signature = tuple((d.name, d.shape, d.dtype.name) for d in [*data, *labels])
+        if signature not in self._executors:
+            self._executors[signature] = self._make_executor(data, labels)
+        self._executor = self._executors[signature]
+        self._data_shapes, self._label_shapes = data, labels
+
+    def _make_executor(self, data: Descs, labels: Descs) -> Executor:
+        store = self.store
+        shapes, _ = self._infer(data, labels)
+        requests = self._requests()
+        args, grads = {}, {}
+        for name, (shape, dtype) in shapes.items():
+            if name in store.args:
+                if store.args[name].shape != shape:
+                    raise ShapeError(
+                        f"{self._name}: with data {[tuple(d) for d in data]} parameter {name!r} "
+                        f"would have shape {shape}, it is {store.args[name].shape}"
+                    )
+                args[name] = store.args[name]
+                if requests[name] != "null" and name in store.grads:
+                    grads[name] = store.grads[name]
+                elif requests[name] != "null":
+                    requests[name] = "null"
+                continue
+            args[name] = NDArray.zeros(shape, dtype, self.context)
+            if requests[name] != "null":
+                grads[name] = NDArray.zeros(shape, dtype, self.context)
+        aux = {n: store.aux[n] for n in self._aux_names}
+        return Executor(self._symbol, self.context, args, grads, requests, aux, self._name)
+
+    def reshape(
+        self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None = None
+    ) -> None:
+        """Make other input shapes the current ones."""
+        self._require()
+        self._use(*self._described(data_shapes, label_shapes))
+
+    # Parameters and optimizer ----------------------------------------------------------------
+
+    def init_params(
+        self,
+        initializer: Initializer | None = None,
+        arg_params: Mapping[str, Any] | None = None,
+        aux_params: Mapping[str, Any] | None = None,
+        allow_missing: bool = False,
+        force_init: bool = False,
+        allow_extra: bool = False,
+    ) -> None:
+        """Fill parameters from the given values, else by the initializer (Uniform(0.01)).
+
+        Does nothing where they are filled already, unless ``force_init``. Raises ParameterError
+        where given values are missing, unknown or of another shape; then nothing is changed.
+        """
+        if self.params_initialized and not force_init:
+            return
+        self._require()
+        given = arg_params is not None or aux_params is not None
+        if initializer is None and not (given and not allow_missing):
+            initializer = None if self.params_initialized else Uniform(0.01)
+        self.store.initialize(initializer, arg_params, aux_params, allow_missing, allow_extra)
+        self.params_initialized = True
+
+    def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+        """Copies of parameters and auxiliary states, in host memory."""
+        self._require(params=True)
+        return self.store.copies()
+
+    def init_optimizer(
+        self,
+        kvstore: Any = "local",
+        optimizer: Any = "sgd",
+        optimizer_params: Pairs = (("learning_rate", 0.01),),
+        force_init: bool = False,
+    ) -> None:
+        """Make the optimizer; ``rescale_grad`` is 1 / batch size unless given.
+
+        ``kvstore`` is MXNet's; on one device there is nothing to store elsewhere.
+        """
+        self._require(params=True)
+        if self.optimizer_initialized and not force_init:
+            self.logger.warning("optimizer already initialized, ignoring...")
+            return
+        names = list(self.store.grads)
+        made = self._make_optimizer(optimizer, dict(optimizer_params), names)
+        self._updater = opt.get_updater(made)
+        self.optimizer_initialized = True
+        self._resume_optimizer()
+
+    def _make_optimizer(
+        self, optimizer: Any, params: dict[str, Any], names: Sequence[str]
+    ) -> opt.Optimizer:
+        rescale = 1.0 / self._batch_size()
+        if isinstance(optimizer, opt.Optimizer):
+            if optimizer.rescale_grad != rescale:
+                warnings.warn(
+                    f"The given optimizer has rescale_grad={optimizer.rescale_grad}, where the "
+                    f"module would take 1 / batch size = {rescale}. Is this intended?",
+                    stacklevel=3,
+                )
+            if not optimizer.idx2name:
+                optimizer.idx2name = dict(enumerate(names))
+            return optimizer
+        params.setdefault("rescale_grad", rescale)
+        return opt.create(
+            optimizer, sym=self._symbol, param_idx2name=dict(enumerate(names)), **params
+        )
+
+    def _batch_size(self) -> int:
+        first = self._data_shapes[0]
+        return int(first.shape[DataDesc.get_batch_axis(first.layout)])
+
+    def borrow_optimizer(self, shared_module: Module) -> None:
+        """Use the optimizer (and its states) of another module."""
+        self._updater = shared_module.updater
+        self.optimizer_initialized = True
+
+    # Running ---------------------------------------------------------------------------------
+
+    def forward(self, data_batch: DataBatch, is_train: bool | None = None) -> None:
+        """Run the network on a batch; ``is_train`` is ``for_training`` unless given.
+
+        Raises DataError or ShapeError where the arrays are not what the batch (or the module)
+        says, before anything is written.
+        """
+        self._require(params=True)
+        training = self.for_training if is_train is None else is_train
+        if training and not self.for_training:
+            raise StateError(f"{self._name} is bound with for_training=False")
+        data, labels, arrays = self._read(data_batch)
+        self._use(data, labels)
+        executor = self.executor
+        executor.feed({**arrays, **self._states})
+        executor.forward(is_train=training)
+        self._trained = training
+
+    def _read(self, batch: DataBatch) -> tuple[Descs, Descs, dict[str, Any]]:
+        """Descriptions and arrays by name of a batch."""
+        data = batch.provide_data or self._redescribed(self._data_shapes, batch.data)
+        labels = batch.provide_label
+        given = batch.label or []
+        if labels is None:
+            labels = self._redescribed(self._label_shapes, given) if given else []
+        arrays: dict[str, Any] = {}
+        for kind, descs, values in (("data", data, batch.data), ("label", labels, given)):
+            if kind == "label" and not values:
+                continue
+            if len(descs) != len(values):
+                raise DataError(
+                    f"{self._name}: the batch has {len(values)} {kind} arrays, described are "
+                    f"{len(descs)}: {', '.join(d.name for d in descs)} (provide_{kind})"
+                )
+            for desc, array in zip(descs, values):
+                shape = tuple(np.shape(array))
+                if shape != desc.shape:
+                    raise DataError(
+                        f"{self._name}: the batch's {kind} array {desc.name!r} has shape {shape}, "
+                        f"its provide_{kind} says {desc.shape}"
+                    )
+                arrays[desc.name] = array
+        data, labels = self._described(data, labels if given else [])
+        known = {*self._data_names, *self._label_names}
+        return data, labels, {n: a for n, a in arrays.items() if n in known}
+
+    @staticmethod
+    def _redescribed(descs: Descs, arrays: Sequence[Any]) -> Descs:
+        """The bound descriptions with the shapes that arrived, as for a smaller last batch."""
+        if len(descs) != len(arrays):
+            return descs
+        return [
+            DataDesc(d.name, tuple(np.shape(a)), d.dtype, d.layout) for d, a in zip(descs, arrays)
+        ]
+
+    def backward(self, out_grads: Any = None) -> None:
+        """Gradients of the last ``forward`` in training mode.
+
+        ``out_grads``: head gradients, for outputs that are not losses.
+        """
+        self._require(params=True)
+        if not self._trained:
+            raise StateError(
+                f"{self._name}: backward needs forward(batch, is_train=True) before it"
+            )
+        self.executor.backward(out_grads)
+
+    def update(self) -> None:
+        """One step of the optimizer over the gradients of the last backward."""
+        self._require(params=True, optimizer=True)
+        store = self.store
+        index = {n: i for i, n in enumerate(store.grads)}
+        names = [n for n in self._param_names if n in index]
+        self.updater(
+            [index[n] for n in names],
+            [store.grads[n] for n in names],
+            [store.args[n] for n in names],
+        )
+
+    def gradients(self) -> Mapping[str, NDArray]:
+        """The gradient buffers by parameter name."""
+        return {n: self.store.grads[n] for n in self._param_names if n in self.store.grads}
+
+    def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
+        """The outputs of the last forward; the next forward writes into the same arrays."""
+        self._require(params=True)
+        return self.executor.outputs
+
+    def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
+        """Gradients of the data inputs; needs ``bind(inputs_need_grad=True)``."""
+        self._require(params=True)
+        if not self.inputs_need_grad:
+            raise StateError(f"{self._name}: get_input_grads needs bind(inputs_need_grad=True)")
+        return [self.executor.grad_dict[n] for n in self._data_names]
+
+    def get_states(self, merge_multi_context: bool = True) -> list[NDArray]:
+        """The values of the arguments in ``state_names``."""
+        self._require(params=True)
+        return [self.executor.arg_dict[n].copy() for n in self._state_names]
+
+    def set_states(self, states: Sequence[Any] | None = None, value: float | None = None) -> None:
+        """Set the states from arrays (in the order of ``state_names``) or to one number."""
+        self._require(params=True)
+        if (states is None) == (value is None):
+            raise InvalidArgumentError("set_states takes either states or value")
+        arrays = {n: self.executor.arg_dict[n] for n in self._state_names}
+        if states is None:
+            self._states = {n: np.full(a.shape, value, a.dtype) for n, a in arrays.items()}
+        else:
+            if len(states) != len(arrays):
+                raise InvalidArgumentError(
+                    f"set_states: {len(states)} arrays for {', '.join(arrays) or 'no states'}"
+                )
+            self._states = {n: np.array(s) for n, s in zip(arrays, states)}
+        self.executor.feed(self._states)
+
+    def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
+        """Add the last forward's outputs and ``labels`` to a metric."""
+        self._require(params=True)
+        names = [d.name for d in self._label_shapes] or self._label_names
+        eval_metric.update_dict(
+            dict(zip(names, labels)), dict(zip(self._output_names, self.get_outputs()))
+        )
+
+    # Files -----------------------------------------------------------------------------------
+
+    def save_checkpoint(
+        self,
+        prefix: str,
+        epoch: int,
+        save_optimizer_states: bool = False,
+        remove_amp_cast: bool = True,
+    ) -> None:
+        """Write symbol and parameters, and the optimizer's states to ``prefix-EPOCH.states``."""
+        self._require(params=True)
+        if save_optimizer_states:
+            self.save_optimizer_states(f"{prefix}-{epoch:04d}.states")
+        save_checkpoint(prefix, epoch, self._symbol, *self.get_params())
+
+    @staticmethod
+    def load(prefix: str, epoch: int, load_optimizer_states: bool = False, **kwargs: Any) -> Module:
+        """A module from a checkpoint; its parameters are set when it is bound.
+
+        ``kwargs`` go to ``Module``. With ``load_optimizer_states``, ``init_optimizer`` goes on
+        from the saved states.
+        """
+        symbol, *_ = load_checkpoint(prefix, epoch)
+        module = Module(symbol, **kwargs)
+        module.resume_from(prefix, epoch, load_optimizer_states)
+        return module
+
+    def save_optimizer_states(self, fname: str) -> None:
+        """Write the optimizer's states to a file, atomically."""
+        self.updater.save(fname)
+
+    def load_optimizer_states(self, fname: str) -> None:
+        """Set the optimizer's states from a file."""
+        self.updater.load(fname)

@@ -1,0 +1,60 @@
+"""Optimizer states as bytes and files: safetensors with a JSON record, no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from symbucket.errors import CheckpointError
+
+_KEY = "symbucket_optimizer"
+_FORMAT = 1
+
+
+def pack(tensors: Mapping[str, np.ndarray[Any, Any]], record: Mapping[str, Any]) -> bytes:
+    """One safetensors file in memory; ``record`` goes into its metadata as JSON."""
+    text = json.dumps({"format": _FORMAT, **record})
+    return bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {_KEY: text}))
+
+
+def unpack(data: bytes, where: str) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    """Tensors and record of ``pack``; CheckpointError names ``where`` if it is something else."""
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        record = json.loads(header["__metadata__"][_KEY])
+        version = record.pop("format")
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{where} does not hold optimizer states of symbucket, or is damaged "
+            f"({type(error).__name__}: {error}). Expected what Updater.save or get_states wrote."
+        ) from error
+    if version != _FORMAT:
+        raise CheckpointError(
+            f"{where} has optimizer format {version!r}; this version reads {_FORMAT}. "
+            "Load it with the symbucket that wrote it."
+        )
+    return tensors, record
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file whole or not at all: a reader never sees half of it, nor does a crash."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,60 @@
+"""LeakyReLU: the activations that let something through below zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError
+from symbucket.ir import shape_of
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import Partial, unify
+
+
+@operator("LeakyReLU")
+class LeakyReLU(Operator):
+    """An activation of kind ``act_type``, element by element; x above zero, and below it:
+
+    leaky ``slope * x``; prelu ``gamma * x`` with a learned gamma for each channel (or one for all,
+    where its shape is given as (1,)); elu ``slope * (exp(x) - 1)``; selu elu with fixed constants,
+    scaled on both sides. gelu is x times the standard normal's distribution function, everywhere.
+    """
+
+    act_type: Literal["leaky", "elu", "prelu", "selu", "gelu"] = "leaky"
+    slope: float = 0.25
+    lower_bound: float = 0.125
+    upper_bound: float = 0.334
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("data", "gamma") if self.act_type == "prelu" else ("data",)
+
+    def infer_shape(
+        self, ins: list[Partial], outs: list[Partial]
+    ) -> tuple[list[Partial], list[Partial]]:
+        data = unify(ins[0], outs[0])
+        if self.act_type != "prelu":
+            return [data], [data]
+        gamma = ins[1]
+        if data is not None and gamma != (1,):
+            if len(data) < 2:
+                raise ShapeError(
+                    f"prelu learns a slope for each channel (axis 1), but data has shape {data}; "
+                    "give gamma the shape (1,) for one slope"
+                )
+            gamma = unify(gamma, (data[1],))
+        return [data, gamma], [data]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        if self.act_type == "leaky":
+            return g.op("LeakyRelu", x, alpha=self.slope)
+        if self.act_type == "elu":
+            return g.op("Elu", x, alpha=self.slope)
+        if self.act_type == "prelu":
+            gamma = inputs[1]
+            after = [1] * (len(shape_of(x)) - 2)
+            column = (*shape_of(gamma), *after)
+            return g.op("PRelu", x, g.reshape(gamma, column))
+        return g.op("Selu" if self.act_type == "selu" else "Gelu", x)

@@ -1,0 +1,255 @@
+"""BatchNorm, LayerNorm, InstanceNorm, GroupNorm.
+
+All four rest on one node of our own domain, ``Normalize``: zero mean and unit variance over some
+axes, with an analytic gradient. Scale and shift are ordinary products and sums around it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError, UnsupportedError
+from symbucket.ir import (
+    OWN_DOMAIN,
+    Builder,
+    attr,
+    dtype_of,
+    expansion,
+    gradient,
+    shape_of,
+    shape_rule,
+)
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import Partial, axis_of, unify
+
+Shapes = tuple[list[Partial], list[Partial]]
+Grads = Sequence[ir.Value | None]
+
+
+# The node of our own domain ---------------------------------------------------------------------
+
+
+def normalize(g: Builder, x: ir.Value, axes: Sequence[int], eps: float) -> list[ir.Value]:
+    """``(x - mean) / sqrt(var + eps)`` over ``axes``; then 1 / sqrt(var + eps), mean, var.
+
+    var is the mean squared distance from the mean (divided by n, not n - 1). The last three keep
+    ``axes`` with size 1. Only the first output may be differentiated.
+    """
+    return g.ops("Normalize", x, outputs=4, domain=OWN_DOMAIN, axes=list(axes), eps=eps)
+
+
+@shape_rule("Normalize", domain=OWN_DOMAIN)
+def _normalize_shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
+    x = node.inputs[0]
+    assert x is not None
+    shape, axes = shape_of(x), attr(node, "axes")
+    kept = tuple(1 if i in axes else d for i, d in enumerate(shape))
+    return [(shape, dtype_of(x)), *[(kept, dtype_of(x))] * 3]
+
+
+@gradient("Normalize", domain=OWN_DOMAIN)
+def _normalize_gradient(g: Builder, node: ir.Node, grads: Grads, wanted: Sequence[bool]) -> Grads:
+    # With y = (x - mean) r:  dx = r (dy - mean(dy) - y mean(dy y)), Ioffe and Szegedy 2015.
+    dy, y, r = grads[0], node.outputs[0], node.outputs[1]
+    if any(grad is not None for grad in grads[1:]):
+        raise UnsupportedError(f"{node.name}: the statistics of Normalize have no gradient")
+    assert dy is not None
+    axes = g.ints(*attr(node, "axes"))
+    even = g.op("ReduceMean", dy, axes)
+    tilt = g.op("ReduceMean", g.op("Mul", dy, y), axes)
+    rest = g.op("Sub", g.op("Sub", dy, even), g.op("Mul", y, tilt))
+    return [g.op("Mul", rest, r)]
+
+
+@expansion("Normalize")
+def _expand_normalize(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
+    # Two passes over x, not E[x^2] - mean^2 as ONNX Runtime's LayerNormalization: that one
+    # cancels where the mean is large against the spread.
+    x = node.inputs[0]
+    axes = g.ints(*attr(node, "axes"))
+    mean = g.op("ReduceMean", x, axes)
+    away = g.op("Sub", x, mean)
+    var = g.op("ReduceMean", g.op("Mul", away, away), axes)
+    root = g.op("Sqrt", g.op("Add", var, g.const(attr(node, "eps"), like=var)))
+    r = g.op("Reciprocal", root)
+    return [g.op("Mul", away, r), r, mean, var]
+
+
+# What the operators share -----------------------------------------------------------------------
+
+
+def _around(shape: Sequence[int], axis: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The data with ``axis`` second and all others joined around it; and a vector's shape there.
+
+    Costs no copy. Reductions of two or three axes are those for which ONNX Runtime has fast loops.
+    """
+    before, size, after = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    return ((before, size), (size,)) if after == 1 else ((before, size, after), (size, 1))
+
+
+def _scale_and_shift(
+    g: Builder, y: ir.Value, gamma: ir.Value | None, beta: ir.Value, column: Sequence[int]
+) -> ir.Value:
+    if gamma is not None:
+        y = g.op("Mul", y, g.reshape(gamma, column))
+    return g.op("Add", y, g.reshape(beta, column))
+
+
+class _Normalization(Operator):
+    def arguments(self) -> tuple[str, ...]:
+        return ("data", "gamma", "beta")
+
+    def channels(self, data: tuple[int, ...]) -> int:
+        """Length of gamma and beta; 0 where it is not known. ShapeError if data cannot be used."""
+        if len(data) < 2:
+            raise ShapeError(f"data must have two or more axes, it has shape {data}")
+        return data[1]
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data = unify(ins[0], outs[0])
+        vector: Partial = None if data is None else (self.channels(data),)
+        for shape in ins[1:]:
+            vector = unify(vector, shape)
+        return [data, *[vector] * (len(ins) - 1)], [data]
+
+
+# The operators ----------------------------------------------------------------------------------
+
+
+@operator("BatchNorm")
+class BatchNorm(_Normalization):
+    """Each channel (``axis``) with zero mean and unit variance, times gamma, plus beta.
+
+    In training mean and variance are those of the batch, and the auxiliary states follow:
+    ``moving = momentum * moving + (1 - momentum) * batch`` (the variance divided by n). Otherwise,
+    and always with ``use_global_stats``, the moving ones are used and stay. ``fix_gamma`` takes
+    gamma as 1 and gives it no gradient.
+    """
+
+    eps: float = 1e-3
+    momentum: float = 0.9
+    fix_gamma: bool = True
+    use_global_stats: bool = False
+    output_mean_var: bool = False
+    axis: int = 1
+    cudnn_off: bool = False
+
+    def __post_init__(self) -> None:
+        self.check(self.eps > 0, f"eps={self.eps} must be positive")
+        self.check(0 <= self.momentum <= 1, f"momentum={self.momentum} must be from 0 to 1")
+        _refuse_statistics(self, self.output_mean_var)
+
+    def auxiliary(self) -> tuple[str, ...]:
+        return ("moving_mean", "moving_var")
+
+    def channels(self, data: tuple[int, ...]) -> int:
+        return data[axis_of(self.axis, len(data))]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x, gamma, beta, moving_mean, moving_var = inputs
+        shape = shape_of(x)
+        sizes, column = _around(shape, axis_of(self.axis, len(shape)))
+        x = g.reshape(x, sizes)
+        scale = None if self.fix_gamma else gamma
+        if g.training and not self.use_global_stats:
+            y, _, mean, var = normalize(g, x, [0, 2][: len(sizes) - 1], self.eps)
+            self._follow(g, moving_mean, mean)
+            self._follow(g, moving_var, var)
+        else:
+            root = g.op("Sqrt", g.op("Add", moving_var, g.const(self.eps, like=x)))
+            away = g.op("Sub", x, g.reshape(moving_mean, column))
+            y = g.op("Mul", away, g.reshape(g.op("Reciprocal", root), column))
+        return g.reshape(_scale_and_shift(g, y, scale, beta, column), shape)
+
+    def _follow(self, g: Emitter, moving: ir.Value, batch: ir.Value) -> None:
+        # The state is read by one elementwise node only: the new value may go into its buffer.
+        old = g.op("Mul", moving, g.const(self.momentum, like=moving))
+        new = g.op("Mul", batch, g.const(1.0 - self.momentum, like=batch))
+        g.update_aux(moving, g.op("Add", old, g.reshape(new, shape_of(moving))))
+
+
+@operator("LayerNorm")
+class LayerNorm(_Normalization):
+    """Zero mean and unit variance along ``axis``, times gamma, plus beta (one each a position)."""
+
+    axis: int = -1
+    eps: float = 1e-5
+    output_mean_var: bool = False
+
+    def __post_init__(self) -> None:
+        self.check(self.eps > 0, f"eps={self.eps} must be positive")
+        _refuse_statistics(self, self.output_mean_var)
+
+    def channels(self, data: tuple[int, ...]) -> int:
+        return data[axis_of(self.axis, len(data))]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x, gamma, beta = inputs
+        shape = shape_of(x)
+        sizes, column = _around(shape, axis_of(self.axis, len(shape)))
+        y = normalize(g, g.reshape(x, sizes), [1], self.eps)[0]
+        return g.reshape(_scale_and_shift(g, y, gamma, beta, column), shape)
+
+
+@operator("InstanceNorm")
+class InstanceNorm(_Normalization):
+    """Every channel of every sample with zero mean and unit variance, times gamma, plus beta."""
+
+    eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        self.check(self.eps > 0, f"eps={self.eps} must be positive")
+
+    def channels(self, data: tuple[int, ...]) -> int:
+        if len(data) < 3:
+            raise ShapeError(f"data must have three or more axes (n, c, ...), it has shape {data}")
+        return data[1]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x, gamma, beta = inputs
+        shape = shape_of(x)
+        x = g.reshape(x, (*shape[:2], math.prod(shape[2:])))
+        y = normalize(g, x, [2], self.eps)[0]
+        return g.reshape(_scale_and_shift(g, y, gamma, beta, (shape[1], 1)), shape)
+
+
+@operator("GroupNorm")
+class GroupNorm(_Normalization):
+    """Channels in ``num_groups`` groups, each group of each sample normalised.
+
+    gamma and beta have one number a group, as in MXNet 1.x.
+    """
+
+    num_groups: int = 1
+    eps: float = 1e-5
+    output_mean_var: bool = False
+
+    def __post_init__(self) -> None:
+        self.check(self.num_groups > 0, f"num_groups={self.num_groups} must be positive")
+        self.check(self.eps > 0, f"eps={self.eps} must be positive")
+        _refuse_statistics(self, self.output_mean_var)
+
+    def channels(self, data: tuple[int, ...]) -> int:
+        if len(data) < 3:
+            raise ShapeError(f"data must have three or more axes (n, c, ...), it has shape {data}")
+        if data[1] % self.num_groups:
+            raise ShapeError(f"{data[1]} channels cannot be divided into {self.num_groups} groups")
+        return self.num_groups
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x, gamma, beta = inputs
+        shape, groups = shape_of(x), self.num_groups
+        x = g.reshape(x, (shape[0], groups, math.prod(shape[1:]) // groups))
+        y = normalize(g, x, [2], self.eps)[0]
+        return g.reshape(_scale_and_shift(g, y, gamma, beta, (groups, 1)), shape)
+
+
+def _refuse_statistics(op: Operator, output_mean_var: bool) -> None:
+    if output_mean_var:
+        raise UnsupportedError(
+            f"{op.op_name}: output_mean_var=True is not supported. Compute the statistics in the "
+            "symbol itself, for example with sym.mean(data, axis=...)."
+        )

@@ -1,0 +1,181 @@
+"""Reductions over axes: sum, mean, extremes, norms, positions of extremes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError
+from symbucket.ir import dtype_of, shape_of
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import Partial, Shape, axis_of, unify
+
+Shapes = tuple[list[Partial], list[Partial]]
+Axes = int | tuple[int, ...] | None
+
+
+def reduced_axes(axis: Axes, exclude: bool, rank: int) -> list[int]:
+    """The axes to reduce, sorted: all where ``axis`` is None or empty, else those or the others."""
+    if axis is None or axis == ():
+        return list(range(rank))
+    given = (axis,) if isinstance(axis, int) else axis
+    axes = [axis_of(a, rank) for a in given]
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"axis={axis} names one of {rank} axes twice")
+    return [i for i in range(rank) if (i in axes) != exclude]
+
+
+def reduced_shape(shape: Shape, axes: Sequence[int], keepdims: bool) -> Shape:
+    """The shape after reducing ``axes``; (1,) where nothing is left, as MXNet has no scalars."""
+    if keepdims:
+        return tuple(1 if i in axes else d for i, d in enumerate(shape))
+    return tuple(d for i, d in enumerate(shape) if i not in axes) or (1,)
+
+
+class _Reduce(Operator):
+    """A reduction over ``axis`` (all axes where it is None), or over all others (``exclude``)."""
+
+    onnx_type = ""
+    axis: Axes = None
+    keepdims: bool = False
+    exclude: bool = False
+
+    def axes(self, rank: int) -> list[int]:
+        """The axes that go away."""
+        return reduced_axes(self.axis, self.exclude, rank)
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data = ins[0]
+        if data is None:
+            return ins, outs
+        return ins, [unify(outs[0], reduced_shape(data, self.axes(len(data)), self.keepdims))]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        axes = self.axes(len(shape_of(x)))
+        if not axes:
+            return g.op("Identity", x)
+        y = g.op(self.onnx_type, x, g.ints(*axes), keepdims=int(self.keepdims))
+        return g.reshape(y, g.out_shapes[0])
+
+
+def _define(name: str, onnx_type: str, doc: str, *aliases: str) -> None:
+    annotations = {"axis": Axes, "keepdims": bool, "exclude": bool}
+    body = {
+        "__annotations__": annotations,
+        "__doc__": f"{doc} over ``axis`` (None: all axes; ``exclude``: all axes but those).",
+        "__module__": __name__,
+        "axis": None,
+        "exclude": False,
+        "keepdims": False,
+        "onnx_type": onnx_type,
+    }
+    operator(name, *aliases)(type(name, (_Reduce,), body))
+
+
+_define("sum", "ReduceSum", "The sum", "sum_axis")
+_define("mean", "ReduceMean", "The mean")
+_define("prod", "ReduceProd", "The product")
+_define("max", "ReduceMax", "The largest value", "max_axis")
+_define("min", "ReduceMin", "The smallest value", "min_axis")
+
+
+@operator("norm")
+class Norm(Operator):
+    """The L1 (``ord=1``) or L2 norm of the elements along ``axis`` (None: of all)."""
+
+    ord: int = 2
+    axis: Axes = None
+    keepdims: bool = False
+
+    def __post_init__(self) -> None:
+        self.check(self.ord in (1, 2), f"ord={self.ord} must be 1 or 2")
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data = ins[0]
+        if data is None:
+            return ins, outs
+        axes = reduced_axes(self.axis, False, len(data))
+        return ins, [unify(outs[0], reduced_shape(data, axes, self.keepdims))]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        axes = g.ints(*reduced_axes(self.axis, False, len(shape_of(x))))
+        if self.ord == 1:
+            y = g.op("ReduceSum", g.op("Abs", x), axes, keepdims=int(self.keepdims))
+        else:
+            y = g.op("ReduceL2", x, axes, keepdims=int(self.keepdims))
+        return g.reshape(y, g.out_shapes[0])
+
+
+class _Position(Operator):
+    """Where an extreme stands along ``axis``, as a number of the data's dtype."""
+
+    onnx_type = ""
+    axis: int | None = None
+    keepdims: bool = False
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data = ins[0]
+        if data is None:
+            return ins, outs
+        axes = reduced_axes(self.axis, False, len(data))
+        return ins, [unify(outs[0], reduced_shape(data, axes, self.keepdims))]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        shape = shape_of(x)
+        flat = g.op("Reshape", x, g.ints(-1)) if self.axis is None else x
+        axis = 0 if self.axis is None else axis_of(self.axis, len(shape))
+        place = g.op(self.onnx_type, flat, axis=axis, keepdims=int(self.keepdims))
+        return g.reshape(g.cast(place, dtype_of(x)), g.out_shapes[0])
+
+
+@operator("argmax")
+class ArgMax(_Position):
+    """The position of the first largest value along ``axis`` (None: in the flattened data)."""
+
+    axis: int | None = None
+    keepdims: bool = False
+    onnx_type = "ArgMax"
+
+
+@operator("argmin")
+class ArgMin(_Position):
+    """The position of the first smallest value along ``axis`` (None: in the flattened data)."""
+
+    axis: int | None = None
+    keepdims: bool = False
+    onnx_type = "ArgMin"
+
+
+@operator("L2Normalization")
+class L2Normalization(Operator):
+    """``data / sqrt(sum(data^2) + eps)``, summed as ``mode`` says.
+
+    "instance": over all axes but the first; "channel": over axis 1; "spatial": over axes 2 and up.
+    """
+
+    eps: float = 1e-10
+    mode: Literal["instance", "channel", "spatial"] = "instance"
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        shape = unify(ins[0], outs[0])
+        least = 3 if self.mode == "spatial" else 2
+        if shape is not None and len(shape) < least:
+            raise ShapeError(f"mode={self.mode!r} needs {least} or more axes, data is {shape}")
+        return [shape], [shape]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        rank = len(shape_of(x))
+        axes = {
+            "instance": range(1, rank),
+            "channel": range(1, 2),
+            "spatial": range(2, rank),
+        }[self.mode]
+        total = g.reduce_sum(g.op("Mul", x, x), axes)
+        length = g.op("Sqrt", g.op("Add", total, g.const(self.eps, like=x)))
+        return g.op("Div", x, length)

@@ -1,0 +1,284 @@
+"""Operators that repeat, mirror, crop or surround data: broadcasts, tile, repeat, flip, Pad."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError
+from symbucket.ir import shape_of
+from symbucket.ops.record import DType, Emitter, Operator, operator
+from symbucket.ops.shape import Partial, Shape, axis_of, known, unify, with_dim
+
+Shapes = tuple[list[Partial], list[Partial]]
+Types = tuple[list[DType], list[DType]]
+
+
+class _Expand(Operator):
+    """Axes of size 1 become larger."""
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        return g.op("Expand", inputs[0], g.ints(*g.out_shapes[0]))
+
+
+@operator("broadcast_to")
+class BroadcastTo(_Expand):
+    """The data with axes of size 1 repeated to ``shape``; 0 in ``shape`` keeps a size."""
+
+    moves_only = True
+    shape: tuple[int, ...]
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data = ins[0]
+        if data is None:
+            return ins, [unify(outs[0], self.shape)]
+        if len(data) != len(self.shape):
+            raise ShapeError(f"data {data} and shape={self.shape} have different ranks")
+        wrong = [i for i, (d, s) in enumerate(zip(data, self.shape)) if s and d > 1 and d != s]
+        if wrong:
+            raise ShapeError(f"data {data} does not broadcast to shape={self.shape}")
+        return ins, [unify(outs[0], tuple(s or d for s, d in zip(self.shape, data)))]
+
+
+@operator("broadcast_axis", "broadcast_axes")
+class BroadcastAxis(_Expand):
+    """The data with the axes ``axis``, all of size 1, repeated to the sizes ``size``."""
+
+    moves_only = True
+    axis: tuple[int, ...] = ()
+    size: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.check(
+            len(self.axis) == len(self.size),
+            f"axis={self.axis} and size={self.size} must be equally long",
+        )
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data, out = ins[0], outs[0]
+        if data is None:
+            return ins, outs
+        wide = data
+        for axis, size in zip(self.axis, self.size):
+            place = axis_of(axis, len(data))
+            if data[place] > 1:
+                raise ShapeError(f"axis {axis} of data {data} is not of size 1")
+            wide = with_dim(wide, place, size)
+        return [data], [unify(out, wide)]
+
+
+@operator("broadcast_like")
+class BroadcastLike(_Expand):
+    """``lhs`` with axes of size 1 repeated to the sizes of ``rhs``.
+
+    ``lhs_axes`` and ``rhs_axes`` choose the axes that correspond; all of them by default.
+    """
+
+    lhs_axes: tuple[int, ...] | None = None
+    rhs_axes: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self.check(
+            (self.lhs_axes is None) == (self.rhs_axes is None)
+            and len(self.lhs_axes or ()) == len(self.rhs_axes or ()),
+            f"lhs_axes={self.lhs_axes} and rhs_axes={self.rhs_axes} must be equally long",
+        )
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("lhs", "rhs")
+
+    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+        dtype = ins[0] or outs[0]
+        return [dtype, ins[1]], [dtype]
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        a, b = ins
+        if a is None or b is None:
+            return ins, outs
+        if self.lhs_axes is None and len(a) != len(b):
+            raise ShapeError(f"lhs {a} and rhs {b} have different ranks; give lhs_axes, rhs_axes")
+        left = range(len(a)) if self.lhs_axes is None else self.lhs_axes
+        right = range(len(b)) if self.rhs_axes is None else self.rhs_axes
+        out = a
+        for i, j in zip(left, right):
+            size, place = b[axis_of(j, len(b))], axis_of(i, len(a))
+            if a[place] > 1 and size and a[place] != size:
+                raise ShapeError(f"lhs {a} does not broadcast to rhs {b}")
+            out = with_dim(out, place, size or (a[place] if a[place] > 1 else 0))
+        return ins, [unify(outs[0], out)]
+
+
+@operator("tile")
+class Tile(Operator):
+    """The whole data repeated ``reps[i]`` times along axis i; the shorter of both gets leading 1s."""
+
+    moves_only = True
+    reps: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        self.check(all(r > 0 for r in self.reps), f"reps={self.reps} must be positive")
+
+    def _aligned(self, data: Shape) -> tuple[Shape, Shape]:
+        rank = max(len(data), len(self.reps))
+        return (
+            (1,) * (rank - len(data)) + data,
+            (1,) * (rank - len(self.reps)) + self.reps,
+        )
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        if ins[0] is None:
+            return ins, outs
+        return ins, [unify(outs[0], tuple(d * r for d, r in zip(*self._aligned(ins[0]))))]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        shape, reps = self._aligned(shape_of(inputs[0]))
+        return g.op("Tile", g.reshape(inputs[0], shape), g.ints(*reps))
+
+
+@operator("repeat")
+class Repeat(Operator):
+    """Every element repeated ``repeats`` times along ``axis`` (None: of the flattened data)."""
+
+    moves_only = True
+    repeats: int
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        self.check(self.repeats > 0, f"repeats={self.repeats} must be positive")
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data = ins[0]
+        if data is None:
+            return ins, outs
+        if self.axis is None:
+            return ins, [unify(outs[0], (math.prod(data) * self.repeats,))]
+        axis = axis_of(self.axis, len(data))
+        return ins, [unify(outs[0], with_dim(data, axis, data[axis] * self.repeats))]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        shape = shape_of(x) if self.axis is not None else (math.prod(shape_of(x)),)
+        axis = 0 if self.axis is None else axis_of(self.axis, len(shape))
+        before, after = shape[: axis + 1], shape[axis + 1 :]
+        x = g.reshape(x, (*before, 1, *after))
+        x = g.op("Expand", x, g.ints(*before, self.repeats, *after))
+        return g.reshape(x, g.out_shapes[0])
+
+
+@operator("flip", "reverse")
+class Flip(Operator):
+    """The data with the order along the axes ``axis`` reversed."""
+
+    moves_only = True
+    axis: tuple[int, ...]
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        shape = unify(ins[0], outs[0])
+        if shape is not None:
+            for axis in self.axis:
+                axis_of(axis, len(shape))
+        return [shape], [shape]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        shape = shape_of(inputs[0])
+        axes = [axis_of(a, len(shape)) for a in self.axis]
+        return g.op(
+            "Slice",
+            inputs[0],
+            g.ints(*(shape[a] - 1 for a in axes)),
+            g.ints(*(-shape[a] - 1 for a in axes)),
+            g.ints(*axes),
+            g.ints(*(-1 for _ in axes)),
+        )
+
+
+@operator("slice_like")
+class SliceLike(Operator):
+    """The first elements of ``data`` along ``axes`` (empty: all), as many as ``shape_like`` has."""
+
+    axes: tuple[int, ...] = ()
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("data", "shape_like")
+
+    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+        dtype = ins[0] or outs[0]
+        return [dtype, ins[1]], [dtype]
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data, like = ins
+        if data is None or like is None:
+            return ins, outs
+        if not self.axes and len(data) != len(like):
+            raise ShapeError(f"data {data} and shape_like {like} have different ranks; give axes")
+        out = data
+        for a in self.axes or range(len(data)):
+            axis, size = axis_of(a, len(data)), like[axis_of(a, len(like))]
+            if data[axis] and size > data[axis]:
+                raise ShapeError(f"shape_like {like} is larger than data {data} on axis {a}")
+            out = with_dim(out, axis, size)
+        return ins, [unify(outs[0], out)]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        shape, wanted = shape_of(inputs[0]), g.out_shapes[0]
+        axes = [i for i, (d, w) in enumerate(zip(shape, wanted)) if d != w]
+        if not axes:
+            return g.op("Identity", inputs[0])
+        ends = g.ints(*(wanted[a] for a in axes))
+        return g.op("Slice", inputs[0], g.ints(*(0 for _ in axes)), ends, g.ints(*axes))
+
+
+@operator("Pad", "pad")
+class Pad(Operator):
+    """The data with elements added around it.
+
+    ``pad_width`` is (before, after) of axis 0, then of axis 1, ... Mode "constant" adds
+    ``constant_value``, "edge" the outermost element, "reflect" mirrors without the outermost.
+    """
+
+    mode: Literal["constant", "edge", "reflect"]
+    pad_width: tuple[int, ...]
+    constant_value: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.check(
+            len(self.pad_width) % 2 == 0 and min(self.pad_width, default=0) >= 0,
+            f"pad_width={self.pad_width} must be pairs of numbers >= 0",
+        )
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data, out = ins[0], outs[0]
+        extra = [a + b for a, b in zip(self.pad_width[::2], self.pad_width[1::2])]
+        for shape in (data, out):
+            if shape is not None and len(shape) != len(extra):
+                raise ShapeError(f"pad_width={self.pad_width} does not fit {len(shape)} axes")
+        if data is not None:
+            out = unify(out, tuple(d and d + e for d, e in zip(data, extra)))
+        if out is not None:
+            inner = tuple(o and o - e for o, e in zip(out, extra))
+            if any(o and i <= 0 for o, i in zip(out, inner)):
+                raise ShapeError(f"output {out} has no room for pad_width={self.pad_width}")
+            data = unify(data, inner)
+        if self.mode == "reflect" and known(data):
+            assert data is not None
+            for i, size in enumerate(data):
+                if max(self.pad_width[2 * i : 2 * i + 2]) >= size:
+                    raise ShapeError(f"axis {i} of {data} is too short for {self.pad_width}")
+        return [data], [out]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        before, after = self.pad_width[::2], self.pad_width[1::2]
+        if self.mode == "constant":
+            value = g.const(self.constant_value, like=x)
+            return g.op("Pad", x, g.ints(*before, *after), value)
+        # A Gather along every axis, whose gradient adds up what an element was copied to.
+        for axis, size in enumerate(shape_of(x)):
+            if before[axis] or after[axis]:
+                padded = np.pad(np.arange(size), (before[axis], after[axis]), mode=self.mode)
+                x = g.op("Gather", x, g.const(padded.astype(np.int64)), axis=axis)
+        return g.op("Identity", x) if x is inputs[0] else x

@@ -1,0 +1,157 @@
+"""Softmax and its relatives as plain operators (SoftmaxOutput, the loss, is in ``loss``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError
+from symbucket.ir import shape_of
+from symbucket.ops.record import DType, Emitter, IndexBounds, Operator, operator
+from symbucket.ops.shape import Partial, Shape, axis_of, unify, with_dim
+
+Shapes = tuple[list[Partial], list[Partial]]
+Types = tuple[list[DType], list[DType]]
+
+
+class _Softmax(Operator):
+    """Along ``axis``, of the data divided by ``temperature``."""
+
+    onnx_type = "Softmax"
+    sign = 1.0
+    axis: int = -1
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        self.check(
+            self.temperature is None or self.temperature > 0,
+            f"temperature={self.temperature} must be positive",
+        )
+
+    def scaled(self, g: Emitter, x: ir.Value) -> ir.Value:
+        """The data over the temperature."""
+        factor = self.sign / (self.temperature or 1.0)
+        return x if factor == 1.0 else g.op("Mul", x, g.const(factor, like=x))
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        axis = axis_of(self.axis, len(shape_of(x)))
+        return g.op(self.onnx_type, self.scaled(g, x), axis=axis)
+
+
+@operator("softmax")
+class Softmax(_Softmax):
+    """``exp(x / temperature)``, normalised to the sum 1 along ``axis``.
+
+    With ``use_length`` the input ``length`` (the data's shape without ``axis``) says how many of
+    the first elements take part; the others get 0.
+    """
+
+    axis: int = -1
+    temperature: float | None = None
+    use_length: bool = False
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("data", "length") if self.use_length else ("data",)
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data = unify(ins[0], outs[0])
+        if not self.use_length:
+            return [data], [data]
+        length = ins[1]
+        if data is not None:
+            axis = axis_of(self.axis, len(data))
+            length = unify(length, (*data[:axis], *data[axis + 1 :]))
+        return [data, length], [data]
+
+    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+        dtype = ins[0] or outs[0]
+        return [dtype, *ins[1:]], [dtype]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        if not self.use_length:
+            return super().emit(g, *inputs)
+        x, length = inputs
+        shape = shape_of(x)
+        axis = axis_of(self.axis, len(shape))
+        steps = np.arange(shape[axis]).reshape(with_dim((1,) * len(shape), axis, shape[axis]))
+        length = g.reshape(g.cast(length, ir.DataType.INT64), with_dim(shape, axis, 1))
+        inside = g.op("Less", g.const(steps), length)
+        # Far below every value of use, and finite: a row without elements must not become NaN.
+        masked = g.op("Where", inside, self.scaled(g, x), g.const(-1e30, like=x))
+        y = g.op("Softmax", masked, axis=axis)
+        return g.op("Where", inside, y, g.const(0.0, like=x))
+
+
+@operator("softmin")
+class Softmin(_Softmax):
+    """The softmax of the negated data."""
+
+    axis: int = -1
+    temperature: float | None = None
+    sign = -1.0
+
+
+@operator("log_softmax")
+class LogSoftmax(_Softmax):
+    """The logarithm of the softmax."""
+
+    axis: int = -1
+    temperature: float | None = None
+    onnx_type = "LogSoftmax"
+
+
+@operator("SoftmaxActivation")
+class SoftmaxActivation(Operator):
+    """Softmax over all axes but the first (mode "instance") or over axis 1 (mode "channel")."""
+
+    mode: Literal["instance", "channel"] = "instance"
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        shape = unify(ins[0], outs[0])
+        if shape is not None and len(shape) < 2:
+            raise ShapeError(f"data must have two or more axes, it has shape {shape}")
+        return [shape], [shape]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        x = inputs[0]
+        shape = shape_of(x)
+        if self.mode == "instance":
+            x = g.reshape(x, (shape[0], math.prod(shape[1:])))
+        return g.reshape(g.op("Softmax", x, axis=1), shape)
+
+
+@operator("softmax_cross_entropy")
+class SoftmaxCrossEntropy(Operator):
+    """The sum over rows of ``-log softmax(data)[label]``, of shape (1,)."""
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("data", "label")
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data, label = ins
+        if data is not None and len(data) != 2:
+            raise ShapeError(f"data must have two axes, it has shape {data}")
+        if data is not None:
+            label = unify(label, data[:1])
+        if label is not None:
+            data = unify(data, (label[0], 0))
+        return [data, label], [unify(outs[0], (1,))]
+
+    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+        dtype = ins[0] or outs[0]
+        return [dtype, ins[1]], [dtype]
+
+    def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
+        return {"label": IndexBounds("classes", ins[0][1])}
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        data, label = inputs
+        rows = shape_of(label)[0]
+        index = g.reshape(g.cast(label, ir.DataType.INT64), (rows, 1))
+        picked = g.op("GatherElements", g.op("LogSoftmax", data, axis=1), index, axis=1)
+        return g.op("Neg", g.reshape(g.reduce_sum(picked, [0, 1]), (1,)))

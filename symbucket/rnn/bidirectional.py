@@ -1,0 +1,82 @@
+"""``BidirectionalCell``: one cell forwards, one backwards over the sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from symbucket import symbol as sym
+from symbucket.errors import UnsupportedError
+from symbucket.rnn import sequence
+from symbucket.rnn.base import BaseRNNCell
+from symbucket.rnn.group import CellGroup
+from symbucket.rnn.params import RNNParams
+from symbucket.rnn.sequence import Inputs, Outputs
+from symbucket.symbol import Symbol
+
+
+class BidirectionalCell(CellGroup):
+    """Outputs of both directions side by side (Schuster and Paliwal, 1997).
+
+    It needs the whole sequence, so it can be unrolled but not stepped.
+
+    Args:
+        l_cell: goes from the first step to the last. r_cell: from the last to the first.
+        params: RNNParams whose variables the cells use in place of own ones of the same names.
+        output_prefix: stands before the names of the joined outputs.
+    """
+
+    def __init__(
+        self,
+        l_cell: BaseRNNCell,
+        r_cell: BaseRNNCell,
+        params: RNNParams | None = None,
+        output_prefix: str = "bi_",
+    ) -> None:
+        super().__init__(params)
+        self._output_prefix = output_prefix
+        self._adopt(l_cell)
+        self._adopt(r_cell)
+
+    def __call__(self, inputs: Symbol, states: Sequence[Any]) -> tuple[Symbol, list[Any]]:
+        """Not possible: raises UnsupportedError."""
+        raise UnsupportedError(
+            f"{self!r} needs the whole sequence and cannot be stepped; use unroll."
+        )
+
+    def unroll(
+        self,
+        length: int,
+        inputs: Inputs,
+        begin_state: Sequence[Any] | None = None,
+        layout: str = "NTC",
+        merge_outputs: bool | None = None,
+    ) -> tuple[Outputs, list[Any]]:
+        """As ``BaseRNNCell.unroll``. The states come as [forward states, backward states]."""
+        self._start(length, inputs, layout)
+        axis = sequence.time_axis(layout)
+        states = self._share_states(self._begin(begin_state))
+        left, right = self._cells
+        steps = sequence.split_steps(length, inputs, layout)
+        l_out, l_states = left.unroll(length, steps, states[0], layout, merge_outputs)
+        # As it comes: a list is turned round here, which costs no node.
+        r_out, r_states = right.unroll(length, steps[::-1], states[1], layout, None)
+        if merge_outputs is None:
+            merge_outputs = isinstance(l_out, Symbol) and isinstance(r_out, Symbol)
+        if merge_outputs:
+            if isinstance(r_out, Symbol):
+                r_merged = sym.reverse(r_out, axis=axis)
+            else:
+                r_merged = sequence.merge_steps(r_out[::-1], layout)
+            l_merged = sequence.merge_steps(l_out, layout)
+            joined = sym.Concat(l_merged, r_merged, dim=2, name=f"{self._output_prefix}out")
+            return joined, [l_states, r_states]
+        pairs = zip(
+            sequence.split_steps(length, l_out, layout),
+            reversed(sequence.split_steps(length, r_out, layout)),
+        )
+        outputs = [
+            sym.Concat(a, b, dim=1, name=f"{self._output_prefix}t{i}")
+            for i, (a, b) in enumerate(pairs)
+        ]
+        return outputs, [l_states, r_states]

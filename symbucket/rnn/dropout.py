@@ -1,0 +1,62 @@
+"""``DropoutCell``: dropout between the layers of a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from symbucket import symbol as sym
+from symbucket.errors import InvalidArgumentError
+from symbucket.rnn import sequence
+from symbucket.rnn.base import BaseRNNCell
+from symbucket.rnn.params import RNNParams
+from symbucket.rnn.sequence import Inputs, Outputs
+from symbucket.symbol import Symbol
+
+
+class DropoutCell(BaseRNNCell):
+    """Dropout on its input; it has no states and no parameters.
+
+    Args:
+        dropout: share of elements set to zero while training, 0 up to below 1. 0 adds no node.
+        prefix: of no effect on names, kept for MXNet's sake.
+        params: likewise.
+    """
+
+    def __init__(
+        self, dropout: float, prefix: str = "dropout_", params: RNNParams | None = None
+    ) -> None:
+        super().__init__(prefix, params)
+        self.dropout = checked_share(dropout, f"{self!r}: dropout")
+
+    @property
+    def state_info(self) -> list[dict[str, Any]]:
+        """No states."""
+        return []
+
+    def _step(self, inputs: Symbol, states: list[Symbol], name: str) -> tuple[Symbol, list[Any]]:
+        if self.dropout > 0:
+            inputs = sym.Dropout(data=inputs, p=self.dropout)
+        return inputs, states
+
+    def unroll(
+        self,
+        length: int,
+        inputs: Inputs,
+        begin_state: Sequence[Any] | None = None,
+        layout: str = "NTC",
+        merge_outputs: bool | None = None,
+    ) -> tuple[Outputs, list[Any]]:
+        """As ``BaseRNNCell.unroll``; a merged sequence gets one Dropout for all steps."""
+        self._start(length, inputs, layout)
+        inputs = sequence.in_form(length, inputs, layout, merge_outputs)
+        if isinstance(inputs, Symbol):
+            return self(inputs, self._begin(begin_state))
+        return super().unroll(length, inputs, begin_state, layout, merge_outputs)
+
+
+def checked_share(value: float, what: str) -> float:
+    """``value`` as a share from 0 up to below 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise InvalidArgumentError(f"{what}={value!r} must be a number from 0 up to below 1")
+    return float(value)
