@@ -6,15 +6,25 @@ batches say which bucket they are.
 """
 
 import symbucket.runtime.backend  # noqa: F401 - first, so that a missing runtime is said at once
-from symbucket import io, module, rnn, symbol
+from symbucket import io, model, module, nd, random, rnn, symbol
 from symbucket import module as mod
 from symbucket import symbol as sym
 from symbucket.context import Context, cpu, gpu
 from symbucket.errors import SymbucketError
 from symbucket.module import callback, initializer, lr_scheduler, metric, optimizer
 from symbucket.module import initializer as init
+from symbucket.module.rnn_checkpoint import (
+    do_rnn_checkpoint,
+    load_rnn_checkpoint,
+    save_rnn_checkpoint,
+)
 from symbucket.runtime import Executor, NDArray
 from symbucket.symbol import AttrScope, NameManager, Prefix, Symbol
+
+# MXNet has these beside the cells; the layer of the cells knows nothing of files.
+rnn.save_rnn_checkpoint = save_rnn_checkpoint
+rnn.load_rnn_checkpoint = load_rnn_checkpoint
+rnn.do_rnn_checkpoint = do_rnn_checkpoint
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,8 +45,11 @@ __all__ = [
     "lr_scheduler",
     "metric",
     "mod",
+    "model",
     "module",
+    "nd",
     "optimizer",
+    "random",
     "rnn",
     "sym",
     "symbol",

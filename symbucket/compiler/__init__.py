@@ -1,5 +1,8 @@
 """Symbol + shapes -> forward ONNX graph -> gradients -> passes -> ready model."""
 
+from symbucket.compiler.metrics import MetricSpec, fits
+from symbucket.compiler.options import CompilerOptions
+from symbucket.compiler.passes import pass_names
 from symbucket.compiler.program import (
     Program,
     Tensor,
@@ -10,10 +13,14 @@ from symbucket.compiler.program import (
 )
 
 __all__ = [
+    "CompilerOptions",
+    "MetricSpec",
     "Program",
     "Tensor",
     "TrainingPrograms",
     "compile_inference",
     "compile_training",
+    "fits",
     "output_names",
+    "pass_names",
 ]

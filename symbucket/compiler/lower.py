@@ -59,11 +59,14 @@ def lower(
         assert found is not None
         return found
 
-    for node in nodes:
+    for node in nodes:  # first, so that no constant or inner value takes the name of an input
         if node.op is None:
             dtype = ir.DataType.from_numpy(types[node, 0])
             value = emitter.input(node.name, shape((node, 0)), dtype)
             values[node, 0] = variables[node.name] = value
+
+    for node in nodes:
+        if node.op is None:
             continue
         outputs = [(node, i) for i in range(node.num_outputs)]
         emitter.out_shapes = [shape(e) for e in outputs]

@@ -12,12 +12,16 @@ import onnx_ir as ir
 
 from symbucket.compiler.differentiate import differentiate, needs_head
 from symbucket.compiler.lower import Lowered, lower
+from symbucket.compiler.metrics import MetricSpec, emit_metrics
+from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.passes import run_passes
 from symbucket.compiler.split import Split, split_at_heads
-from symbucket.ir import IR_VERSION, dtype_of, shape_of
+from symbucket.errors import NameConflictError
+from symbucket.ir import IR_VERSION, Builder, dtype_of, shape_of
 from symbucket.symbol.symbol import Symbol
 
 PRODUCER = "symbucket"
+DEFAULTS = CompilerOptions()
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,21 @@ def compile_inference(
     shapes: Mapping[str, Sequence[int]],
     dtypes: Mapping[str, Any] | None = None,
     name: str = "inference",
+    fetch: Iterable[str] | None = None,
+    metrics: Sequence[MetricSpec] = (),
+    options: CompilerOptions = DEFAULTS,
 ) -> Program:
-    """The model that computes the outputs of ``symbol`` with is_train false."""
+    """The model that computes the outputs of ``symbol`` with is_train false.
+
+    ``fetch`` names the outputs to return (all by default), ``metrics`` are sums to return too.
+    """
     lowered = lower(symbol, shapes, dtypes or {}, training=False, name=name)
-    outputs = dict(zip(output_names(symbol), lowered.outputs))
-    return _finish(lowered.graph, _own_values(lowered, outputs))
+    names = output_names(symbol)
+    fetched = set(names if fetch is None else fetch)
+    outputs = dict(zip(names, lowered.outputs))
+    measured = emit_metrics(lowered.emitter, metrics, outputs, lowered.variables)
+    kept = {n: v for n, v in outputs.items() if n in fetched}
+    return _finish(lowered.graph, _forward(lowered, {**kept, **measured}, options), options)
 
 
 def compile_training(
@@ -86,67 +100,100 @@ def compile_training(
     wanted: Iterable[str] = (),
     name: str = "training",
     fetch: Iterable[str] | None = None,
+    metrics: Sequence[MetricSpec] = (),
+    options: CompilerOptions = DEFAULTS,
 ) -> TrainingPrograms:
     """The models of a training step with gradients of the arguments ``wanted``.
 
     ``fetch`` names the symbol outputs to return (all by default); what only others need is left
-    out. Raises UnsupportedError that names every node without a gradient.
+    out. ``metrics`` are sums that are computed in the graph and returned. Raises UnsupportedError
+    that names every node without a gradient.
     """
     lowered = lower(symbol, shapes, dtypes or {}, training=True, name=name)
     names = output_names(symbol)
     fetched = set(names if fetch is None else fetch)
+    forward = dict(zip(names, lowered.outputs))
+    forward.update(emit_metrics(lowered.emitter, metrics, forward, lowered.variables))
+    forward.update({f"{n}.new": v for n, v in lowered.aux_updates.items()})
+    forward = _forward(lowered, forward, options)
     variables = {n: lowered.variables[n] for n in wanted}
-    flags = needs_head(lowered.outputs, variables.values())
-    headed = {n: v for n, v, flag in zip(names, lowered.outputs, flags) if flag}
+    outputs = [forward[n] for n in names]
+    flags = needs_head(outputs, variables.values())
+    headed = {n: forward[n] for n, flag in zip(names, flags) if flag}
     g = lowered.emitter
     heads = {v: g.input(f"{n}.head", shape_of(v), dtype_of(v)) for n, v in headed.items()}
-    last_forward = list(lowered.graph)
-    found = differentiate(g, lowered.outputs, heads, list(variables.values()))
+    forward_nodes = list(lowered.graph)
+    found = differentiate(g, outputs, heads, list(variables.values()))
     gradients = {}
     for n, v in variables.items():
         grad = found.get(v)
         gradients[f"{n}.grad"] = g.filled(shape_of(v), 0.0, dtype_of(v)) if grad is None else grad
-    results = {n: v for n, v in zip(names, lowered.outputs) if n in fetched}
-    results.update({f"{n}.new": v for n, v in lowered.aux_updates.items()})
-    if not headed:
-        return TrainingPrograms(
-            _finish(lowered.graph, _own_values(lowered, {**results, **gradients})), None, None, ()
+    results = {n: v for n, v in forward.items() if n in fetched or n not in names}
+    taken = [n for n in [*results, *gradients] if n in lowered.variables]
+    if taken:
+        raise NameConflictError(
+            f"The variable {taken[0]!r} has the name of a result of the training step (P.grad is "
+            "the gradient of P, S.new the next value of S). Give the variable another name."
         )
-    cut: Split = split_at_heads(lowered.graph, last_forward, results, gradients)
+    if not headed:
+        whole = _own_values(g, {**results, **gradients})
+        return TrainingPrograms(_finish(lowered.graph, whole, options), None, None, ())
+    cut: Split = split_at_heads(lowered.graph, forward_nodes, results, gradients)
     return TrainingPrograms(
         None,
-        _finish(cut.forward, cut.forward_outputs),
-        _finish(cut.backward, cut.backward_outputs),
+        _finish(cut.forward, cut.forward_outputs, options),
+        _finish(cut.backward, cut.backward_outputs, options),
         tuple(headed),
     )
 
 
+def _forward(
+    lowered: Lowered, outputs: dict[str, ir.Value], options: CompilerOptions
+) -> dict[str, ir.Value]:
+    """Run the forward passes; gives the outputs as they are afterwards."""
+    graph = lowered.graph
+    graph.outputs.extend(_own_values(lowered.emitter, outputs).values())
+    run_passes(graph, "forward", options.disable)
+    found = dict(zip(outputs, graph.outputs))
+    graph.outputs.clear()
+    return found
+
+
 def output_names(symbol: Symbol) -> list[str]:
-    """The symbol's output names, made unique by a suffix where two outputs share one."""
+    """The symbol's output names, made unique: a model's inputs and outputs all differ in name.
+
+    An output named like an input (a variable is an output of its own name) becomes ``NAME.out``,
+    the second one of a name ``NAME.1``.
+    """
+    inputs = set(symbol.list_inputs())
     seen: dict[str, int] = {}
     names = []
     for name in symbol.list_outputs():
+        if name in inputs:
+            name = f"{name}.out"
         count = seen.get(name, 0)
         seen[name] = count + 1
         names.append(name if not count else f"{name}.{count}")
     return names
 
 
-def _own_values(lowered: Lowered, outputs: dict[str, ir.Value]) -> dict[str, ir.Value]:
+def _own_values(g: Builder, outputs: Mapping[str, ir.Value]) -> dict[str, ir.Value]:
     """Outputs as values of their own: inputs and values named twice go through an Identity."""
     taken: set[ir.Value] = set()
     own = {}
     for name, value in outputs.items():
         plain = value.producer() is None or value in taken
-        own[name] = lowered.emitter.op("Identity", value) if plain else value
+        own[name] = g.op("Identity", value) if plain else value
         taken.add(own[name])
     return own
 
 
-def _finish(graph: ir.Graph, outputs: Mapping[str, ir.Value]) -> Program:
-    """Run the passes, name the outputs, drop unused inputs and serialize."""
+def _finish(graph: ir.Graph, outputs: Mapping[str, ir.Value], options: CompilerOptions) -> Program:
+    """Run the remaining passes, name the outputs, drop unused inputs and serialize."""
     graph.outputs.extend(outputs.values())
-    changes = run_passes(graph)
+    changes = run_passes(graph, "training", options.disable)
+    for name, count in run_passes(graph, "final", options.disable).items():
+        changes[name] = changes.get(name, 0) + count
     inputs = [v for v in graph.inputs if v.uses()]
     graph.inputs.clear()
     graph.inputs.extend(inputs)
@@ -154,6 +201,8 @@ def _finish(graph: ir.Graph, outputs: Mapping[str, ir.Value]) -> Program:
     for name, value in zip(outputs, finals):
         value.name = name
     proto = ir.serde.serialize_model(ir.Model(graph, ir_version=IR_VERSION, producer_name=PRODUCER))
+    if not options.value_info:
+        del proto.graph.value_info[:]
     return Program(
         proto.SerializeToString(),
         tuple(_tensor(v) for v in inputs),

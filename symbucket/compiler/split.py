@@ -34,6 +34,8 @@ def split_at_heads(
     """
     forward_names = {v.name: v for v in graph.inputs}
     backward = Builder(new_graph(f"{graph.name}_backward"))
+    for name in forward_names:  # no constant may take the name of an input
+        backward.unique(name or "")
     made: dict[ir.Value, ir.Value] = {}
     stash: dict[str, ir.Value] = {}
     first = set(forward_nodes)

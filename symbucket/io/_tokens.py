@@ -84,7 +84,7 @@ def _exact_range(dtype: DTypeLike) -> tuple[int, int, np.dtype[Any]]:
         info = np.iinfo(checked)
         return int(info.min), int(info.max), checked
     if checked.kind == "f":
-        limit = 2 ** (int(np.finfo(checked).nmant) + 1)
+        limit = 2 ** (int(np.finfo(checked.name).nmant) + 1)
         return -limit, limit, checked
     raise InvalidArgumentError(
         f"dtype is {dtype!r}; expected an integer or float type such as 'float32' or 'int32'"

@@ -131,7 +131,8 @@ class NDArrayIter(DataIter):
             raise StateError("NDArrayIter: no current batch; call next() or iter_next() first")
         positions = np.arange(self._batch * self.batch_size, (self._batch + 1) * self.batch_size)
         # Beyond the end the epoch starts over, more than once if the batch is wider than the data.
-        return self._order[positions % len(self._order)]
+        rows: NDArray[np.int64] = self._order[positions % len(self._order)]
+        return rows
 
     def getpad(self) -> int:
         """Number of rows at the end of the current batch that repeat the epoch's start."""

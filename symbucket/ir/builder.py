@@ -85,15 +85,18 @@ class Builder:
 
     def const(
         self,
-        array: np.ndarray[Any, Any] | float | Sequence[int],
+        array: np.ndarray[Any, Any] | np.generic | float | Sequence[int],
         like: ir.Value | None = None,
     ) -> ir.Value:
-        """A constant; ``like`` gives the dtype of a Python number. Equal constants are one."""
+        """A constant; ``like`` gives the dtype. Equal constants are one.
+
+        Without ``like`` an array keeps its dtype and a Python float becomes float32.
+        """
         if like is not None:
             array = np.asarray(array, dtype=dtype_of(like).numpy())
+        elif isinstance(array, float):
+            array = np.float32(array)
         array = np.asarray(array)
-        if array.dtype == np.float64 and like is None:
-            array = array.astype(np.float32)
         key = None
         if array.nbytes <= _SMALL:
             key = (array.dtype.str, array.shape, array.tobytes())
@@ -149,13 +152,51 @@ class Builder:
             out.shape = ir.Shape(shape)
             out.type = ir.TensorType(dtype)
             out.name = name if i == 0 else self.unique(f"{name}:{i}")
+        self._place(node)
+        if domain == OWN_DOMAIN:
+            self.graph.opset_imports.setdefault(OWN_DOMAIN, 1)
+        return list(node.outputs)
+
+    def typed(
+        self,
+        op_type: str,
+        shape: Sequence[int | str],
+        *inputs: ir.Value,
+        dtype: ir.DataType | None = None,
+        **attributes: Any,
+    ) -> ir.Value:
+        """Append a node whose output shape is given; a name in it is a size known at run time.
+
+        For the few places where sizes depend on data. ``dtype`` is that of the first input unless
+        given.
+        """
+        name = self.unique(f"{self.scope}/{op_type}" if self.scope else op_type)
+        node = ir.Node(
+            "",
+            op_type,
+            inputs,
+            ir.convenience.convert_attributes(attributes) if attributes else (),
+            num_outputs=1,
+            name=name,
+        )
+        out = node.outputs[0]
+        out.name, out.shape = name, ir.Shape(shape)
+        out.type = ir.TensorType(dtype or dtype_of(inputs[0]))
+        self._place(node)
+        return out
+
+    def like(self, op_type: str, model: ir.Value, *inputs: ir.Value) -> ir.Value:
+        """Append an elementwise node whose output has the shape of ``model``."""
+        assert model.shape is not None
+        return self.typed(
+            op_type, [d if isinstance(d, int) else str(d) for d in model.shape], *inputs
+        )
+
+    def _place(self, node: ir.Node) -> None:
         if self._anchor is None:
             self.graph.append(node)
         else:
             self.graph.insert_before(self._anchor, node)
-        if domain == OWN_DOMAIN:
-            self.graph.opset_imports.setdefault(OWN_DOMAIN, 1)
-        return list(node.outputs)
 
     # Shorthands used by many rules.
 

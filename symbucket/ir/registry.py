@@ -42,6 +42,7 @@ class OpInfo:
     ``elementwise``: output element i depends only on (broadcast) input elements i, so the kernel
     may write over an input of the output's size. ``random``: two equal nodes differ in value, they
     are never merged. ``own_loss``: the gradient ignores the head gradient and starts from the node.
+    ``commutative``: the order of inputs does not matter.
     ``no_gradient``: piecewise constant or integer-valued; nothing flows back, and that is right.
     """
 
@@ -54,6 +55,7 @@ class OpInfo:
     random: bool = False
     own_loss: bool = False
     no_gradient: bool = False
+    commutative: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -118,6 +120,7 @@ def mark(
     random: bool = False,
     own_loss: bool = False,
     no_gradient: bool = False,
+    commutative: bool = False,
 ) -> None:
     """Set traits of operators; traits add up over calls."""
     for op_type in op_types:
@@ -126,3 +129,4 @@ def mark(
         entry.random |= random
         entry.own_loss |= own_loss
         entry.no_gradient |= no_gradient
+        entry.commutative |= commutative

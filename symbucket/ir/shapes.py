@@ -66,7 +66,10 @@ def broadcast(*shapes: Shape) -> Shape:
     """The numpy broadcast of shapes; raises ValueError where they do not fit."""
     if all(s == shapes[0] for s in shapes[1:]):
         return shapes[0]
-    return np.broadcast_shapes(*shapes)
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"shapes {' and '.join(map(str, shapes))} do not broadcast") from None
 
 
 _UNARY = (
@@ -86,11 +89,17 @@ mark(
     "Cast",
     elementwise=True,
 )
+mark("Add", "Mul", "Sum", "Mean", "And", "Or", "Xor", "Equal", commutative=True)
 mark("Ceil", "Floor", "Round", "Sign", "Not", *_COMPARE, "And", "Or", "Xor", no_gradient=True)
 mark("Shape", "Size", "ArgMax", "ArgMin", "OneHot", "ConstantOfShape", "Range", no_gradient=True)
 mark("IsNaN", "IsInf", "NonZero", "EyeLike", no_gradient=True)
 mark(
-    *"RandomNormal RandomUniform RandomNormalLike RandomUniformLike Bernoulli Multinomial".split(),
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Bernoulli",
+    "Multinomial",
     random=True,
     no_gradient=True,
 )
@@ -343,8 +352,9 @@ def ask_onnx(node: ir.Node) -> list[TensorType]:
         )
         if value.const_value is not None:
             data[value.name] = ir.serde.serialize_tensor(value.const_value)
-    for i, out in enumerate(proto.output):
-        proto.output[i] = out or f"__{i}"
+    # Outputs that have no name yet are left out by the serializer.
+    del proto.output[:]
+    proto.output.extend(out.name or f"__{i}" for i, out in enumerate(node.outputs))
     schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
     found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
     result: list[TensorType] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,9 @@ class BaseModule:
         self.inputs_need_grad = False
         self.params_initialized = False
         self.optimizer_initialized = False
+        self.keep_outputs = False
+        """Whether ``fit`` and ``score`` keep outputs where the metric could do without them."""
+        self._measured: metrics.EvalMetric | None = None
         self._resume: tuple[str, tuple[Params, Params]] | None = None
         self._resume_states: str | None = None
 
@@ -128,6 +132,10 @@ class BaseModule:
         """The gradient buffers of the parameters that the last backward wrote."""
         return {}
 
+    def auxiliary(self) -> Mapping[str, NDArray]:
+        """The buffers of the auxiliary states, which a forward in training mode writes."""
+        return {}
+
     def load_optimizer_states(self, fname: str) -> None:
         """Set the optimizer's states from a file."""
         raise StateError("this module has no optimizer")
@@ -168,6 +176,19 @@ class BaseModule:
 
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
         """Make ready what the batch needs, before its turn comes."""
+
+    def _results(self) -> Mapping[str, Any]:
+        """What the last forward returned, outputs or sums, by name."""
+        return {f"output {n}": a for n, a in zip(self.output_names, self.get_outputs())}
+
+    @contextmanager
+    def _measuring(self, metric: metrics.EvalMetric) -> Iterator[None]:
+        """Inside, ``forward`` may compute this metric in the graph and leave out the outputs."""
+        before, self._measured = self._measured, None if self.keep_outputs else metric
+        try:
+            yield
+        finally:
+            self._measured = before
 
     def forward_backward(self, data_batch: DataBatch) -> None:
         """Forward in training mode and backward."""
@@ -219,7 +240,8 @@ class BaseModule:
         eval_metric.reset()
         count = 0
         for nbatch, batch in enumerate(_limited(eval_data, num_batch)):
-            self.forward(batch, is_train=False)
+            with self._measuring(eval_metric):
+                self.forward(batch, is_train=False)
             self.update_metric(eval_metric, _labels(batch))
             _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
             count = nbatch + 1
@@ -286,9 +308,12 @@ class BaseModule:
         outputs = []
         rows = batch.data[0].shape[0]
         for output in self.get_outputs():
+            length = output.shape[0] if output.ndim else 0
+            if not pad or not rows or length == 0 or length % rows:
+                outputs.append(output.copy())  # a sum over the batch has no rows to cut
+                continue
             # A merged sequence model gives steps x rows along the first axis, row by row.
-            per_row = max(1, output.shape[0] // rows) if rows else 1
-            outputs.append(output[: output.shape[0] - pad * per_row])
+            outputs.append(output[: length - pad * (length // rows)])
         return outputs
 
     def fit(
@@ -345,8 +370,15 @@ class BaseModule:
             train_data.reset()
             for nbatch, batch in enumerate(train_data):
                 self.prepare(batch)
-                self.forward_backward(batch)
-                self._refuse_divergence(epoch, nbatch, batch)
+                states = {n: a.asnumpy() for n, a in self.auxiliary().items()}
+                with self._measuring(eval_metric):
+                    self.forward_backward(batch)
+                try:
+                    self._refuse_divergence(epoch, nbatch, batch)
+                except DivergenceError:
+                    for name, array in self.auxiliary().items():
+                        array[...] = states[name]
+                    raise
                 self.update()
                 self.update_metric(eval_metric, _labels(batch))
                 _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
@@ -371,13 +403,12 @@ class BaseModule:
     def _refuse_divergence(self, epoch: int, nbatch: int, batch: DataBatch) -> None:
         """Look for NaN and infinity where it is cheap and where a bad loss must show."""
         grads = [(f"gradient of {n}", a) for n, a in self.gradients().items()]
-        small = [(n, a) for n, a in grads if a.size <= _SMALL]
+        small: list[tuple[str, Any]] = [(n, a) for n, a in grads if a.size <= _SMALL]
         if not small and grads:
             small = [min(grads, key=lambda pair: pair[1].size)]
-        outputs = list(zip(self.output_names, self.get_outputs()))
-        small += [(f"output {n}", a) for n, a in outputs if a.size <= _SMALL]
+        small += [(n, a) for n, a in self._results().items() if np.size(a) <= _SMALL]
         for name, array in small:
-            if not np.isfinite(array.view()).all():
+            if not np.isfinite(np.asarray(array)).all():
                 key = "" if batch.bucket_key is None else f", bucket key {batch.bucket_key!r}"
                 raise DivergenceError(
                     f"Training diverged in epoch {epoch}, batch {nbatch}{key}: {name} is NaN or "

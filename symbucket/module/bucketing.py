@@ -334,8 +334,17 @@ class BucketingModule(BaseModule):
     def forward(self, data_batch: DataBatch, is_train: bool | None = None) -> None:
         """Switch to the batch's bucket key and run its network."""
         self._require(params=True)
-        self._switch_to(data_batch)
-        self.current_module.forward(data_batch, is_train)
+        before = self._current, self._current_key
+        try:
+            self._switch_to(data_batch)
+            self.current_module._measured = self._measured
+            try:
+                self.current_module.forward(data_batch, is_train)
+            finally:
+                self.current_module._measured = None
+        except BaseException:
+            self._current, self._current_key = before
+            raise
 
     def backward(self, out_grads: Any = None) -> None:
         """Gradients of the last ``forward`` in training mode."""
@@ -350,6 +359,10 @@ class BucketingModule(BaseModule):
     def gradients(self) -> Mapping[str, NDArray]:
         """The gradient buffers that the current network writes."""
         return self.current_module.gradients()
+
+    def auxiliary(self) -> Mapping[str, NDArray]:
+        """The buffers of the auxiliary states that all keys share."""
+        return self.store.aux
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
         """The outputs of the last forward."""
@@ -370,6 +383,9 @@ class BucketingModule(BaseModule):
         """Set the states of the current network."""
         self._require(params=True)
         self.current_module.set_states(states, value)
+
+    def _results(self) -> Mapping[str, Any]:
+        return self.current_module._results()
 
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
         """Add the last forward's outputs and ``labels`` to a metric."""

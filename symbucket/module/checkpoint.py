@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,30 +16,18 @@ import safetensors
 from safetensors.numpy import save as to_bytes
 
 from symbucket.errors import CheckpointError, InvalidArgumentError
+from symbucket.files import write_atomic
 from symbucket.symbol import Symbol, load
 
 Params = dict[str, np.ndarray[Any, Any]]
 
 
 def write_atomically(path: str, content: bytes) -> None:
-    """Write beside ``path``, then put it in place: readers see the old file or the new one."""
-    folder = os.path.dirname(os.path.abspath(path))
+    """Write a file, whole or not at all; CheckpointError where that fails."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".writing-")
+        write_atomic(path, content)
     except OSError as error:
         raise CheckpointError(f"cannot write {path!r}: {error}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        os.unlink(temporary)
-        raise CheckpointError(f"cannot write {path!r}: {error}") from error
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _plain(values: Any) -> np.ndarray[Any, Any]:
@@ -103,7 +90,7 @@ def save_checkpoint(
     if symbol is not None:
         if not isinstance(symbol, Symbol):
             raise InvalidArgumentError(f"save_checkpoint: {symbol!r} is not a Symbol")
-        symbol.save(f"{prefix}-symbol.json")
+        write_atomically(f"{prefix}-symbol.json", symbol.tojson().encode())
     save_params(params_path(prefix, epoch), arg_params, aux_params)
 
 

@@ -21,8 +21,10 @@ from symbucket.io import DataBatch, DataDesc
 from symbucket.io.desc import normalize_descs
 from symbucket.module import optimizer as opt
 from symbucket.module.base import BaseModule, Pairs
-from symbucket.module.checkpoint import load_checkpoint, save_checkpoint
+from symbucket.module.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from symbucket.module.initializer import Initializer, Uniform
+from symbucket.module.measure import Measures, graph_measures
+from symbucket.module.metric import EvalMetric
 from symbucket.module.store import ParameterSpec, ParameterStore
 from symbucket.runtime import Executor, NDArray
 from symbucket.runtime.bind import grad_requests
@@ -44,6 +46,16 @@ def one_context(context: Context | Sequence[Context] | None) -> Context:
             "context"
         )
     return context[0]
+
+
+def _batch(desc: DataDesc) -> int:
+    axis = DataDesc.get_batch_axis(desc.layout)
+    return desc.shape[axis] if 0 <= axis < len(desc.shape) else -1
+
+
+def _row(desc: DataDesc) -> tuple[int, ...]:
+    axis = DataDesc.get_batch_axis(desc.layout)
+    return tuple(d for i, d in enumerate(desc.shape) if i != axis)
 
 
 class Module(BaseModule):
@@ -106,10 +118,14 @@ class Module(BaseModule):
         self._executor: Executor | None = None
         self._data_shapes: Descs = []
         self._label_shapes: Descs = []
+        self._labelled: tuple[Descs, Descs] = ([], [])  # the last data and labels that came with it
+        self._metric_names: list[str] = []
         self._grad_req: Any = "write"
         self._updater: opt.Updater | None = None
         self._states: dict[str, np.ndarray[Any, Any]] = {}
         self._trained = False
+        self._sums: tuple[EvalMetric, Measures, dict[str, float]] | None = None
+        self._measure_cache: dict[tuple[int, int], tuple[Any, Any, Measures | None]] = {}
 
     # Descriptions ----------------------------------------------------------------------------
 
@@ -209,22 +225,25 @@ class Module(BaseModule):
         if inputs_need_grad and not for_training:
             raise InvalidArgumentError("inputs_need_grad=True needs for_training=True")
         data, labels = self._described(data_shapes, label_shapes)
-        for_before = (self.for_training, self.inputs_need_grad, self._grad_req)
+        before = dict(vars(self))
         self.for_training, self.inputs_need_grad = for_training, inputs_need_grad
         self._grad_req = grad_req
         try:
+            if shared_module is None:
+                self._check_grad_req()
             arg_specs, aux_specs = self._specs(data, labels)
             store = self._store or ParameterStore(self.context)
             if shared_module is not None:
                 store = shared_module.store
             store.admit(self._name, arg_specs, aux_specs)
+            self._store = store
+            self._executors = {}
+            self._measure_cache = {}
+            self._use(data, labels)
         except BaseException:
-            self.for_training, self.inputs_need_grad, self._grad_req = for_before
+            vars(self).update(before)
             raise
-        self._store = store
-        self._executors.clear()
-        self.binded = True
-        self._use(data, labels)
+        self.binded, self._trained = True, False
         if shared_module is not None:
             self.params_initialized = shared_module.params_initialized
             if shared_module.optimizer_initialized:
@@ -244,8 +263,23 @@ class Module(BaseModule):
             )
         return data, [d for d in labels if d.name in self._label_names]
 
+    def _check_grad_req(self) -> None:
+        if isinstance(self._grad_req, Mapping):
+            arguments = self._symbol.list_arguments()
+            unknown = [n for n in self._grad_req if n not in arguments]
+            if unknown:
+                raise InvalidArgumentError(
+                    f"{self._name}: grad_req names {', '.join(map(repr, unknown))}, but the "
+                    f"arguments are {', '.join(arguments)}"
+                )
+
     def _requests(self) -> dict[str, str]:
-        found = grad_requests(self._symbol.list_arguments(), self._grad_req)
+        """What every argument's gradient is for; names that a dict leaves out are written."""
+        arguments = self._symbol.list_arguments()
+        asked = self._grad_req
+        if isinstance(asked, Mapping):
+            asked = {n: asked.get(n, "write") for n in arguments}
+        found = grad_requests(arguments, asked)
         data = self._data_names if self.inputs_need_grad else []
         for name in found:
             trained = name in self._param_names and name not in self._fixed
@@ -261,7 +295,14 @@ class Module(BaseModule):
         try:
             arg_shapes, _, aux_shapes = self._symbol.infer_shape(**{d.name: d.shape for d in descs})
         except ShapeError as error:
-            raise ShapeError(f"{self._name}: {error}") from None
+            hint = ""
+            if "cannot be inferred" in str(error) and len(labels) < len(self._label_names):
+                absent = set(self._label_names) - {d.name for d in labels}
+                hint = (
+                    f" (The shape of the label {', '.join(sorted(absent))} was not given: "
+                    "label_shapes of bind, provide_label of a batch.)"
+                )
+            raise ShapeError(f"{self._name}: {error}{hint}") from None
         arg_types, _, aux_types = self._symbol.infer_type(**{d.name: d.dtype for d in descs})
         return (
             dict(zip(self._symbol.list_arguments(), zip(arg_shapes, arg_types))),
@@ -284,9 +325,12 @@ class Module(BaseModule):
             self._executors[signature] = self._make_executor(data, labels)
         self._executor = self._executors[signature]
         self._data_shapes, self._label_shapes = data, labels
+        if labels:
+            self._labelled = data, labels
 
     def _make_executor(self, data: Descs, labels: Descs) -> Executor:
-        store = self.store
+        store = self._store
+        assert store is not None
         shapes, _ = self._infer(data, labels)
         requests = self._requests()
         args, grads = {}, {}
@@ -407,20 +451,36 @@ class Module(BaseModule):
         training = self.for_training if is_train is None else is_train
         if training and not self.for_training:
             raise StateError(f"{self._name} is bound with for_training=False")
-        data, labels, arrays = self._read(data_batch)
-        self._use(data, labels)
-        executor = self.executor
-        executor.feed({**arrays, **self._states})
-        executor.forward(is_train=training)
+        data, labels, arrays = self._read(data_batch, training)
+        before = dict(vars(self))
+        try:
+            self._use(data, labels)
+            executor = self.executor
+            executor.feed({**arrays, **self._states})
+            self._sums = None
+            measures = self._measures() if self._measured is not None else None
+            if measures is None:
+                executor.forward(is_train=training)
+            else:
+                assert self._measured is not None
+                specs = tuple(dict.fromkeys(s for _, many in measures for s in many))
+                sums = executor.measure(training, specs)
+                self._sums = self._measured, measures, sums
+        except BaseException:
+            vars(self).update(before)  # the last batch stays the current one
+            raise
         self._trained = training
+        if data_batch.label:
+            described = data_batch.provide_label or self._labelled[1]
+            self._metric_names = [d.name for d in described]
 
-    def _read(self, batch: DataBatch) -> tuple[Descs, Descs, dict[str, Any]]:
+    def _read(self, batch: DataBatch, training: bool) -> tuple[Descs, Descs, dict[str, Any]]:
         """Descriptions and arrays by name of a batch."""
         data = batch.provide_data or self._redescribed(self._data_shapes, batch.data)
         labels = batch.provide_label
         given = batch.label or []
         if labels is None:
-            labels = self._redescribed(self._label_shapes, given) if given else []
+            labels = self._redescribed(self._labelled[1], given) if given else []
         arrays: dict[str, Any] = {}
         for kind, descs, values in (("data", data, batch.data), ("label", labels, given)):
             if kind == "label" and not values:
@@ -431,7 +491,12 @@ class Module(BaseModule):
                     f"{len(descs)}: {', '.join(d.name for d in descs)} (provide_{kind})"
                 )
             for desc, array in zip(descs, values):
-                shape = tuple(np.shape(array))
+                try:
+                    shape = tuple(np.shape(array))
+                except ValueError as error:
+                    raise DataError(
+                        f"{self._name}: the batch's {kind} {desc.name!r} is no array: {error}"
+                    ) from None
                 if shape != desc.shape:
                     raise DataError(
                         f"{self._name}: the batch's {kind} array {desc.name!r} has shape {shape}, "
@@ -439,8 +504,39 @@ class Module(BaseModule):
                     )
                 arrays[desc.name] = array
         data, labels = self._described(data, labels if given else [])
+        absent = [n for n in self._label_names if n not in arrays]
+        if training and absent:
+            raise DataError(
+                f"{self._name}: the batch has no label {', '.join(map(repr, absent))}, and "
+                "training needs it (label= and provide_label= of DataBatch)"
+            )
         known = {*self._data_names, *self._label_names}
-        return data, labels, {n: a for n, a in arrays.items() if n in known}
+        return (
+            data,
+            labels or self._labels_for(data),
+            {n: a for n, a in arrays.items() if n in known},
+        )
+
+    def _labels_for(self, data: Descs) -> Descs:
+        """Label shapes for data without labels: as last time, but for the batch size.
+
+        What the labels hold does not matter then; without shapes many networks cannot be inferred.
+        """
+        before, labels = self._labelled
+        by_name = {d.name: d for d in before}
+        changed = {(_batch(by_name[d.name]), _batch(d)) for d in data if d.name in by_name}
+        same = all(d.name in by_name and _row(by_name[d.name]) == _row(d) for d in data)
+        if not same or len(changed) != 1:
+            return []
+        old, new = next(iter(changed))
+        found = []
+        for desc in labels:
+            axis = DataDesc.get_batch_axis(desc.layout)
+            shape = list(desc.shape)
+            if 0 <= axis < len(shape) and shape[axis] == old:
+                shape[axis] = new
+            found.append(DataDesc(desc.name, shape, desc.dtype, desc.layout))
+        return found
 
     @staticmethod
     def _redescribed(descs: Descs, arrays: Sequence[Any]) -> Descs:
@@ -468,7 +564,7 @@ class Module(BaseModule):
         self._require(params=True, optimizer=True)
         store = self.store
         index = {n: i for i, n in enumerate(store.grads)}
-        names = [n for n in self._param_names if n in index]
+        names = list(self.gradients())
         self.updater(
             [index[n] for n in names],
             [store.grads[n] for n in names],
@@ -476,8 +572,13 @@ class Module(BaseModule):
         )
 
     def gradients(self) -> Mapping[str, NDArray]:
-        """The gradient buffers by parameter name."""
-        return {n: self.store.grads[n] for n in self._param_names if n in self.store.grads}
+        """The gradient buffers of the parameters that this network trains, by name."""
+        grads, trained = self.store.grads, self.executor.grad_dict
+        return {n: grads[n] for n in self._param_names if n in trained}
+
+    def auxiliary(self) -> Mapping[str, NDArray]:
+        """The buffers of the auxiliary states by name."""
+        return {n: self.store.aux[n] for n in self._aux_names}
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
         """The outputs of the last forward; the next forward writes into the same arrays."""
@@ -503,19 +604,43 @@ class Module(BaseModule):
             raise InvalidArgumentError("set_states takes either states or value")
         arrays = {n: self.executor.arg_dict[n] for n in self._state_names}
         if states is None:
-            self._states = {n: np.full(a.shape, value, a.dtype) for n, a in arrays.items()}
+            made = {n: np.full(a.shape, value, a.dtype) for n, a in arrays.items()}
         else:
             if len(states) != len(arrays):
                 raise InvalidArgumentError(
                     f"set_states: {len(states)} arrays for {', '.join(arrays) or 'no states'}"
                 )
-            self._states = {n: np.array(s) for n, s in zip(arrays, states)}
-        self.executor.feed(self._states)
+            made = {n: np.array(s) for n, s in zip(arrays, states)}
+        self.executor.feed(made)
+        self._states = made
+
+    def _measures(self) -> Measures | None:
+        """How the metric that is being measured can be computed in this network's graph."""
+        metric, executor = self._measured, self.executor
+        assert metric is not None
+        key = id(metric), id(executor)
+        if key not in self._measure_cache:
+            labels = {d.name: d.shape for d in self._label_shapes}
+            found = graph_measures(metric, dict(self.output_shapes), labels)
+            # Kept with what the ids stand for, so that no other object can take them.
+            self._measure_cache[key] = metric, executor, found
+        return self._measure_cache[key][2]
+
+    def _results(self) -> Mapping[str, Any]:
+        if self._sums is not None:
+            return self._sums[2]
+        return super()._results()
 
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
         """Add the last forward's outputs and ``labels`` to a metric."""
         self._require(params=True)
-        names = [d.name for d in self._label_shapes] or self._label_names
+        if self._sums is not None and self._sums[0] is eval_metric:
+            _, measures, sums = self._sums
+            for leaf, specs in measures:
+                total = sum(sums[f"{s.name}.total"] for s in specs)
+                leaf.update_sums(total, sum(sums[f"{s.name}.count"] for s in specs))
+            return
+        names = self._metric_names or self._label_names
         eval_metric.update_dict(
             dict(zip(names, labels)), dict(zip(self._output_names, self.get_outputs()))
         )
@@ -549,7 +674,7 @@ class Module(BaseModule):
 
     def save_optimizer_states(self, fname: str) -> None:
         """Write the optimizer's states to a file, atomically."""
-        self.updater.save(fname)
+        write_atomically(fname, self.updater.get_states())
 
     def load_optimizer_states(self, fname: str) -> None:
         """Set the optimizer's states from a file."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.context import Context
+from symbucket.context import Context, cpu
 from symbucket.errors import ParameterError
 from symbucket.module.initializer import InitDesc, Initializer
 from symbucket.runtime import NDArray
@@ -70,6 +70,10 @@ class ParameterStore:
                         f"{kind} {spec.name!r} has dtype {found.dtype} for {self._owner} and "
                         f"{spec.dtype} for {owner}."
                     )
+        for spec in [] if first else params:
+            # A network that trains what the first one only used (bound for inference, or fixed).
+            if spec.grad_req != "null" and spec.name not in self.grads:
+                self.grads[spec.name] = NDArray.zeros(spec.shape, spec.dtype, self.context)
         if not first:
             return
         self._owner = owner
@@ -153,8 +157,8 @@ class ParameterStore:
     def copies(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
         """Copies of parameters and auxiliary states in host memory."""
         return (
-            {n: NDArray(a.asnumpy()) for n, a in self.args.items()},
-            {n: NDArray(a.asnumpy()) for n, a in self.aux.items()},
+            {n: a.copyto(cpu()) for n, a in self.args.items()},
+            {n: a.copyto(cpu()) for n, a in self.aux.items()},
         )
 
 

@@ -14,6 +14,7 @@ from symbucket.ops import (
     product,
     reduce,
     repetition,
+    rnn,
     sequence,
     softmax,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "product",
     "reduce",
     "repetition",
+    "rnn",
     "sequence",
     "softmax",
 ]

@@ -25,7 +25,15 @@ _LAYOUTS = (None, "NCW", "NCHW", "NCDHW")
 class _Windowed(Operator):
     """Checks of the attributes that all three have."""
 
-    def check_windows(self, least: dict[str, int], layout: str | None) -> None:
+    def check_layout(self, layout: str | None) -> None:
+        """Channels are axis 1."""
+        if layout not in _LAYOUTS:
+            raise UnsupportedError(
+                f"{self.op_name}: layout={layout!r} is not supported, channels are axis 1 (NCW, "
+                "NCHW, NCDHW). Use sym.transpose before and after."
+            )
+
+    def check_windows(self, least: dict[str, int]) -> None:
         """Each attribute has one number an axis of ``kernel``, none below ``least``."""
         kernel: Ints = getattr(self, "kernel")  # noqa: B009 - a field of the subclasses
         for name, low in least.items():
@@ -39,11 +47,6 @@ class _Windowed(Operator):
                     f"kernel={kernel}",
                 )
             self.check(min(values, default=low) >= low, f"{name}={values} must be {low} or more")
-        if layout not in _LAYOUTS:
-            raise UnsupportedError(
-                f"{self.op_name}: layout={layout!r} is not supported, channels are axis 1 (NCW, "
-                "NCHW, NCDHW). Use sym.transpose before and after."
-            )
 
     def check_groups(self, filters: int, groups: int) -> None:
         """``filters`` can be divided into ``groups``."""
@@ -109,7 +112,8 @@ class Convolution(_Windowed):
     cudnn_off: bool = False
 
     def __post_init__(self) -> None:
-        self.check_windows({"kernel": 1, "stride": 1, "dilate": 1, "pad": 0}, self.layout)
+        self.check_layout(self.layout)
+        self.check_windows({"kernel": 1, "stride": 1, "dilate": 1, "pad": 0})
         self.check_groups(self.num_filter, self.num_group)
 
     def arguments(self) -> tuple[str, ...]:
@@ -171,7 +175,8 @@ class Deconvolution(_Windowed):
 
     def __post_init__(self) -> None:
         least = {"kernel": 1, "stride": 1, "dilate": 1, "pad": 0, "adj": 0, "target_shape": 0}
-        self.check_windows(least, self.layout)
+        self.check_layout(self.layout)
+        self.check_windows(least)
         self.check_groups(self.num_filter, self.num_group)
         for more, stride in zip(self.adj, self._plain().strides):
             self.check(more < stride, f"adj={self.adj} must be below stride={self.stride or 1}")
@@ -258,6 +263,7 @@ class Pooling(_Windowed):
     cudnn_off: bool = False
 
     def __post_init__(self) -> None:
+        self.check_layout(self.layout)
         if self.global_pool:
             return
         if not self.kernel:
@@ -265,7 +271,7 @@ class Pooling(_Windowed):
                 "Pooling: attribute 'kernel' is missing; it must be a tuple with one number a "
                 "spatial axis (or set global_pool=True)"
             )
-        self.check_windows({"kernel": 1, "stride": 1, "pad": 0}, self.layout)
+        self.check_windows({"kernel": 1, "stride": 1, "pad": 0})
         for pad, size in zip(self.pad, self.kernel):
             self.check(
                 pad < size,

@@ -206,7 +206,7 @@ class Where(Operator):
 
 @operator("gather_nd")
 class GatherND(_ByIndex):
-    """``out[i] = data[indices[0, i], indices[1, i], ...]``; negative positions count from the end."""
+    """``data[indices[0, i], indices[1, i], ...]`` for every i; negative positions from the end."""
 
     def arguments(self) -> tuple[str, ...]:
         return ("data", "indices")

@@ -40,6 +40,24 @@ class Reshape(_ToOutShape):
         self.check(len(self.shape) > 0, "shape must not be empty")
         bad = [d for d in self.shape if d < -4]
         self.check(not bad, f"shape {self.shape} has unknown codes {bad}")
+        codes = self._codes()
+        free, i = 0, 0
+        while i < len(codes):
+            if codes[i] == -4:
+                parts = codes[i + 1 : i + 3]
+                whole = len(parts) == 2 and all(p > 0 or p == -1 for p in parts)
+                self.check(
+                    whole and parts != (-1, -1),
+                    f"shape {self.shape}: -4 must be followed by two sizes, one of which may be -1",
+                )
+                i += 3
+            else:
+                free += codes[i] == -1
+                i += 1
+        self.check(free <= 1, f"shape {self.shape} has {free} codes -1; one size can be left over")
+
+    def _codes(self) -> tuple[int, ...]:
+        return self.shape[::-1] if self.reverse else self.shape
 
     def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
         data, out = ins[0], outs[0]
@@ -57,7 +75,7 @@ class Reshape(_ToOutShape):
 
     def _target(self, data: Shape) -> Shape:
         source = data[::-1] if self.reverse else data
-        codes = self.shape[::-1] if self.reverse else self.shape
+        codes = self._codes()
         out: list[int] = []
         position, i = 0, 0
         inferred: int | None = None

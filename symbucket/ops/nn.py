@@ -41,7 +41,7 @@ class FullyConnected(Operator):
         if out is not None and data is not None:
             batch = out[:1] if self.flatten else out[:-1]
             data = unify(data, (*batch, *data[len(batch) :]))
-            if weight is not None and len(data) == len(batch) + 1:
+            if weight is not None and data is not None and len(data) == len(batch) + 1:
                 data = unify(data, (*batch, weight[1]))
         bias = [] if self.no_bias else [unify(ins[2], (self.num_hidden,))]
         return [data, weight, *bias], [out]

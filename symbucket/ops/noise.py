@@ -1,7 +1,7 @@
 """Operators that draw random numbers: Dropout, random_uniform, random_normal.
 
-Every node gets a seed of its own from the library's seed, the graph's name and the node's name,
-so that a program repeats exactly and no two nodes draw the same numbers.
+Every node gets a seed of its own from the library's seed, the graph's name and its place among the
+drawing nodes, so that a program repeats exactly and no two nodes draw the same numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket import random
-from symbucket.ir import dtype_of, shape_of
+from symbucket.ir import (
+    OWN_DOMAIN,
+    Builder,
+    attr,
+    dtype_of,
+    expansion,
+    gradient,
+    mark,
+    shape_of,
+    shape_rule,
+)
 from symbucket.ops.record import DType, Emitter, Operator, operator
 from symbucket.ops.shape import Partial, Shape, axis_of, unify, with_dim
 
@@ -24,8 +34,9 @@ _SEEDS = 2**24  # seeds of RandomUniform are float32, which holds whole numbers 
 
 
 def _seed(g: Emitter) -> int:
-    # unique() tells apart two nodes that the user gave one name.
-    name = g.unique(f"{g.scope}/seed")
+    # Counted and not named after the node: automatic names go on counting when a network is made a
+    # second time in one process, and the same seed must still give the same numbers.
+    name = g.unique("seed")
     return int(random.stream("noise", g.graph.name or "", name).integers(1, _SEEDS))
 
 
@@ -38,6 +49,38 @@ def _uniform(g: Emitter, shape: Shape, low: float, high: float, dtype: ir.DataTy
         dtype=int(dtype),
         seed=float(_seed(g)),
     )
+
+
+# ``Masked(x, keep)`` is ``scale * x`` where ``keep`` is true, else 0. A node of its own, so that
+# only the booleans wait for the backward pass.
+#
+# ONNX's Dropout is not used: the runtime's CPU kernel starts a new linear congruential generator at
+# every run, from seeds that count up by one. The first element is then dropped at every run or at
+# none, and the masks of one node in consecutive runs are strongly correlated. RandomUniform keeps
+# its generator between runs, takes the same time, and is never folded into a constant.
+mark("Masked", domain=OWN_DOMAIN, elementwise=True)
+
+
+@shape_rule("Masked", domain=OWN_DOMAIN)
+def _masked_shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
+    value = node.inputs[0]
+    assert value is not None
+    return [(shape_of(value), dtype_of(value))]
+
+
+@gradient("Masked", domain=OWN_DOMAIN)
+def _masked_gradient(
+    g: Builder, node: ir.Node, grads: Sequence[ir.Value | None], wanted: Sequence[bool]
+) -> Sequence[ir.Value | None]:
+    return [g.own("Masked", grads[0], node.inputs[1], scale=attr(node, "scale")), None]
+
+
+@expansion("Masked")
+def _expand_masked(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
+    x, keep = node.inputs
+    assert x is not None
+    factor = g.op("Where", keep, g.const(attr(node, "scale"), like=x), g.const(0.0, like=x))
+    return [g.op("Mul", x, factor)]
 
 
 @operator("Dropout")
@@ -55,21 +98,23 @@ class Dropout(Operator):
     def __post_init__(self) -> None:
         self.check(0.0 <= self.p < 1.0, f"p={self.p} must be from 0 up to below 1")
 
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        shape = unify(ins[0], outs[0])
+        if shape is not None:
+            for axis in self.axes:
+                axis_of(axis, len(shape))
+        return [shape], [shape]
+
     def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
         x = inputs[0]
         if self.p == 0.0 or not (g.training or self.mode == "always"):
             return g.op("Identity", x)
-        if not self.axes and x.const_value is None:
-            ratio, on = g.const(self.p), g.const(np.array(True))
-            return g.ops("Dropout", x, ratio, on, outputs=2, seed=_seed(g))[0]
-        # A mask by itself: of a smaller shape, or because the runtime folds a Dropout of constants
-        # into one fixed choice.
         shape = shape_of(x)
         for axis in self.axes:
             shape = with_dim(shape, axis_of(axis, len(shape)), 1)
         drawn = _uniform(g, shape, 0.0, 1.0, ir.DataType.FLOAT)
-        kept = g.cast(g.op("GreaterOrEqual", drawn, g.const(self.p)), dtype_of(x))
-        return g.op("Mul", x, g.op("Mul", kept, g.const(1.0 / (1.0 - self.p), like=x)))
+        keep = g.op("GreaterOrEqual", drawn, g.const(self.p))
+        return g.own("Masked", x, keep, scale=1.0 / (1.0 - self.p))
 
 
 class _Draw(Operator):

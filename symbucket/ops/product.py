@@ -62,11 +62,14 @@ class Dot(_Product):
         m, n = math.prod(rows), math.prod(columns)
         a = g.reshape(a, (k, m) if self.transpose_a else (m, k))
         b = g.reshape(b, (n, k) if self.transpose_b else (k, n))
-        flags = {
-            "transA": int(self.transpose_a) or None,
-            "transB": int(self.transpose_b) or None,
-        }
-        return g.reshape(g.op("Gemm", a, b, **flags), g.out_shapes[0])
+        product = g.op(
+            "Gemm",
+            a,
+            b,
+            transA=int(self.transpose_a) or None,
+            transB=int(self.transpose_b) or None,
+        )
+        return g.reshape(product, g.out_shapes[0])
 
 
 @operator("batch_dot")

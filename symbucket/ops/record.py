@@ -36,9 +36,9 @@ DType = np.dtype[Any] | None
 
 @dataclasses.dataclass(frozen=True)
 class IndexBounds:
-    """Integers from ``low`` to ``high - 1``, and ``also`` (a label to ignore); ``what`` says of what.
+    """Integers from ``low`` to ``high - 1``, and ``also``, a label to ignore.
 
-    ``low`` None: anything negative is taken as 0.
+    ``what`` names in words what they count. ``low`` None: anything negative is taken as 0.
     """
 
     what: str
@@ -175,7 +175,7 @@ _annotation_cache: dict[type, dict[str, Any]] = {}
 def _annotations(cls: type) -> dict[str, Any]:
     if cls not in _annotation_cache:
         hints = typing.get_type_hints(cls)
-        names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        names = [f.name for f in dataclasses.fields(cls)]
         _annotation_cache[cls] = {n: hints[n] for n in names}
     return _annotation_cache[cls]
 

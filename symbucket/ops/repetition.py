@@ -114,7 +114,7 @@ class BroadcastLike(_Expand):
 
 @operator("tile")
 class Tile(Operator):
-    """The whole data repeated ``reps[i]`` times along axis i; the shorter of both gets leading 1s."""
+    """The whole data repeated ``reps[i]`` times along axis i; leading 1s make both equally long."""
 
     moves_only = True
     reps: tuple[int, ...]
@@ -179,8 +179,9 @@ class Flip(Operator):
     def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
         shape = unify(ins[0], outs[0])
         if shape is not None:
-            for axis in self.axis:
-                axis_of(axis, len(shape))
+            axes = [axis_of(axis, len(shape)) for axis in self.axis]
+            if len(set(axes)) != len(axes):
+                raise ShapeError(f"axis={self.axis} names one of {len(shape)} axes twice")
         return [shape], [shape]
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:

@@ -32,6 +32,12 @@ class _Softmax(Operator):
             f"temperature={self.temperature} must be positive",
         )
 
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data = unify(ins[0], outs[0])
+        if data is not None:
+            axis_of(self.axis, len(data))
+        return [data], [data]
+
     def scaled(self, g: Emitter, x: ir.Value) -> ir.Value:
         """The data over the temperature."""
         factor = self.sign / (self.temperature or 1.0)
@@ -59,10 +65,9 @@ class Softmax(_Softmax):
         return ("data", "length") if self.use_length else ("data",)
 
     def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
-        data = unify(ins[0], outs[0])
         if not self.use_length:
-            return [data], [data]
-        length = ins[1]
+            return super().infer_shape(ins, outs)
+        data, length = unify(ins[0], outs[0]), ins[1]
         if data is not None:
             axis = axis_of(self.axis, len(data))
             length = unify(length, (*data[:axis], *data[axis + 1 :]))
@@ -78,7 +83,8 @@ class Softmax(_Softmax):
         x, length = inputs
         shape = shape_of(x)
         axis = axis_of(self.axis, len(shape))
-        steps = np.arange(shape[axis]).reshape(with_dim((1,) * len(shape), axis, shape[axis]))
+        column = with_dim((1,) * len(shape), axis, shape[axis])
+        steps = np.arange(shape[axis], dtype=np.int64).reshape(column)
         length = g.reshape(g.cast(length, ir.DataType.INT64), with_dim(shape, axis, 1))
         inside = g.op("Less", g.const(steps), length)
         # Far below every value of use, and finite: a row without elements must not become NaN.

@@ -22,6 +22,12 @@ def grad_requests(names: Sequence[str], grad_req: GradReq) -> dict[str, str]:
     if isinstance(grad_req, str):
         found = dict.fromkeys(names, grad_req)
     elif isinstance(grad_req, Mapping):
+        unknown = [n for n in grad_req if n not in names]
+        if unknown:
+            raise InvalidArgumentError(
+                f"grad_req names {', '.join(map(repr, unknown))}, but the arguments are "
+                f"{', '.join(names)}"
+            )
         found = {n: grad_req.get(n, "null") for n in names}
     else:
         if len(grad_req) != len(names):

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from symbucket.compiler import (
+    CompilerOptions,
+    MetricSpec,
     Program,
     TrainingPrograms,
     compile_inference,
@@ -46,6 +48,7 @@ class Executor:
         grad_req: Mapping[str, str],
         aux: Mapping[str, NDArray],
         name: str = "executor",
+        options: CompilerOptions | None = None,
     ) -> None:
         self.symbol = symbol
         self.context = context
@@ -54,17 +57,20 @@ class Executor:
         self.grad_dict = dict(grads)
         self.aux_dict = dict(aux)
         self.grad_req = dict(grad_req)
+        self.options = options or CompilerOptions()
         self.builds: Counter[str] = Counter()
         self._names = output_names(symbol)
         self._shapes = {n: a.shape for n, a in [*self.arg_dict.items(), *self.aux_dict.items()]}
         self._dtypes = {n: a.dtype for n, a in [*self.arg_dict.items(), *self.aux_dict.items()]}
         nodes = symbol.nodes()
         self._bounds = input_bounds(nodes, infer_shapes(nodes, self._shapes))
-        self._sessions: dict[str, Session] = {}
-        self._training: TrainingPrograms | None = None
+        self._sessions: dict[tuple[str, tuple[MetricSpec, ...]], Session] = {}
+        self._training: dict[tuple[MetricSpec, ...], TrainingPrograms] = {}
         self._buffers: dict[str, NDArray] = {}
         self._accumulator: Accumulator | None = None
+        self._checked: set[str] = set()
         self._ran = ""
+        self._metrics: tuple[MetricSpec, ...] = ()  # of the last run
 
     # Arrays ----------------------------------------------------------------------------------
 
@@ -88,12 +94,19 @@ class Executor:
         """The outputs of the last forward; the next one writes into the same arrays."""
         if not self._ran:
             raise StateError(f"{self.name}: no outputs yet; call forward first")
+        if self._metrics:
+            raise StateError(
+                f"{self.name}: the last step returned the metric's sums only, no outputs. Set "
+                "keep_outputs = True on the module to have them in fit and score."
+            )
         return [self._buffers[n] for n in self._names]
 
     @property
     def output_dict(self) -> dict[str, NDArray]:
-        """The outputs by name."""
-        return dict(zip(self._names, self.outputs))
+        """The outputs by name; a suffix tells apart outputs of one name."""
+        listed = self.symbol.list_outputs()
+        unique = len(set(listed)) == len(listed)
+        return dict(zip(listed if unique else self._names, self.outputs))
 
     def feed(self, data: Mapping[str, Any]) -> None:
         """Copy arrays into arguments by name; all are checked before the first is written."""
@@ -105,7 +118,10 @@ class Executor:
                     f"{self.name}: the symbol has no argument {name!r}; it has "
                     f"{', '.join(self.arg_dict)}"
                 )
-            array = values.view() if isinstance(values, NDArray) else np.asarray(values)
+            try:
+                array = values.view() if isinstance(values, NDArray) else np.asarray(values)
+            except ValueError as error:
+                raise DataError(f"{self.name}: {name} is no array: {error}") from None
             if array.shape != target.shape:
                 raise ShapeError(
                     f"{self.name}: {name} has shape {array.shape}, it is bound with {target.shape}"
@@ -118,6 +134,14 @@ class Executor:
             ready.append((target, array))
         for target, array in ready:
             target[...] = array
+        self._checked.update(data)
+
+    def _check_bounds(self) -> None:
+        """Labels and row numbers that were written into ``arg_dict`` and not through ``feed``."""
+        for bounds in self._bounds:
+            if bounds.name not in self._checked:
+                bounds.check(self.arg_dict[bounds.name].view(), self.name)
+        self._checked.clear()
 
     def copy_params_from(
         self,
@@ -151,16 +175,28 @@ class Executor:
     def forward(self, is_train: bool = False, **data: Any) -> list[NDArray]:
         """Run the symbol; keyword arguments are copied into the arguments of those names first."""
         self.feed(data)
-        if not is_train:
-            self._session("inference").run()
-            self._ran = "inference"
-        elif self._programs().step is not None:
-            self._session("step").run()
-            self._ran = "training"
-        else:
-            self._session("forward").run()
-            self._ran = "training"
+        self._run(is_train, ())
         return self.outputs
+
+    def measure(self, is_train: bool, metrics: Sequence[MetricSpec]) -> dict[str, float]:
+        """Run the symbol for sums over the batch instead of outputs, which are not kept.
+
+        Gives ``name.total`` and ``name.count`` of every metric. In training gradients are computed
+        as by ``forward``.
+        """
+        self._run(is_train, tuple(metrics))
+        sums = [f"{m.name}.{part}" for m in metrics for part in ("total", "count")]
+        return {name: float(self._buffers[name].asscalar()) for name in sums}
+
+    def _run(self, is_train: bool, metrics: tuple[MetricSpec, ...]) -> None:
+        self._check_bounds()
+        if not is_train:
+            part = "inference"
+        else:
+            part = "step" if self._programs(metrics).step is not None else "forward"
+        self._session(part, metrics).run()
+        self._ran = "inference" if part == "inference" else "training"
+        self._metrics = metrics
 
     def backward(self, out_grads: Any = None) -> None:
         """Put the gradients of the last ``forward(is_train=True)`` into ``grad_dict``.
@@ -171,9 +207,9 @@ class Executor:
         """
         if self._ran != "training":
             raise StateError(f"{self.name}: backward needs forward(is_train=True) before it")
-        programs = self._programs()
+        programs = self._programs(self._metrics)
         if programs.backward is not None:
-            session = self._session("backward")
+            session = self._session("backward", self._metrics)
             self._set_heads(programs, out_grads)
             session.run()
         if self._accumulator is not None:
@@ -211,27 +247,46 @@ class Executor:
 
     # Building --------------------------------------------------------------------------------
 
-    def inference_program(self) -> Program:
+    def inference_program(self, metrics: Sequence[MetricSpec] = ()) -> Program:
         """Compile the inference model (a fresh one at each call)."""
         self.builds["inference"] += 1
-        return compile_inference(self.symbol, self._shapes, self._dtypes, f"{self.name} inference")
+        return compile_inference(
+            self.symbol,
+            self._shapes,
+            self._dtypes,
+            f"{self.name} inference",
+            () if metrics else None,
+            metrics,
+            self.options,
+        )
 
-    def _programs(self) -> TrainingPrograms:
-        if self._training is None:
+    def _programs(self, metrics: tuple[MetricSpec, ...] = ()) -> TrainingPrograms:
+        found = self._training.get(metrics)
+        if found is None:
             wanted = [n for n, req in self.grad_req.items() if req != "null"]
+            found = compile_training(
+                self.symbol,
+                self._shapes,
+                self._dtypes,
+                wanted,
+                f"{self.name} training",
+                () if metrics else None,
+                metrics,
+                self.options,
+            )
             self.builds["training"] += 1
-            self._training = compile_training(
-                self.symbol, self._shapes, self._dtypes, wanted, f"{self.name} training"
-            )
-        return self._training
+            self._training[metrics] = found
+        return found
 
-    def _session(self, part: str) -> Session:
-        if part not in self._sessions:
-            program = (
-                self.inference_program() if part == "inference" else getattr(self._programs(), part)
-            )
-            self._sessions[part] = self._bind(program, part)
-        return self._sessions[part]
+    def _session(self, part: str, metrics: tuple[MetricSpec, ...] = ()) -> Session:
+        found = self._sessions.get((part, metrics))
+        if found is None:
+            if part == "inference":
+                program = self.inference_program(metrics)
+            else:
+                program = getattr(self._programs(metrics), part)
+            found = self._sessions[part, metrics] = self._bind(program, part)
+        return found
 
     def _bind(self, program: Program, part: str) -> Session:
         session = Session(program.model, self.context, f"{self.name} {part}")
@@ -285,7 +340,9 @@ class Executor:
         for name, shape in zip(self.symbol.list_auxiliary_states(), aux_shapes):
             old = self.aux_dict[name]
             aux[name] = old if old.shape == shape else self._like(old, shape)
-        return Executor(self.symbol, self.context, args, grads, self.grad_req, aux, self.name)
+        return Executor(
+            self.symbol, self.context, args, grads, self.grad_req, aux, self.name, self.options
+        )
 
     def _like(self, array: NDArray, shape: Iterable[int]) -> NDArray:
         return NDArray.zeros(tuple(shape), array.dtype, self.context)

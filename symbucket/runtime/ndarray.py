@@ -48,6 +48,13 @@ class NDArray(NDArrayOperatorsMixin):
         self._allocate(values.shape, values.dtype, context or cpu())
         self[...] = values
 
+    @classmethod
+    def _of(cls, values: Any, context: Context) -> NDArray:
+        """A copy of a numpy array in its own dtype (the constructor makes float64 float32)."""
+        array = cls.empty(np.shape(values), np.asarray(values).dtype, context)
+        array[...] = values
+        return array
+
     def _allocate(self, shape: Sequence[int], dtype: Any, context: Context) -> None:
         self.context = context
         self.shape = tuple(int(d) for d in shape)
@@ -97,7 +104,7 @@ class NDArray(NDArrayOperatorsMixin):
     @property
     def nbytes(self) -> int:
         """Bytes of the buffer."""
-        return self.size * self.dtype.itemsize
+        return int(self.size * self.dtype.itemsize)
 
     def asnumpy(self) -> np.ndarray[Any, Any]:
         """The values: on the CPU a copy, so that later steps do not change it."""
@@ -140,7 +147,7 @@ class NDArray(NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any) -> NDArray:
         """A new array with the same values in another shape."""
-        return NDArray(self.view().reshape(*shape), self.context)
+        return NDArray._of(self.view().reshape(*shape), self.context)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         view = self.view()
@@ -156,10 +163,13 @@ class NDArray(NDArrayOperatorsMixin):
             (target,) = out
             target[...] = result
             return target
-        return NDArray(result) if isinstance(result, np.ndarray) else result
+        if not isinstance(result, np.ndarray):
+            return result
+        keeps = any(getattr(x, "dtype", None) == np.float64 for x in plain)
+        return NDArray._of(result, cpu()) if keeps else NDArray(result)
 
     def __getitem__(self, key: Any) -> NDArray:
-        return NDArray(self.view()[key], self.context)
+        return NDArray._of(self.view()[key], self.context)
 
     def __setitem__(self, key: Any, values: Any) -> None:
         values = values.view() if isinstance(values, NDArray) else np.asarray(values)

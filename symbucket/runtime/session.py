@@ -2,17 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from symbucket.context import Context
-from symbucket.errors import DeviceError, StateError
+from symbucket.errors import DeviceError, InvalidArgumentError, StateError
 from symbucket.runtime.backend import ort, provider_of
 from symbucket.runtime.ndarray import NDArray
+
+
+@dataclass
+class _Wishes:
+    """What the open ``profiling`` and ``threads`` blocks ask of every new session.
+
+    One for the process, not one for a thread: sessions may be made in the background.
+    """
+
+    threads: int = 0
+    folder: Path | None = None
+    profiled: list[Session] = field(default_factory=list)
+
+
+_wishes = _Wishes()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Sessions made inside the block run each node on ``count`` threads; 0: one for each core."""
+    if count < 0:
+        raise InvalidArgumentError(f"threads({count}): the count must be 0 (all cores) or more")
+    before, _wishes.threads = _wishes.threads, count
+    try:
+        yield
+    finally:
+        _wishes.threads = before
+
+
+@contextmanager
+def profiling(folder: str | Path) -> Iterator[list[Path]]:
+    """Sessions made inside the block write ONNX Runtime's profile into ``folder``.
+
+    Gives a list that holds, once the block is left, one path for each session: JSON for Chrome's
+    trace viewer, with an event for each node and run. Runs are slower while they are profiled.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    before = _wishes.folder, _wishes.profiled
+    _wishes.folder, _wishes.profiled = target, []
+    try:
+        yield files
+    finally:
+        made = _wishes.profiled
+        _wishes.folder, _wishes.profiled = before
+        files += [session.end_profiling() for session in made]
 
 
 def session_options() -> ort.SessionOptions:
     """The options of every session, each with its reason."""
     options = ort.SessionOptions()
+    options.intra_op_num_threads = _wishes.threads
     options.log_severity_level = 3
     # Our passes did the work; the extended fusions only cost time to create a session.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -34,7 +86,14 @@ class Session:
         self.name = name
         self.context = context
         provider = provider_of(context)
-        self._session = ort.InferenceSession(model, session_options(), providers=[provider])
+        options = session_options()
+        if _wishes.folder is not None:
+            options.enable_profiling = True
+            file = re.sub(r"[^\w.-]+", "_", name)
+            options.profile_file_prefix = str(_wishes.folder / f"{len(_wishes.profiled)}-{file}")
+        self._session = ort.InferenceSession(model, options, providers=[provider])
+        if options.enable_profiling:
+            _wishes.profiled.append(self)
         if provider[0] not in self._session.get_providers():
             # The runtime falls back to the CPU with a log line only; buffers are on the device.
             raise DeviceError(
@@ -59,6 +118,10 @@ class Session:
             if name in arrays:
                 self._binding.bind_ortvalue_output(name, arrays[name].ortvalue)
                 self._bound["->" + name] = arrays[name]
+
+    def end_profiling(self) -> Path:
+        """Close the profile of a session made inside ``profiling`` and say where it is."""
+        return Path(self._session.end_profiling())
 
     def run(self) -> None:
         """One run over the bound buffers."""

@@ -66,7 +66,7 @@ def infer_shapes(nodes: Sequence[Node], given: Mapping[str, Sequence[int]]) -> S
         )
     for name, node in variables.items():
         if "__shape__" in node.attrs:
-            table.set((node, 0), tuple(ast.literal_eval(node.attrs["__shape__"])))
+            table.set((node, 0), _own_shape(node))
         if given.get(name) is not None:
             try:
                 table.set((node, 0), tuple(int(d) for d in given[name]))
@@ -83,6 +83,33 @@ def infer_shapes(nodes: Sequence[Node], given: Mapping[str, Sequence[int]]) -> S
         if not any(not known(table.shape_of((n, i))) for n in nodes for i in range(n.num_outputs)):
             break
     return table
+
+
+# The numbers that stand for dtypes in symbol files of MXNet.
+_DTYPE_NUMBERS = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")
+
+
+def checked_dtype(name: str, said: Any) -> np.dtype[Any]:
+    """A variable's dtype from anything that numpy takes, or from MXNet's number as a string."""
+    try:
+        if isinstance(said, str) and said.isdecimal():
+            said = _DTYPE_NUMBERS[int(said)]
+        found: np.dtype[Any] = np.dtype(said)
+        return found
+    except (TypeError, ValueError, IndexError):
+        raise InvalidArgumentError(
+            f"Variable {name!r}: dtype {said!r} is not one that numpy knows, as float32 or int64"
+        ) from None
+
+
+def _own_shape(node: Node) -> tuple[int, ...]:
+    text = node.attrs["__shape__"]
+    try:
+        return tuple(int(d) for d in ast.literal_eval(text))
+    except (ValueError, TypeError, SyntaxError):
+        raise InvalidArgumentError(
+            f"Variable {node.name!r}: its attribute __shape__ is {text!r}, which is no shape"
+        ) from None
 
 
 def _step(table: ShapeTable, node: Node) -> bool:
@@ -109,7 +136,7 @@ def infer_types(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[Entry, 
     for node in nodes:
         if node.op is None:
             said = given.get(node.name, node.attrs.get("__dtype__"))
-            table[node, 0] = None if said is None else np.dtype(said)
+            table[node, 0] = None if said is None else checked_dtype(node.name, said)
     applied = [n for n in nodes if n.op is not None]
     for last in (False, True):
         for _ in range(_ROUNDS):

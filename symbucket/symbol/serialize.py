@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from symbucket.errors import InvalidArgumentError
+from symbucket.files import write_atomic
 from symbucket.ops.attributes import render
 from symbucket.ops.record import find
 from symbucket.symbol.node import Entry, Node, topological
@@ -56,15 +55,44 @@ def from_json(text: str) -> list[Entry]:
         records, heads = whole["nodes"], whole["heads"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InvalidArgumentError(f"This is not a symbol file: {error!r}") from None
+    if not isinstance(records, list) or not isinstance(heads, list) or not heads:
+        raise InvalidArgumentError(
+            "This is not a symbol file: 'nodes' and 'heads' must be lists, and heads not empty"
+        )
     nodes: list[Node] = []
     for position, record in enumerate(records):
+        name = record.get("name", "?") if isinstance(record, dict) else "?"
         try:
             nodes.append(_node(record, nodes))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except KeyError as error:
             raise InvalidArgumentError(
-                f"Symbol file, node {position} ({record.get('name', '?')!r}): {error}"
+                f"Symbol file, node {position} ({name!r}): the key {error} is missing"
             ) from error
-    return [(nodes[h[0]], h[1]) for h in heads]
+        except (IndexError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidArgumentError(
+                f"Symbol file, node {position} ({name!r}): {error}"
+            ) from error
+    try:
+        return [_entry(h, nodes) for h in heads]
+    except (IndexError, TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"Symbol file, heads: {error}") from error
+
+
+def _entry(raw: Sequence[Any], nodes: Sequence[Node]) -> Entry:
+    """An input or head: [node, output], with a version number that says nothing."""
+    if not isinstance(raw, list) or not all(isinstance(i, int) for i in raw) or len(raw) < 2:
+        raise ValueError(f"{raw!r} is not [node, output, version]")
+    position, output = raw[:2]
+    if not 0 <= position < len(nodes):
+        raise IndexError(
+            f"{raw} points to node {position}; only the {len(nodes)} nodes before it may be used"
+        )
+    node = nodes[position]
+    if not 0 <= output < node.num_outputs:
+        raise IndexError(
+            f"{raw} points to output {output} of {node.name!r}, which has {node.num_outputs}"
+        )
+    return node, output
 
 
 def _operator(record: dict[str, Any]) -> tuple[Any, dict[str, str]]:
@@ -90,7 +118,7 @@ def _node(record: dict[str, Any], nodes: Sequence[Node]) -> Node:
         attrs = {str(k): str(v) for k, v in (record.get("attrs") or {}).items()}
         return Node(None, record["name"], (), attrs)
     op, user = _operator(record)
-    inputs = tuple((nodes[i[0]], int(i[1])) for i in record["inputs"])
+    inputs = tuple(_entry(i, nodes) for i in record["inputs"])
     wanted = len(op.arguments()) + len(op.auxiliary())
     if len(inputs) != wanted:
         raise InvalidArgumentError(
@@ -109,15 +137,8 @@ def read(path: str) -> str:
 
 
 def save(heads: Sequence[Entry], path: str) -> None:
-    """Write the text to ``path``: first beside it, then in its place."""
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".symbol-")
+    """Write the text to ``path``, whole or not at all."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(to_json(heads))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        write_atomic(path, to_json(heads).encode())
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot write symbol file {path!r}: {error}") from error

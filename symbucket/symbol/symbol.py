@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -36,6 +37,8 @@ class Symbol:
     """
 
     __slots__ = ("_heads",)
+    # numpy must leave `np.float32(2) * symbol` to __rmul__ instead of taking symbols for sequences.
+    __array_ufunc__ = None
 
     # The layers above fill these in when they are imported; a symbol by itself knows no runtime.
     _binder: ClassVar[Callable[..., Any] | None] = None
@@ -99,7 +102,13 @@ class Symbol:
                 )
             index = matches[0]
         if isinstance(index, slice):
+            if not self._heads[index]:
+                raise IndexError(f"{index} selects none of the {len(self)} outputs")
             return Symbol(self._heads[index])
+        if not isinstance(index, (int, np.integer)):
+            raise InvalidArgumentError(
+                f"an output is chosen by number, name or slice, not by {index!r}"
+            )
         if not -len(self) <= index < len(self):
             raise IndexError(f"output {index} of a symbol with {len(self)} outputs")
         return Symbol([self._heads[index]])
@@ -253,6 +262,9 @@ class Symbol:
     def __mod__(self, other: Symbol | float) -> Symbol:
         return _binary(self, other, "_mod", "_mod_scalar")
 
+    def __rmod__(self, other: float) -> Symbol:
+        return _binary(self, other, "_mod", "_rmod_scalar")
+
     def __pow__(self, other: Symbol | float) -> Symbol:
         return _binary(self, other, "_power", "_power_scalar")
 
@@ -261,6 +273,9 @@ class Symbol:
 
     def __neg__(self) -> Symbol:
         return apply("negative", [self], {})
+
+    def __abs__(self) -> Symbol:
+        return apply("abs", [self], {})
 
     def __eq__(self, other: object) -> Any:
         return _binary(self, other, "_equal", "_equal_scalar")
@@ -315,7 +330,11 @@ def _binary(left: Symbol, right: Any, with_symbol: str, with_scalar: str) -> Sym
     if isinstance(right, Symbol):
         return apply(with_symbol, [left, right], {})
     if isinstance(right, (int, float, np.number)):
-        return apply(with_scalar, [left], {"scalar": float(right)})
+        from symbucket.symbol.compose import compose
+
+        # MXNet's automatic names: _plusscalar0, _rminusscalar1.
+        called = with_scalar.replace("_scalar", "scalar")
+        return compose(find(with_scalar), called, [left], {"scalar": float(right)})
     return NotImplemented  # type: ignore[no-any-return] # Python tries the other operand then
 
 
@@ -354,13 +373,13 @@ def Variable(  # noqa: N802 - MXNet's name
         raise InvalidArgumentError(f"Variable {name!r}: stype={stype!r}; only 'default' exists")
     attrs = AttrScope.current().get(dict(attr or {}))
     if shape is not None:
-        attrs["__shape__"] = str(tuple(int(d) for d in shape))
+        attrs["__shape__"] = str(_checked_shape(name, shape))
     if lr_mult is not None:
         attrs["__lr_mult__"] = str(lr_mult)
     if wd_mult is not None:
         attrs["__wd_mult__"] = str(wd_mult)
     if dtype is not None:
-        attrs["__dtype__"] = np.dtype(dtype).name
+        attrs["__dtype__"] = infer.checked_dtype(name, dtype).name
     if init is not None:
         attrs["__init__"] = init if isinstance(init, str) else init.dumps()
     for key, value in kwargs.items():
@@ -373,8 +392,22 @@ def Variable(  # noqa: N802 - MXNet's name
     return Symbol([(Node(None, name, (), attrs), 0)])
 
 
+def _checked_shape(name: str, shape: Any) -> tuple[int, ...]:
+    try:
+        sizes = tuple(operator.index(d) for d in shape)
+    except TypeError:
+        sizes = (-1,)
+    if any(d < 0 for d in sizes):
+        raise InvalidArgumentError(
+            f"Variable {name!r}: shape={shape!r} must be a tuple of whole numbers, 0 for a "
+            "dimension to be inferred"
+        )
+    return sizes
+
+
 def Group(symbols: Sequence[Symbol]) -> Symbol:  # noqa: N802 - MXNet's name
     """One symbol with the outputs of all ``symbols``."""
+    symbols = list(symbols)
     if not symbols or not all(isinstance(s, Symbol) for s in symbols):
         raise InvalidArgumentError("Group needs one or more Symbols")
     return Symbol([head for s in symbols for head in s.heads])

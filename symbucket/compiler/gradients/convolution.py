@@ -25,7 +25,13 @@ from symbucket.ir import (
 
 
 def _spread(
-    g: Builder, dy: ir.Value, weight: ir.Value, windows: Windows, size: Sequence[int], groups: int
+    g: Builder,
+    dy: ir.Value,
+    weight: ir.Value,
+    windows: Windows,
+    size: Sequence[int],
+    *,
+    groups: int,
 ) -> ir.Value:
     """The gradient of the data of a convolution whose data has spatial ``size``."""
     return g.op(
@@ -41,7 +47,7 @@ def _spread(
 
 
 def _weight(
-    g: Builder, x: ir.Value, dy: ir.Value, windows: Windows, weight: ir.Value, groups: int
+    g: Builder, x: ir.Value, dy: ir.Value, windows: Windows, weight: ir.Value, *, groups: int
 ) -> ir.Value:
     """The gradient of the weight (out, in / groups, ...) of a convolution from ``x`` to ``dy``.
 
@@ -79,8 +85,8 @@ def _bias(g: Builder, dy: ir.Value) -> ir.Value:
 def _conv(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
     dy, x, w = only(grads), inp(node), inp(node, 1)
     windows, groups = windows_of(node), attr(node, "group", 1)
-    dx = _spread(g, dy, w, windows, shape_of(x)[2:], groups) if wanted[0] else None
-    dw = _weight(g, x, dy, windows, w, groups) if wanted[1] else None
+    dx = _spread(g, dy, w, windows, shape_of(x)[2:], groups=groups) if wanted[0] else None
+    dw = _weight(g, x, dy, windows, w, groups=groups) if wanted[1] else None
     bias = [_bias(g, dy) if flag else None for flag in wanted[2:]]
     return [dx, dw, *bias]
 
@@ -105,7 +111,7 @@ def _conv_transpose(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> 
             pads=windows.pads,
             group=groups,
         )
-    dw = _weight(g, dy, x, windows, w, groups) if wanted[1] else None
+    dw = _weight(g, dy, x, windows, w, groups=groups) if wanted[1] else None
     bias = [_bias(g, dy) if flag else None for flag in wanted[2:]]
     return [dx, dw, *bias]
 
@@ -150,7 +156,7 @@ def _average_pool(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Gr
     # One channel at a time, each as a sample of its own.
     rows = g.reshape(dy, (out[0] * out[1], 1, *out[2:]))
     weight = g.const(share.reshape(1, 1, *windows.kernel), like=dy)
-    return [g.reshape(_spread(g, rows, weight, windows, shape[2:], 1), shape)]
+    return [g.reshape(_spread(g, rows, weight, windows, shape[2:], groups=1), shape)]
 
 
 @gradient("GlobalAveragePool")

@@ -185,6 +185,8 @@ def _pow(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
         exponent = const_of(b)
         if exponent is not None and exponent.size == 1:
             power = float(exponent.reshape(-1)[0])
+            if power == 0.0:  # 0 times 0 to the power of -1 would be NaN
+                return _scale(g, dy, 0.0)
             slope = g.op("Pow", a, g.const(power - 1.0, like=a))
             return _mul(g, dy, _scale(g, slope, power))
         return _mul(g, dy, _mul(g, b, g.op("Pow", a, _plus(g, b, -1.0))))

@@ -123,7 +123,8 @@ def _gather(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
         dy = g.transpose(dy, front)
     rest = [*lead, *shape[axis + 1 :]]
     zeros = g.filled([shape[axis], *rest], 0.0, dtype_of(table))
-    where = g.reshape(index, (*shape_of(index), 1))
+    # Gather takes int32 too, ScatterND does not.
+    where = g.cast(g.reshape(index, (*shape_of(index), 1)), ir.DataType.INT64)
     added = g.op("ScatterND", zeros, where, dy, reduction="add")
     if axis:
         added = g.transpose(added, [*range(1, axis + 1), 0, *range(axis + 1, len(shape))])

@@ -14,11 +14,13 @@ the place of the library's seed and leaves that count out: the same values at ev
 from symbucket.module.initializer.base import InitDesc, Initializer, alias, create, register
 from symbucket.module.initializer.drawn import MSRAPrelu, Normal, Orthogonal, Uniform, Xavier
 from symbucket.module.initializer.fixed import Bilinear, Constant, LSTMBias, One, Zero
+from symbucket.module.initializer.fused import FusedRNN
 from symbucket.module.initializer.select import Load, Mixed
 
 __all__ = [
     "Bilinear",
     "Constant",
+    "FusedRNN",
     "InitDesc",
     "Initializer",
     "LSTMBias",

@@ -4,7 +4,7 @@ A metric keeps ``(sum_metric, num_inst)``. ``update`` adds a batch's labels and 
 ``update_sums`` adds sums that were computed elsewhere, such as inside the training graph.
 """
 
-from symbucket.module.metric.base import EvalMetric, alias, register
+from symbucket.module.metric.base import EvalMetric, GraphSum, alias, register
 from symbucket.module.metric.binary import F1
 from symbucket.module.metric.classification import Accuracy, TopKAccuracy
 from symbucket.module.metric.composite import CompositeEvalMetric, create
@@ -22,6 +22,7 @@ __all__ = [
     "CrossEntropy",
     "CustomMetric",
     "EvalMetric",
+    "GraphSum",
     "Loss",
     "NegativeLogLikelihood",
     "Perplexity",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,6 +13,20 @@ from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
 from symbucket.module._registry import Registry
 
 NameValue = tuple[str, float] | tuple[list[str], list[float]]
+
+
+@dataclass(frozen=True)
+class GraphSum:
+    """How a metric's ``sum_metric`` and ``num_inst`` can be computed inside a network's graph.
+
+    kind "nll": sum of ``-log(max(p, floor) + eps)`` over labels that are not ``ignore_label``;
+    "accuracy": number of rows with the largest entry at the label; "sum": sum of all elements.
+    """
+
+    kind: Literal["nll", "accuracy", "sum"]
+    ignore_label: float | None = None
+    floor: float = 0.0
+    eps: float = 0.0
 
 
 class EvalMetric:
@@ -89,6 +104,17 @@ class EvalMetric:
                     f"{', '.join(map(repr, arrays)) or 'none'}; correct {what}_names."
                 )
         return [arrays[name] for name in names]
+
+    def leaves(self) -> list[EvalMetric]:
+        """The metrics that sum for themselves: this one, or a composite's children."""
+        return [self]
+
+    def graph_sum(self) -> GraphSum | None:
+        """How ``fit`` may compute this metric in the graph, or None where it needs the outputs.
+
+        A subclass that changes ``update`` must change this too; the sums go to ``update_sums``.
+        """
+        return None
 
     def update_sums(self, total: Any, count: Any) -> None:
         """Add ``total`` over ``count`` instances that were summed elsewhere.

@@ -15,7 +15,7 @@ from symbucket.module.metric._arrays import (
     class_rows,
     pairs,
 )
-from symbucket.module.metric.base import EvalMetric, alias, register
+from symbucket.module.metric.base import EvalMetric, GraphSum, alias, register
 
 
 def _right_classes(
@@ -68,6 +68,12 @@ class Accuracy(EvalMetric):
             total += right
             count += number
         self._add(total, count)
+
+    def graph_sum(self) -> GraphSum | None:
+        """See :meth:`EvalMetric.graph_sum`."""
+        if type(self) is not Accuracy or self.axis not in (-1, 1) or self.ignore_label is not None:
+            return None
+        return GraphSum("accuracy")
 
     def _one(self, label: Array, pred: Array) -> tuple[float, int]:
         if pred.shape == label.shape:

@@ -68,14 +68,12 @@ class CompositeEvalMetric(EvalMetric):
                 f"there is no metric number {index} among {len(self.metrics)}."
             ) from None
 
-    def _leaves(self) -> list[EvalMetric]:
-        found: list[EvalMetric] = []
-        for metric in self.metrics:
-            found += metric._leaves() if isinstance(metric, CompositeEvalMetric) else [metric]
-        return found
+    def leaves(self) -> list[EvalMetric]:
+        """All metrics beneath that are not composites."""
+        return [leaf for metric in self.metrics for leaf in metric.leaves()]
 
     def _all_or_none(self, step: Callable[[EvalMetric], None]) -> None:
-        leaves = self._leaves()
+        leaves = self.leaves()
         before = [dict(vars(leaf)) for leaf in leaves]
         try:
             for metric in self.metrics:

@@ -10,7 +10,7 @@ import numpy as np
 
 from symbucket.errors import InvalidArgumentError
 from symbucket.module.metric._arrays import check_ignore_label, class_labels, class_rows, pairs
-from symbucket.module.metric.base import EvalMetric, alias, register
+from symbucket.module.metric.base import EvalMetric, GraphSum, alias, register
 
 
 class _Likelihood(EvalMetric):
@@ -66,6 +66,12 @@ class Perplexity(_Likelihood):
         self.axis = axis
         super().__init__(name, output_names, label_names, ignore_label=self.ignore_label, axis=axis)
 
+    def graph_sum(self) -> GraphSum | None:
+        """See :meth:`EvalMetric.graph_sum`."""
+        if type(self) is not Perplexity or self.axis not in (-1, 1):
+            return None
+        return GraphSum("nll", self.ignore_label, floor=1e-10)
+
     def _nll(self, picked: np.ndarray[Any, np.dtype[np.float64]]) -> float:
         # np.maximum hands NaN on.
         return float(-np.log(np.maximum(picked, 1e-10)).sum())
@@ -96,6 +102,12 @@ class _SmoothedLikelihood(_Likelihood):
         self.axis = -1
         self.ignore_label = check_ignore_label(name, ignore_label)
         super().__init__(name, output_names, label_names, eps=eps, ignore_label=self.ignore_label)
+
+    def graph_sum(self) -> GraphSum | None:
+        """See :meth:`EvalMetric.graph_sum`."""
+        if type(self) not in (CrossEntropy, NegativeLogLikelihood):
+            return None
+        return GraphSum("nll", self.ignore_label, eps=self.eps)
 
     def _nll(self, picked: np.ndarray[Any, np.dtype[np.float64]]) -> float:
         # log of 0 (eps=0) is an honest infinity; of a negative "probability", NaN.

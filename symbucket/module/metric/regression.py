@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from symbucket.module.metric._arrays import array_list, pairs, same_shape
-from symbucket.module.metric.base import EvalMetric, register
+from symbucket.module.metric.base import EvalMetric, GraphSum, register
 
 
 class _Distance(EvalMetric):
@@ -97,3 +97,7 @@ class Loss(EvalMetric):
         """Add one batch of outputs of any shape."""
         arrays = [array.astype(np.float64) for array in array_list(preds)]
         self._add(sum(float(a.sum()) for a in arrays), sum(a.size for a in arrays))
+
+    def graph_sum(self) -> GraphSum | None:
+        """See :meth:`EvalMetric.graph_sum`."""
+        return GraphSum("sum") if type(self) is Loss else None

@@ -1,0 +1,138 @@
+"""The language model in symbucket: what a user writes, trained by ``fit``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _lm_data import IGNORED, Batch
+from _lm_gemm import rates
+from _lm_profile import read_profile
+from _lm_symbol import sym_gen
+from _lm_worker import Engine, Step, serve
+
+# Where PyTorch is installed too, importing onnxruntime-training imports it. Its 170 MB are not
+# part of what is measured here.
+sys.modules["torch"] = None  # type: ignore[assignment]
+
+import symbucket as sb  # noqa: E402
+from symbucket.runtime import session  # noqa: E402
+
+
+class FixedOrder(sb.io.DataIter):
+    """Hands out the given batches in their order."""
+
+    def __init__(self, batches: Sequence[sb.io.DataBatch], batch_size: int, key: int) -> None:
+        super().__init__(batch_size)
+        self._batches = batches
+        self._left: Iterator[sb.io.DataBatch] = iter(batches)
+        self.default_bucket_key = key
+        self.provide_data = [sb.io.DataDesc("data", (batch_size, key))]
+        self.provide_label = [sb.io.DataDesc("softmax_label", (batch_size, key))]
+
+    def reset(self) -> None:
+        self._left = iter(self._batches)
+
+    def next(self) -> sb.io.DataBatch:
+        return next(self._left)
+
+
+class Recorder:
+    """A batch-end callback that notes each step's loss and time."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self._before = (0.0, 0.0, time.perf_counter())
+
+    def __call__(self, param: Any) -> None:
+        total, count, then = self._before
+        metric, now = param.eval_metric, time.perf_counter()
+        self._before = (metric.sum_metric, metric.num_inst, now)
+        loss = (metric.sum_metric - total) / (metric.num_inst - count)
+        self.steps.append(Step(float(loss), now - then))
+
+
+class SymbucketEngine(Engine):
+    """Trains with BucketingModule.fit, an epoch a call."""
+
+    def threads(self) -> int:
+        """What to ask the runtime for: nothing (0) where its default is the same."""
+        return 0 if os.cpu_count() == self.setup.threads else self.setup.threads
+
+    def describe(self) -> dict[str, str]:
+        ort = sb.runtime.backend.ort
+        build = "onnxruntime-training" if sb.runtime.backend.is_training_build() else "onnxruntime"
+        return {
+            "symbucket": sb.__version__,
+            build: ort.__version__,
+            "numpy": np.__version__,
+            "python": sys.version.split()[0],
+        }
+
+    def build(self) -> None:
+        setup = self.setup
+        self.key = max(batch.key for batch in self.batches)
+        logger = logging.getLogger("benchmark")
+        logger.setLevel(logging.ERROR)
+        self.module = sb.mod.BucketingModule(sym_gen(sb, setup), self.key, logger=logger)
+        shape = (setup.batch, self.key)
+        with session.threads(self.threads()):
+            self.module.bind([("data", shape)], [("softmax_label", shape)])
+        self.module.init_params(arg_params=self.params)
+        self.converted = {id(batch): _data_batch(batch) for batch in self.batches}
+
+    def restore(self) -> None:
+        self.module.set_params(self.params)
+
+    def train(self, batches: Sequence[Batch]) -> list[Step]:
+        given = [self.converted[id(batch)] for batch in batches]
+        recorder = Recorder()
+        with session.threads(self.threads()):
+            self.module.fit(
+                FixedOrder(given, self.setup.batch, self.key),
+                eval_metric=sb.metric.Perplexity(ignore_label=IGNORED),
+                batch_end_callback=recorder,
+                optimizer="sgd",
+                optimizer_params={"learning_rate": self.setup.rate, "rescale_grad": 1.0},
+                num_epoch=1,
+            )
+        return recorder.steps
+
+    def commands(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
+        return {
+            "gemm": lambda request: rates(self.setup, self.threads(), request["seconds"]),
+            "profile": lambda request: self.profile(request["key"], request["steps"]),
+        }
+
+    def profile(self, key: int, steps: int) -> list[dict[str, Any]]:
+        """Profiles of the sessions that train one key, the slowest first."""
+        batch = next(b for b in self.batches if b.key == key)
+        self.batches = [batch]
+        skip = 2
+        with tempfile.TemporaryDirectory() as folder:
+            with session.profiling(folder) as files:
+                self.build()
+                self.train([batch] * (skip + steps))
+            found = [read_profile(Path(file), skip) for file in files]
+        return sorted((p for p in found if p), key=lambda p: -p["wall_ms"])
+
+
+def _data_batch(batch: Batch) -> sb.io.DataBatch:
+    return sb.io.DataBatch(
+        [batch.data.astype(np.float32)],
+        [batch.label.astype(np.float32)],
+        bucket_key=batch.key,
+        provide_data=[("data", batch.data.shape)],
+        provide_label=[("softmax_label", batch.label.shape)],
+    )
+
+
+if __name__ == "__main__":
+    serve(SymbucketEngine)

@@ -1,0 +1,77 @@
+"""``Gemm(x, W, b1) + Gemm(h, R, b2)`` becomes ``Gemm(h, R, Gemm(x, W, b1 + b2))``.
+
+This is the sum at the heart of every recurrent cell. The product that is deeper in the network
+(the recurrent one) takes the other as its C operand; the biases meet in one small addition, so the
+other products can later be made for all time steps at once.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from symbucket.compiler.passes.tools import depths, only_user
+from symbucket.ir import Builder, attr, shape_of
+
+
+def form_gemm_sums(graph: ir.Graph) -> int:
+    """Rewrite every addition of two Gemms of one shape whose results nobody else reads."""
+    depth: dict[ir.Value, int] | None = None
+    formed = 0
+    for node in list(graph):
+        if node.op_type != "Add" or node.domain:
+            continue
+        a, b = node.inputs
+        if a is None or b is None or a is b or shape_of(a) != shape_of(b):
+            continue
+        first, second = _gemm(a, node), _gemm(b, node)
+        if first is None or second is None:
+            continue
+        depth = depth or depths(graph)
+        outer, inner = (
+            (first, second)
+            if _key(first, depth) > _key(second, depth)
+            else (
+                second,
+                first,
+            )
+        )
+        _join(graph, node, outer, inner)
+        formed += 1
+    return formed
+
+
+def _key(gemm: ir.Node, depth: dict[ir.Value, int]) -> int:
+    value = gemm.inputs[0]
+    assert value is not None
+    return depth.get(value, 0)
+
+
+def _gemm(value: ir.Value, user: ir.Node) -> ir.Node | None:
+    """The Gemm that makes ``value`` for ``user`` alone, with no C or a vector as C."""
+    node = value.producer()
+    if node is None or node.op_type != "Gemm" or node.domain or only_user(value) is not user:
+        return None
+    if attr(node, "beta", 1.0) != 1.0:
+        return None
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    return node if bias is None or len(shape_of(bias)) == 1 else None
+
+
+def _join(graph: ir.Graph, add: ir.Node, outer: ir.Node, inner: ir.Node) -> None:
+    g = Builder(graph, anchor=add)
+    biases = [n.inputs[2] for n in (inner, outer) if len(n.inputs) > 2 and n.inputs[2] is not None]
+    if len(biases) == 2:
+        bias: ir.Value | None = g.op("Add", *biases)
+    else:
+        bias = biases[0] if biases else None
+
+    def gemm(node: ir.Node, c: ir.Value | None) -> ir.Value:
+        given = {name: a.value for name, a in node.attributes.items()}
+        operands = node.inputs[:2] if c is None else [*node.inputs[:2], c]
+        with g.scoped((node.name or "").rpartition("/")[0]):
+            return g.op("Gemm", *operands, **given)
+
+    total = gemm(outer, gemm(inner, bias))
+    add.outputs[0].replace_all_uses_with(total, replace_graph_outputs=True)
+    for node in (add, outer, inner):
+        graph.remove(node, safe=True)

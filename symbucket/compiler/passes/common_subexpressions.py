@@ -1,0 +1,51 @@
+"""Merge nodes that compute the same thing from the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import onnx_ir as ir
+
+from symbucket.ir import info_of
+
+
+def merge_common_subexpressions(graph: ir.Graph) -> int:
+    """One walk in topological order; of equal nodes the first one stays.
+
+    Nodes are equal that have operator, attributes and inputs in common; for commutative operators
+    the order of inputs does not count. Random nodes are never equal.
+    """
+    outputs = set(graph.outputs)
+    first: dict[Hashable, ir.Node] = {}
+    merged = 0
+    for node in list(graph):
+        traits = info_of(node)
+        if traits.random:
+            continue
+        inputs = tuple(map(id, node.inputs))
+        if traits.commutative:
+            inputs = tuple(sorted(inputs))
+        key = (node.domain, node.op_type, len(node.outputs), inputs, _attributes(node))
+        kept = first.setdefault(key, node)
+        if kept is node or any(out in outputs for out in node.outputs):
+            continue
+        for old, new in zip(node.outputs, kept.outputs):
+            old.replace_all_uses_with(new)
+        graph.remove(node, safe=True)
+        merged += 1
+    return merged
+
+
+def _attributes(node: ir.Node) -> Hashable:
+    if not node.attributes:
+        return ()
+    return tuple(sorted((name, _plain(a.value)) for name, a in node.attributes.items()))
+
+
+def _plain(value: Any) -> Hashable:
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    if hasattr(value, "tobytes"):
+        return (str(value.dtype), tuple(value.shape), value.tobytes())
+    return value  # type: ignore[no-any-return]

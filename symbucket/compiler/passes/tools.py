@@ -1,0 +1,63 @@
+"""What several passes need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from symbucket.ir import const_of
+
+
+def only_user(value: ir.Value) -> ir.Node | None:
+    """The node that reads ``value``, where it is the only reader and reads it once."""
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    return next(iter(uses))[0]
+
+
+def depths(graph: ir.Graph) -> dict[ir.Value, int]:
+    """The longest way, in nodes, from the graph's inputs to every value."""
+    found: dict[ir.Value, int] = {}
+    for node in graph:
+        depth = 1 + max((found.get(v, 0) for v in node.inputs if v is not None), default=0)
+        for out in node.outputs:
+            found[out] = depth
+    return found
+
+
+def levels(graph: ir.Graph, members: Iterable[ir.Node]) -> dict[ir.Node, int]:
+    """For each member, the largest number of members on a way that leads to it.
+
+    Members of one level do not depend on each other: each member on a way adds one.
+    """
+    wanted = set(members)
+    reached: dict[ir.Value, int] = {}
+    found: dict[ir.Node, int] = {}
+    for node in graph:
+        level = 0
+        for value in node.inputs:
+            if value is not None:
+                level = max(level, reached.get(value, 0))
+        if node in wanted:
+            found[node] = level
+            level += 1
+        if level:
+            for out in node.outputs:
+                reached[out] = level
+    return found
+
+
+def is_zero(value: ir.Value | None) -> bool:
+    """Whether a value is known to be all zeros."""
+    if value is None:
+        return False
+    array = const_of(value)
+    if array is not None:
+        return not array.any()
+    node = value.producer()
+    if node is None or node.op_type != "ConstantOfShape":
+        return False
+    fill = node.attributes.get("value")
+    return fill is None or not fill.value.numpy().any()

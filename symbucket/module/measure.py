@@ -1,0 +1,45 @@
+"""Which metrics a network can compute in its own graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from symbucket.compiler import MetricSpec, fits
+from symbucket.module.metric import EvalMetric
+
+Measures = list[tuple[EvalMetric, list[MetricSpec]]]
+
+
+def graph_measures(
+    metric: EvalMetric,
+    outputs: Mapping[str, Sequence[int]],
+    labels: Mapping[str, Sequence[int]],
+) -> Measures | None:
+    """The sums in the graph that give ``metric``, or None where the outputs themselves are needed.
+
+    ``outputs`` and ``labels`` map names to shapes. Each metric beneath a composite is paired with
+    the sums to add to it.
+    """
+    found: Measures = []
+    narrowed = type(metric).update_dict is not EvalMetric.update_dict and metric.leaves() == [
+        metric
+    ]
+    for leaf in metric.leaves():
+        how = leaf.graph_sum()
+        names = leaf.output_names or list(outputs)
+        targets = leaf.label_names or list(labels)
+        if how is None or narrowed or any(n not in outputs for n in names):
+            return None
+        if how.kind == "sum":
+            found.append((leaf, [MetricSpec("sum", name) for name in names]))
+            continue
+        if len(names) != 1 or len(targets) != 1 or targets[0] not in labels:
+            return None
+        spec = MetricSpec(how.kind, names[0], targets[0], how.ignore_label, how.floor, how.eps)
+        if not fits(spec, outputs[names[0]], labels[targets[0]]):
+            return None
+        found.append((leaf, [spec]))
+    names_given = metric.output_names is not None or metric.label_names is not None
+    if names_given and metric.leaves() != [metric]:
+        return None  # a composite that narrows what its children see
+    return found or None

@@ -1,0 +1,250 @@
+"""RNN: several recurrent layers over a whole sequence, all weights in one vector.
+
+The expansion is the unrolled network in plain ONNX: one product for the inputs of all steps of a
+layer, then the steps. (ONNX's own LSTM has no gradient in any current runtime, and the one that the
+training runtime once had is an order of magnitude slower than the unrolled steps.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError, UnsupportedError
+from symbucket.ir import shape_of
+from symbucket.ops.noise import Dropout
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import Partial, unify
+
+Shapes = tuple[list[Partial], list[Partial]]
+
+_GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """One layer in one direction: ``x w^T + bw`` and ``h r^T + br``, gate under gate."""
+
+    w: ir.Value
+    r: ir.Value
+    bw: ir.Value
+    br: ir.Value
+
+
+def _pieces(g: Emitter, x: ir.Value, sizes: Sequence[int], axis: int) -> list[ir.Value]:
+    if len(sizes) == 1:
+        return [x]
+    return g.ops("Split", x, g.ints(*sizes), axis=axis, outputs=len(sizes))
+
+
+def _joined(g: Emitter, parts: Sequence[ir.Value], axis: int) -> ir.Value:
+    return parts[0] if len(parts) == 1 else g.op("Concat", *parts, axis=axis)
+
+
+@operator("RNN")
+class RNN(Operator):
+    """``num_layers`` recurrent layers of ``state_size`` H over data (steps, n, channels).
+
+    ``state`` (and ``state_cell`` of an lstm) are (layers * directions, n, H), the output is (steps,
+    n, H * directions). ``state_outputs`` gives the states after the last step as well. ``p`` is the
+    share of elements dropped between layers in training.
+
+    ``parameters`` holds all weights, layer by layer, direction by direction, input-to-hidden (gates
+    * H, inputs) then hidden-to-hidden (gates * H, H); then all biases in that order, gates * H
+    each. Gates are i, f, c, o (lstm) and r, z, n (gru): cuDNN's order.
+    """
+
+    state_size: int
+    num_layers: int
+    mode: Literal["rnn_relu", "rnn_tanh", "lstm", "gru"]
+    bidirectional: bool = False
+    p: float = 0.0
+    state_outputs: bool = False
+    projection_size: int | None = None
+    lstm_state_clip_min: float | None = None
+    lstm_state_clip_max: float | None = None
+    lstm_state_clip_nan: bool = False
+    use_sequence_length: bool = False
+
+    def __post_init__(self) -> None:
+        self.check(self.state_size > 0, f"state_size={self.state_size} must be positive")
+        self.check(self.num_layers > 0, f"num_layers={self.num_layers} must be positive")
+        self.check(0.0 <= self.p < 1.0, f"p={self.p} must be from 0 up to below 1")
+        for name, advice in (
+            ("projection_size", "Project with a FullyConnected after each of several RNN."),
+            ("lstm_state_clip_min", "Unroll an LSTMCell and clip its states."),
+            ("lstm_state_clip_max", "Unroll an LSTMCell and clip its states."),
+            ("use_sequence_length", "Mask the output with sym.SequenceMask instead."),
+        ):
+            value = getattr(self, name)
+            if value is not None and value is not False:
+                raise UnsupportedError(f"RNN: {name}={value!r} is not supported. {advice}")
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def _rows(self) -> int:
+        return _GATES[self.mode] * self.state_size
+
+    def arguments(self) -> tuple[str, ...]:
+        cell = ("state_cell",) if self.mode == "lstm" else ()
+        return ("data", "parameters", "state", *cell)
+
+    def outputs(self) -> tuple[str, ...]:
+        if not self.state_outputs:
+            return ("output",)
+        cell = ("statecell_output",) if self.mode == "lstm" else ()
+        return ("output", "state_output", *cell)
+
+    # Shapes --------------------------------------------------------------------------------------
+
+    def _sizes(self, channels: int) -> list[tuple[int, int]]:
+        """(inputs, hidden) of the two weights of every layer and direction, in packed order."""
+        hidden, found = self.state_size, []
+        for layer in range(self.num_layers):
+            wide = channels if layer == 0 else self._directions * hidden
+            found += [(wide, hidden)] * self._directions
+        return found
+
+    def parameter_count(self, channels: int) -> int:
+        """Length of ``parameters`` for data of so many channels."""
+        return sum(self._rows * (wide + hidden + 2) for wide, hidden in self._sizes(channels))
+
+    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+        data, vector, states = ins[0], ins[1], ins[2:]
+        out, finals = outs[0], outs[1:]
+        if data is not None and len(data) != 3:
+            raise ShapeError(f"data must be (steps, n, channels), it has shape {data}")
+        state: Partial = (self.num_layers * self._directions, 0, self.state_size)
+        for shape in [*states, *finals]:
+            state = unify(state, shape)
+        assert state is not None
+        frame: Partial = (0, state[1])
+        for shape in (data, out):
+            frame = unify(frame, None if shape is None else shape[:2])
+        assert frame is not None
+        state = unify(state, (0, frame[1], 0))
+        out = unify(out, (*frame, self._directions * self.state_size))
+        data = unify(data, (*frame, 0))
+        assert data is not None
+        vector, channels = self._vector(vector, data[2])
+        data = unify(data, (0, 0, channels))
+        return [data, vector, *[state] * len(states)], [out, *[state] * len(finals)]
+
+    def _vector(self, vector: Partial, channels: int) -> tuple[Partial, int]:
+        """The shape of ``parameters`` and the channels, each from the other."""
+        if channels:
+            return unify(vector, (self.parameter_count(channels),)), channels
+        vector = unify(vector, (0,))
+        assert vector is not None
+        if not vector[0]:
+            return vector, 0
+        fixed, each = self.parameter_count(0), self._directions * self._rows
+        channels, rest = divmod(vector[0] - fixed, each)
+        if rest or channels <= 0:
+            raise ShapeError(
+                f"parameters has {vector[0]} elements; expected {fixed} + {each} * channels of data"
+            )
+        return vector, channels
+
+    # Expansion -----------------------------------------------------------------------------------
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        data, vector, *begin = inputs
+        steps, batch, channels = shape_of(data)
+        weights = self._unpack(g, vector, channels)
+        cells = len(weights)
+        starts = [self._starts(g, state, cells) for state in begin]
+        finals: list[list[ir.Value]] = [[] for _ in begin]
+        rows = g.reshape(data, (steps * batch, channels))
+        for layer in range(self.num_layers):
+            if layer and self.p and g.training:
+                dropped = Dropout(p=self.p).emit(g, rows)
+                assert isinstance(dropped, ir.Value)
+                rows = dropped
+            sides = []
+            for direction in range(self._directions):
+                i = layer * self._directions + direction
+                first = [states[i] for states in starts]
+                outputs, last = self._run(
+                    g, rows, weights[i], first, steps=steps, backwards=direction == 1
+                )
+                sides.append(_joined(g, outputs, axis=0))
+                for found, state in zip(finals, last):
+                    found.append(g.reshape(state, (1, batch, self.state_size)))
+            rows = _joined(g, sides, axis=1)
+        out = g.reshape(rows, (steps, batch, self._directions * self.state_size))
+        if not self.state_outputs:
+            return out
+        return [out, *(_joined(g, states, axis=0) for states in finals)]
+
+    def _unpack(self, g: Emitter, vector: ir.Value, channels: int) -> list[_Weights]:
+        sizes = self._sizes(channels)
+        rows = self._rows
+        lengths = [rows * columns for pair in sizes for columns in pair]
+        parts = _pieces(g, vector, [*lengths, *[rows] * 2 * len(sizes)], axis=0)
+        found = []
+        for i, (wide, hidden) in enumerate(sizes):
+            w = g.reshape(parts[2 * i], (rows, wide))
+            r = g.reshape(parts[2 * i + 1], (rows, hidden))
+            bw, br = parts[2 * (len(sizes) + i) : 2 * (len(sizes) + i) + 2]
+            found.append(_Weights(w, r, bw, br))
+        return found
+
+    def _starts(self, g: Emitter, state: ir.Value, cells: int) -> list[ir.Value]:
+        shape = shape_of(state)[1:]
+        return [g.reshape(s, shape) for s in _pieces(g, state, [1] * cells, axis=0)]
+
+    def _run(
+        self,
+        g: Emitter,
+        rows: ir.Value,
+        weights: _Weights,
+        states: list[ir.Value],
+        *,
+        steps: int,
+        backwards: bool,
+    ) -> tuple[list[ir.Value], list[ir.Value]]:
+        """Outputs of all steps in their order in time, and the states after the last one."""
+        # Where nothing stands between both products, their biases are one.
+        apart = self.mode == "gru"
+        bias = weights.bw if apart else g.op("Add", weights.bw, weights.br)
+        z = g.op("Gemm", rows, weights.w, bias, transB=1)
+        shares = _pieces(g, z, [shape_of(rows)[0] // steps] * steps, axis=0)
+        outputs = []
+        for share in reversed(shares) if backwards else shares:
+            if self.mode == "lstm":
+                states = self._lstm(g, share, weights, states)
+            elif apart:
+                states = [self._gru(g, share, weights, states[0])]
+            else:
+                kind = "Relu" if self.mode == "rnn_relu" else "Tanh"
+                states = [g.op(kind, g.op("Gemm", states[0], weights.r, share, transB=1))]
+            outputs.append(states[0])
+        return outputs[::-1] if backwards else outputs, states
+
+    def _lstm(
+        self, g: Emitter, share: ir.Value, weights: _Weights, states: list[ir.Value]
+    ) -> list[ir.Value]:
+        h, c = states
+        gates = g.op("Gemm", h, weights.r, share, transB=1)
+        i, f, new, o = _pieces(g, gates, [self.state_size] * 4, axis=1)
+        kept = g.op("Mul", g.op("Sigmoid", f), c)
+        added = g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new))
+        c = g.op("Add", kept, added)
+        return [g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", c)), c]
+
+    def _gru(self, g: Emitter, share: ir.Value, weights: _Weights, h: ir.Value) -> ir.Value:
+        # The reset gate acts on the product, bias included (cuDNN), not on h before it.
+        size = self.state_size
+        x_gates, x_new = _pieces(g, share, [2 * size, size], axis=1)
+        product = g.op("Gemm", h, weights.r, weights.br, transB=1)
+        h_gates, h_new = _pieces(g, product, [2 * size, size], axis=1)
+        r, z = _pieces(g, g.op("Sigmoid", g.op("Add", x_gates, h_gates)), [size] * 2, axis=1)
+        new = g.op("Tanh", g.op("Add", x_new, g.op("Mul", r, h_new)))
+        return g.op("Add", new, g.op("Mul", z, g.op("Sub", h, new)))

@@ -1,0 +1,127 @@
+"""Shapes and dtypes of whole networks, from what is given in either direction."""
+
+import numpy as np
+import pytest
+
+import symbucket as sb
+from symbucket import sym
+from symbucket.errors import InvalidArgumentError, ShapeError
+
+
+def _mlp():
+    h = sym.FullyConnected(sym.Variable("data"), num_hidden=4, name="fc1")
+    h = sym.BatchNorm(sym.Activation(h, act_type="tanh"), name="bn")
+    return sym.SoftmaxOutput(sym.FullyConnected(h, num_hidden=3, name="fc2"), name="softmax")
+
+
+def test_parameter_label_and_auxiliary_shapes_follow_from_data():
+    net = _mlp()
+    arguments, outputs, auxiliary = net.infer_shape(data=(8, 5))
+    assert dict(zip(net.list_arguments(), arguments)) == {
+        "data": (8, 5),
+        "fc1_weight": (4, 5),
+        "fc1_bias": (4,),
+        "bn_gamma": (4,),
+        "bn_beta": (4,),
+        "fc2_weight": (3, 4),
+        "fc2_bias": (3,),
+        "softmax_label": (8,),
+    }
+    assert outputs == [(8, 3)]
+    assert auxiliary == [(4,), (4,)]
+
+
+def test_knowledge_flows_upwards_too():
+    x = sym.Variable("x")
+    net = sym.Group([x + sym.Variable("y"), x * 2])
+    assert net.infer_shape(y=(2, 3))[0] == [(2, 3), (2, 3)]
+    arguments, outputs, _ = net.infer_shape_partial(x=(2, 0), y=(0, 3))
+    assert arguments == [(2, 3), (2, 3)]
+    assert outputs == [(2, 3), (2, 3)]
+
+
+def test_partial_inference_leaves_open_what_is_open():
+    net = _mlp()
+    arguments, outputs, _ = net.infer_shape_partial()
+    found = dict(zip(net.list_arguments(), arguments))
+    assert found["data"] is None
+    assert found["fc1_bias"] == (4,)
+    assert found["fc2_weight"] in (None, (3, 0), (3, 4))
+    assert outputs[0] is None or outputs[0][0] == 0
+
+
+@pytest.mark.parametrize("layout", ["NTC", "TNC"])
+def test_begin_states_of_an_unrolled_lstm_get_the_batch_size_of_the_data(layout):
+    cells = sb.rnn.SequentialRNNCell()
+    cells.add(sb.rnn.LSTMCell(6, prefix="a_"))
+    cells.add(sb.rnn.GRUCell(7, prefix="b_"))
+    out, states = cells.unroll(3, sym.Variable("data"), layout=layout, merge_outputs=True)
+    group = sym.Group([out, *states])
+    data = (8, 3, 5) if layout == "NTC" else (3, 8, 5)
+    arguments, outputs, _ = group.infer_shape(data=data)
+    assert outputs == [(8, 3, 7) if layout == "NTC" else (3, 8, 7), (8, 6), (8, 6), (8, 7)]
+    found = dict(zip(group.list_arguments(), arguments))
+    assert found["a_i2h_weight"] == (24, 5)
+    assert found["b_h2h_weight"] == (21, 7)
+
+
+def test_begin_states_given_as_variables_are_inferred():
+    cell = sb.rnn.LSTMCell(6, prefix="a_")
+    begin = [sym.Variable("h", shape=(0, 6)), sym.Variable("c")]
+    out, _ = cell.unroll(2, sym.Variable("data"), begin_state=begin, merge_outputs=True)
+    arguments, _, _ = out.infer_shape(data=(8, 2, 5))
+    found = dict(zip(out.list_arguments(), arguments))
+    assert found["h"] == found["c"] == (8, 6)
+
+
+def test_shapes_that_cannot_be_inferred_are_named():
+    with pytest.raises(ShapeError) as caught:
+        _mlp().infer_shape()
+    message = str(caught.value)
+    assert "cannot be inferred: data (unknown), fc1_weight" in message
+    assert "Give them as data=(...)" in message
+
+
+def test_contradictions_name_the_node_and_what_came_in():
+    with pytest.raises(ShapeError) as caught:
+        _mlp().infer_shape(data=(8, 5), fc1_weight=(4, 6))
+    message = str(caught.value)
+    assert "Node 'fc1' (FullyConnected; data=data(8, 5), weight=fc1_weight" in message
+    with pytest.raises(ShapeError, match=r"shape=\(2, 3\)"):
+        sym.relu(sym.Variable("v", shape=(2, 3))).infer_shape(v=(2, 4))
+
+
+def test_shapes_for_unknown_names_are_refused():
+    with pytest.raises(InvalidArgumentError, match="given for dta, but the symbol's inputs are"):
+        _mlp().infer_shape(dta=(8, 5))
+
+
+def test_a_damaged_shape_attribute_names_its_variable():
+    with pytest.raises(InvalidArgumentError, match="'v': its attribute __shape__ is 'wide'"):
+        sym.relu(sym.Variable("v", attr={"__shape__": "wide"})).infer_shape()
+
+
+def test_dtypes_default_to_float32_and_spread():
+    net = _mlp()
+    assert set(net.infer_type()[0]) == {np.dtype("float32")}
+    arguments, outputs, auxiliary = net.infer_type(data="float64")
+    found = dict(zip(net.list_arguments(), arguments))
+    assert {found[n] for n in found if n != "softmax_label"} == {np.dtype("float64")}
+    assert outputs == [np.float64]
+    assert set(auxiliary) <= {np.dtype("float64"), np.dtype("float32")}
+
+
+def test_ids_of_an_embedding_say_nothing_about_its_weight():
+    net = sym.Embedding(sym.Variable("data"), input_dim=4, output_dim=2, name="embed")
+    arguments, outputs, _ = net.infer_type(data=np.int64)
+    assert arguments == [np.int64, np.float32]
+    assert outputs == [np.float32]
+
+
+@pytest.mark.parametrize("said", ["6", "int64", np.int64])
+def test_dtypes_of_variables_may_be_numbers_of_mxnet_files(said):
+    attr = {"__dtype__": said} if isinstance(said, str) else None
+    v = sym.Variable("v", attr=attr, dtype=None if attr else said)
+    assert v.infer_type()[0] == [np.int64]
+    with pytest.raises(InvalidArgumentError, match="'v': dtype '99'"):
+        sym.Variable("v", attr={"__dtype__": "99"}).infer_type()

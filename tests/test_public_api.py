@@ -1,0 +1,168 @@
+"""The public names, and what happens on import."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import symbucket as sb
+
+PUBLIC = {
+    "symbucket": """
+        AttrScope Context Executor NDArray NameManager Prefix Symbol SymbucketError callback cpu gpu
+        init initializer io lr_scheduler metric mod model module nd optimizer random rnn sym symbol
+    """,
+    "symbucket.callback": """
+        BatchEndParam LogValidationMetricsCallback ProgressBar Speedometer do_checkpoint
+        log_train_metric module_checkpoint
+    """,
+    "symbucket.init": """
+        Bilinear Constant FusedRNN InitDesc Initializer LSTMBias Load MSRAPrelu Mixed Normal One
+        Orthogonal Uniform Xavier Zero alias create register
+    """,
+    "symbucket.io": """
+        BucketRow BucketSentenceIter DataBatch DataDesc DataIter NDArrayIter ResizeIter
+        StepSentenceIter encode_sentences format_bucket_table normalize_descs
+    """,
+    "symbucket.lr_scheduler": """
+        CosineScheduler FactorScheduler LRScheduler MultiFactorScheduler PolyScheduler
+    """,
+    "symbucket.metric": """
+        Accuracy CompositeEvalMetric CrossEntropy CustomMetric EvalMetric F1 Loss MAE MSE
+        NegativeLogLikelihood Perplexity RMSE TopKAccuracy alias create np register
+    """,
+    "symbucket.mod": "BaseModule BucketingModule Module",
+    "symbucket.model": "BatchEndParam FeedForward load_checkpoint save_checkpoint",
+    "symbucket.nd": "NDArray array empty full load ones save waitall zeros",
+    "symbucket.optimizer": """
+        AdaDelta AdaGrad Adam Adamax Ftrl NAG Nadam Optimizer RMSProp SGD Signum Updater create
+        get_updater register
+    """,
+    "symbucket.random": "generator next_stream seed stream",
+    "symbucket.rnn": """
+        BaseRNNCell BidirectionalCell BucketSentenceIter DropoutCell FusedRNNCell GRUCell LSTMCell
+        ModifierCell RNNCell RNNParams ResidualCell SequentialRNNCell ZoneoutCell do_rnn_checkpoint
+        encode_sentences load_rnn_checkpoint save_rnn_checkpoint
+    """,
+    "symbucket.runtime": "Executor NDArray Session bind simple_bind",
+    "symbucket.sym": "AttrScope Group NameManager Prefix Symbol Variable load load_json var",
+}
+
+# The operators that bucketing networks are written with; more may come, none of these may go.
+OPERATORS = """
+    Activation BatchNorm BlockGrad Cast Concat Convolution Dropout ElementWiseSum Embedding Flatten
+    FullyConnected LayerNorm LeakyReLU LinearRegressionOutput LogisticRegressionOutput
+    MAERegressionOutput MakeLoss Pooling RNN Reshape SequenceLast SequenceMask SequenceReverse
+    SliceChannel SoftmaxActivation SoftmaxOutput SwapAxis abs add_n batch_dot broadcast_add
+    broadcast_div broadcast_maximum broadcast_mul broadcast_sub cast clip concat dot elemwise_add
+    elemwise_div elemwise_mul elemwise_sub exp expand_dims log log_softmax max mean min one_hot ones
+    pick relu reshape sigmoid slice slice_axis softmax split sqrt square squeeze stack sum swapaxes
+    take tanh tile transpose where zeros zeros_like
+"""
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_these(name):
+    path = name.split(".")
+    module = sb if len(path) == 1 else getattr(sb, path[1], None)
+    if module is None:
+        module = importlib.import_module(name)
+    assert sorted(module.__all__) == sorted(PUBLIC[name].split())
+    for public in module.__all__:
+        assert getattr(module, public) is not None
+
+
+@pytest.mark.parametrize("operator", OPERATORS.split())
+def test_operator_is_there_and_says_what_it_does(operator):
+    assert operator in dir(sb.sym)
+    assert "Attributes:" in getattr(sb.sym, operator).__doc__
+
+
+def test_short_names_are_the_same_modules():
+    assert sb.sym is sb.symbol
+    assert sb.mod is sb.module
+    assert sb.init is sb.initializer
+
+
+def test_package_is_typed():
+    assert (Path(sb.__file__).parent / "py.typed").is_file()
+
+
+def _python(code: str, folder: Path, path: Path | None = None) -> str:
+    """The output of ``code`` in a new interpreter that has ``path`` before its packages."""
+    root = Path(sb.__file__).parents[1]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, filter(None, [path, root])))}
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+_IMPORT = """
+try:
+    import symbucket
+except ImportError as error:
+    print(type(error).__name__, error, sep=": ")
+else:
+    print("imported with", symbucket.runtime.backend.ort.__version__)
+"""
+_MEND = (
+    'pip install "symbucket[training]" (onnxruntime-training, Python 3.10 to 3.12)',
+    'pip install "symbucket[cpu]" (onnxruntime)',
+    'pip install "symbucket[cuda]" (onnxruntime-gpu)',
+)
+
+
+def test_import_without_a_runtime_says_how_to_get_one(tmp_path):
+    out = _python("import sys; sys.modules['onnxruntime'] = None" + _IMPORT, tmp_path)
+    assert out.startswith("RuntimeMissingError: symbucket needs an ONNX Runtime and found none (")
+    assert all(command in out for command in _MEND)
+
+
+def test_import_with_an_empty_namespace_package_says_what_happened(tmp_path):
+    empty = """
+import importlib.machinery, sys
+class EmptyPackage:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "onnxruntime":
+            return importlib.machinery.ModuleSpec(name, None, is_package=True)
+sys.meta_path.insert(0, EmptyPackage)
+"""
+    out = _python(empty + _IMPORT, tmp_path)
+    assert out.startswith("RuntimeMissingError: The package onnxruntime is there but empty")
+    assert "Uninstall them all, then install one again." in out
+    assert all(command in out for command in _MEND)
+
+
+@pytest.mark.parametrize("version", ["1.18.1", "0.9.0", "1.4.0+cu118"])
+def test_import_with_an_old_runtime_says_which_is_needed(tmp_path, version):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "onnxruntime.py").write_text(f"__version__ = {version!r}\n")
+    out = _python(_IMPORT, tmp_path, tmp_path / "old")
+    assert out.startswith(
+        f"RuntimeMissingError: symbucket needs onnxruntime 1.19 or newer and found {version}."
+    )
+    assert all(command in out for command in _MEND)
+
+
+def test_import_with_this_runtime_works_and_loads_no_strangers(tmp_path):
+    code = _IMPORT + "import sys; print(*sys.modules)"
+    first, loaded = _python(code, tmp_path).splitlines()
+    assert first.startswith("imported with ")
+    modules = loaded.split()
+    strangers = "torch tensorflow jax mxnet matplotlib pandas scipy tqdm pytest hypothesis IPython"
+    assert not set(modules) & set(strangers.split())
+    # Half of them are sympy's, by onnx-ir. A heavy package more would show.
+    assert len(modules) < 1500
