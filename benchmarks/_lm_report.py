@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,16 @@ def machine() -> dict[str, Any]:
         memory = 0
     system = f"{platform.system()} {platform.release()}"
     return {"cpu": model, "cores": os.cpu_count(), "memory": memory, "system": system}
+
+
+def busy_seconds() -> float:
+    """CPU seconds that all processes of the machine took since it started; NaN if not known."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
+    except OSError:
+        return math.nan
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -65,8 +76,18 @@ def _head(result: Result) -> str:
             f"{data['tokens']} tokens, {data['padding']:.0%} padding; "
             f"median of {result['epochs']} warm epochs, engines in alternation",
             *versions,
+            *_strangers(result),
         ]
     )
+
+
+def _strangers(result: Result) -> list[str]:
+    """Whether the machine was quiet: one core that is taken away is more than any difference."""
+    found = result["other_cores"]
+    if found is None:
+        return []
+    warning = " NOT QUIET: do not trust these figures." if found > 0.1 else ""
+    return [f"Other processes kept {found:.2f} cores busy during the epochs.{warning}"]
 
 
 def _versions(versions: dict[str, str]) -> str:

@@ -93,10 +93,15 @@ def prepare(engine: Engine) -> dict[str, float]:
     return {"seconds": max(0.0, (first - start) - (second - first))}
 
 
-def epoch(engine: Engine) -> dict[str, list[float]]:
-    """One pass over all batches."""
+def epoch(engine: Engine) -> dict[str, Any]:
+    """One pass over all batches; ``cpu`` are the seconds of all threads together."""
+    start = time.process_time()
     steps = engine.train(engine.batches)
-    return {"losses": [loss for loss, _ in steps], "seconds": [seconds for _, seconds in steps]}
+    return {
+        "losses": [step.loss for step in steps],
+        "seconds": [step.seconds for step in steps],
+        "cpu": time.process_time() - start,
+    }
 
 
 def serve(make: Callable[..., Engine]) -> None:

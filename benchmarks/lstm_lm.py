@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -28,7 +30,7 @@ from typing import Any
 from _lm_data import Batch, Setup, make_batches, make_parameters, save
 from _lm_engines import NAMES, EngineSpec, Worker, WorkerError, has_module
 from _lm_flops import epoch_flops
-from _lm_report import machine, profile_report, report
+from _lm_report import busy_seconds, machine, profile_report, report
 from tqdm import tqdm
 
 # Case -> buckets, mean and standard deviation of the lengths, engines.
@@ -161,7 +163,11 @@ def measure(args: argparse.Namespace, setup: Setup, batches: list[Batch], folder
             # There and back again, so that a machine that slows down favours nobody.
             for worker, run in pairs[:: -1 if number % 2 else 1]:
                 bar.set_postfix_str(f"{run['label']}: epoch {number}")
-                run["epochs"].append(worker.ask("epoch"))
+                before, start = busy_seconds(), time.perf_counter()
+                answer = worker.ask("epoch")
+                answer["wall"] = time.perf_counter() - start
+                answer["other_cpu"] = busy_seconds() - before - answer["cpu"]
+                run["epochs"].append(answer)
                 bar.update()
         for worker, run in pairs:
             run["peak_bytes"] = worker.ask("memory")["bytes"]
@@ -220,6 +226,7 @@ def judge(
         "epochs": args.epochs,
         "data": {"batches_of_key": counts, "tokens": tokens, "padding": 1 - tokens / cells},
         "reference": reference["label"],
+        "other_cores": _other_cores(runs),
         "engines": runs,
         "gemm": gemm,
     }
@@ -227,6 +234,13 @@ def judge(
 
 def _losses(run: dict[str, Any]) -> list[float]:
     return [loss for epoch in run["epochs"] for loss in epoch["losses"]]
+
+
+def _other_cores(runs: list[dict[str, Any]]) -> float | None:
+    """Cores that other processes (idle workers too) kept busy while an engine ran its epochs."""
+    epochs = [epoch for run in runs for epoch in run["epochs"][1:]]
+    found = sum(e["other_cpu"] for e in epochs) / sum(e["wall"] for e in epochs)
+    return None if math.isnan(found) else max(0.0, found)
 
 
 def _by_key(batches: list[Batch], epochs: list[list[float]]) -> dict[str, float]:

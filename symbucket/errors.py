@@ -36,6 +36,10 @@ class CheckpointError(InvalidArgumentError):
     """A checkpoint is missing, damaged, or does not fit the network."""
 
 
+class BundleError(InvalidArgumentError):
+    """A bundle (exported networks) is missing, damaged, hostile or of an unknown version."""
+
+
 class StateError(SymbucketError, RuntimeError):
     """A method was called before the one that it builds on (``bind`` before ``forward``)."""
 

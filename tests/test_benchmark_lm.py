@@ -212,7 +212,7 @@ def test_profile_names_operators_and_nodes(tmp_path):
     assert step["runs"] == 12
     assert step["wall_ms"] >= step["kernel_ms"] > 0
     assert any(row["name"] == "Gemm" for row in step["operators"])
-    assert any("pred" in row["name"] for row in step["names"])
+    assert any("embed" in row["name"] for row in step["names"])
     assert "Profile of a step of bucket 6" in text
 
 

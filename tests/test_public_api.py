@@ -34,7 +34,7 @@ PUBLIC = {
     """,
     "symbucket.metric": """
         Accuracy CompositeEvalMetric CrossEntropy CustomMetric EvalMetric F1 Loss MAE MSE
-        NegativeLogLikelihood Perplexity RMSE TopKAccuracy alias create np register
+        GraphSum NegativeLogLikelihood Perplexity RMSE TopKAccuracy alias create np register
     """,
     "symbucket.mod": "BaseModule BucketingModule Module",
     "symbucket.model": "BatchEndParam FeedForward load_checkpoint save_checkpoint",

@@ -71,7 +71,8 @@ def differentiate(
     """
     nodes = _ancestors(outputs)
     active = _reached_from(nodes, wanted)
-    _check_rules(nodes, active)
+    flowing = _flowing(outputs)
+    _check_rules([n for n in nodes if any(v in flowing for v in n.outputs)], active)
     pending: dict[ir.Value, list[ir.Value]] = {}
     for value, head in heads.items():
         pending.setdefault(value, []).append(head)
@@ -149,6 +150,21 @@ def _reached_from(nodes: Sequence[ir.Node], wanted: Sequence[ir.Value]) -> set[i
         if any(v in active for v in node.inputs if v is not None):
             active.update(v for v in node.outputs if v.dtype in FLOATS)
     return active
+
+
+def _flowing(outputs: Sequence[ir.Value]) -> set[ir.Value]:
+    """Values that a gradient of ``outputs`` may reach: not those behind a node that blocks it."""
+    found: set[ir.Value] = set()
+    stack = list(outputs)
+    while stack:
+        value = stack.pop()
+        if value in found:
+            continue
+        found.add(value)
+        node = value.producer()
+        if node is not None and not info_of(node).no_gradient:
+            stack.extend(v for v in node.inputs if v is not None)
+    return found
 
 
 def _check_rules(nodes: Sequence[ir.Node], active: set[ir.Value]) -> None:

@@ -1,6 +1,6 @@
 """The compiler's intermediate representation: ONNX itself, held in onnx-ir, with static shapes."""
 
-from symbucket.ir.builder import Builder, attr, const_of, dtype_of, new_graph, shape_of
+from symbucket.ir.builder import Builder, attr, bounds, const_of, dtype_of, new_graph, shape_of
 from symbucket.ir.registry import (
     IR_VERSION,
     OPSET,
@@ -24,6 +24,7 @@ __all__ = [
     "OpInfo",
     "Windows",
     "attr",
+    "bounds",
     "const_of",
     "covered",
     "dtype_of",

@@ -31,6 +31,12 @@ def dtype_of(value: ir.Value) -> ir.DataType:
     return dtype
 
 
+def bounds(graph: ir.Graph) -> dict[str, int]:
+    """The largest values that sizes known only at run time can take, by their names in shapes."""
+    found: dict[str, int] = graph.meta.setdefault("symbucket_bounds", {})
+    return found
+
+
 def attr(node: ir.Node, name: str, default: Any = None) -> Any:
     """The value of a node's attribute."""
     found = node.attributes.get(name)

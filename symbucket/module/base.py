@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,6 +39,9 @@ class BaseModule:
     A module is used in this order: ``bind``, ``init_params``, ``init_optimizer``, then
     ``forward``, ``backward``, ``update`` for each batch. ``fit`` does all of it.
     """
+
+    # symbucket.export, which lies above, fills this in when it is imported.
+    _exporter: ClassVar[Callable[..., Any] | None] = None
 
     def __init__(self, logger: Any = logging) -> None:
         self.logger = logger
@@ -155,7 +159,6 @@ class BaseModule:
         try:
             self.init_params(None, *params)
         except ParameterError as error:
-            self.binded = False
             raise CheckpointError(f"{path!r} does not fit the network: {error}") from error
         self._resume = None
 
@@ -220,6 +223,41 @@ class BaseModule:
     def load_params(self, fname: str) -> None:
         """Set parameters and auxiliary states from a file."""
         self.set_params(*load_params(fname))
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        keys: Iterable[Hashable] | None = None,
+        training: bool = False,
+        *,
+        batch_size: int | None = None,
+        padding: Mapping[str, float] | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Any:
+        """Write the networks as ONNX files with one file of parameters: a bundle.
+
+        Args:
+            folder: made, or replaced where it holds a bundle already. It is written beside its
+                place first, so there is never half a bundle.
+            keys: which bucket keys, of those bound (all by default). Integers, strings, booleans,
+                floats, None and tuples of these can be written to files.
+            training: write training graphs (outputs, gradients, new auxiliary states) in place of
+                inference graphs.
+            batch_size: samples of a run, where it shall not be that of training.
+            padding: what fills short requests, by input name. Labels to be ignored are known; for
+                everything else it is 0.
+            progress: called as ``progress(what, done, total)``.
+
+        Gives the manifest. ``symbucket.Bundle(folder)`` serves the result, and every file of
+        inference is a model by itself that any ONNX runtime runs. Raises BundleError where the
+        folder cannot be written or holds something else, InvalidArgumentError for a key that is
+        not bound or that a file cannot hold.
+        """
+        if BaseModule._exporter is None:
+            raise StateError("import symbucket.export first; `import symbucket` does it")
+        return BaseModule._exporter(
+            self, folder, keys, training, batch_size=batch_size, padding=padding, progress=progress
+        )
 
     def score(
         self,

@@ -85,6 +85,16 @@ class BucketingModule(BaseModule):
         """The keys that have been bound, in the order in which they came."""
         return list(self._modules)
 
+    def module_of(self, bucket_key: Hashable) -> Module:
+        """The module of a key that has been bound."""
+        self._require()
+        if bucket_key not in self._modules:
+            raise InvalidArgumentError(
+                f"bucket key {bucket_key!r} is not bound; bound are "
+                f"{', '.join(map(repr, self._modules))}"
+            )
+        return self._modules[bucket_key]
+
     @property
     def default_module(self) -> Module:
         """The module of the default bucket key."""
@@ -208,6 +218,7 @@ class BucketingModule(BaseModule):
         if share is None and self.binded:
             share = self.default_module
         made.bind(data_shapes, label_shapes, for_training, inputs_need_grad, False, share, grad_req)
+        before = dict(vars(self))
         self._grad_req = grad_req
         self.for_training, self.inputs_need_grad = for_training, inputs_need_grad
         self._modules = {self._default_key: made}
@@ -215,7 +226,11 @@ class BucketingModule(BaseModule):
         self.binded = True
         self.params_initialized |= made.params_initialized
         self.optimizer_initialized |= made.optimizer_initialized
-        self._resume_params()
+        try:
+            self._resume_params()
+        except BaseException:
+            vars(self).update(before)
+            raise
 
     def switch_bucket(
         self,

@@ -150,6 +150,11 @@ class Module(BaseModule):
         return self._output_names
 
     @property
+    def state_names(self) -> list[str]:
+        """Names of the inputs that ``set_states`` sets."""
+        return self._state_names
+
+    @property
     def param_names(self) -> list[str]:
         """Names of the parameters."""
         return self._param_names
@@ -248,7 +253,11 @@ class Module(BaseModule):
             self.params_initialized = shared_module.params_initialized
             if shared_module.optimizer_initialized:
                 self.borrow_optimizer(shared_module)
-        self._resume_params()
+        try:
+            self._resume_params()
+        except BaseException:
+            vars(self).update(before)
+            raise
 
     def _described(
         self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None

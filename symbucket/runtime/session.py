@@ -70,9 +70,17 @@ def session_options() -> ort.SessionOptions:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # A pattern reserves one block for each session; buckets would add up.
     options.enable_mem_pattern = False
+    # The memory plan holds for the compiler's order of nodes, and for buffers that are given back
+    # when their value dies instead of being kept for a later value of the same shape.
+    options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    options.enable_mem_reuse = False
     # Idle threads of the last bucket's session must not spin against the next one's.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
+
+
+# It would undo the layouts that the compiler chose for large products.
+_LEFT_OUT = ["GemmTransposeFusion"]
 
 
 class Session:
@@ -91,7 +99,9 @@ class Session:
             options.enable_profiling = True
             file = re.sub(r"[^\w.-]+", "_", name)
             options.profile_file_prefix = str(_wishes.folder / f"{len(_wishes.profiled)}-{file}")
-        self._session = ort.InferenceSession(model, options, providers=[provider])
+        self._session = ort.InferenceSession(
+            model, options, providers=[provider], disabled_optimizers=_LEFT_OUT
+        )
         if options.enable_profiling:
             _wishes.profiled.append(self)
         if provider[0] not in self._session.get_providers():

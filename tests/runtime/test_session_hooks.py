@@ -36,10 +36,14 @@ def test_profiling_writes_one_file_for_each_session(tmp_path):
 
 
 def test_profiles_are_closed_when_the_block_fails(tmp_path):
-    with pytest.raises(ShapeError, match="x has shape"), profiling(tmp_path):
-        bound = executor()
-        bound.forward(x=np.ones((2, 3)))
-        bound.forward(x=np.ones((3, 3)))
+    def failing() -> None:
+        with profiling(tmp_path):
+            bound = executor()
+            bound.forward(x=np.ones((2, 3)))
+            bound.forward(x=np.ones((3, 3)))
+
+    with pytest.raises(ShapeError, match="x has shape"):
+        failing()
     (file,) = tmp_path.iterdir()
     assert json.loads(file.read_text(encoding="utf-8"))
 

@@ -19,6 +19,7 @@ from symbucket.compiler.passes.bias_sums import form_gemm_sums
 from symbucket.compiler.passes.common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
 from symbucket.compiler.passes.expand import expand_own_nodes
+from symbucket.compiler.passes.gemm_layout import choose_gemm_layouts
 from symbucket.compiler.passes.identities import remove_identities
 from symbucket.compiler.passes.softmax_rows import rewrite_softmax_rows
 from symbucket.compiler.passes.stacking import simplify_stacking
@@ -40,6 +41,7 @@ class Pass:
 PIPELINE: tuple[Pass, ...] = (
     Pass("common-subexpressions", "forward", merge_common_subexpressions),
     Pass("gemm-sums", "forward", form_gemm_sums),
+    Pass("common-subexpressions", "forward", merge_common_subexpressions),
     Pass("batch-products", "forward", batch_products),
     Pass("stacking", "forward", simplify_stacking),
     Pass("dead-nodes", "training", remove_dead_nodes, required=True),
@@ -47,6 +49,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("sum-products", "training", sum_products),
     Pass("stacking", "training", simplify_stacking),
     Pass("softmax-rows", "training", rewrite_softmax_rows),
+    Pass("gemm-layout", "training", choose_gemm_layouts),
     Pass("dead-nodes", "final", remove_dead_nodes, required=True),
     Pass("expand", "final", expand_own_nodes, required=True),
     Pass("common-subexpressions", "final", merge_common_subexpressions),

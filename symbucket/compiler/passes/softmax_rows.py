@@ -19,10 +19,10 @@ import onnx_ir as ir
 
 from symbucket.compiler.metrics import negative_log
 from symbucket.compiler.passes.tools import only_user
-from symbucket.ir import Builder, attr, const_of, dtype_of, shape_of
+from symbucket.ir import Builder, attr, bounds, const_of, dtype_of, shape_of
 
 _COLUMNS = 16  # the kernels like inner dimensions that are multiples of this
-_ROWS = "kept_rows"
+_ROWS = "kept_rows"  # how the number of rows is called that depends on a batch's labels
 
 
 @dataclass
@@ -132,7 +132,10 @@ class _Rewrite:
         self.rows, self.width = shape_of(x)
         self.classes = shape_of(w)[0]
         self.bias = layer.gemm.inputs[2] if len(layer.gemm.inputs) > 2 else None
-        self.count: int | str = _ROWS if layer.drop else self.rows
+        self.count: int | str = self.rows
+        if layer.drop:
+            self.count = self.g.unique(_ROWS)
+            bounds(graph)[self.count] = self.rows
         # A wider copy of the weight pays where there are many rows to add a bias to.
         self.wide = self.bias is not None and self.rows * 2 > self.width * 3
         self.extra = -(self.width + 1) % _COLUMNS + 1 if self.wide else 0
@@ -189,8 +192,8 @@ class _Rewrite:
         first = np.zeros(self.rows, dtype=np.bool_)
         first[0] = True
         keep = g.op("Or", self.keep, g.op("And", none, g.const(first)))
-        index = g.typed("NonZero", [1, _ROWS], keep, dtype=ir.DataType.INT64)
-        return g.typed("Reshape", [_ROWS], index, g.ints(-1))
+        index = g.typed("NonZero", [1, self.count], keep, dtype=ir.DataType.INT64)
+        return g.typed("Reshape", [self.count], index, g.ints(-1))
 
     def _logits(self, x: ir.Value) -> ir.Value:
         g, shape = self.g, [self.count, self.classes]
@@ -290,7 +293,7 @@ class _Rewrite:
         if not self.layer.drop:
             return rows
         zeros = g.filled((self.rows, self.width), 0.0, dtype_of(self.w))
-        place = g.typed("Reshape", [_ROWS, 1], self.index, g.ints(-1, 1))
+        place = g.typed("Reshape", [self.count, 1], self.index, g.ints(-1, 1))
         return g.typed("ScatterND", [self.rows, self.width], zeros, place, rows)
 
     def _by_bias(self, d: ir.Value, weight: ir.Value) -> ir.Value:

@@ -1,0 +1,289 @@
+"""Which axes of a network's inputs and outputs are samples, and which the bucket's size.
+
+Of inputs the layout says where samples lie. Of outputs nobody says it: after a Reshape, samples and
+time steps share one axis, in one order or the other. So the network is asked: run it, change one
+sample, and see which rows of the outputs change. That also tells outputs whose rows depend on more
+than one sample (a sum over the batch), which no request can be given a part of. Parameters are
+random in these runs, so nothing depends on how well the network is trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symbucket.compiler import Program, Tensor
+from symbucket.context import cpu
+from symbucket.export.spec import BATCH, KEY, NetworkSpec, TensorSpec, key_factor
+from symbucket.runtime import NDArray, Session
+from symbucket.symbol.bounds import InputBounds
+
+Array = np.ndarray[Any, Any]
+Order = tuple[int, bool]
+"""An output's batch axis, and whether the rows of a sample lie together (batch-major) in it."""
+
+_TRIES = 3  # random parameters may leave an output dead (a ReLU of nothing positive)
+
+
+class Probe:
+    """A program to run on random numbers.
+
+    ``axes`` gives the batch axis of inputs by name, ``bounds`` what indices they hold.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        batch: int,
+        axes: Mapping[str, int | None],
+        bounds: Sequence[InputBounds],
+        parameters: Collection[str],
+        auxiliary: Collection[str],
+    ) -> None:
+        self._program = program
+        self._batch = batch
+        self._axes = axes
+        self._bounds = {b.name: b.bounds for b in bounds}
+        self._parameters = parameters
+        self._auxiliary = auxiliary
+
+    def run(self) -> dict[str, Order]:
+        """The batch axis of every output that has one."""
+        session = Session(self._program.model, cpu(), "probe")
+        inputs = {t.name: NDArray.zeros(t.shape, t.dtype) for t in self._program.inputs}
+        outputs = {t.name: NDArray.zeros(t.shape, t.dtype) for t in self._program.outputs}
+        session.bind_inputs(inputs)
+        session.bind_outputs(outputs)
+
+        def measured(values: Mapping[str, Array]) -> dict[str, Array]:
+            for name, array in values.items():
+                inputs[name][...] = array
+            session.run()
+            return {n: a.asnumpy() for n, a in outputs.items()}
+
+        found: dict[str, Order] = {}
+        for seed in range(_TRIES):
+            rng = np.random.default_rng(seed)
+            values = {t.name: self._drawn(rng, t) for t in self._program.inputs}
+            base, again = measured(values), measured(values)
+            changed: dict[str, list[Array]] = {n: [] for n in base}
+            for sample in (0, self._batch - 1):
+                other = measured(self._with_other(rng, values, sample))
+                for name, array in other.items():
+                    changed[name].append(_differ(array, base[name]))
+            for name, masks in changed.items():
+                if name not in found and not _differ(again[name], base[name]).any():
+                    order = self._order(masks)
+                    if order is not None:
+                        found[name] = order
+        return found
+
+    def _drawn(self, rng: np.random.Generator, tensor: Tensor) -> Array:
+        kind = np.dtype(tensor.dtype).kind
+        if tensor.name in self._bounds:
+            high = self._bounds[tensor.name].high
+            return rng.integers(0, max(high, 1), tensor.shape).astype(tensor.dtype)
+        if tensor.name in self._auxiliary:  # a variance must be positive
+            return rng.uniform(0.5, 1.5, tensor.shape).astype(tensor.dtype)
+        if tensor.name in self._parameters:
+            return rng.normal(0.0, 0.5, tensor.shape).astype(tensor.dtype)
+        if kind in "iub":
+            return rng.integers(0, 2, tensor.shape).astype(tensor.dtype)
+        return rng.normal(0.0, 1.0, tensor.shape).astype(tensor.dtype)
+
+    def _with_other(
+        self, rng: np.random.Generator, values: Mapping[str, Array], sample: int
+    ) -> dict[str, Array]:
+        """The same inputs but for one sample."""
+        found = dict(values)
+        for tensor in self._program.inputs:
+            axis = self._axes.get(tensor.name)
+            if axis is None or tensor.name in self._parameters:
+                continue
+            new = values[tensor.name].copy()
+            rows = np.moveaxis(new, axis, 0)
+            if tensor.name in self._bounds:
+                rows[sample] = (rows[sample] + 1) % max(self._bounds[tensor.name].high, 1)
+            elif new.dtype.kind in "iub":
+                rows[sample] = 1 - rows[sample]
+            else:
+                rows[sample] = rng.normal(0.0, 1.0, rows[sample].shape)
+            found[tensor.name] = new
+        return found
+
+    def _order(self, masks: Sequence[Array]) -> Order | None:
+        for axis, size in enumerate(masks[0].shape):
+            if size == 0 or size % self._batch:
+                continue
+            others = tuple(i for i in range(masks[0].ndim) if i != axis)
+            hit = [mask.any(axis=others) for mask in masks]
+            for together in (True, False):
+                grid = (self._batch, -1) if together else (-1, self._batch)
+                rows = [h.reshape(grid) if together else h.reshape(grid).T for h in hit]
+                samples = (0, self._batch - 1)
+                if all(_only(r, s) for r, s in zip(rows, samples)):
+                    return axis, together
+        return None
+
+
+def _differ(left: Array, right: Array) -> Array:
+    changed: Array = left != right
+    if left.dtype.kind == "f":
+        changed &= ~(np.isnan(left) & np.isnan(right))
+    return changed
+
+
+def _only(rows: Array, sample: int) -> bool:
+    """Whether something changed in the rows of one sample and nothing in those of others."""
+    hit = rows.any(axis=1)
+    return bool(hit[sample]) and int(hit.sum()) == 1
+
+
+# From sizes to meanings ---------------------------------------------------------------------------
+
+
+def label_axes(
+    specs: Sequence[NetworkSpec],
+    layouts: Sequence[Mapping[str, str | None]],
+    probes: Mapping[int, Callable[[], Probe | None]],
+) -> list[NetworkSpec]:
+    """The same networks with their axes filled in.
+
+    An axis belongs to a part of the key where its size equals that part in every network of one
+    kind. Where the part is the same in all of them (or there is one network only) equal sizes may
+    be chance: then the layout must say so (a T), or the axis must be the only one of that size.
+    ``probes`` gives for networks by position what finds the batch axes of outputs.
+    """
+    found = list(specs)
+    for members in _families(specs):
+        probe = probes[members[0]]() if members[0] in probes else None
+        orders = {} if probe is None else probe.run()
+        family = [specs[i] for i in members]
+        inputs = list(zip(*(n.inputs for n in family)))
+        outputs = list(zip(*(n.outputs for n in family)))
+        for i, spec in zip(members, family):
+            position = members.index(i)
+            new_inputs = [
+                _labelled_input(spec, family, same, position, layouts[i].get(same[0].name))
+                for same in inputs
+            ]
+            new_outputs = [
+                _labelled_output(spec, family, same, position, orders.get(same[0].name))
+                for same in outputs
+            ]
+            found[i] = dataclasses.replace(
+                spec, inputs=tuple(new_inputs), outputs=tuple(new_outputs)
+            )
+    return found
+
+
+def _families(specs: Sequence[NetworkSpec]) -> Iterator[list[int]]:
+    """Networks that differ in sizes only; every other key stands for itself."""
+    families: dict[Any, list[int]] = {}
+    for i, spec in enumerate(specs):
+        sizes = spec.sizes
+        tensors = [(t.name, len(t.shape), str(t.dtype)) for t in [*spec.inputs, *spec.outputs]]
+        alone = i if sizes is None else (isinstance(spec.key, tuple), len(sizes))
+        families.setdefault((alone, spec.batch, tuple(tensors)), []).append(i)
+    yield from families.values()
+
+
+def _matches(
+    family: Sequence[NetworkSpec], sizes: Sequence[int], parts: Sequence[int]
+) -> tuple[bool, bool]:
+    """Whether sizes are the product of these parts of the keys, and whether they vary."""
+    wanted = [math.prod((n.sizes or ())[p] for p in parts) for n in family]
+    return list(sizes) == wanted, len(set(wanted)) > 1
+
+
+def _key_axes(
+    family: Sequence[NetworkSpec],
+    same: Sequence[TensorSpec],
+    free: Sequence[int],
+    layout: str | None,
+) -> dict[int, int]:
+    """Axes (of those in ``free``) that belong to parts of the key."""
+    arity = len(family[0].sizes or ())
+    sure: dict[int, list[int]] = {}
+    maybe: dict[int, list[int]] = {}
+    for axis in free:
+        for part in range(arity):
+            equal, varies = _matches(family, [t.shape[axis] for t in same], [part])
+            if equal:
+                (sure if varies else maybe).setdefault(axis, []).append(part)
+    found: dict[int, int] = {}
+    for axis, parts in sure.items():
+        unused = [p for p in parts if p not in found.values()]
+        found[axis] = (unused or parts)[0]
+    fitting = layout is not None and len(layout) == len(same[0].shape)
+    for part in range(arity):
+        axes = [a for a, parts in maybe.items() if part in parts and a not in found]
+        if part in found.values() or not axes:
+            continue
+        timed = [a for a in axes if fitting and (layout or "")[a] == "T"]
+        if len(timed) == 1 and arity == 1:
+            found[timed[0]] = part
+        elif len(axes) == 1:
+            found[axes[0]] = part
+    return found
+
+
+def _labelled_input(
+    spec: NetworkSpec,
+    family: Sequence[NetworkSpec],
+    same: Sequence[TensorSpec],
+    position: int,
+    layout: str | None,
+) -> TensorSpec:
+    tensor = same[position]
+    free = [i for i, a in enumerate(tensor.axes) if a is None]
+    axes = list(tensor.axes)
+    if tensor.kind in ("data", "label"):
+        for axis, part in _key_axes(family, same, free, layout).items():
+            axes[axis] = key_factor(spec.key, part)
+    return dataclasses.replace(tensor, axes=tuple(axes))
+
+
+def _labelled_output(
+    spec: NetworkSpec,
+    family: Sequence[NetworkSpec],
+    same: Sequence[TensorSpec],
+    position: int,
+    order: Order | None,
+) -> TensorSpec:
+    tensor = same[position]
+    if tensor.kind != "output":
+        return tensor
+    axes: list[str | None] = list(tensor.axes)
+    free = list(range(len(axes)))
+    if order is not None and spec.batch is not None:
+        axis, together = order
+        if all(t.shape[axis] % spec.batch == 0 for t in same):
+            inner = [t.shape[axis] // spec.batch for t in same]
+            factors = _inner_factors(spec, family, inner, inner[position])
+            axes[axis] = "*".join([BATCH, *factors] if together else [*factors, BATCH])
+            free.remove(axis)
+            if any(f.startswith(KEY) for f in factors):
+                return dataclasses.replace(tensor, axes=tuple(axes))
+    for axis, part in _key_axes(family, same, free, None).items():
+        varies = _matches(family, [t.shape[axis] for t in same], [part])[1]
+        if varies or len(axes) > 2:  # two axes: more likely (batch, features)
+            axes[axis] = key_factor(spec.key, part)
+    return dataclasses.replace(tensor, axes=tuple(axes))
+
+
+def _inner_factors(
+    spec: NetworkSpec, family: Sequence[NetworkSpec], inner: Sequence[int], own: int
+) -> list[str]:
+    """What a sample's rows in the batch axis are: parts of the key, or just so many."""
+    if set(inner) == {1}:
+        return []
+    arity = len(spec.sizes or ())
+    for parts in [*([p] for p in range(arity)), list(range(arity))]:
+        if parts and _matches(family, inner, parts)[0]:
+            return [key_factor(spec.key, p) for p in parts]
+    return [str(own)]

@@ -1,0 +1,60 @@
+"""Put the forward and the backward model of a training step into one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+
+from symbucket.compiler import Program
+
+_STASH = "stash/"
+
+
+def merge_step(forward: Program, backward: Program) -> Program:
+    """One model with the inputs and results of both; the stash becomes inner values.
+
+    symbucket itself runs the two one after the other, since head gradients come in between. A file
+    for other tools is simpler whole: head gradients are inputs of it.
+    """
+    first, second = forward.proto(), backward.proto()
+    stash = {t.name for t in forward.outputs if t.name.startswith(_STASH)}
+    inputs = {t.name: t for t in forward.inputs}
+    later = [t for t in backward.inputs if t.name not in stash and t.name not in inputs]
+    results = [t for t in forward.outputs if t.name not in stash]
+    outputs = [*results, *backward.outputs]
+
+    graph, other = first.graph, second.graph
+    taken = _names(graph)
+    shared = {*stash, *(t.name for t in backward.inputs), *(t.name for t in backward.outputs)}
+    _rename(other, lambda name: f"backward/{name}" if name in taken - shared else name)
+    values = {v.name: v for v in [*graph.input, *other.input, *graph.output, *other.output]}
+    graph.value_info.extend(values[name] for name in sorted(stash))
+    graph.value_info.extend(other.value_info)
+    graph.node.extend(other.node)
+    graph.initializer.extend(other.initializer)
+    del graph.input[:], graph.output[:]
+    graph.input.extend(values[t.name] for t in [*forward.inputs, *later])
+    graph.output.extend(values[t.name] for t in outputs)
+    domains = {o.domain for o in first.opset_import}
+    first.opset_import.extend(o for o in second.opset_import if o.domain not in domains)
+    return Program(
+        first.SerializeToString(), (*forward.inputs, *later), tuple(outputs), forward.passes
+    )
+
+
+def _names(graph: onnx.GraphProto) -> set[str]:
+    """Every name of a value or node."""
+    found = {v.name for v in [*graph.input, *graph.initializer]}
+    for node in graph.node:
+        found.update([node.name, *node.output])
+    return found
+
+
+def _rename(graph: onnx.GraphProto, new: Callable[[str], str]) -> None:
+    for node in graph.node:
+        node.name = new(node.name)
+        for names in (node.input, node.output):
+            names[:] = [new(n) if n else n for n in names]
+    for value in [*graph.initializer, *graph.value_info]:
+        value.name = new(value.name)

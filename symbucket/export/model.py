@@ -1,0 +1,49 @@
+"""Models as files: parameters become initializers that lie in one file beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+
+from symbucket.export.keys import encode_key
+from symbucket.export.networks import Network
+from symbucket.export.spec import Mode, StoredTensor
+
+
+def file_model(
+    network: Network, stored: Mapping[str, StoredTensor], parameter_file: str, mode: Mode
+) -> onnx.ModelProto:
+    """The model of a network as it is written.
+
+    symbucket's own programs have parameters as plain inputs, since something trains them. In a file
+    nothing does, so they are initializers and any runtime may fold and pack them.
+    """
+    from symbucket import __version__
+
+    model = network.program.proto()
+    model.producer_name, model.producer_version = "symbucket", __version__
+    key = json.dumps(encode_key(network.spec.key), ensure_ascii=True)
+    model.doc_string = f"The {mode} graph of bucket key {key}."
+    for name, value in (("symbucket.key", key), ("symbucket.mode", mode)):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, value
+    graph = model.graph
+    kept = [v for v in graph.input if v.name not in stored]
+    taken = [v.name for v in graph.input if v.name in stored]
+    del graph.input[:]
+    graph.input.extend(kept)
+    for name in taken:
+        tensor = stored[name]
+        initializer = graph.initializer.add()
+        initializer.name = name
+        initializer.data_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+        initializer.dims.extend(tensor.shape)
+        initializer.data_location = onnx.TensorProto.EXTERNAL
+        place = {"location": parameter_file, "offset": tensor.offset, "length": tensor.length}
+        for field, number in place.items():
+            entry = initializer.external_data.add()
+            entry.key, entry.value = field, str(number)
+    return model

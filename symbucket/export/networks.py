@@ -1,0 +1,274 @@
+"""The networks of a module, compiled for serving, with what their axes mean."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symbucket.compiler import CompilerOptions, Program, compile_inference, compile_training
+from symbucket.errors import InvalidArgumentError, ShapeError
+from symbucket.export.axes import Probe, label_axes
+from symbucket.export.manifest import fits
+from symbucket.export.merge import merge_step
+from symbucket.export.spec import Mode, NetworkSpec, TensorSpec
+from symbucket.io.desc import DataDesc
+from symbucket.module.base import BaseModule
+from symbucket.module.bucketing import BucketingModule
+from symbucket.module.module import Module
+from symbucket.module.store import ParameterStore
+from symbucket.runtime import NDArray
+from symbucket.symbol.bounds import InputBounds, input_bounds
+from symbucket.symbol.infer import infer_shapes
+
+Progress = Callable[[str, int, int], None]
+"""``progress(what, done, total)``, called before each piece of work and once when all is done."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One compiled network; ``parameters`` are those of its inputs that are no data."""
+
+    spec: NetworkSpec
+    program: Program
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a module knows of one key, for some batch size."""
+
+    key: Hashable
+    module: Module
+    descs: tuple[DataDesc, ...]  # data, labels, states
+    kinds: tuple[str, ...]
+    batch: int | None
+
+    def sized(self, batch: int) -> _Source:
+        """The same with another number of samples."""
+        descs = []
+        for desc in self.descs:
+            axis = batch_axis(desc, self.batch)
+            shape = [batch if i == axis else d for i, d in enumerate(desc.shape)]
+            descs.append(DataDesc(desc.name, shape, desc.dtype, desc.layout))
+        return dataclasses.replace(self, descs=tuple(descs), batch=batch)
+
+    def compile(self, mode: Mode) -> Program:
+        """The model; ShapeError where these shapes do not fit the parameters."""
+        store = self.module.store
+        shapes = {d.name: d.shape for d in self.descs}
+        dtypes: dict[str, Any] = {n: a.dtype for n, a in {**store.args, **store.aux}.items()}
+        dtypes.update({d.name: d.dtype for d in self.descs})
+        symbol, executor = self.module.symbol, self.module.executors[0]
+        for name, array in {**store.args, **store.aux}.items():
+            if name in {*symbol.list_arguments(), *symbol.list_auxiliary_states()}:
+                shapes[name] = array.shape
+        options: CompilerOptions = dataclasses.replace(executor.options, value_info=True)
+        name = f"key {self.key!r} {mode}"
+        if mode == "inference":
+            return compile_inference(symbol, shapes, dtypes, name, options=options)
+        wanted = [n for n, r in executor.grad_req.items() if r != "null" and n in store.grads]
+        programs = compile_training(symbol, shapes, dtypes, wanted, name, options=options)
+        if programs.step is not None:
+            return programs.step
+        assert programs.forward is not None
+        assert programs.backward is not None
+        return merge_step(programs.forward, programs.backward)
+
+    def bounds(self) -> list[InputBounds]:
+        """Which inputs hold indices, and in which range."""
+        nodes = self.module.symbol.nodes()
+        return input_bounds(nodes, infer_shapes(nodes, {d.name: d.shape for d in self.descs}))
+
+
+def batch_axis(desc: DataDesc, batch: int | None) -> int | None:
+    """The axis of samples, by the layout; None where its size is not the batch."""
+    axis = DataDesc.get_batch_axis(desc.layout)
+    if batch is None or not 0 <= axis < len(desc.shape) or desc.shape[axis] != batch:
+        return None
+    return axis
+
+
+def store_of(module: BaseModule) -> ParameterStore:
+    """The shared parameters of a module."""
+    if not isinstance(module, (BucketingModule, Module)):
+        raise InvalidArgumentError(f"{module!r} is neither a BucketingModule nor a Module")
+    module._require(params=True)
+    return module.store
+
+
+def default_key(module: BaseModule, specs: Sequence[NetworkSpec]) -> Hashable:
+    """The module's default key where it is among the exported ones, else the first of those."""
+    wanted = module.default_bucket_key if isinstance(module, BucketingModule) else None
+    keys = [n.key for n in specs]
+    return wanted if wanted in keys else keys[0]
+
+
+def networks_of(
+    module: BaseModule,
+    keys: Iterable[Hashable] | None,
+    mode: Mode,
+    batch_size: int | None,
+    padding: Mapping[str, float] | None,
+    progress: Progress | None = None,
+) -> list[Network]:
+    """Compile the networks of ``keys`` (all bound ones by default) in the order of the keys.
+
+    Raises InvalidArgumentError for keys that are not bound, an unknown name in ``padding``, or a
+    batch size that the network cannot take.
+    """
+    store = store_of(module)
+    sources = [_source(k, m, batch_size) for k, m in _modules(module, keys)]
+    tell = progress or (lambda what, done, total: None)
+    programs = []
+    for i, source in enumerate(sources):
+        tell(f"compiling key {source.key!r}", i, len(sources))
+        try:
+            programs.append(source.compile(mode))
+        except ShapeError as error:
+            hint = "" if batch_size is None else f" (with batch_size={batch_size})"
+            raise ShapeError(f"bucket key {source.key!r} cannot be exported{hint}: {error}") from None
+    _check_padding(padding, sources)
+    parameters = {*store.args, *store.aux}
+    specs = [_described(s, p, mode, parameters, padding) for s, p in zip(sources, programs)]
+    layouts = [{d.name: d.layout for d in s.descs} for s in sources]
+    tell("finding out what the axes mean", 0, 1)
+    probes: dict[int, Callable[[], Probe | None]] = {}
+    if mode == "inference":
+        for i, source in enumerate(sources):
+            probes[i] = _prober(source, store)
+    specs = label_axes(specs, layouts, probes)
+    return [
+        Network(s, p, tuple(t.name for t in p.inputs if t.name in parameters))
+        for s, p in zip(specs, programs)
+    ]
+
+
+def _modules(
+    module: BaseModule, keys: Iterable[Hashable] | None
+) -> list[tuple[Hashable, Module]]:
+    if isinstance(module, Module):
+        if keys is not None:
+            raise InvalidArgumentError(
+                f"keys={list(keys)!r}: a Module has one network and no bucket keys; leave keys out"
+            )
+        return [(None, module)]
+    assert isinstance(module, BucketingModule)
+    bound = {k: module.module_of(k) for k in module.bucket_keys}
+    wanted = list(bound) if keys is None else list(dict.fromkeys(keys))
+    missing = [k for k in wanted if k not in bound]
+    if missing:
+        raise InvalidArgumentError(
+            f"bucket key {missing[0]!r} is not bound; bound are "
+            f"{', '.join(map(repr, bound))}. Call switch_bucket(key, data_shapes, label_shapes) "
+            "for it first, which says its shapes."
+        )
+    if not wanted:
+        raise InvalidArgumentError("keys is empty; leave it out for all bound keys")
+    return [(k, bound[k]) for k in wanted]
+
+
+def _source(key: Hashable, module: Module, batch_size: int | None) -> _Source:
+    """Shapes as the key was first bound, which is with a full batch."""
+    executor = module.executors[0]
+    described = {d.name: d for d in [*module.data_shapes, *module.label_shapes]}
+    groups = (
+        ("data", module.data_names),
+        ("label", module.label_names),
+        ("state", module.state_names),
+    )
+    descs, kinds = [], []
+    for kind, names in groups:
+        for name in names:
+            array = executor.arg_dict[name]
+            layout = described[name].layout if name in described else "N"
+            descs.append(DataDesc(name, array.shape, array.dtype, layout))
+            kinds.append(kind)
+    batch = None
+    if descs and descs[0].shape:
+        axis = DataDesc.get_batch_axis(descs[0].layout)
+        batch = descs[0].shape[axis] if 0 <= axis < len(descs[0].shape) else None
+    source = _Source(key, module, tuple(descs), tuple(kinds), batch)
+    if batch_size is None:
+        return source
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InvalidArgumentError(f"batch_size={batch_size!r} must be an integer of 1 or more")
+    if batch is None:
+        raise InvalidArgumentError(
+            f"batch_size={batch_size}: the data of bucket key {key!r} has no batch axis (an N in "
+            "its layout)"
+        )
+    return source.sized(batch_size)
+
+
+def _check_padding(padding: Mapping[str, float] | None, sources: Sequence[_Source]) -> None:
+    names = {d.name: d for s in sources for d in s.descs}
+    for name, value in (padding or {}).items():
+        if name not in names:
+            raise InvalidArgumentError(
+                f"padding names {name!r}, but the inputs are {', '.join(names)}"
+            )
+        if not np.isfinite(value) or not fits(float(value), names[name].dtype):
+            raise InvalidArgumentError(
+                f"padding[{name!r}] = {value!r} is no value of {names[name].dtype}"
+            )
+
+
+def _described(
+    source: _Source,
+    program: Program,
+    mode: Mode,
+    parameters: set[str],
+    padding: Mapping[str, float] | None,
+) -> NetworkSpec:
+    """Names, kinds, shapes and padding; of the axes only the batch axes of inputs so far."""
+    descs = {d.name: (d, kind) for d, kind in zip(source.descs, source.kinds)}
+    bounds = {b.name: b.bounds for b in source.bounds()}
+    inputs = []
+    for tensor in program.inputs:
+        if tensor.name in parameters:
+            continue
+        desc, kind = descs.get(tensor.name, (None, "head gradient"))
+        axis = None if desc is None else batch_axis(desc, source.batch)
+        ignored = bounds[tensor.name].also if tensor.name in bounds else None
+        value = (padding or {}).get(tensor.name, ignored or 0.0)
+        axes = tuple("batch" if i == axis else None for i in range(len(tensor.shape)))
+        inputs.append(TensorSpec(tensor.name, kind, tensor.dtype, tensor.shape, axes, float(value)))
+    outputs = []
+    for tensor in program.outputs:
+        kind = "output"
+        if mode == "training" and tensor.name.rpartition(".")[0] in source.module.store.grads:
+            kind = "gradient" if tensor.name.endswith(".grad") else kind
+        if mode == "training" and tensor.name.rpartition(".")[0] in source.module.store.aux:
+            kind = "auxiliary state" if tensor.name.endswith(".new") else kind
+        axes = (None,) * len(tensor.shape)
+        outputs.append(TensorSpec(tensor.name, kind, tensor.dtype, tensor.shape, axes))
+    batched = any(t.batch_axis is not None for t in inputs)
+    return NetworkSpec(
+        source.key, "", 0, "", source.batch if batched else None, tuple(inputs), tuple(outputs)
+    )
+
+
+def _prober(source: _Source, store: ParameterStore) -> Callable[[], Probe | None]:
+    def probe() -> Probe | None:
+        if source.batch is None:
+            return None
+        rows, program = source, None
+        if source.batch != 2:
+            try:
+                program = source.sized(2).compile("inference")
+                rows = source.sized(2)
+            except ShapeError:
+                pass  # the batch size is written into the network; ask it as it is
+        if rows.batch == 1:
+            return None
+        arrays: dict[str, NDArray] = {**store.args, **store.aux}
+        axes = {d.name: batch_axis(d, rows.batch) for d in rows.descs}
+        assert rows.batch is not None
+        program = program or rows.compile("inference")
+        return Probe(program, rows.batch, axes, rows.bounds(), arrays.keys(), store.aux.keys())
+
+    return probe

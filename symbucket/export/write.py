@@ -1,0 +1,192 @@
+"""``module.export``: a folder with a network for each key and one file of parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from symbucket.errors import BundleError, InvalidArgumentError, SymbucketError
+from symbucket.export import manifest as manifests
+from symbucket.export.keys import file_name
+from symbucket.export.model import file_model
+from symbucket.export.networks import Network, Progress, default_key, networks_of, store_of
+from symbucket.export.spec import Manifest, Mode, NetworkSpec, StoredTensor
+from symbucket.ir import IR_VERSION, OPSET
+from symbucket.module.base import BaseModule
+from symbucket.module.store import ParameterStore
+
+PARAMETER_FILE = "parameters.bin"
+_LINE = 64
+_PAGE = 4096  # what ONNX asks for, so that a runtime may map the file
+
+
+def export_module(
+    module: BaseModule,
+    folder: str | os.PathLike[str],
+    keys: Iterable[Hashable] | None = None,
+    training: bool = False,
+    *,
+    batch_size: int | None = None,
+    padding: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write a bundle; see ``BaseModule.export``. ``progress(what, done, total)`` hears of it."""
+    target = Path(os.path.realpath(folder))
+    check_target(target)
+    mode: Mode = "training" if training else "inference"
+    for key in keys if isinstance(keys, (list, tuple)) else ():
+        file_name(key)  # refuses a key that no file can hold, before anything is compiled
+    networks = networks_of(module, keys, mode, batch_size, padding, progress)
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        try:
+            written = _write(temporary, networks, store_of(module), module, mode, progress)
+            _put_in_place(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {str(target)!r}: {error}") from error
+    return written
+
+
+def check_target(target: Path) -> None:
+    """Raise BundleError where ``target`` is something that must not be written over."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise BundleError(f"{str(target)!r} is a file; a bundle is a folder. Give another name.")
+    present = {entry.name for entry in target.iterdir()}
+    if not present:
+        return
+    refusal = "It is not overwritten; give another folder, or remove it yourself."
+    try:
+        text = (target / manifests.NAME).read_bytes()
+        known = {manifests.NAME, *(name for name, _, _ in manifests.parse(text).files)}
+    except (OSError, BundleError):
+        raise BundleError(f"{str(target)!r} is there and is no bundle. {refusal}") from None
+    strange = sorted(present - known)
+    if strange:
+        raise BundleError(
+            f"{str(target)!r} is a bundle, but {strange[0]!r} in it does not belong to it. "
+            f"{refusal}"
+        )
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Rename into place; where that fails the old bundle goes back."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = target.parent / f".{target.name}.{secrets.token_hex(6)}.old"
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(
+    folder: Path,
+    networks: Sequence[Network],
+    store: ParameterStore,
+    module: BaseModule,
+    mode: Mode,
+    progress: Progress | None,
+) -> Manifest:
+    from symbucket import __version__
+
+    tell = progress or (lambda what, done, total: None)
+    names = [file_name(n.spec.key) for n in networks]
+    if len({n.lower() for n in names}) != len(names):
+        raise InvalidArgumentError(f"two keys would share a file: {', '.join(sorted(names))}")
+    tell("writing parameters", 0, 1)
+    used = {name for network in networks for name in network.parameters}
+    stored, size, digest = _write_parameters(folder / PARAMETER_FILE, store, used)
+    by_name = {t.name: t for t in stored}
+    specs: list[NetworkSpec] = []
+    for i, (network, name) in enumerate(zip(networks, names)):
+        tell(f"writing {name}", i, len(networks))
+        content = file_model(network, by_name, PARAMETER_FILE, mode).SerializeToString()
+        _write_file(folder / name, content)
+        try:
+            onnx.checker.check_model(str(folder / name), full_check=True)
+        except Exception as error:
+            raise SymbucketError(
+                f"internal: the network of bucket key {network.spec.key!r} fails ONNX's check: "
+                f"{error}"
+            ) from error
+        sha256 = hashlib.sha256(content).hexdigest()
+        specs.append(replace(network.spec, file=name, nbytes=len(content), sha256=sha256))
+    made = Manifest(
+        mode,
+        __version__,
+        OPSET,
+        IR_VERSION,
+        default_key(module, specs),
+        PARAMETER_FILE,
+        size,
+        digest,
+        tuple(stored),
+        tuple(specs),
+    )
+    _write_file(folder / manifests.NAME, manifests.to_json(made).encode("ascii"))
+    with contextlib.suppress(OSError):  # not every system can sync a folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    tell("done", len(networks), len(networks))
+    return made
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_parameters(
+    path: Path, store: ParameterStore, used: set[str]
+) -> tuple[list[StoredTensor], int, str]:
+    """Write the parameters one after the other; gives their places, the size and the SHA-256."""
+    found: list[StoredTensor] = []
+    digest = hashlib.sha256()
+    position = 0
+    with path.open("xb") as file:
+
+        def put(content: bytes | memoryview) -> None:
+            nonlocal position
+            file.write(content)
+            digest.update(content)
+            position += len(content)
+
+        for kind, arrays in (("parameter", store.args), ("auxiliary state", store.aux)):
+            for name, array in arrays.items():
+                if name not in used:
+                    continue
+                values = np.ascontiguousarray(array.view())
+                values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+                put(bytes(-position % (_PAGE if values.nbytes >= _PAGE else _LINE)))
+                start = position
+                put(memoryview(values.reshape(-1).view(np.uint8)))
+                found.append(
+                    StoredTensor(name, kind, array.dtype, array.shape, start, values.nbytes)
+                )
+        file.flush()
+        os.fsync(file.fileno())
+    return found, position, digest.hexdigest()
