@@ -5,14 +5,18 @@ Train "different but similar" networks that share one set of parameters: write
 batches say which bucket they are.
 """
 
+import symbucket.ir  # before onnx_ir, which it makes lighter
 import symbucket.runtime.backend  # noqa: F401 - first, so that a missing runtime is said at once
-from symbucket import io, model, module, nd, random, rnn, symbol
+from symbucket import io, model, module, nd, random, rnn, symbol, visualize
 from symbucket import module as mod
 from symbucket import symbol as sym
+from symbucket import visualize as viz
 from symbucket.context import Context, cpu, gpu
 from symbucket.errors import SymbucketError
+from symbucket.export import Bundle
 from symbucket.module import callback, initializer, lr_scheduler, metric, optimizer
 from symbucket.module import initializer as init
+from symbucket.module.padding import check_padding
 from symbucket.module.rnn_checkpoint import (
     do_rnn_checkpoint,
     load_rnn_checkpoint,
@@ -29,6 +33,7 @@ rnn.do_rnn_checkpoint = do_rnn_checkpoint
 __version__ = "0.1.0"
 __all__ = [
     "AttrScope",
+    "Bundle",
     "Context",
     "Executor",
     "NDArray",
@@ -37,6 +42,7 @@ __all__ = [
     "Symbol",
     "SymbucketError",
     "callback",
+    "check_padding",
     "cpu",
     "gpu",
     "init",
@@ -53,4 +59,6 @@ __all__ = [
     "rnn",
     "sym",
     "symbol",
+    "visualize",
+    "viz",
 ]

@@ -56,5 +56,9 @@ class RuntimeMissingError(SymbucketError, ImportError):
     """No usable ONNX Runtime is installed."""
 
 
+class MemoryLimitError(SymbucketError, MemoryError):
+    """A memory plan does not fit under ``memory_limit``."""
+
+
 class DivergenceError(SymbucketError, ArithmeticError):
     """The loss became NaN or infinite."""

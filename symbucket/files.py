@@ -6,8 +6,10 @@ import contextlib
 import os
 import secrets
 
+from symbucket.errors import CheckpointError
 
-def write_atomic(path: str, content: bytes) -> None:
+
+def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
     """Write beside ``path`` first, then put it in place: readers see the old file or the new one.
 
     The new file has the permissions that ``open`` would give it. Raises OSError; the old file is
@@ -26,3 +28,11 @@ def write_atomic(path: str, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def write_checkpoint(path: str | os.PathLike[str], content: bytes) -> None:
+    """``write_atomic`` for what a user asked to keep: CheckpointError where it fails."""
+    try:
+        write_atomic(path, content)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {str(path)!r}: {error}") from error

@@ -16,7 +16,7 @@ from safetensors.numpy import save as to_bytes
 
 from symbucket.context import Context
 from symbucket.errors import CheckpointError, InvalidArgumentError
-from symbucket.module.checkpoint import write_atomically
+from symbucket.files import write_checkpoint
 from symbucket.runtime import NDArray
 
 __all__ = ["NDArray", "array", "empty", "full", "load", "ones", "save", "waitall", "zeros"]
@@ -102,7 +102,7 @@ def save(
                 "(nd.array makes one)"
             )
     plain = {name: np.ascontiguousarray(value.view()) for name, value in named.items()}
-    write_atomically(fname, to_bytes(plain, {"format": _FORMAT, "version": "1", "kind": kind}))
+    write_checkpoint(fname, to_bytes(plain, {"format": _FORMAT, "version": "1", "kind": kind}))
 
 
 def load(fname: str) -> list[NDArray] | dict[str, NDArray]:

@@ -55,6 +55,11 @@ def seed(seed_state: int) -> None:
     _current[0] = _State(check_seed(seed_state))
 
 
+def current_seed() -> int:
+    """The library's seed."""
+    return _current[0].seed
+
+
 def generator() -> np.random.Generator:
     """The library's running generator; :func:`seed` replaces it."""
     return _current[0].generator

@@ -1,4 +1,4 @@
-"""README.md and CONTRIBUTING.md tell the truth: their programs run and print what they say."""
+"""README, CONTRIBUTING and the pages in docs tell the truth: what they show runs and is there."""
 
 from __future__ import annotations
 
@@ -12,23 +12,57 @@ from pathlib import Path
 
 import pytest
 
+import symbucket as sb
+from symbucket.cli.main import build
+from symbucket.compiler.passes import PIPELINE
+
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+END = "<end of a program>\n"
+
+PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *PAGES]
 
 
-def blocks(document: str, language: str) -> list[str]:
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return [body for kind, body in BLOCK.findall(text) if kind == language]
+def read(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def blocks(document: str) -> list[tuple[str, str]]:
+    """(language, text) of every fenced block."""
+    return [(language, body) for _, language, body in BLOCK.findall(read(document))]
+
+
+def programs(document: str) -> list[tuple[str, str]]:
+    """(program, what it prints); a program without a text block behind it prints nothing."""
+    found: list[tuple[str, str]] = []
+    for language, body in blocks(document):
+        if language == "python":
+            found.append((body, ""))
+        elif language == "text":
+            assert found, f"{document}: there is no program before {body!r}"
+            assert not found[-1][1], f"{document}: two outputs of one program: {body!r}"
+            found[-1] = (found[-1][0], body)
+    return found
+
+
+WITH_PROGRAMS = [document for document in DOCUMENTS if programs(document)]
+
+
+def test_the_pages_are_there():
+    names = "DESIGN bundles moving-from-mxnet operators passes planner tutorial"
+    assert [f"docs/{name}.md" for name in names.split()] == PAGES
+    assert set(DOCUMENTS) - set(WITH_PROGRAMS) == {"docs/DESIGN.md", "docs/operators.md"}
+
+
+@pytest.mark.parametrize("document", WITH_PROGRAMS)
 def test_programs_print_what_the_document_says(document, tmp_path):
-    programs, printed = blocks(document, "python"), blocks(document, "text")
-    assert programs
-    assert printed
+    found = programs(document)
+    assert any(printed for _, printed in found)
+    text = "\n\n".join(f"{program}\nprint({END!r}, end='')\n" for program, _ in found)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", "\n\n".join(programs)],
+        [sys.executable, "-W", "error", "-c", text],
         cwd=tmp_path,
         env=env,
         capture_output=True,
@@ -36,11 +70,45 @@ def test_programs_print_what_the_document_says(document, tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout == "".join(printed)
+    assert run.stdout.split(END) == [*(printed for _, printed in found), ""]
+
+
+def test_the_page_of_operators_is_what_the_records_say():
+    command = [sys.executable, "-W", "error", "tools/operator_docs.py", "--check"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_stale_page_of_operators_is_found(tmp_path):
+    """The check can fail: it is run on a page that says something else."""
+    text = read("tools/operator_docs.py").replace('ROOT / "docs"', f"Path({str(tmp_path)!r})")
+    text = text.replace("Path(__file__).parents[1]", f"Path({str(ROOT)!r})")
+    (tmp_path / "tool.py").write_text(text, encoding="utf-8")
+    (tmp_path / "operators.md").write_text(
+        read("docs/operators.md").replace("`num_hidden`: an integer", "`num_hidden`: a number"),
+        encoding="utf-8",
+    )
+    command = [sys.executable, str(tmp_path / "tool.py"), "--check"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
+    assert run.returncode == 1, run.stderr
+    assert "+* `num_hidden`: an integer; *required*." in run.stdout
+
+
+def test_every_pass_has_its_paragraph():
+    headings = re.findall(r"^## (.+)$", read("docs/passes.md"), re.MULTILINE)
+    assert {one.name for one in PIPELINE} <= set(headings)
+
+
+def test_every_kind_of_document_is_reached_from_readme():
+    links = re.findall(r"\]\((docs/[\w.-]+\.md)\)", read("README.md"))
+    assert set(PAGES) == set(links)
+
+
+# Commands ----------------------------------------------------------------------------------------
 
 
 def commands() -> list[str]:
-    return blocks("README.md", "sh")
+    return [body for language, body in blocks("README.md") if language == "sh"]
 
 
 def test_readme_opens_with_two_commands_of_one_line():
@@ -62,13 +130,53 @@ def test_commands_name_extras_and_files_that_exist(command):
             assert (ROOT / word).is_file()
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/DESIGN.md"])
+def command_lines(document: str) -> list[str]:
+    """What the document says to type after ``symbucket``."""
+    found = []
+    for language, body in blocks(document):
+        if language == "":
+            lines = body.replace("\\\n", " ").splitlines()
+            found += [line.strip()[10:] for line in lines if line.strip().startswith("symbucket ")]
+    return found
+
+
+@pytest.mark.parametrize("line", [line for d in DOCUMENTS for line in command_lines(d)])
+def test_command_lines_parse(line):
+    parser, known = build()
+    args = parser.parse_args(shlex.split(line))
+    assert args.command in known
+
+
+# Names and paths ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_and_paths_lead_somewhere(document):
-    text = (ROOT / document).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    paths = re.findall(r"`((?:symbucket|tests|examples|docs)/[\w/.]+)`", text)
+    text = read(document)
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    folders = "symbucket|tests|examples|docs|tools|benchmarks"
+    paths = re.findall(rf"`((?:{folders})/[\w/.-]+)`", text)
     assert links or paths
     for link in links:
-        assert ((ROOT / document).parent / link).exists(), link
+        name, _, anchor = link.partition("#")
+        target = (ROOT / document).parent / name if name else ROOT / document
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+            assert anchor in anchors, link
     for path in paths:
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("document", ["README.md", *PAGES])  # CONTRIBUTING.md makes some itself
+def test_names_of_the_library_exist(document):
+    """Inline code such as `sb.io.NDArrayIter` names something that is there."""
+    inline = re.findall(r"`(sb(?:\.[A-Za-z]\w*)+)", BLOCK.sub("", read(document)))
+    for name in inline:
+        found = sb
+        for part in name.split(".")[1:]:
+            if part == "NAME":  # stands for any
+                break
+            assert hasattr(found, part), f"{document}: {name}"
+            found = getattr(found, part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import io
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 
 import symbucket as sb
+from symbucket.apps import language_model as program
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "lstm_bucketing.py"
 EPOCH = re.compile(
@@ -207,8 +207,7 @@ def test_options_that_make_no_sense(argv, message):
 
 
 def test_the_network_that_writes_agrees_with_the_one_that_learns():
-    args = argparse.Namespace(num_layers=2, num_hidden=6, num_embed=5, dropout=0.5)
-    sym_gen = example.language_model(11, args)
+    sym_gen = program.language_model(11, num_layers=2, num_hidden=6, num_embed=5, dropout=0.5)
     module = sb.mod.BucketingModule(sym_gen, default_bucket_key=7)
     module.bind([("data", (2, 7))], [("softmax_label", (2, 7))])
     module.init_params(sb.init.Normal(0.5))
@@ -223,14 +222,14 @@ def test_the_network_that_writes_agrees_with_the_one_that_learns():
     module.forward(batch, is_train=False)
     whole = module.get_outputs()[0].asnumpy().reshape(2, 4, 11)
 
-    _, inputs, _ = sym_gen(example.NEXT_WORD)
+    _, inputs, _ = sym_gen(program.NEXT_WORD)
     assert inputs == ["data", *(f"lstm_l{i}_begin_state_{j}" for i in (0, 1) for j in (0, 1))]
     states = [np.zeros((2, 6), np.float32) for _ in inputs[1:]]
     for step in range(4):
         arrays = [words[:, step : step + 1], *states]
         shapes = [(name, a.shape) for name, a in zip(inputs, arrays)]
         module.forward(
-            sb.io.DataBatch(arrays, bucket_key=example.NEXT_WORD, provide_data=shapes),
+            sb.io.DataBatch(arrays, bucket_key=program.NEXT_WORD, provide_data=shapes),
             is_train=False,
         )
         scores, *states = (output.asnumpy() for output in module.get_outputs())
@@ -238,7 +237,7 @@ def test_the_network_that_writes_agrees_with_the_one_that_learns():
         np.testing.assert_allclose(
             powers / powers.sum(1, keepdims=True), whole[:, step], rtol=1e-4, atol=1e-6
         )
-    assert module.builds()[example.NEXT_WORD] == {"inference": 1}
+    assert module.builds()[program.NEXT_WORD] == {"inference": 1}
 
 
 class Terminal(io.StringIO):
@@ -254,9 +253,9 @@ def counted(batch: int, tokens: int) -> sb.callback.BatchEndParam:
 
 def test_progress_on_a_terminal(monkeypatch, capsys):
     clock = iter([0.0, 10.0, 20.0, 25.0])
-    monkeypatch.setattr(example.time, "perf_counter", lambda: next(clock))
-    progress = example.Progress(2)
-    monkeypatch.setattr(example, "tqdm", lambda **k: _Bar(made, **k))
+    monkeypatch.setattr(program.time, "perf_counter", lambda: next(clock))
+    progress = program.Progress(2)
+    monkeypatch.setattr(program, "tqdm", lambda **k: _Bar(made, **k))
     made: list[_Bar] = []
     progress(counted(0, 20_000))
     progress(counted(1, 50_000))
@@ -293,7 +292,7 @@ class _Bar:
 
 def test_the_bar_is_drawn_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    progress = example.Progress(1)
+    progress = program.Progress(1)
     progress(counted(0, 20))
     drawn = sys.stderr.getvalue()
     assert "epoch 1: 100%" in drawn
@@ -302,8 +301,8 @@ def test_the_bar_is_drawn_on_a_terminal(monkeypatch):
 
 def test_without_a_terminal_a_line_every_so_often(monkeypatch, capsys):
     clock = iter([0.0, 4.0, 5.0, 9.0, 10.0])
-    monkeypatch.setattr(example.time, "perf_counter", lambda: next(clock))
-    progress = example.Progress(4, seconds=5.0)
+    monkeypatch.setattr(program.time, "perf_counter", lambda: next(clock))
+    progress = program.Progress(4, seconds=5.0)
     for batch in range(4):
         progress(counted(batch, 20))
     captured = capsys.readouterr()

@@ -14,12 +14,17 @@ import symbucket as sb
 
 PUBLIC = {
     "symbucket": """
-        AttrScope Context Executor NDArray NameManager Prefix Symbol SymbucketError callback cpu gpu
-        init initializer io lr_scheduler metric mod model module nd optimizer random rnn sym symbol
+        AttrScope Bundle Context Executor NDArray NameManager Prefix Symbol SymbucketError callback
+        check_padding cpu gpu init initializer io lr_scheduler metric mod model module nd optimizer
+        random rnn sym symbol visualize viz
     """,
     "symbucket.callback": """
         BatchEndParam LogValidationMetricsCallback ProgressBar Speedometer do_checkpoint
         log_train_metric module_checkpoint
+    """,
+    "symbucket.export": """
+        Bundle KeyStatistics Manifest NetworkSpec Request StoredTensor TensorSpec export_module
+        format_statistics open_bundle
     """,
     "symbucket.init": """
         Bilinear Constant FusedRNN InitDesc Initializer LSTMBias Load MSRAPrelu Mixed Normal One
@@ -33,10 +38,10 @@ PUBLIC = {
         CosineScheduler FactorScheduler LRScheduler MultiFactorScheduler PolyScheduler
     """,
     "symbucket.metric": """
-        Accuracy CompositeEvalMetric CrossEntropy CustomMetric EvalMetric F1 Loss MAE MSE
-        GraphSum NegativeLogLikelihood Perplexity RMSE TopKAccuracy alias create np register
+        Accuracy CompositeEvalMetric CrossEntropy CustomMetric EvalMetric F1 GraphSum Loss
+        MAE MSE NegativeLogLikelihood Perplexity RMSE TopKAccuracy alias create np register
     """,
-    "symbucket.mod": "BaseModule BucketingModule Module",
+    "symbucket.mod": "BaseModule BucketingModule Module RecurrentModule Terminals",
     "symbucket.model": "BatchEndParam FeedForward load_checkpoint save_checkpoint",
     "symbucket.nd": "NDArray array empty full load ones save waitall zeros",
     "symbucket.optimizer": """
@@ -50,7 +55,13 @@ PUBLIC = {
         encode_sentences load_rnn_checkpoint save_rnn_checkpoint
     """,
     "symbucket.runtime": "Executor NDArray Session bind simple_bind",
-    "symbucket.sym": "AttrScope Group NameManager Prefix Symbol Variable load load_json var",
+    "symbucket.viz": """
+        BucketShare Summary SummaryRow bucket_picture bucket_shares draw format_summary
+        open_in_netron plan_picture plot_network print_summary summarize
+    """,
+    "symbucket.sym": """
+        AttrScope Group NameManager Prefix Symbol Variable from_onnx load load_json var
+    """,
 }
 
 # The operators that bucketing networks are written with; more may come, none of these may go.

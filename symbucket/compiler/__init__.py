@@ -1,5 +1,6 @@
 """Symbol + shapes -> forward ONNX graph -> gradients -> passes -> ready model."""
 
+from symbucket.compiler.check import check_gradients, holds_foreign
 from symbucket.compiler.metrics import MetricSpec, fits
 from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.passes import pass_names
@@ -18,9 +19,11 @@ __all__ = [
     "Program",
     "Tensor",
     "TrainingPrograms",
+    "check_gradients",
     "compile_inference",
     "compile_training",
     "fits",
+    "holds_foreign",
     "output_names",
     "pass_names",
 ]

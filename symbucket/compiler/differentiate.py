@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 import symbucket.compiler.gradients  # noqa: F401 - registers the rules
 from symbucket.errors import UnsupportedError
-from symbucket.ir import Builder, info_of, shape_of
+from symbucket.ir import Builder, dtype_of, info_of, shape_of
 
 FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
@@ -67,16 +67,18 @@ def differentiate(
         wanted: values to differentiate by. Gives a gradient for each one that is reached; the
             others do not influence the outputs.
 
-    Raises UnsupportedError that names every node on the way whose operator has no rule.
+    Raises UnsupportedError that names every node on the way whose operator has no rule, or whose
+    rule does not serve its attributes.
     """
     nodes = _ancestors(outputs)
     active = _reached_from(nodes, wanted)
     flowing = _flowing(outputs)
-    _check_rules([n for n in nodes if any(v in flowing for v in n.outputs)], active)
+    missing = _without_rule([n for n in nodes if any(v in flowing for v in n.outputs)], active)
     pending: dict[ir.Value, list[ir.Value]] = {}
     for value, head in heads.items():
         pending.setdefault(value, []).append(head)
 
+    refused: list[str] = []
     for node in reversed(nodes):
         traits = info_of(node)
         if traits.gradient is None or traits.no_gradient:
@@ -88,7 +90,14 @@ def differentiate(
         with g.scoped(f"grad/{node.name}"):
             grads = [_total(g, pending, out) for out in node.outputs]
             flags = [v is not None and v in active for v in node.inputs]
-            made = traits.gradient(g, node, grads, flags)
+            try:
+                made = traits.gradient(g, node, grads, flags)
+            except UnsupportedError as error:  # go on: all of them are to be known at once
+                refused.append(str(error))
+                made = [
+                    g.filled(shape_of(v), 0.0, dtype_of(v)) if flag and v is not None else None
+                    for v, flag in zip(node.inputs, flags)
+                ]
         for source, flag, grad in zip(node.inputs, flags, made):
             if flag and grad is not None:
                 assert source is not None
@@ -98,6 +107,8 @@ def differentiate(
                         f"{shape_of(grad)}, the value {shape_of(source)}"
                     )
                 pending.setdefault(source, []).append(grad)
+    if missing or refused:
+        raise UnsupportedError("; ".join([*_said(missing), *reversed(refused)]))
     found = {}
     for value in wanted:
         with g.scoped(f"grad/{value.name}"):
@@ -167,8 +178,8 @@ def _flowing(outputs: Sequence[ir.Value]) -> set[ir.Value]:
     return found
 
 
-def _check_rules(nodes: Sequence[ir.Node], active: set[ir.Value]) -> None:
-    missing = [
+def _without_rule(nodes: Sequence[ir.Node], active: set[ir.Value]) -> list[str]:
+    return [
         f"{node.name} ({node.domain + '::' if node.domain else ''}{node.op_type})"
         for node in nodes
         if any(v in active for v in node.inputs if v is not None)
@@ -176,9 +187,13 @@ def _check_rules(nodes: Sequence[ir.Node], active: set[ir.Value]) -> None:
         and info_of(node).gradient is None
         and not info_of(node).no_gradient
     ]
-    if missing:
-        raise UnsupportedError(
-            f"{len(missing)} nodes have operators without a gradient: {', '.join(missing)}. Block "
-            "the gradient before them (BlockGrad), fix the parameters beneath "
-            "(fixed_param_names), or register a rule with symbucket.ir.gradient."
-        )
+
+
+def _said(missing: Sequence[str]) -> list[str]:
+    if not missing:
+        return []
+    return [
+        f"{len(missing)} nodes have operators without a gradient: {', '.join(missing)}. Block "
+        "the gradient before them (BlockGrad), fix the parameters beneath "
+        "(fixed_param_names), or register a rule with symbucket.ir.gradient."
+    ]

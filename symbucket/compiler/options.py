@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from types import NoneType
 
 from symbucket.compiler.passes import pass_names
 from symbucket.errors import InvalidArgumentError
@@ -14,12 +16,30 @@ class CompilerOptions:
     """Options of a compilation; the defaults are what training wants.
 
     ``disable``: names of optional passes to leave out, to find out which one matters (or is
-    wrong); ``symbucket.compiler.pass_names()`` lists them. ``value_info``: keep the shapes of all
-    intermediate values in the model, for people and tools that look at it.
+    wrong); ``symbucket.compiler.pass_names()`` lists them. ``value_info``: write the names and
+    shapes of all intermediate values into the model, for people and tools that look at it;
+    sessions are a quarter larger with them.
+
+    ``memory_limit``: bytes that the inputs, outputs and activations of one model may take. Where
+    the plan needs more, the compiler spends time for memory, as much as it must: it computes
+    cheap activations a second time, and the output layer in chunks of rows. Where that is not
+    enough, compiling raises MemoryLimitError. ``loss_chunks``: chunks of the output layer from
+    the start, 1 for none.
+
+    ``cache_dir``: a folder (made where there is none) in which compiled models are kept and looked
+    for, so that the next run of a program does not compile them again. A model is found by all
+    that it depends on: network, shapes, dtypes, what is asked of it, seed, options, versions and
+    the compiler's own code. Processes may share the folder; a damaged file costs a compilation,
+    never an error. ``cache_bytes``: what the files there may take together; the least recently
+    used ones are removed. None, the default, keeps nothing.
     """
 
     disable: Collection[str] = field(default_factory=frozenset)
-    value_info: bool = True
+    value_info: bool = False
+    memory_limit: int | None = None
+    loss_chunks: int = 1
+    cache_dir: str | os.PathLike[str] | None = None
+    cache_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
         known = pass_names()
@@ -27,4 +47,16 @@ class CompilerOptions:
             if name not in known:
                 raise InvalidArgumentError(
                     f"there is no optional pass {name!r}; the passes are {', '.join(known)}"
+                )
+        if not isinstance(self.cache_dir, (str, os.PathLike, NoneType)):
+            raise InvalidArgumentError(
+                f"cache_dir={self.cache_dir!r}: must be the path of a folder, or None"
+            )
+        for option, least in (("memory_limit", 0), ("loss_chunks", 1), ("cache_bytes", 0)):
+            value = getattr(self, option)
+            if value is None and option == "memory_limit":
+                continue
+            if not isinstance(value, int) or value < least:
+                raise InvalidArgumentError(
+                    f"{option}={value!r}: must be an integer of {least} or more"
                 )

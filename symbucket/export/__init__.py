@@ -1,8 +1,24 @@
 """Trained networks as files: ONNX bundles, and serving them."""
 
+from symbucket.export.bundle import Bundle
+from symbucket.export.route import Request
+from symbucket.export.spec import Manifest, NetworkSpec, StoredTensor, TensorSpec
+from symbucket.export.statistics import KeyStatistics, format_statistics
+from symbucket.export.verify import open_bundle
 from symbucket.export.write import export_module
 from symbucket.module.base import BaseModule
 
 BaseModule._exporter = staticmethod(export_module)
 
-__all__ = ["export_module"]
+__all__ = [
+    "Bundle",
+    "KeyStatistics",
+    "Manifest",
+    "NetworkSpec",
+    "Request",
+    "StoredTensor",
+    "TensorSpec",
+    "export_module",
+    "format_statistics",
+    "open_bundle",
+]

@@ -131,7 +131,7 @@ class Probe:
 
 
 def _differ(left: Array, right: Array) -> Array:
-    changed: Array = left != right
+    changed: Array = np.asarray(left != right)
     if left.dtype.kind == "f":
         changed &= ~(np.isnan(left) & np.isnan(right))
     return changed
@@ -139,8 +139,8 @@ def _differ(left: Array, right: Array) -> Array:
 
 def _only(rows: Array, sample: int) -> bool:
     """Whether something changed in the rows of one sample and nothing in those of others."""
-    hit = rows.any(axis=1)
-    return bool(hit[sample]) and int(hit.sum()) == 1
+    hit = [bool(row.any()) for row in rows]
+    return hit[sample] and sum(hit) == 1
 
 
 # From sizes to meanings ---------------------------------------------------------------------------

@@ -15,13 +15,15 @@ Version 1 is one JSON object::
       "networks": [{
         "key": 60, "file": "key-60.onnx", "bytes": 4711, "sha256": "...", "batch": 32,
         "inputs": [{"name": "data", "kind": "data", "dtype": "float32", "shape": [32, 60],
-                    "axes": ["batch", "key"], "padding": 0.0}],
+                    "axes": ["batch", "key"], "padding": 0.0, "limits": [0, 100]}],
         "outputs": [{"name": "softmax_output", "kind": "output", "dtype": "float32",
-                     "shape": [1920, 100], "axes": ["batch*key", null]}]}]
+                     "shape": [1920, 100], "axes": ["batch*key", null]}]}],
+      "attachments": [{"file": "vocabulary.json", "bytes": 900, "sha256": "..."}]
     }
 
-Tuples in keys are arrays. ``batch`` is null where a network has no batch axis. Axes are those of
-``TensorSpec``. Every field must be there and no other may be; a later version has another number.
+Tuples in keys are arrays. ``batch`` is null where a network has no batch axis. Axes, padding and
+limits are those of ``TensorSpec``: indices from 0 to 99 here, or null for any numbers. Every field
+must be there and no other may be; a later version has another number.
 """
 
 from __future__ import annotations
@@ -55,9 +57,7 @@ MAX_BYTES = 64 << 20
 MAX_TENSOR = 16 << 30
 """Bytes of one input, output or inner value of a network."""
 
-_DTYPES = (
-    "bool float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64"
-).split()
+_DTYPES = ("bool float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64").split()
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SHA = re.compile(r"[0-9a-f]{64}")
 _DIGITS = 20
@@ -94,18 +94,51 @@ def to_json(manifest: Manifest) -> str:
                 "sha256": n.sha256,
                 "batch": n.batch,
                 "inputs": [
-                    {**_typed(t), "axes": list(t.axes), "padding": t.padding} for t in n.inputs
+                    {
+                        **_typed(t),
+                        "axes": list(t.axes),
+                        "padding": t.padding,
+                        "limits": None if t.limits is None else list(t.limits),
+                    }
+                    for t in n.inputs
                 ],
                 "outputs": [{**_typed(t), "axes": list(t.axes)} for t in n.outputs],
             }
             for n in manifest.networks
         ],
+        "attachments": [
+            {"file": file, "bytes": nbytes, "sha256": sha256}
+            for file, nbytes, sha256 in manifest.attachments
+        ],
     }
-    return json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    return _written(document, "") + "\n"
+
+
+def _written(value: Any, indent: str) -> str:
+    """JSON whose innermost objects and arrays are a line each: good to read and to compare."""
+    parts = list(value.values()) if isinstance(value, dict) else value
+    inner = isinstance(parts, list) and any(
+        isinstance(p, dict) or (isinstance(p, list) and any(isinstance(q, dict) for q in p))
+        for p in parts
+    )
+    if not inner:
+        return json.dumps(value, ensure_ascii=True, allow_nan=False)
+    deeper = indent + "  "
+    lines = [_written(p, deeper) for p in parts]
+    if isinstance(value, dict):
+        lines = [f"{json.dumps(name)}: {line}" for name, line in zip(value, lines)]
+    brackets = "{}" if isinstance(value, dict) else "[]"
+    body = ",\n".join(deeper + line for line in lines)
+    return f"{brackets[0]}\n{body}\n{indent}{brackets[1]}"
 
 
 def _typed(t: TensorSpec | StoredTensor) -> dict[str, Any]:
     return {"name": t.name, "kind": t.kind, "dtype": t.dtype.name, "shape": list(t.shape)}
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name is plain: nothing that could lead out of a folder."""
+    return _FILE.fullmatch(name) is not None
 
 
 def fits(value: float, dtype: np.dtype[Any]) -> bool:
@@ -212,8 +245,7 @@ class _Place:
         return self.value
 
     def file(self) -> str:
-        """A plain name: nothing that could lead out of the folder."""
-        if not isinstance(self.value, str) or not _FILE.fullmatch(self.value):
+        if not isinstance(self.value, str) or not is_file_name(self.value):
             raise self.wrong("a file name without folders, of letters, digits, '.', '_' and '-'")
         return self.value
 
@@ -227,6 +259,15 @@ class _Place:
 
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(self.one_of(_DTYPES))
+
+    def limits(self) -> tuple[int | None, int] | None:
+        if self.value is None:
+            return None
+        items = self.items()
+        if len(items) != 2:
+            raise self.wrong("null or [first, end]")
+        low = None if items[0].value is None else items[0].integer(-(1 << 53), 1 << 53)
+        return low, items[1].integer(-(1 << 53), 1 << 53)
 
     def key(self) -> Hashable:
         try:
@@ -244,8 +285,10 @@ def _manifest(root: _Place) -> Manifest:
             f"{root.path}: version {version!r} of the format is unknown; this symbucket reads "
             f"version {VERSION}. Export the bundle again, or install a symbucket that knows it."
         )
-    names = "format version symbucket mode opset ir_version default_key parameters networks"
-    _, _, producer, mode, opset, ir_version, default, stored, listed = root.fields(*names.split())
+    names = (
+        "format version symbucket mode opset ir_version default_key parameters networks attachments"
+    ).split()
+    _, _, producer, mode, opset, ir_version, default, stored, listed, attached = root.fields(*names)
     file, nbytes, sha256, tensors = stored.fields("file", "bytes", "sha256", "tensors")
     size = nbytes.integer()
     networks = [_network(place) for place in listed.items()]
@@ -260,6 +303,7 @@ def _manifest(root: _Place) -> Manifest:
         sha256.sha256(),
         tuple(_stored(place, size) for place in tensors.items()),
         tuple(networks),
+        tuple(_attachment(place) for place in attached.items()),
     )
     if not networks:
         raise listed.wrong("at least one network")
@@ -274,6 +318,11 @@ def _manifest(root: _Place) -> Manifest:
             raise BundleError(f"{tensors.path}: {tensor.name!r} overlaps the tensor before it")
         end = tensor.offset + tensor.length
     return manifest
+
+
+def _attachment(place: _Place) -> tuple[str, int, str]:
+    file, nbytes, sha256 = place.fields("file", "bytes", "sha256")
+    return file.file(), nbytes.integer(), sha256.sha256()
 
 
 def _no_doubles(place: _Place, what: str, values: list[Any]) -> None:
@@ -330,20 +379,21 @@ def _network(place: _Place) -> NetworkSpec:
 
 
 def _tensor(place: _Place, kinds: Sequence[str], padded: bool) -> TensorSpec:
-    names = ["name", "kind", "dtype", "shape", "axes", *(["padding"] if padded else [])]
-    name, kind, dtype, shape, axes, *padding = place.fields(*names)
+    names = ["name", "kind", "dtype", "shape", "axes", *(["padding", "limits"] if padded else [])]
+    name, kind, dtype, shape, axes, *rest = place.fields(*names)
     tensor = TensorSpec(
         name.text(),
         kind.one_of(kinds),
         dtype.dtype(),
         shape.shape(),
         tuple(None if p.value is None else p.text(100) for p in axes.items()),
-        padding[0].number() if padded else 0.0,
+        rest[0].number() if padded else 0.0,
+        rest[1].limits() if padded else None,
     )
     if tensor.nbytes > MAX_TENSOR:
         raise shape.wrong(f"a shape of at most {MAX_TENSOR} bytes")
     if padded and not fits(tensor.padding, tensor.dtype):
-        raise padding[0].wrong(f"a value of {tensor.dtype}")
+        raise rest[0].wrong(f"a value of {tensor.dtype}")
     if len(tensor.axes) != len(tensor.shape):
         raise axes.wrong(f"an entry for each of the {len(tensor.shape)} axes")
     return tensor

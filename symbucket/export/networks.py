@@ -130,7 +130,9 @@ def networks_of(
             programs.append(source.compile(mode))
         except ShapeError as error:
             hint = "" if batch_size is None else f" (with batch_size={batch_size})"
-            raise ShapeError(f"bucket key {source.key!r} cannot be exported{hint}: {error}") from None
+            raise ShapeError(
+                f"bucket key {source.key!r} cannot be exported{hint}: {error}"
+            ) from None
     _check_padding(padding, sources)
     parameters = {*store.args, *store.aux}
     specs = [_described(s, p, mode, parameters, padding) for s, p in zip(sources, programs)]
@@ -147,9 +149,7 @@ def networks_of(
     ]
 
 
-def _modules(
-    module: BaseModule, keys: Iterable[Hashable] | None
-) -> list[tuple[Hashable, Module]]:
+def _modules(module: BaseModule, keys: Iterable[Hashable] | None) -> list[tuple[Hashable, Module]]:
     if isinstance(module, Module):
         if keys is not None:
             raise InvalidArgumentError(
@@ -226,17 +226,27 @@ def _described(
 ) -> NetworkSpec:
     """Names, kinds, shapes and padding; of the axes only the batch axes of inputs so far."""
     descs = {d.name: (d, kind) for d, kind in zip(source.descs, source.kinds)}
-    bounds = {b.name: b.bounds for b in source.bounds()}
+    bounds = source.bounds()
     inputs = []
     for tensor in program.inputs:
         if tensor.name in parameters:
             continue
         desc, kind = descs.get(tensor.name, (None, "head gradient"))
         axis = None if desc is None else batch_axis(desc, source.batch)
-        ignored = bounds[tensor.name].also if tensor.name in bounds else None
-        value = (padding or {}).get(tensor.name, ignored or 0.0)
+        ignored = [b.bounds.also for b in bounds if b.name == tensor.name and b.bounds.also]
+        value = (padding or {}).get(tensor.name, ignored[0] if ignored else 0.0)
         axes = tuple("batch" if i == axis else None for i in range(len(tensor.shape)))
-        inputs.append(TensorSpec(tensor.name, kind, tensor.dtype, tensor.shape, axes, float(value)))
+        inputs.append(
+            TensorSpec(
+                tensor.name,
+                kind,
+                tensor.dtype,
+                tensor.shape,
+                axes,
+                float(value),
+                _limits([b for b in bounds if b.name == tensor.name]),
+            )
+        )
     outputs = []
     for tensor in program.outputs:
         kind = "output"
@@ -250,6 +260,14 @@ def _described(
     return NetworkSpec(
         source.key, "", 0, "", source.batch if batched else None, tuple(inputs), tuple(outputs)
     )
+
+
+def _limits(bounds: Sequence[InputBounds]) -> tuple[int | None, int] | None:
+    """The integers that all readers of an input take."""
+    if not bounds:
+        return None
+    lows = [b.bounds.low for b in bounds if b.bounds.low is not None]
+    return max(lows, default=None), min(b.bounds.high for b in bounds)
 
 
 def _prober(source: _Source, store: ParameterStore) -> Callable[[], Probe | None]:

@@ -34,7 +34,8 @@ class TensorSpec:
     ``axes`` has one entry an axis: None for a fixed size, ``"batch"`` where rows are samples,
     ``"key"`` (``"key[0]"``, ... where keys are tuples) where the size is the bucket's, or a product
     of these and plain numbers, the slowest first: ``"batch*key"`` is an axis of batch x key rows,
-    the rows of the first sample first. ``padding`` fills what a request does not.
+    the rows of the first sample first. ``padding`` fills what a request does not. ``limits`` says
+    which integers an input of indices takes: from the first to below the second, and the padding.
     """
 
     name: str
@@ -43,6 +44,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]
     padding: float = 0.0
+    limits: tuple[int | None, int] | None = None
 
     def factors(self, axis: int) -> list[str]:
         """The factors of an axis, the slowest first; empty for a fixed one."""
@@ -123,9 +125,11 @@ class Manifest:
     parameter_sha256: str
     parameters: tuple[StoredTensor, ...]
     networks: tuple[NetworkSpec, ...]
+    attachments: tuple[tuple[str, int, str], ...] = ()
+    """(name, bytes, sha256) of files that only the user understands."""
 
     @property
     def files(self) -> list[tuple[str, int, str]]:
         """(name, bytes, sha256) of every file that the manifest speaks of."""
         first = (self.parameter_file, self.parameter_nbytes, self.parameter_sha256)
-        return [first, *((n.file, n.nbytes, n.sha256) for n in self.networks)]
+        return [first, *((n.file, n.nbytes, n.sha256) for n in self.networks), *self.attachments]

@@ -37,6 +37,7 @@ def export_module(
     *,
     batch_size: int | None = None,
     padding: Mapping[str, float] | None = None,
+    attach: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write a bundle; see ``BaseModule.export``. ``progress(what, done, total)`` hears of it."""
@@ -45,13 +46,14 @@ def export_module(
     mode: Mode = "training" if training else "inference"
     for key in keys if isinstance(keys, (list, tuple)) else ():
         file_name(key)  # refuses a key that no file can hold, before anything is compiled
+    attached = _attachments(attach or {})
     networks = networks_of(module, keys, mode, batch_size, padding, progress)
     temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         try:
-            written = _write(temporary, networks, store_of(module), module, mode, progress)
+            written = _write(temporary, networks, module, mode, attached, progress)
             _put_in_place(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -101,9 +103,9 @@ def _put_in_place(temporary: Path, target: Path) -> None:
 def _write(
     folder: Path,
     networks: Sequence[Network],
-    store: ParameterStore,
     module: BaseModule,
     mode: Mode,
+    attached: Mapping[str, bytes],
     progress: Progress | None,
 ) -> Manifest:
     from symbucket import __version__
@@ -114,7 +116,7 @@ def _write(
         raise InvalidArgumentError(f"two keys would share a file: {', '.join(sorted(names))}")
     tell("writing parameters", 0, 1)
     used = {name for network in networks for name in network.parameters}
-    stored, size, digest = _write_parameters(folder / PARAMETER_FILE, store, used)
+    stored, size, digest = _write_parameters(folder / PARAMETER_FILE, store_of(module), used)
     by_name = {t.name: t for t in stored}
     specs: list[NetworkSpec] = []
     for i, (network, name) in enumerate(zip(networks, names)):
@@ -141,7 +143,10 @@ def _write(
         digest,
         tuple(stored),
         tuple(specs),
+        tuple((n, len(c), hashlib.sha256(c).hexdigest()) for n, c in attached.items()),
     )
+    for name, content in attached.items():
+        _write_file(folder / name, content)
     _write_file(folder / manifests.NAME, manifests.to_json(made).encode("ascii"))
     with contextlib.suppress(OSError):  # not every system can sync a folder
         handle = os.open(folder, os.O_RDONLY)
@@ -151,6 +156,18 @@ def _write(
             os.close(handle)
     tell("done", len(networks), len(networks))
     return made
+
+
+def _attachments(attach: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Refuse names that are no plain file names or that the bundle itself uses."""
+    for name in attach:
+        ours = name.lower() in (manifests.NAME, PARAMETER_FILE) or name.lower().endswith(".onnx")
+        if not manifests.is_file_name(name) or ours:
+            raise InvalidArgumentError(
+                f"attach: {name!r} cannot be the name of an attachment; use letters, digits, '.', "
+                "'_' and '-', and none of the names of the bundle itself"
+            )
+    return {name: bytes(content) for name, content in attach.items()}
 
 
 def _write_file(path: Path, content: bytes) -> None:
@@ -183,7 +200,7 @@ def _write_parameters(
                 values = values.astype(values.dtype.newbyteorder("<"), copy=False)
                 put(bytes(-position % (_PAGE if values.nbytes >= _PAGE else _LINE)))
                 start = position
-                put(memoryview(values.reshape(-1).view(np.uint8)))
+                put(values.reshape(-1).view(np.uint8).data)
                 found.append(
                     StoredTensor(name, kind, array.dtype, array.shape, start, values.nbytes)
                 )

@@ -3,5 +3,7 @@
 from symbucket.module.base import BaseModule
 from symbucket.module.bucketing import BucketingModule
 from symbucket.module.module import Module
+from symbucket.module.recurrent import RecurrentModule
+from symbucket.module.terminals import Terminals
 
-__all__ = ["BaseModule", "BucketingModule", "Module"]
+__all__ = ["BaseModule", "BucketingModule", "Module", "RecurrentModule", "Terminals"]

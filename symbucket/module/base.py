@@ -51,7 +51,11 @@ class BaseModule:
         self.params_initialized = False
         self.optimizer_initialized = False
         self.keep_outputs = False
-        """Whether ``fit`` and ``score`` keep outputs where the metric could do without them."""
+        """Whether ``fit`` and ``score`` keep what they could do without.
+
+        By default a metric that can be computed in the graph is, and outputs are not kept; with
+        plain sgd the gradient of an Embedding's table is never made as a whole.
+        """
         self._measured: metrics.EvalMetric | None = None
         self._resume: tuple[str, tuple[Params, Params]] | None = None
         self._resume_states: str | None = None
@@ -232,6 +236,7 @@ class BaseModule:
         *,
         batch_size: int | None = None,
         padding: Mapping[str, float] | None = None,
+        attach: Mapping[str, bytes] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Any:
         """Write the networks as ONNX files with one file of parameters: a bundle.
@@ -246,6 +251,7 @@ class BaseModule:
             batch_size: samples of a run, where it shall not be that of training.
             padding: what fills short requests, by input name. Labels to be ignored are known; for
                 everything else it is 0.
+            attach: other files to keep with the networks (a vocabulary), by name.
             progress: called as ``progress(what, done, total)``.
 
         Gives the manifest. ``symbucket.Bundle(folder)`` serves the result, and every file of
@@ -256,7 +262,14 @@ class BaseModule:
         if BaseModule._exporter is None:
             raise StateError("import symbucket.export first; `import symbucket` does it")
         return BaseModule._exporter(
-            self, folder, keys, training, batch_size=batch_size, padding=padding, progress=progress
+            self,
+            folder,
+            keys,
+            training,
+            batch_size=batch_size,
+            padding=padding,
+            attach=attach,
+            progress=progress,
         )
 
     def score(

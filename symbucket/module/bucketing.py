@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+from symbucket.compiler import CompilerOptions
+from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context
 from symbucket.errors import DataError, InvalidArgumentError
-from symbucket.io import DataBatch
+from symbucket.io import DataBatch, DataDesc
 from symbucket.module.base import BaseModule, Pairs
+from symbucket.module.devices import contexts_of
+from symbucket.module.executors import ExecutorCache, ExecutorStats
 from symbucket.module.initializer import Initializer
-from symbucket.module.module import Module, one_context
+from symbucket.module.memory import KeyPlan, optimizer_of, plan_model, pool_of, rows_of
+from symbucket.module.module import Module
 from symbucket.module.optimizer import Updater
 from symbucket.module.store import ParameterStore
+from symbucket.module.terminals import Terminal, Terminals
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
+from symbucket.symbol.onnx_import import as_symbol
 
 SymGen = Callable[[Any], Any]
+Shapes = Callable[[Any], Any] | Mapping[Any, Any]
 
 
 class BucketingModule(BaseModule):
@@ -26,9 +34,14 @@ class BucketingModule(BaseModule):
 
     Args:
         sym_gen: ``sym_gen(bucket_key)`` gives the network for a key: a Symbol, or (symbol,
-            data_names, label_names). Called once for each key.
-        default_bucket_key: the key whose network has all parameters, as a rule the largest.
-        logger, context, fixed_param_names, state_names: as in ``Module``.
+            data_names, label_names). In place of the symbol it may give an ONNX model or the path
+            of one (see ``sym.from_onnx``). Called once for each key.
+        default_bucket_key: the key whose network has all parameters, as a rule the largest. Where
+            keys differ in their parameters (several tasks), a key of its own whose network is a
+            ``sym.Group`` of one network of each; it is compiled only if a batch of it comes.
+        logger, context, work_load_list, fixed_param_names, state_names, options: as in
+            ``Module``.
+        max_executors, max_executors_bytes: as in ``Module``, over all keys; the default key stays.
 
     A key is any hashable object. Each key is built once, when its first batch comes (or when
     ``prepare`` or ``switch_bucket`` asks for it); a step on one key trains all of them.
@@ -45,6 +58,9 @@ class BucketingModule(BaseModule):
         state_names: Sequence[str] | None = None,
         group2ctxs: Any = None,
         compression_params: Any = None,
+        options: CompilerOptions | None = None,
+        max_executors: int | None = None,
+        max_executors_bytes: int | None = None,
     ) -> None:
         super().__init__(logger)
         if not callable(sym_gen):
@@ -59,13 +75,37 @@ class BucketingModule(BaseModule):
             )
         self._sym_gen = sym_gen
         self._default_key = default_bucket_key
-        self._context = one_context(context)
+        self._context = contexts_of(context)
+        self._loads = work_load_list
         self._fixed = fixed_param_names
+        self._options = options
         self._state_names = state_names
+        self._limits = max_executors, max_executors_bytes
+        self._cache = ExecutorCache(*self._limits)
+        self._last: Module | None = None  # whose forward was the last one
         self._modules: dict[Hashable, Module] = {}
         self._current: Module | None = None
         self._current_key: Hashable = None
         self._grad_req: Any = "write"
+
+    @classmethod
+    def from_terminals(
+        cls,
+        group: Symbol,
+        terminals: Mapping[Any, Terminal] | None = None,
+        default_bucket_key: Hashable = None,
+        inputs: Mapping[Any, tuple[Sequence[str], Sequence[str]]] | None = None,
+        **kwargs: Any,
+    ) -> BucketingModule:
+        """A module over one symbol that holds the network of every key as a terminal.
+
+        ``terminals`` maps keys to outputs of ``group`` (default: every output is a key by its
+        name); see ``Terminals``. A step runs the subgraph of the batch's key only. The default
+        key is that of the largest subgraph. ``kwargs`` go to ``BucketingModule``.
+        """
+        made = Terminals(group, terminals, inputs)
+        default = made.default_bucket_key if default_bucket_key is None else default_bucket_key
+        return cls(made, default, **kwargs)
 
     # Descriptions ----------------------------------------------------------------------------
 
@@ -154,22 +194,25 @@ class BucketingModule(BaseModule):
 
     def builds(self) -> dict[Hashable, Counter[str]]:
         """How often each key's models were compiled, by kind ("training", "inference")."""
-        return {
-            key: sum((e.builds for e in module.executors), Counter())
-            for key, module in self._modules.items()
-        }
+        return {key: module.builds() for key, module in self._modules.items()}
+
+    def executor_stats(self) -> ExecutorStats:
+        """Which keys' executors are alive, what they cost, and how often they had to be built."""
+        return self._cache.stats()
 
     # Binding ---------------------------------------------------------------------------------
 
     def _generate(self, key: Hashable) -> tuple[Symbol, Sequence[str] | None, Sequence[str] | None]:
-        made = self._sym_gen(key)
+        made = as_symbol(self._sym_gen(key))
         if isinstance(made, Symbol):
             return made, None, None
-        if isinstance(made, tuple) and len(made) == 3 and isinstance(made[0], Symbol):
-            return made
+        if isinstance(made, tuple) and len(made) == 3:
+            symbol, data_names, label_names = as_symbol(made[0]), *made[1:]
+            if isinstance(symbol, Symbol):
+                return symbol, data_names, label_names
         raise InvalidArgumentError(
             f"sym_gen({key!r}) must give a Symbol or (symbol, data_names, label_names), not "
-            f"{made!r}"
+            f"{made!r}. In place of the symbol, an ONNX model or the path of a file *.onnx will do."
         )
 
     def _make(
@@ -182,16 +225,20 @@ class BucketingModule(BaseModule):
             label_names = [d[0] for d in label_shapes or []] or [
                 n for n in symbol.list_arguments() if n.endswith("label")
             ]
-        return Module(
+        made = Module(
             symbol,
             data_names,
             label_names,
             self.logger,
             self._context,
+            self._loads,
             fixed_param_names=self._fixed,
             state_names=self._state_names,
             name=f"bucket key {key!r}",
+            options=self._options,
         )
+        made._cache, made._cache_key, made._pins = self._cache, key, key == self._default_key
+        return made
 
     def bind(
         self,
@@ -212,6 +259,7 @@ class BucketingModule(BaseModule):
             self.logger.warning("Already bound, ignoring bind()")
             return
         made = self._make(self._default_key, data_shapes, label_shapes)
+        made._cache = cache = ExecutorCache(*self._limits)
         share = shared_module
         if isinstance(share, BucketingModule):
             share = share.default_module
@@ -221,6 +269,7 @@ class BucketingModule(BaseModule):
         before = dict(vars(self))
         self._grad_req = grad_req
         self.for_training, self.inputs_need_grad = for_training, inputs_need_grad
+        self._cache, self._last = cache, None
         self._modules = {self._default_key: made}
         self._current, self._current_key = made, self._default_key
         self.binded = True
@@ -264,6 +313,73 @@ class BucketingModule(BaseModule):
             )
             self._modules[bucket_key] = module
         self._current, self._current_key = module, bucket_key
+
+    def plan_memory(
+        self,
+        keys: Iterable[Any],
+        shapes: Shapes | None = None,
+        eval_metric: Any = None,
+        optimizer: Any = None,
+        optimizer_params: Pairs = (),
+    ) -> PoolPlan:
+        """What training on these keys takes, in whatever order they come, before anything runs.
+
+        Args:
+            keys: bucket keys, or batches that have one and their shapes.
+            shapes: ``shapes(key)`` (or ``shapes[key]``) gives (data_shapes, label_shapes). Without
+                it, the bound shapes with the default key's length replaced by the key's; that
+                needs keys that are integers.
+            eval_metric: as for ``fit``: the step returns its sums where it can; else all outputs.
+            optimizer, optimizer_params: as for ``init_optimizer``; by default the one that is
+                there.
+
+        Every key's models are compiled to know. Raises MemoryLimitError where a key does not fit
+        under ``options.memory_limit``.
+        """
+        self._require()
+        default = self.default_module
+        default._one_context("plan_memory")
+        made = optimizer_of(default, optimizer, optimizer_params)
+        rows = rows_of(default, made)
+        plans: dict[Hashable, KeyPlan] = {}
+        for given in keys:
+            batch = given if isinstance(given, DataBatch) else None
+            key = given if batch is None else batch.bucket_key
+            if batch is not None and batch.provide_data:
+                data, labels = batch.provide_data, batch.provide_label
+            else:
+                data, labels = self._shapes_of(key, shapes)
+            module = self._modules.get(key)
+            if module is None:
+                module = self._make(key, data, labels)
+                module.for_training = self.for_training
+                module.inputs_need_grad = self.inputs_need_grad
+                module._grad_req = self._grad_req
+            described = module._described(data, labels)
+            plans[key] = plan_model(module, *described, eval_metric, rows)
+        return pool_of(plans, default, made)
+
+    def _shapes_of(self, key: Any, shapes: Shapes | None) -> tuple[Any, Any]:
+        if shapes is not None:
+            data, labels = shapes(key) if callable(shapes) else shapes[key]
+            return data, labels
+        default, bound = self._default_key, self.default_module
+        if key == default:
+            return bound.data_shapes, bound.label_shapes
+        numbers = all(isinstance(k, int) and not isinstance(k, bool) for k in (key, default))
+        found: list[list[DataDesc]] = []
+        for descs in (bound.data_shapes, bound.label_shapes):
+            found.append([])
+            for desc in descs:
+                if not numbers or sum(d == default for d in desc.shape) != 1:
+                    raise DataError(
+                        f"plan_memory: {desc.name} is bound with {desc.shape}; how it looks for "
+                        f"bucket key {key!r} cannot be told from the default key {default!r}. Give "
+                        "shapes=, a function of the key that gives (data_shapes, label_shapes)."
+                    )
+                shape = tuple(key if d == default else d for d in desc.shape)
+                found[-1].append(DataDesc(desc.name, shape, desc.dtype, desc.layout))
+        return found[0], found[1]
 
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
         """Bind the key of a coming batch; the current key stays the current one."""
@@ -357,6 +473,7 @@ class BucketingModule(BaseModule):
                 self.current_module.forward(data_batch, is_train)
             finally:
                 self.current_module._measured = None
+            self._last = self.current_module
         except BaseException:
             self._current, self._current_key = before
             raise
@@ -380,9 +497,12 @@ class BucketingModule(BaseModule):
         return self.store.aux
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """The outputs of the last forward."""
+        """The outputs of the last forward, of whatever key; valid until the next one.
+
+        All keys' outputs lie in the same memory: copy what you need longer.
+        """
         self._require(params=True)
-        return self.current_module.get_outputs()
+        return (self._last or self.current_module).get_outputs()
 
     def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
         """Gradients of the current data inputs."""

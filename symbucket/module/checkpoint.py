@@ -16,18 +16,10 @@ import safetensors
 from safetensors.numpy import save as to_bytes
 
 from symbucket.errors import CheckpointError, InvalidArgumentError
-from symbucket.files import write_atomic
+from symbucket.files import write_checkpoint
 from symbucket.symbol import Symbol, load
 
 Params = dict[str, np.ndarray[Any, Any]]
-
-
-def write_atomically(path: str, content: bytes) -> None:
-    """Write a file, whole or not at all; CheckpointError where that fails."""
-    try:
-        write_atomic(path, content)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path!r}: {error}") from error
 
 
 def _plain(values: Any) -> np.ndarray[Any, Any]:
@@ -38,7 +30,7 @@ def save_params(path: str, arg_params: Mapping[str, Any], aux_params: Mapping[st
     """Write parameters and auxiliary states to one file."""
     arrays = {f"arg:{name}": _plain(values) for name, values in arg_params.items()}
     arrays.update({f"aux:{name}": _plain(values) for name, values in aux_params.items()})
-    write_atomically(path, to_bytes(arrays, {"format": "symbucket-params", "version": "1"}))
+    write_checkpoint(path, to_bytes(arrays, {"format": "symbucket-params", "version": "1"}))
 
 
 def load_params(path: str) -> tuple[Params, Params]:
@@ -90,7 +82,7 @@ def save_checkpoint(
     if symbol is not None:
         if not isinstance(symbol, Symbol):
             raise InvalidArgumentError(f"save_checkpoint: {symbol!r} is not a Symbol")
-        write_atomically(f"{prefix}-symbol.json", symbol.tojson().encode())
+        write_checkpoint(f"{prefix}-symbol.json", symbol.tojson().encode())
     save_params(params_path(prefix, epoch), arg_params, aux_params)
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
+import weakref
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+import symbucket.module.onnx_values  # noqa: F401 - registers the initializer
+from symbucket.compiler import CompilerOptions, check_gradients, holds_foreign
+from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context, cpu
 from symbucket.errors import (
     DataError,
@@ -21,31 +26,38 @@ from symbucket.io import DataBatch, DataDesc
 from symbucket.io.desc import normalize_descs
 from symbucket.module import optimizer as opt
 from symbucket.module.base import BaseModule, Pairs
-from symbucket.module.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from symbucket.module.checkpoint import load_checkpoint, save_checkpoint
+from symbucket.module.devices import (
+    Devices,
+    ExecutorGroup,
+    contexts_of,
+    counted_by_part,
+    parts_of,
+)
+from symbucket.module.executors import ExecutorCache, ExecutorStats
 from symbucket.module.initializer import Initializer, Uniform
 from symbucket.module.measure import Measures, graph_measures
+from symbucket.module.memory import optimizer_of, plan_model, pool_of, rows_of
 from symbucket.module.metric import EvalMetric
 from symbucket.module.store import ParameterSpec, ParameterStore
 from symbucket.runtime import Executor, NDArray
 from symbucket.runtime.bind import grad_requests
 from symbucket.symbol import Symbol
+from symbucket.symbol.onnx_import import as_symbol
 
 Descs = list[DataDesc]
 Signature = tuple[tuple[str, tuple[int, ...], str], ...]
 
 
 def one_context(context: Context | Sequence[Context] | None) -> Context:
-    """The context of a module; several are not supported yet."""
-    if context is None:
-        return cpu()
-    if isinstance(context, Context):
-        return context
-    if len(context) != 1:
+    """The context where several are not supported."""
+    found = contexts_of(context)
+    if len(found) != 1:
         raise UnsupportedError(
-            f"context={list(context)}: a module runs on one device in this version; give one "
-            "context"
+            f"context={found}: this class runs on one context; Module and BucketingModule take "
+            "several"
         )
-    return context[0]
+    return found[0]
 
 
 def _batch(desc: DataDesc) -> int:
@@ -58,19 +70,33 @@ def _row(desc: DataDesc) -> tuple[int, ...]:
     return tuple(d for i, d in enumerate(desc.shape) if i != axis)
 
 
+def _signature(data: Descs, labels: Descs) -> Signature:
+    return tuple((d.name, d.shape, d.dtype.name) for d in [*data, *labels])
+
+
 class Module(BaseModule):
     """A network with its parameters and optimizer, as ``mx.mod.Module``.
 
     Args:
-        symbol: the network.
+        symbol: the network; an ONNX model or its path works too (see ``sym.from_onnx``).
         data_names: arguments that are data. label_names: arguments that are labels.
-        logger: where ``fit`` logs. context: ``cpu()`` or ``gpu(i)``.
+        logger: where ``fit`` logs.
+        context: ``cpu()`` or ``gpu(i)``, or a list: then each batch is split over these contexts
+            along its batch axis (``layout`` of DataDesc) and gradients are summed. BatchNorm and
+            losses with ``normalization=`` see each part by itself (``symbucket.module.devices``).
+        work_load_list: how much of a batch each context takes, in proportion.
         fixed_param_names: parameters that get no gradient and no update.
         state_names: arguments that are states: set with ``set_states``, never trained.
         name: how messages call this network; BucketingModule puts the bucket key there.
+        options: what is asked of the compiler, as ``CompilerOptions(memory_limit=...)``.
+        max_executors, max_executors_bytes: how many executors to keep, and how much memory they
+            may take by estimate; beyond that the least recently used ones are dropped, and built
+            again when they are needed. The one of the bound shapes and the one that is running
+            stay. None: all are kept.
 
     Batches may come in other shapes than those bound (a smaller last batch); each set of shapes
-    is compiled once.
+    is compiled once. Outputs of all shapes lie in the same memory: what ``get_outputs`` gives is
+    valid until the next ``forward``.
     """
 
     def __init__(
@@ -86,13 +112,19 @@ class Module(BaseModule):
         group2ctxs: Any = None,
         compression_params: Any = None,
         name: str = "module",
+        options: CompilerOptions | None = None,
+        max_executors: int | None = None,
+        max_executors_bytes: int | None = None,
     ) -> None:
         super().__init__(logger)
+        symbol = as_symbol(symbol)
         if not isinstance(symbol, Symbol):
             raise InvalidArgumentError(f"{name}: {symbol!r} is not a Symbol")
         self._symbol = symbol
         self._name = name
-        self.context = one_context(context)
+        self._devices = Devices(contexts_of(context), work_load_list)
+        self.context = self._devices.contexts[0]
+        self.options = options or CompilerOptions()
         arguments = symbol.list_arguments()
         self._data_names = list(data_names or [])
         self._label_names = [n for n in label_names or [] if n in arguments]
@@ -116,6 +148,11 @@ class Module(BaseModule):
         self._store: ParameterStore | None = None
         self._executors: dict[Signature, Executor] = {}
         self._executor: Executor | None = None
+        self._cache = ExecutorCache(max_executors, max_executors_bytes)
+        self._cache_key: Any = None  # what stands for this module's executors in its statistics
+        self._pins = True  # whether the executor of the bound shapes is never dropped
+        self._pinned: Signature | None = None
+        self._dropped_builds: Counter[str] = Counter()
         self._data_shapes: Descs = []
         self._label_shapes: Descs = []
         self._labelled: tuple[Descs, Descs] = ([], [])  # the last data and labels that came with it
@@ -183,13 +220,23 @@ class Module(BaseModule):
     def executor(self) -> Executor:
         """The executor of the shapes bound now."""
         self._require()
+        if self._executor is None:  # dropped since it was the current one
+            self._use(self._data_shapes, self._label_shapes)
         assert self._executor is not None
         return self._executor
 
     @property
     def executors(self) -> list[Executor]:
-        """All executors, one for each set of shapes that came."""
+        """All executors that are kept, one for each set of shapes that came."""
         return list(self._executors.values())
+
+    def builds(self) -> Counter[str]:
+        """How often models were compiled, by kind ("training", "inference")."""
+        return sum((e.builds for e in self.executors), Counter(self._dropped_builds))
+
+    def executor_stats(self) -> ExecutorStats:
+        """Which executors are alive, what they cost, and how often they had to be built."""
+        return self._cache.stats()
 
     @property
     def store(self) -> ParameterStore:
@@ -237,13 +284,17 @@ class Module(BaseModule):
             if shared_module is None:
                 self._check_grad_req()
             arg_specs, aux_specs = self._specs(data, labels)
+            self._check_gradients(data, labels)
             store = self._store or ParameterStore(self.context)
             if shared_module is not None:
                 store = shared_module.store
+                if shared_module._devices.contexts == self._devices.contexts:
+                    self._devices = shared_module._devices
             store.admit(self._name, arg_specs, aux_specs)
             self._store = store
             self._executors = {}
             self._measure_cache = {}
+            self._pinned = _signature(data, labels) if self._pins else None
             self._use(data, labels)
         except BaseException:
             vars(self).update(before)
@@ -327,15 +378,65 @@ class Module(BaseModule):
             [ParameterSpec(n, *aux[n], "null", attrs.get(n, {})) for n in self._aux_names],
         )
 
+    def _check_gradients(self, data: Descs, labels: Descs) -> None:
+        """Say now what a graph from elsewhere has no gradient for, not at the first step."""
+        if not self.for_training or not holds_foreign(self._symbol):
+            return
+        types = {n: both for group in self._infer(data, labels) for n, both in group.items()}
+        check_gradients(
+            self._symbol,
+            {n: shape for n, (shape, _) in types.items()},
+            {n: dtype for n, (_, dtype) in types.items()},
+            [n for n, request in self._requests().items() if request != "null"],
+            self._name,
+        )
+
     def _use(self, data: Descs, labels: Descs) -> None:
         """Make these shapes the current ones; build an executor where they are new."""
-        signature = tuple((d.name, d.shape, d.dtype.name) for d in [*data, *labels])
-        if signature not in self._executors:
-            self._executors[signature] = self._make_executor(data, labels)
-        self._executor = self._executors[signature]
+        signature = _signature(data, labels)
+        executor = self._executors.get(signature)
+        if executor is None:
+            executor = self._make_executor(data, labels)
+            self._executors[signature] = executor
+            self._remember(executor, signature)
+        else:
+            self._cache.used(executor)
+        self._executor = executor
         self._data_shapes, self._label_shapes = data, labels
         if labels:
             self._labelled = data, labels
+
+    def _remember(self, executor: Executor, signature: Signature) -> None:
+        store = self._store
+        assert store is not None
+        arrays = [a for n, a in executor.arg_dict.items() if n not in store.args]
+        arrays += [a for n, a in executor.grad_dict.items() if n not in store.grads]
+        me = weakref.ref(self)
+
+        def drop() -> None:
+            module = me()
+            if module is not None:
+                module._drop(signature)
+
+        self._cache.add(
+            executor,
+            signature if self._cache_key is None else self._cache_key,
+            sum(a.nbytes for a in arrays),
+            signature == self._pinned,
+            drop,
+            not self.binded,
+        )
+
+    def _drop(self, signature: Signature) -> None:
+        """Forget an executor; parameters, optimizer and what batches are made of stay."""
+        executor = self._executors.pop(signature, None)
+        if executor is None:
+            return
+        self._dropped_builds += executor.builds
+        if self._executor is executor:
+            self._executor = None
+        for key in [k for k, kept in self._measure_cache.items() if kept[1] is executor]:
+            del self._measure_cache[key]
 
     def _make_executor(self, data: Descs, labels: Descs) -> Executor:
         store = self._store
@@ -356,11 +457,60 @@ class Module(BaseModule):
                 elif requests[name] != "null":
                     requests[name] = "null"
                 continue
-            args[name] = NDArray.zeros(shape, dtype, self.context)
+            context = self.context if len(self._devices) == 1 else cpu()
+            args[name] = NDArray.zeros(shape, dtype, context)
             if requests[name] != "null":
-                grads[name] = NDArray.zeros(shape, dtype, self.context)
+                grads[name] = NDArray.zeros(shape, dtype, context)
         aux = {n: store.aux[n] for n in self._aux_names}
-        return Executor(self._symbol, self.context, args, grads, requests, aux, self._name)
+        if len(self._devices) > 1:
+            return self._make_group(data, labels, args, grads, requests, aux)
+        return Executor(
+            self._symbol,
+            self.context,
+            args,
+            grads,
+            requests,
+            aux,
+            self._name,
+            self.options,
+            self._cache.pool,
+        )
+
+    def _make_group(
+        self,
+        data: Descs,
+        labels: Descs,
+        args: dict[str, NDArray],
+        grads: dict[str, NDArray],
+        requests: dict[str, str],
+        aux: dict[str, NDArray],
+    ) -> ExecutorGroup:
+        """The executor of several contexts."""
+        sizes, axes, parts = parts_of([*data, *labels], self._devices, self._name)
+        types = [self._infer(part[: len(data)], part[len(data) :])[0] for part in parts]
+        counted = counted_by_part(self._symbol)
+        if counted and not self._executors:
+            self.logger.warning(
+                "%s: %s divide by a count over the batch; on %d contexts each part is divided by "
+                "its own count and the gradients are summed.",
+                self._name,
+                ", ".join(counted),
+                len(self._devices),
+            )
+        return ExecutorGroup(
+            self._symbol,
+            self._devices,
+            args,
+            grads,
+            requests,
+            aux,
+            [n for n in args if n in self._param_names],
+            (sizes, axes, types),
+            DataDesc.get_batch_axis(data[0].layout) > 0,
+            self._name,
+            self.options,
+            self._cache.pool,
+        )
 
     def reshape(
         self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None = None
@@ -368,6 +518,37 @@ class Module(BaseModule):
         """Make other input shapes the current ones."""
         self._require()
         self._use(*self._described(data_shapes, label_shapes))
+
+    def _one_context(self, what: str) -> None:
+        if len(self._devices) > 1:
+            raise UnsupportedError(
+                f"{self._name}: {what} works with one context, this module has "
+                f"{self._devices.contexts}. Ask a module with one context and the batch size that "
+                "one of them gets."
+            )
+
+    def plan_memory(
+        self,
+        data_shapes: Sequence[Any] | None = None,
+        label_shapes: Sequence[Any] | None = None,
+        eval_metric: Any = None,
+        optimizer: Any = None,
+        optimizer_params: Pairs = (),
+    ) -> PoolPlan:
+        """What training (or inference, as bound) takes, before anything runs.
+
+        Shapes are the bound ones unless given. With ``eval_metric`` the step returns the metric's
+        sums where it can, as in ``fit``; else all outputs. ``optimizer`` is as for
+        ``init_optimizer``; by default the one that is there.
+        """
+        self._require()
+        self._one_context("plan_memory")
+        data, labels = self._data_shapes, self._label_shapes
+        if data_shapes is not None:
+            data, labels = self._described(data_shapes, label_shapes)
+        made = optimizer_of(self, optimizer, optimizer_params)
+        plan = plan_model(self, data, labels, eval_metric, rows_of(self, made))
+        return pool_of({self._name: plan}, self, made)
 
     # Parameters and optimizer ----------------------------------------------------------------
 
@@ -473,12 +654,13 @@ class Module(BaseModule):
             else:
                 assert self._measured is not None
                 specs = tuple(dict.fromkeys(s for _, many in measures for s in many))
-                sums = executor.measure(training, specs)
+                sums = executor.measure(training, specs, self._row_sparse())
                 self._sums = self._measured, measures, sums
         except BaseException:
             vars(self).update(before)  # the last batch stays the current one
             raise
         self._trained = training
+        self._cache.shrink(executor)
         if data_batch.label:
             described = data_batch.provide_label or self._labelled[1]
             self._metric_names = [d.name for d in described]
@@ -573,12 +755,22 @@ class Module(BaseModule):
         self._require(params=True, optimizer=True)
         store = self.store
         index = {n: i for i, n in enumerate(store.grads)}
-        names = list(self.gradients())
+        by_rows = self.executor.row_gradients
+        names = [n for n in self.gradients() if n not in by_rows]
         self.updater(
             [index[n] for n in names],
             [store.grads[n] for n in names],
             [store.args[n] for n in names],
         )
+        for name, grad in by_rows.items():
+            self.updater.update_rows(index[name], grad, store.args[name])
+
+    def _row_sparse(self) -> list[str]:
+        """The parameters that the optimizer would update exactly from the rows alone."""
+        if not self.optimizer_initialized:
+            return []
+        optimizer = self.updater.optimizer
+        return [n for i, n in enumerate(self.store.grads) if optimizer.rows_suffice(i)]
 
     def gradients(self) -> Mapping[str, NDArray]:
         """The gradient buffers of the parameters that this network trains, by name."""
@@ -683,7 +875,7 @@ class Module(BaseModule):
 
     def save_optimizer_states(self, fname: str) -> None:
         """Write the optimizer's states to a file, atomically."""
-        write_atomically(fname, self.updater.get_states())
+        self.updater.save(fname)
 
     def load_optimizer_states(self, fname: str) -> None:
         """Set the optimizer's states from a file."""

@@ -56,7 +56,10 @@ class ParameterStore:
                     raise ParameterError(
                         f"{owner} has a {kind} {spec.name!r} {spec.shape} that {self._owner} does "
                         f"not have; its {kind}s are {_short(have)}. All keys must use parameters "
-                        "of the default bucket key: check names (and name= or prefix= of layers)."
+                        "of the default bucket key: check names (and name= or prefix= of layers). "
+                        "Where keys mean to have different ones, as several tasks do, let the "
+                        "default key's network be a sym.Group of one network of each; it need "
+                        "never run."
                     )
                 if found is not None and found.shape != spec.shape:
                     raise ParameterError(

@@ -77,6 +77,8 @@ class Operator:
     """Its gradient ignores the head gradient."""
     moves_only: ClassVar[bool] = False
     """Every output element is some input element; ranges of values survive it."""
+    foreign: ClassVar[bool] = False
+    """Holds nodes that others wrote: whether they can be trained is checked when it is bound."""
 
     def arguments(self) -> tuple[str, ...]:
         """Names of the inputs that are arguments."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,34 @@ from symbucket.compiler import (
     CompilerOptions,
     MetricSpec,
     Program,
+    Tensor,
     TrainingPrograms,
     compile_inference,
     compile_training,
     output_names,
 )
+from symbucket.compiler.memory.pool import NODE, SESSION
 from symbucket.context import Context
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError, StateError
 from symbucket.runtime.accumulate import Accumulator
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.pool import BACKWARD, OUTPUTS, STASH, Buffers, Pool
 from symbucket.runtime.session import Session
+from symbucket.runtime.update import RowSparse
 from symbucket.symbol.bounds import input_bounds
 from symbucket.symbol.infer import infer_shapes
 from symbucket.symbol.symbol import Symbol
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a run returns: all outputs, or the sums of metrics; and how gradients come."""
+
+    metrics: tuple[MetricSpec, ...] = ()
+    row_sparse: frozenset[str] = frozenset()
+
+
+_OUTPUTS = _Request()
 
 
 class Executor:
@@ -37,6 +53,9 @@ class Executor:
     A training step runs forward and backward in one session where the outputs are losses; then
     gradients are there after ``forward(is_train=True)`` already. Where ``backward`` needs head
     gradients, the step is cut in two sessions that share a stash of activations.
+
+    Executors that are given one ``pool`` lay their outputs and step buffers over each other: what
+    a run leaves is valid until another of them runs (see ``symbucket.runtime.pool``).
     """
 
     def __init__(
@@ -49,6 +68,7 @@ class Executor:
         aux: Mapping[str, NDArray],
         name: str = "executor",
         options: CompilerOptions | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self.symbol = symbol
         self.context = context
@@ -64,13 +84,17 @@ class Executor:
         self._dtypes = {n: a.dtype for n, a in [*self.arg_dict.items(), *self.aux_dict.items()]}
         nodes = symbol.nodes()
         self._bounds = input_bounds(nodes, infer_shapes(nodes, self._shapes))
-        self._sessions: dict[tuple[str, tuple[MetricSpec, ...]], Session] = {}
-        self._training: dict[tuple[MetricSpec, ...], TrainingPrograms] = {}
-        self._buffers: dict[str, NDArray] = {}
+        self._sessions: dict[tuple[str, _Request], Session] = {}
+        self._training: dict[_Request, TrainingPrograms] = {}
+        self._buffers = Buffers(context, pool)
         self._accumulator: Accumulator | None = None
+        self._adding: list[str] = []
+        self._session_bytes = 0
+        if pool is not None:
+            pool.join(self)
         self._checked: set[str] = set()
         self._ran = ""
-        self._metrics: tuple[MetricSpec, ...] = ()  # of the last run
+        self._request = _OUTPUTS  # of the last run
 
     # Arrays ----------------------------------------------------------------------------------
 
@@ -91,14 +115,15 @@ class Executor:
 
     @property
     def outputs(self) -> list[NDArray]:
-        """The outputs of the last forward; the next one writes into the same arrays."""
+        """The outputs of the last forward; the next one writes into the same memory."""
         if not self._ran:
             raise StateError(f"{self.name}: no outputs yet; call forward first")
-        if self._metrics:
+        if self._request.metrics:
             raise StateError(
                 f"{self.name}: the last step returned the metric's sums only, no outputs. Set "
                 "keep_outputs = True on the module to have them in fit and score."
             )
+        self._require_contents(OUTPUTS, "outputs", "forward")
         return [self._buffers[n] for n in self._names]
 
     @property
@@ -107,6 +132,13 @@ class Executor:
         listed = self.symbol.list_outputs()
         unique = len(set(listed)) == len(listed)
         return dict(zip(listed if unique else self._names, self.outputs))
+
+    def _require_contents(self, group: str, what: str, call: str) -> None:
+        if not self._buffers.holds(group):
+            raise StateError(
+                f"{self.name}: the {what} of its last run are gone: another network of the module "
+                f"ran since, in the same memory. Call {call} again, or copy what you need before."
+            )
 
     def feed(self, data: Mapping[str, Any]) -> None:
         """Copy arrays into arguments by name; all are checked before the first is written."""
@@ -175,28 +207,46 @@ class Executor:
     def forward(self, is_train: bool = False, **data: Any) -> list[NDArray]:
         """Run the symbol; keyword arguments are copied into the arguments of those names first."""
         self.feed(data)
-        self._run(is_train, ())
+        self._run(is_train, _OUTPUTS)
         return self.outputs
 
-    def measure(self, is_train: bool, metrics: Sequence[MetricSpec]) -> dict[str, float]:
+    def measure(
+        self, is_train: bool, metrics: Sequence[MetricSpec], row_sparse: Iterable[str] = ()
+    ) -> dict[str, float]:
         """Run the symbol for sums over the batch instead of outputs, which are not kept.
 
         Gives ``name.total`` and ``name.count`` of every metric. In training gradients are computed
-        as by ``forward``.
+        as by ``forward``; those named in ``row_sparse`` may come in ``row_gradients`` instead.
         """
-        self._run(is_train, tuple(metrics))
+        request = _Request(tuple(metrics), frozenset(row_sparse if is_train else ()))
+        self._run(is_train, request)
         sums = [f"{m.name}.{part}" for m in metrics for part in ("total", "count")]
         return {name: float(self._buffers[name].asscalar()) for name in sums}
 
-    def _run(self, is_train: bool, metrics: tuple[MetricSpec, ...]) -> None:
+    @property
+    def row_gradients(self) -> dict[str, RowSparse]:
+        """The gradients of the last run that came by rows; ``grad_dict`` has the others."""
+        found = {}
+        if self._ran == "training":
+            if self._request.row_sparse:
+                self._require_contents(STASH, "gradients", "forward(is_train=True)")
+            for name in self._request.row_sparse:
+                rows = self._buffers.get(f"{name}.rows")
+                if rows is not None:
+                    found[name] = RowSparse(rows, self._buffers[f"{name}.values"])
+        return found
+
+    def _run(self, is_train: bool, request: _Request) -> None:
         self._check_bounds()
         if not is_train:
             part = "inference"
         else:
-            part = "step" if self._programs(metrics).step is not None else "forward"
-        self._session(part, metrics).run()
+            part = "step" if self._programs(request).step is not None else "forward"
+        session = self._session(part, request)
+        self._buffers.claim(*((OUTPUTS,) if part == "inference" else (OUTPUTS, STASH)))
+        session.run()
         self._ran = "inference" if part == "inference" else "training"
-        self._metrics = metrics
+        self._request = request
 
     def backward(self, out_grads: Any = None) -> None:
         """Put the gradients of the last ``forward(is_train=True)`` into ``grad_dict``.
@@ -207,9 +257,10 @@ class Executor:
         """
         if self._ran != "training":
             raise StateError(f"{self.name}: backward needs forward(is_train=True) before it")
-        programs = self._programs(self._metrics)
+        self._require_contents(STASH, "activations", "forward(is_train=True)")
+        programs = self._programs(self._request)
         if programs.backward is not None:
-            session = self._session("backward", self._metrics)
+            session = self._session("backward", self._request)
             self._set_heads(programs, out_grads)
             session.run()
         if self._accumulator is not None:
@@ -241,7 +292,7 @@ class Executor:
                     f"{self.name}: the head gradient of {name} has shape {head.shape}, the output "
                     f"{output.shape}"
                 )
-            ready.append((self._buffer(f"{name}.head", head.shape, output.dtype), head))
+            ready.append((self._buffers[f"{name}.head"], head))
         for buffer, head in ready:
             buffer[...] = head
 
@@ -260,8 +311,8 @@ class Executor:
             self.options,
         )
 
-    def _programs(self, metrics: tuple[MetricSpec, ...] = ()) -> TrainingPrograms:
-        found = self._training.get(metrics)
+    def _programs(self, request: _Request) -> TrainingPrograms:
+        found = self._training.get(request)
         if found is None:
             wanted = [n for n, req in self.grad_req.items() if req != "null"]
             found = compile_training(
@@ -270,32 +321,41 @@ class Executor:
                 self._dtypes,
                 wanted,
                 f"{self.name} training",
-                () if metrics else None,
-                metrics,
+                () if request.metrics else None,
+                request.metrics,
                 self.options,
+                [n for n in request.row_sparse if self.grad_req.get(n) == "write"],
             )
             self.builds["training"] += 1
-            self._training[metrics] = found
+            self._training[request] = found
         return found
 
-    def _session(self, part: str, metrics: tuple[MetricSpec, ...] = ()) -> Session:
-        found = self._sessions.get((part, metrics))
+    def _session(self, part: str, request: _Request) -> Session:
+        found = self._sessions.get((part, request))
         if found is None:
             if part == "inference":
-                program = self.inference_program(metrics)
+                found = self._bind(self.inference_program(request.metrics), part)
             else:
-                program = getattr(self._programs(metrics), part)
-            found = self._sessions[part, metrics] = self._bind(program, part)
+                programs = self._programs(request)
+                program = getattr(programs, part)
+                found = self._bind(program, part)
+                # The session has the model now; who wants to see it compiles it again.
+                spent = replace(program, model=b"", plan=None)
+                self._training[request] = replace(programs, **{part: spent})
+            self._sessions[part, request] = found
         return found
 
     def _bind(self, program: Program, part: str) -> Session:
-        session = Session(program.model, self.context, f"{self.name} {part}")
+        plan = program.plan
+        session = Session(
+            program.model, self.context, f"{self.name} {part}", 0 if plan is None else plan.arena
+        )
+        self._session_bytes += SESSION + (0 if plan is None else NODE * plan.nodes)
         own = {**self.arg_dict, **self.aux_dict}
+        wanted: dict[str, list[Tensor]] = {OUTPUTS: [], STASH: [], BACKWARD: []}
         for tensor in program.inputs:
             if tensor.name not in own:
-                own[tensor.name] = self._buffer(tensor.name, tensor.shape, tensor.dtype)
-        session.bind_inputs(own)
-        adding: list[tuple[NDArray, NDArray]] = []
+                wanted[BACKWARD if part == "backward" else STASH].append(tensor)
         results: dict[str, NDArray] = {}
         for tensor in program.outputs:
             name, kind = tensor.name, ""
@@ -306,19 +366,46 @@ class Executor:
             elif kind == "grad" and self.grad_req[name] == "write":
                 results[tensor.name] = self.grad_dict[name]
             else:
-                results[tensor.name] = self._buffer(tensor.name, tensor.shape, tensor.dtype)
-                if kind == "grad":
-                    adding.append((self.grad_dict[name], results[tensor.name]))
-        session.bind_outputs(results)
-        if adding:
-            self._accumulator = Accumulator(adding, self.context, f"{self.name} add")
+                kept = kind in ("grad", "rows", "values") or tensor.name.startswith("stash/")
+                group = BACKWARD if part == "backward" else STASH if kept else OUTPUTS
+                wanted[group].append(tensor)
+                if kind == "grad" and name not in self._adding:
+                    self._adding.append(name)
+        moved = [
+            self._buffers.ensure(group, [(t.name, t.shape, t.dtype) for t in tensors], self)
+            for group, tensors in wanted.items()
+        ]
+        session.bind_inputs({**self._buffers.arrays, **own})
+        session.bind_outputs({**self._buffers.arrays, **results})
+        if any(moved):
+            self._rebind()
+        self._accumulate()
         return session
 
-    def _buffer(self, name: str, shape: Sequence[int], dtype: Any) -> NDArray:
-        found = self._buffers.get(name)
-        if found is None:
-            found = self._buffers[name] = NDArray.empty(shape, dtype, self.context)
-        return found
+    def _rebind(self) -> None:
+        """Bind all sessions to the buffers as they are now."""
+        for session in self._sessions.values():
+            session.bind_inputs(self._buffers.arrays)
+            session.bind_outputs(self._buffers.arrays)
+
+    def _accumulate(self) -> None:
+        """Bind the sum over gradients with grad_req "add" to the buffers as they are now."""
+        if self._adding:
+            pairs = [(self.grad_dict[n], self._buffers[f"{n}.grad"]) for n in self._adding]
+            self._accumulator = Accumulator(pairs, self.context, f"{self.name} add")
+
+    def buffers_moved(self, group: str) -> None:
+        """The pool has new memory for a group of buffers: use it from now on."""
+        self._buffers.remake(group)
+        self._rebind()
+        self._accumulate()
+
+    @property
+    def nbytes(self) -> int:
+        """An estimate of what this executor keeps beside the arrays that it was given: sessions,
+        and buffers where it has no pool.
+        """
+        return self._session_bytes + self._buffers.nbytes
 
     def reshape(
         self, partial_shaping: bool = False, allow_up_sizing: bool = True, **shapes: Sequence[int]

@@ -21,11 +21,14 @@ from symbucket.runtime.backend import ort, provider_of
 _ALIGN = 64  # bytes; a cache line, and what the runtime's vector kernels like best
 
 
-def aligned_empty(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
-    """An uninitialised numpy array whose data starts on a 64-byte boundary."""
+def aligned_empty(shape: Sequence[int], dtype: Any, zeros: bool = False) -> np.ndarray[Any, Any]:
+    """A numpy array whose data starts on a 64-byte boundary; uninitialised unless ``zeros``.
+
+    Memory of large arrays is taken from the system when it is first touched, also with ``zeros``.
+    """
     dtype = np.dtype(dtype)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = np.empty(size + _ALIGN, dtype=np.uint8)
+    raw = (np.zeros if zeros else np.empty)(size + _ALIGN, dtype=np.uint8)
     start = -raw.ctypes.data % _ALIGN
     array: np.ndarray[Any, Any] = raw[start : start + size].view(dtype)
     return array.reshape(tuple(shape))
@@ -55,13 +58,15 @@ class NDArray(NDArrayOperatorsMixin):
         array[...] = values
         return array
 
-    def _allocate(self, shape: Sequence[int], dtype: Any, context: Context) -> None:
+    def _allocate(
+        self, shape: Sequence[int], dtype: Any, context: Context, zeros: bool = False
+    ) -> None:
         self.context = context
         self.shape = tuple(int(d) for d in shape)
         self.dtype = np.dtype(dtype)
         self._host: np.ndarray[Any, Any] | None = None
         if context.device_type == "cpu":
-            self._host = aligned_empty(self.shape, self.dtype)
+            self._host = aligned_empty(self.shape, self.dtype, zeros)
             self.ortvalue = ort.OrtValue.ortvalue_from_numpy(self._host)
             return
         provider_of(context)
@@ -71,6 +76,8 @@ class NDArray(NDArrayOperatorsMixin):
             )
         except RuntimeError as error:
             raise DeviceError(f"cannot allocate {self.shape} on {context}: {error}") from error
+        if zeros:
+            self[...] = 0
 
     @classmethod
     def empty(
@@ -86,8 +93,23 @@ class NDArray(NDArrayOperatorsMixin):
         cls, shape: Sequence[int], dtype: Any = np.float32, context: Context | None = None
     ) -> NDArray:
         """An array of zeros."""
-        array = cls.empty(shape, dtype, context)
-        array[...] = 0
+        array = cls.__new__(cls)
+        array._allocate(shape, dtype, context or cpu(), zeros=True)
+        return array
+
+    @classmethod
+    def over(cls, values: np.ndarray[Any, Any]) -> NDArray:
+        """An array on the CPU over memory that is there: a part of a pool, a mapped file.
+
+        ``values`` must be contiguous, and its memory must outlive every session it is bound to.
+        Memory that is read-only must not be bound as an output.
+        """
+        if not values.flags.c_contiguous:
+            raise ShapeError(f"NDArray.over: memory of shape {values.shape} is not contiguous")
+        array = cls.__new__(cls)
+        array.context, array.shape, array.dtype = cpu(), values.shape, values.dtype
+        array._host = values
+        array.ortvalue = ort.OrtValue.ortvalue_from_numpy(values)
         return array
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from symbucket.context import Context
 from symbucket.errors import DeviceError, InvalidArgumentError, StateError
+from symbucket.runtime.arena import arena_of, sharing
 from symbucket.runtime.backend import ort, provider_of
 from symbucket.runtime.ndarray import NDArray
 
@@ -66,8 +67,9 @@ def session_options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = _wishes.threads
     options.log_severity_level = 3
-    # Our passes did the work; the extended fusions only cost time to create a session.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    # Our passes did the work. The runtime's own make steps no faster, take as long as the rest of
+    # creating a session, and would undo the layouts that were chosen for large products.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # A pattern reserves one block for each session; buckets would add up.
     options.enable_mem_pattern = False
     # The memory plan holds for the compiler's order of nodes, and for buffers that are given back
@@ -79,29 +81,27 @@ def session_options() -> ort.SessionOptions:
     return options
 
 
-# It would undo the layouts that the compiler chose for large products.
-_LEFT_OUT = ["GemmTransposeFusion"]
-
-
 class Session:
     """A ready model on a context; ``run`` reads and writes the bound arrays.
 
     Every output must be bound before ``run``: outputs that the runtime allocates by itself would
-    pin regions of its arena.
+    pin regions of the arena that all sessions share. ``need``: bytes of activations that a run
+    takes at a time, by the memory plan; before the first run the arena makes room for them.
     """
 
-    def __init__(self, model: bytes, context: Context, name: str) -> None:
+    def __init__(self, model: bytes, context: Context, name: str, need: int = 0) -> None:
         self.name = name
         self.context = context
+        self._need = need if sharing() else 0
         provider = provider_of(context)
         options = session_options()
+        if sharing():
+            arena_of(context).use(options)
         if _wishes.folder is not None:
             options.enable_profiling = True
             file = re.sub(r"[^\w.-]+", "_", name)
             options.profile_file_prefix = str(_wishes.folder / f"{len(_wishes.profiled)}-{file}")
-        self._session = ort.InferenceSession(
-            model, options, providers=[provider], disabled_optimizers=_LEFT_OUT
-        )
+        self._session = ort.InferenceSession(model, options, providers=[provider])
         if options.enable_profiling:
             _wishes.profiled.append(self)
         if provider[0] not in self._session.get_providers():
@@ -139,4 +139,7 @@ class Session:
             missing = [n for n in self.inputs if n not in self._bound]
             missing += [n for n in self.outputs if "->" + n not in self._bound]
             raise StateError(f"session {self.name!r}: not bound yet: {', '.join(missing)}")
+        if self._need:
+            arena_of(self.context).expect(self._need)
+            self._need = 0
         self._session.run_with_iobinding(self._binding)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -287,3 +288,60 @@ def _zero_after(g: Builder, node: ir.Node) -> ir.Value:
     first = g.op("Gather", g.reshape(node.outputs[0], (-1,)), g.ints(0))
     never = g.op("And", g.op("Equal", first, first), g.const(np.zeros(1, dtype=np.bool_)))
     return g.op("Cast", never, to=int(ir.DataType.FLOAT))
+
+
+@dataclass(frozen=True)
+class RowSparse:
+    """The gradient of a table by the rows that a step read.
+
+    ``rows`` (n, 1) int64 are row numbers, which may come several times; ``values`` (n, width) is
+    what to add there.
+    """
+
+    rows: NDArray
+    values: NDArray
+
+    def dense(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+        """The same gradient as an array of the table's shape."""
+        whole = np.zeros(shape, self.values.dtype)
+        np.add.at(whole, self.rows.view()[:, 0], self.values.view())
+        return whole
+
+
+class RowUpdate:
+    """``table[rows] -= step * values``, in place: one small session for any number of rows."""
+
+    def __init__(self, weight: NDArray, name: str) -> None:
+        graph = new_graph(name)
+        g = Builder(graph)
+        table = g.input("table", weight.shape, ir.DataType.FLOAT)
+        values = ir.Value(
+            name="values",
+            shape=ir.Shape(["n", *weight.shape[1:]]),
+            type=ir.TensorType(ir.DataType.FLOAT),
+        )
+        rows = ir.Value(
+            name="rows", shape=ir.Shape(["n", 1]), type=ir.TensorType(ir.DataType.INT64)
+        )
+        graph.inputs.extend([rows, values])
+        step = g.input("step", (1,), ir.DataType.FLOAT)
+        scaled = g.typed("Mul", ["n", *weight.shape[1:]], values, step)
+        # Not ScatterND, which loses additions to rows that repeat; see compiler/row_sparse.py.
+        shape = g.typed("Shape", [2], scaled, dtype=ir.DataType.INT64)
+        spread = g.typed("Expand", ["n", *weight.shape[1:]], rows, shape)
+        new = g.typed(
+            "ScatterElements", weight.shape, table, spread, scaled, axis=0, reduction="add"
+        )
+        new.name = "new"
+        graph.outputs.append(new)
+        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="symbucket")
+        self._session = Session(ir.to_proto(model).SerializeToString(), weight.context, name)
+        self._step = NDArray.zeros((1,), np.float32, weight.context)
+        self._session.bind_inputs({"table": weight, "step": self._step})
+        self._session.bind_outputs({"new": weight})
+
+    def run(self, grad: RowSparse, step: float) -> None:
+        """One update; duplicate rows add up."""
+        self._session.bind_inputs({"rows": grad.rows, "values": grad.values})
+        self._step[...] = -step
+        self._session.run()

@@ -12,6 +12,7 @@ from typing import Any
 import symbucket.ops as _ops
 from symbucket.errors import InvalidArgumentError
 from symbucket.ops.attributes import describe as _describe
+from symbucket.symbol.onnx_import import from_onnx
 from symbucket.symbol.scope import AttrScope, NameManager, Prefix
 from symbucket.symbol.symbol import Group, Symbol, Variable, apply, load, load_json
 
@@ -24,6 +25,7 @@ __all__ = [
     "Prefix",
     "Symbol",
     "Variable",
+    "from_onnx",
     "load",
     "load_json",
     "var",

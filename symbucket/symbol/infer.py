@@ -137,13 +137,14 @@ def infer_types(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[Entry, 
         if node.op is None:
             said = given.get(node.name, node.attrs.get("__dtype__"))
             table[node, 0] = None if said is None else checked_dtype(node.name, said)
-    applied = [n for n in nodes if n.op is not None]
+    pending = [n for n in nodes if n.op is not None]
     for last in (False, True):
-        for _ in range(_ROUNDS):
-            changed = False
-            for node in [*applied, *reversed(applied)]:
-                changed |= _type_step(table, node)
-            if not changed:
+        settled = 0  # sweeps without a change; after one in each direction nothing will change
+        for _ in range(2 * _ROUNDS):
+            changed = [_type_step(table, node) for node in pending]
+            pending = [n for n in reversed(pending) if not _has_types(table, n)]
+            settled = 0 if any(changed) else settled + 1
+            if settled == 2 or not pending:
                 break
         if not last:
             for node in nodes:
@@ -164,6 +165,11 @@ def _type_step(table: dict[Entry, np.dtype[Any] | None], node: Node) -> bool:
             table[entry] = new
             changed = True
     return changed
+
+
+def _has_types(table: dict[Entry, np.dtype[Any] | None], node: Node) -> bool:
+    entries = [*node.inputs, *((node, i) for i in range(node.num_outputs))]
+    return all(table.get(entry) is not None for entry in entries)
 
 
 def _kind(node: Node) -> str:

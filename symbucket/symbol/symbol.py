@@ -36,7 +36,7 @@ class Symbol:
     arithmetic, indexing and ``Group``. They never change; composing makes new ones.
     """
 
-    __slots__ = ("_heads",)
+    __slots__ = ("_heads", "_nodes")
     # numpy must leave `np.float32(2) * symbol` to __rmul__ instead of taking symbols for sequences.
     __array_ufunc__ = None
 
@@ -46,8 +46,10 @@ class Symbol:
 
     def __init__(self, heads: Sequence[Entry]) -> None:
         object.__setattr__(self, "_heads", tuple(heads))
+        object.__setattr__(self, "_nodes", None)
 
     _heads: tuple[Entry, ...]
+    _nodes: tuple[Node, ...] | None  # found once: nothing beneath a symbol ever changes
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Symbol is immutable; cannot set {name!r}")
@@ -67,7 +69,10 @@ class Symbol:
 
     def nodes(self) -> list[Node]:
         """Every node beneath, inputs before users."""
-        return topological(self._heads)
+        if self._nodes is None:
+            object.__setattr__(self, "_nodes", tuple(topological(self._heads)))
+        assert self._nodes is not None
+        return list(self._nodes)
 
     def variables(self) -> tuple[list[Node], list[Node]]:
         """The variable nodes: arguments, and auxiliary states.

@@ -24,7 +24,6 @@ from symbucket.errors import (
     ParameterError,
     ShapeError,
     StateError,
-    UnsupportedError,
 )
 from symbucket.runtime.backend import ort
 
@@ -413,9 +412,7 @@ def test_an_optimizer_object_is_taken_as_it_is():
         module.init_optimizer(optimizer=other, force_init=True)
 
 
-def test_one_device_only():
-    with pytest.raises(UnsupportedError, match="runs on one device in this version"):
-        sb.mod.Module(regression(), context=[sb.cpu(0), sb.cpu(1)])
+def test_a_list_of_one_context_is_that_context():
     assert sb.mod.Module(regression(), context=[sb.cpu(1)]).context == sb.cpu(1)
 
 

@@ -224,7 +224,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(CheckpointError, match="disk full"):
         training.updater.save(tmp_path / "a.states")
     assert (tmp_path / "a.states").read_bytes() == old
     assert [p.name for p in tmp_path.iterdir()] == ["a.states"]

@@ -13,7 +13,13 @@ import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 import symbucket as sb
-from symbucket.compiler import Program, TrainingPrograms, compile_inference, compile_training
+from symbucket.compiler import (
+    CompilerOptions,
+    Program,
+    TrainingPrograms,
+    compile_inference,
+    compile_training,
+)
 from symbucket.context import cpu
 from symbucket.runtime.session import session_options
 from symbucket.symbol import Symbol
@@ -53,8 +59,10 @@ def row_programs(case: str) -> dict[str, Program]:
     symbol = apply(row["op"], row["attrs"], row["inputs"])
     shapes = {n: a.shape for n, a in row_inputs(row).items()}
     dtypes = {n: a.dtype for n, a in row_inputs(row).items()}
-    training = compile_training(symbol, shapes, dtypes, row["grads"])
-    return {"inference": compile_inference(symbol, shapes, dtypes), **parts(training)}
+    options = CompilerOptions(value_info=True)
+    training = compile_training(symbol, shapes, dtypes, row["grads"], options=options)
+    inference = compile_inference(symbol, shapes, dtypes, options=options)
+    return {"inference": inference, **parts(training)}
 
 
 def parts(training: TrainingPrograms) -> dict[str, Program]:

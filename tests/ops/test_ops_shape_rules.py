@@ -11,7 +11,7 @@ import pytest
 from op_cases import BY_ID, CASES
 from op_harness import apply, parts, row_programs, rows
 
-from symbucket.compiler import Program, compile_inference, compile_training
+from symbucket.compiler import CompilerOptions, Program, compile_inference, compile_training
 from symbucket.errors import ShapeError
 from symbucket.ir import Builder, dtype_of, new_graph, shape_of
 
@@ -62,8 +62,10 @@ def test_small_cases(name: str) -> None:
     symbol = apply(case.op, case.attrs, list(inputs))
     shapes = {n: a.shape for n, a in inputs.items()}
     dtypes = {n: a.dtype for n, a in inputs.items()}
-    check(compile_inference(symbol, shapes, dtypes))
-    for program in parts(compile_training(symbol, shapes, dtypes, case.wanted)).values():
+    shown = CompilerOptions(value_info=True)
+    check(compile_inference(symbol, shapes, dtypes, options=shown))
+    training = compile_training(symbol, shapes, dtypes, case.wanted, options=shown)
+    for program in parts(training).values():
         check(program)
 
 

@@ -3,6 +3,7 @@
 from symbucket.compiler.gradients import (
     convolution,
     elementwise,
+    imported,
     leaky,
     linear,
     movement,
@@ -12,6 +13,7 @@ from symbucket.compiler.gradients import (
 __all__ = [
     "convolution",
     "elementwise",
+    "imported",
     "leaky",
     "linear",
     "movement",

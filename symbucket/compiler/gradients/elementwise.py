@@ -201,14 +201,28 @@ def _pow(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
 
 
 def _select(winner: str) -> None:
+    beats = "GreaterOrEqual" if winner == "Max" else "LessOrEqual"
+
     @gradient(winner)
     def rule(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
         # As MXNet's: where operands are equal the first one takes the gradient.
-        dy, a, b = only(grads), inp(node), inp(node, 1)
-        first = g.op("GreaterOrEqual" if winner == "Max" else "LessOrEqual", a, b)
-        return _both(
-            g, node, wanted, [lambda: _mask(g, first, dy), lambda: _mask(g, g.op("Not", first), dy)]
-        )
+        dy, y, count = only(grads), node.outputs[0], len(node.inputs)
+        if count == 1:
+            return [dy]
+        if count == 2:
+            first = g.op(beats, inp(node), inp(node, 1))
+            masks = [lambda: first, lambda: g.op("Not", first)]
+            return _both(g, node, wanted, [lambda m=m: _mask(g, m(), dy) for m in masks])  # type: ignore[misc]
+        out: list[ir.Value | None] = []
+        free: ir.Value | None = None  # where no operand so far has taken the gradient
+        for i in range(count):
+            hit = g.op("Equal", inp(node, i), y)
+            mine = hit if free is None else g.op("And", hit, free)
+            taken = g.op("Not", hit)
+            free = taken if free is None else g.op("And", free, taken)
+            part = unbroadcast(g, _mask(g, mine, dy), shape_of(inp(node, i))) if wanted[i] else None
+            out.append(part)
+        return out
 
 
 _select("Max")

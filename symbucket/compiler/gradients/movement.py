@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import onnx_ir as ir
 
 from symbucket.compiler.gradients.common import Grads, Wanted, inp, only, unbroadcast
@@ -122,13 +127,21 @@ def _gather(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
         front = [*range(axis, axis + count), *range(axis), *range(axis + count, rank)]
         dy = g.transpose(dy, front)
     rest = [*lead, *shape[axis + 1 :]]
-    zeros = g.filled([shape[axis], *rest], 0.0, dtype_of(table))
-    # Gather takes int32 too, ScatterND does not.
-    where = g.cast(g.reshape(index, (*shape_of(index), 1)), ir.DataType.INT64)
-    added = g.op("ScatterND", zeros, where, dy, reduction="add")
+    added = _add_rows(g, shape[axis], rest, index, dy)
     if axis:
         added = g.transpose(added, [*range(1, axis + 1), 0, *range(axis + 1, len(shape))])
     return [added, None]
+
+
+def _add_rows(
+    g: Builder, count: int, rest: Sequence[int], index: ir.Value, dy: ir.Value
+) -> ir.Value:
+    """Zeros (count, *rest) with ``dy`` added at the rows in ``index``, which may repeat."""
+    rows, width = math.prod(shape_of(index)), math.prod(rest)
+    zeros = g.filled([count, width], 0.0, dtype_of(dy))
+    where = g.cast(g.reshape(index, (rows, 1)), ir.DataType.INT64)
+    added = g.own("AddRows", zeros, where, g.reshape(dy, (rows, width)))
+    return g.reshape(added, (count, *rest))
 
 
 @gradient("GatherElements")
@@ -146,9 +159,23 @@ def _gather_elements(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) ->
 def _gather_nd(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
     if attr(node, "batch_dims", 0):
         raise UnsupportedError(f"{node.name}: the gradient of GatherND needs batch_dims=0")
-    x = inp(node)
-    zeros = g.filled(shape_of(x), 0.0, dtype_of(x))
-    return [g.op("ScatterND", zeros, inp(node, 1), only(grads), reduction="add"), None]
+    shape, index = shape_of(inp(node)), inp(node, 1)
+    depth = shape_of(index)[-1]
+    sizes, rest = shape[:depth], shape[depth:]
+    # One number for every position: the rows of the tensor with its indexed axes joined.
+    limit, stride = np.array(sizes), np.cumprod([1, *sizes[:0:-1]])[::-1]
+    positive = g.op(
+        "Where", g.op("Less", index, g.const(0, like=index)), _plus(g, index, limit), index
+    )
+    rows = g.reduce_sum(
+        g.op("Mul", positive, g.const(stride, like=index)), [len(shape_of(index)) - 1]
+    )
+    added = _add_rows(g, math.prod(sizes), rest, rows, only(grads))
+    return [g.reshape(added, shape), None]
+
+
+def _plus(g: Builder, x: ir.Value, numbers: np.ndarray[Any, Any]) -> ir.Value:
+    return g.op("Add", x, g.const(numbers, like=x))
 
 
 @gradient("ScatterND")

@@ -14,14 +14,20 @@ def _kept(node: ir.Node) -> tuple[tuple[int, ...], int]:
     """The output's shape with reduced axes kept, and how many elements went into each sum."""
     shape = shape_of(inp(node))
     axes = const_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    if axes is None and not attr(node, "noop_with_empty_axes", 0):
+    given = [] if axes is None else [int(a) % len(shape) for a in axes.reshape(-1)]
+    if not given and not attr(node, "noop_with_empty_axes", 0):
         gone = set(range(len(shape)))
     else:
-        gone = {int(a) % len(shape) for a in (axes if axes is not None else [])}
+        gone = set(given)
     return (
         tuple(1 if i in gone else d for i, d in enumerate(shape)),
         math.prod(shape[i] for i in gone),
     )
+
+
+def kept_shape(node: ir.Node) -> tuple[int, ...]:
+    """The output's shape with reduced axes kept."""
+    return _kept(node)[0]
 
 
 def _spread(g: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:

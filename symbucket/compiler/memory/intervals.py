@@ -20,12 +20,14 @@ class Buffer:
 
     ``values`` go through it one after another: what a node writes over its input, or sees in
     another shape, is in the same buffer. ``size`` is in bytes and a multiple of ``ALIGN``.
+    ``stash``: made by the forward part and read by the backward part.
     """
 
     values: list[str]
     size: int
     birth: int
     death: int
+    stash: bool = False
 
 
 def size_of(value: ir.Value, sizes: Mapping[str, int]) -> int:
@@ -61,10 +63,17 @@ def live_intervals(graph: ir.Graph) -> list[Buffer]:
     sizes = bounds(graph)
     outputs = set(graph.outputs)
     last: dict[ir.Value, int] = {}
+    kept: set[ir.Value] = set()
+    made: set[ir.Value] = set()  # by the forward part
     for i, node in enumerate(graph):
+        backward = is_backward(node)
         for value in node.inputs:
             if value is not None:
                 last[value] = i
+                if backward and value in made:
+                    kept.add(value)
+        if not backward:
+            made.update(node.outputs)
     found: list[Buffer] = []
     home: dict[ir.Value, Buffer] = {}
     for i, node in enumerate(graph):
@@ -79,6 +88,7 @@ def live_intervals(graph: ir.Graph) -> list[Buffer]:
                     continue  # an input or output seen in another shape: no memory
                 shared.values.append(value.name or "")
                 shared.death = max(shared.death, end)
+                shared.stash |= value in kept
                 home[value] = shared
                 continue
             if value in outputs:
@@ -94,12 +104,18 @@ def live_intervals(graph: ir.Graph) -> list[Buffer]:
             ):
                 shared.values.append(value.name or "")
                 shared.death = end
+                shared.stash |= value in kept
                 home[value] = shared
                 continue
             if size:
-                home[value] = buffer = Buffer([value.name or ""], size, i, end)
+                home[value] = buffer = Buffer([value.name or ""], size, i, end, value in kept)
                 found.append(buffer)
     return found
+
+
+def is_backward(node: ir.Node) -> bool:
+    """Whether a node belongs to the gradients: ``differentiate`` names them so."""
+    return (node.name or "").startswith("grad/")
 
 
 def _alike(a: ir.Value, b: ir.Value) -> bool:

@@ -21,6 +21,8 @@ from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
 from symbucket.compiler.passes.expand import expand_own_nodes
 from symbucket.compiler.passes.gemm_layout import choose_gemm_layouts
 from symbucket.compiler.passes.identities import remove_identities
+from symbucket.compiler.passes.loss_chunks import chunk_losses
+from symbucket.compiler.passes.release_early import release_early
 from symbucket.compiler.passes.softmax_rows import rewrite_softmax_rows
 from symbucket.compiler.passes.stacking import simplify_stacking
 from symbucket.compiler.passes.sum_products import sum_products
@@ -48,6 +50,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("common-subexpressions", "training", merge_common_subexpressions),
     Pass("sum-products", "training", sum_products),
     Pass("stacking", "training", simplify_stacking),
+    Pass("loss-chunks", "training", chunk_losses),
     Pass("softmax-rows", "training", rewrite_softmax_rows),
     Pass("gemm-layout", "training", choose_gemm_layouts),
     Pass("dead-nodes", "final", remove_dead_nodes, required=True),
@@ -55,6 +58,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("common-subexpressions", "final", merge_common_subexpressions),
     Pass("identities", "final", remove_identities, required=True),
     Pass("dead-nodes", "final", remove_dead_nodes, required=True),
+    Pass("release-early", "final", release_early),
 )
 
 

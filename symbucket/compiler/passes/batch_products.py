@@ -20,19 +20,20 @@ from symbucket.ir import Builder, attr, shape_of
 def batch_products(graph: ir.Graph) -> int:
     """Stack the Gemms of every group; gives the number of products that were stacked."""
     stacked = 0
-    for key in list(_groups(graph)):
-        members = _groups(graph).get(key, [])
+    for members in _groups(graph):
         by_level: dict[int, list[ir.Node]] = defaultdict(list)
         for node, level in levels(graph, members).items():
             by_level[level].append(node)
-        for nodes in by_level.values():
-            if len(nodes) > 1:
-                _stack(graph, nodes)
-                stacked += len(nodes)
+        groups = [nodes for nodes in by_level.values() if len(nodes) > 1]
+        for nodes in groups:
+            _stack(graph, nodes)
+            stacked += len(nodes)
+        if groups:
+            graph.sort()
     return stacked
 
 
-def _groups(graph: ir.Graph) -> dict[Hashable, list[ir.Node]]:
+def _groups(graph: ir.Graph) -> list[list[ir.Node]]:
     """Gemms without transA by right operand, bias and attributes; only groups of several."""
     found: dict[Hashable, list[ir.Node]] = defaultdict(list)
     for node in graph:
@@ -49,10 +50,11 @@ def _groups(graph: ir.Graph) -> dict[Hashable, list[ir.Node]]:
             attr(node, "beta", 1.0),
         )
         found[key].append(node)
-    return {key: nodes for key, nodes in found.items() if len(nodes) > 1}
+    return [nodes for nodes in found.values() if len(nodes) > 1]
 
 
 def _stack(graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
+    """Replace ``nodes`` by one product at the end of the graph; the caller sorts."""
     g = Builder(graph)
     first = nodes[0]
     rows = [n.inputs[0] for n in nodes]
@@ -65,7 +67,6 @@ def _stack(graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
     for node, part in zip(nodes, parts):
         node.outputs[0].replace_all_uses_with(part, replace_graph_outputs=True)
         graph.remove(node, safe=True)
-    graph.sort()
 
 
 def _family(nodes: Sequence[ir.Node]) -> str:

@@ -14,14 +14,15 @@ def merge_common_subexpressions(graph: ir.Graph) -> int:
     """One walk in topological order; of equal nodes the first one stays.
 
     Nodes are equal that have operator, attributes and inputs in common; for commutative operators
-    the order of inputs does not count. Random nodes are never equal.
+    the order of inputs does not count. Random nodes are never equal. Losses are not merged either:
+    each of them starts a gradient of its own.
     """
     outputs = set(graph.outputs)
     first: dict[Hashable, ir.Node] = {}
     merged = 0
     for node in list(graph):
         traits = info_of(node)
-        if traits.random:
+        if traits.random or traits.own_loss:
             continue
         inputs = tuple(map(id, node.inputs))
         if traits.commutative:

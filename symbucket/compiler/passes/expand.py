@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from symbucket.compiler.passes.tools import substitute
 from symbucket.ir import OWN_DOMAIN, Builder, info_of
 
 
@@ -18,9 +19,8 @@ def expand_own_nodes(graph: ir.Graph) -> int:
             raise AssertionError(f"{node.op_type} of our own domain has no expansion")
         g = Builder(graph, anchor=node)
         with g.scoped(node.name or ""):
-            made = rule(g, node)
-        for old, new in zip(node.outputs, made):
-            old.replace_all_uses_with(new, replace_graph_outputs=True)
+            for old, new in zip(node.outputs, rule(g, node)):
+                substitute(g, old, new)
         graph.remove(node, safe=True)
         expanded += 1
     graph.opset_imports.pop(OWN_DOMAIN, None)

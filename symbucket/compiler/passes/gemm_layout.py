@@ -28,7 +28,8 @@ def choose_gemm_layouts(graph: ir.Graph) -> int:
         rows, columns = shape_of(node.outputs[0])
         assert other.shape is not None
         depth = other.shape[0]
-        with g.scoped((node.name or "").rpartition("/")[0]):
+        scope = (node.name or "").rpartition("/")[0]
+        with g.scoped(scope):
             flat = g.typed("Transpose", [columns, _size(depth)], other, perm=[1, 0])
             product = g.typed("Gemm", [columns, rows], flat, tall)
             split = _column_split(node.outputs[0])
@@ -37,11 +38,12 @@ def choose_gemm_layouts(graph: ir.Graph) -> int:
             else:
                 sizes = const_of(split.inputs[1])
                 assert sizes is not None
-                parts = g.ops(
-                    "Split", product, split.inputs[1], axis=0, outputs=len(split.outputs)
-                )
-                for old, part in zip(split.outputs, parts):
-                    _replace(old, g.transpose(part, [1, 0]))
+                count = len(split.outputs)
+                at = Builder(graph, anchor=split)  # not before: the tall operand lives till here
+                with at.scoped(scope):
+                    parts = at.ops("Split", product, split.inputs[1], axis=0, outputs=count)
+                    for old, part in zip(split.outputs, parts):
+                        _replace(old, at.transpose(part, [1, 0]))
                 graph.remove(split, safe=True)
         graph.remove(node, safe=True)
         turned += 1

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.compiler.metrics import negative_log
-from symbucket.compiler.passes.tools import only_user
+from symbucket.compiler.passes.tools import only_user, substitute
 from symbucket.ir import Builder, attr, bounds, const_of, dtype_of, shape_of
 
 _COLUMNS = 16  # the kernels like inner dimensions that are multiples of this
@@ -45,8 +45,6 @@ def rewrite_softmax_rows(graph: ir.Graph) -> int:
     found = [layer for layer in layers if layer is not None]
     for layer in found:
         _Rewrite(graph, layer).run()
-    if found:
-        graph.sort()
     return len(found)
 
 
@@ -68,7 +66,8 @@ def _match(softmax: ir.Node) -> _Layer | None:
         or attr(gemm, "beta", 1.0) != 1.0
     ):
         return None
-    if len(gemm.inputs) > 2 and gemm.inputs[2] is not None and len(shape_of(gemm.inputs[2])) != 1:
+    bias = gemm.inputs[2] if len(gemm.inputs) > 2 else None
+    if bias is not None and shape_of(bias) != shape_of(x)[1:]:
         return None
     layer = _Layer(gemm, softmax)
     probabilities = softmax.outputs[0]
@@ -120,11 +119,11 @@ def _sums_rows(node: ir.Node) -> bool:
 
 
 class _Rewrite:
-    """Writes one layer anew at the end of the graph; the caller sorts."""
+    """Writes one layer anew, where its softmax and the gradient of the softmax stand."""
 
     def __init__(self, graph: ir.Graph, layer: _Layer) -> None:
         self.graph, self.layer = graph, layer
-        self.g = Builder(graph)
+        self.g = Builder(graph, anchor=layer.softmax)
         x, w = layer.gemm.inputs[:2]
         assert x is not None
         assert w is not None
@@ -147,6 +146,7 @@ class _Rewrite:
         with self.g.scoped(f"{scope}/rows"):
             self._forward()
         if self.layer.grad is not None:
+            self.g = Builder(self.graph, anchor=self.layer.grad)
             with self.g.scoped(f"grad/{scope}/rows"):
                 self._backward()
         grad = [self.layer.grad] if self.layer.grad is not None else []
@@ -243,7 +243,7 @@ class _Rewrite:
             count = g.filled((1,), float(self.rows), dtype_of(self.w))
             results = [g.reduce_sum(nll, [0]), count]
         for old, new in zip(loss.outputs, results):
-            old.replace_all_uses_with(new, replace_graph_outputs=True)
+            substitute(g, old, new)
 
     # Gradients -------------------------------------------------------------------------------
 
@@ -270,12 +270,13 @@ class _Rewrite:
         less = g.typed("Sub", [self.count, 1], self.picked, g.const(1.0, like=self.w))
         d = g.typed("ScatterElements", [self.count, self.classes], self.p, self.label, less, axis=1)
         weight = self._weight()
-        if layer.by_input:
-            _replace(layer.by_input, self._by_input(d, weight))
         total = self.total
         scaled = g.typed("Mul", [self.count, total], self.input, weight)
         if layer.by_weight or self.wide:
             by_weight = g.typed("Gemm", [self.classes, total], d, scaled, transA=1)
+        # Behind the weight: its gradient then finds the place that the wide weight has left.
+        if layer.by_input:
+            _replace(layer.by_input, self._by_input(d, weight))
         if self.wide:
             sizes = [s for s in (self.width, 1, self.extra - 1) if s]
             parts = g.ops("Split", by_weight, g.ints(*sizes), axis=1, outputs=len(sizes))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from symbucket.compiler.passes.tools import substitute
 from symbucket.ir import Builder, attr, shape_of
 
 
@@ -19,7 +20,7 @@ def simplify_stacking(graph: ir.Graph) -> int:
             continue
         made = _whole(graph, node) or _transposed(graph, node)
         if made is not None:
-            node.outputs[0].replace_all_uses_with(made, replace_graph_outputs=True)
+            substitute(Builder(graph, anchor=node), node.outputs[0], made)
             graph.remove(node, safe=True)
             changed += 1
     return changed
@@ -45,7 +46,7 @@ def _whole(graph: ir.Graph, concat: ir.Node) -> ir.Value | None:
 
 
 def _transposed(graph: ir.Graph, concat: ir.Node) -> ir.Value | None:
-    """``Concat_0(Reshape(part))`` of a Split along axis 1 into single steps."""
+    """``Concat_0(Reshape(part))`` of a Split along axis 0 or 1 into single steps."""
     if attr(concat, "axis") != 0:
         return None
     parts: list[ir.Value | None] = []
@@ -55,15 +56,19 @@ def _transposed(graph: ir.Graph, concat: ir.Node) -> ir.Value | None:
             return None
         parts.append(reshape.inputs[0])
     split = _split_of(parts)
-    if split is None or attr(split, "axis", 0) != 1:
+    if split is None or attr(split, "axis", 0) not in (0, 1):
         return None
+    axis = attr(split, "axis", 0)
     whole = split.inputs[0]
     assert whole is not None
-    batch, steps, *rest = shape_of(whole)
-    piece = shape_of(concat.outputs[0])
-    if len(parts) != steps or piece != (batch * steps, *rest):
+    shape = shape_of(whole)
+    if len(shape) < 2 or len(parts) != shape[axis]:
+        return None
+    piece = (shape[0] * shape[1], *shape[2:])
+    if shape_of(concat.outputs[0]) != piece:
         return None
     g = Builder(graph, anchor=concat)
     with g.scoped((concat.name or "").rpartition("/")[0]):
-        turned = g.transpose(whole, [1, 0, *range(2, len(rest) + 2)])
-        return g.reshape(turned, piece)
+        if axis == 1:
+            whole = g.transpose(whole, [1, 0, *range(2, len(shape))])
+        return g.reshape(whole, piece)

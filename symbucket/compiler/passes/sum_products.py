@@ -21,6 +21,8 @@ def sum_products(graph: ir.Graph) -> int:
         if node.op_type != "Sum" or node.domain:
             continue
         terms = [v for v in node.inputs if v is not None]
+        if any(shape_of(v) != shape_of(node.outputs[0]) for v in terms):
+            continue  # a sum that broadcasts
         products = [v for v in terms if _is_product(v, node)]
         row_sums = [v for v in terms if _is_row_sum(v, node)]
         g = Builder(graph, anchor=node)

@@ -6,7 +6,18 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from symbucket.ir import const_of
+from symbucket.ir import Builder, const_of
+
+
+def substitute(g: Builder, old: ir.Value, new: ir.Value) -> None:
+    """Users of ``old`` read ``new``.
+
+    ONNX wants every graph output computed, and each under a name of its own: where ``new`` cannot
+    be the output that ``old`` was, an Identity of it is.
+    """
+    if old.is_graph_output() and (new.producer() is None or new.is_graph_output()):
+        new = g.op("Identity", new)
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
 def only_user(value: ir.Value) -> ir.Node | None:
@@ -24,6 +35,33 @@ def depths(graph: ir.Graph) -> dict[ir.Value, int]:
         depth = 1 + max((found.get(v, 0) for v in node.inputs if v is not None), default=0)
         for out in node.outputs:
             found[out] = depth
+    return found
+
+
+def chained_weights(graph: ir.Graph) -> set[ir.Value]:
+    """Right operands of Gemms that multiply what came out of a product with them.
+
+    These are the weights of a network's recurrent part; products with any other weight do not wait
+    for each other.
+    """
+    bits: dict[ir.Value, int] = {}
+    behind: dict[ir.Value, int] = {}  # the weights that a value went through, one bit each
+    found = set()
+    for node in graph:
+        passed = 0
+        for value in node.inputs:
+            if value is not None:
+                passed |= behind.get(value, 0)
+        if node.op_type == "Gemm" and not node.domain:
+            weight = node.inputs[1]
+            assert weight is not None
+            bit = bits.setdefault(weight, 1 << len(bits))
+            if passed & bit:
+                found.add(weight)
+            passed |= bit
+        if passed:
+            for out in node.outputs:
+                behind[out] = passed
     return found
 
 

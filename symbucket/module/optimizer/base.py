@@ -117,6 +117,19 @@ class Optimizer:
         """
         return {"lr": lr, "wd": wd, **self._preprocessing()}
 
+    def rows_suffice(self, index: Index) -> bool:
+        """Whether a parameter's update is no more than ``w -= step * gradient`` now.
+
+        Otherwise, as with momentum or decay, rows without a gradient change as well, and a
+        row-sparse update would not be exact.
+        """
+        return False
+
+    def row_step(self, index: Index) -> float:
+        """The step of the counted update, where ``rows_suffice``."""
+        rows, _ = self.table([index])
+        return rows[0]["step"]
+
     def emit(
         self,
         g: Builder,

@@ -7,7 +7,7 @@ from typing import Any
 import onnx_ir as ir
 
 from symbucket.ir import Builder
-from symbucket.module.optimizer.base import Optimizer, register
+from symbucket.module.optimizer.base import Index, Optimizer, register
 
 
 @register
@@ -39,6 +39,10 @@ class SGD(Optimizer):
         elif wd != 0:
             found["keep"] = 1 - lr * wd
         return found
+
+    def rows_suffice(self, index: Index) -> bool:
+        """True for plain descent; not with momentum, weight decay or clipping."""
+        return set(self.scalars(1, 1.0, self.wd * self._mult("wd", index))) == {"step"}
 
     def emit(
         self,

@@ -17,10 +17,11 @@ from symbucket.errors import (
     ShapeError,
     UnsupportedError,
 )
+from symbucket.files import write_checkpoint
 from symbucket.module.optimizer.base import Index, Optimizer
-from symbucket.module.optimizer.states import pack, unpack, write_atomic
+from symbucket.module.optimizer.states import pack, unpack
 from symbucket.runtime.ndarray import NDArray
-from symbucket.runtime.update import UpdateGraph, UpdateSpec
+from symbucket.runtime.update import RowSparse, RowUpdate, UpdateGraph, UpdateSpec
 
 Array = NDArray | np.ndarray[Any, Any]
 _Host = np.ndarray[Any, Any]
@@ -52,6 +53,7 @@ class Updater:
         self._states: dict[Index, dict[str, NDArray]] = {}
         self._loaded: dict[Index, dict[str, _Host]] = {}
         self._mirrors: dict[tuple[Index, str], NDArray] = {}
+        self._row_updates: dict[Index, tuple[NDArray, RowUpdate]] = {}
         self._graphs: OrderedDict[Hashable, UpdateGraph] = OrderedDict()
 
     # Updating.
@@ -94,6 +96,26 @@ class Updater:
         for (_, _, target), array in zip(given, weights):
             if target is not array:
                 target[...] = array.view()
+
+    def update_rows(self, index: Index, grad: RowSparse, weight: NDArray) -> None:
+        """One update of a table from a row-sparse gradient, as ``updater(index, grad, weight)``.
+
+        Where the optimizer changes other rows too, the gradient is made dense first.
+        """
+        if not self.optimizer.rows_suffice(index):
+            self(index, NDArray(grad.dense(weight.shape), weight.context), weight)
+            return
+        update = self._row_updates.get(index)
+        if update is None or update[0] is not weight:
+            made = RowUpdate(weight, f"rows of {self._label(index)}")
+            update = self._row_updates[index] = weight, made
+        before = self.optimizer.counters()
+        try:
+            self.optimizer._update_count(index)
+            update[1].run(grad, self.optimizer.row_step(index))
+        except BaseException:
+            self.optimizer.set_counters(before)
+            raise
 
     def _buffer(self, index: Index, kind: str, array: Any) -> NDArray:
         """The array itself, or a copy of a numpy array in a buffer kept for it."""
@@ -237,7 +259,7 @@ class Updater:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write states and counters into a file, whole or not at all."""
-        write_atomic(path, self.get_states())
+        write_checkpoint(path, self.get_states())
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Take back what ``save`` wrote; errors as ``set_states``."""

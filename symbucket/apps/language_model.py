@@ -1,0 +1,386 @@
+"""A language model over buckets: LSTM layers learn to guess the next word of a sentence.
+
+``symbucket train`` and ``examples/lstm_bucketing.py`` both run this file. It is meant to be read,
+from ``language_model`` down, and to be copied for networks of one's own.
+
+Why buckets? A recurrent network is unrolled over time, so a sentence of 12 words and one of 60 need
+networks of different lengths. Unrolling for the longest and padding the others with nothing wastes
+most of the work. A bucket holds the sentences of about one length and has a network of just that
+length. All these networks share one set of parameters: a step on short sentences teaches the
+network for long ones as well, and the optimizer sees a single model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import symbucket as sb
+from symbucket.errors import CheckpointError
+from symbucket.files import write_atomic
+from symbucket.io.corpus import Vocabulary, python_sentences, read_sentences, split
+
+try:
+    from tqdm import tqdm
+except ImportError:  # lines stand in for the bar
+    tqdm = None
+
+Sentences = list[list[str]]
+Network = tuple[sb.Symbol, Sequence[str], Sequence[str]]
+
+# A bucket key may be any hashable object, and the networks need not differ in length alone. This
+# key stands for the network that writes text: one step long, with states going in and coming out.
+NEXT_WORD = "next word"
+
+
+SIZES = ("num_layers", "num_hidden", "num_embed", "dropout")
+"""The arguments that the networks are made from, with the size of the vocabulary."""
+
+
+def language_model(
+    vocab_size: int, num_layers: int, num_hidden: int, num_embed: int, dropout: float = 0.0
+) -> Callable[[Hashable], Network]:
+    """Return ``sym_gen``, which makes the network for a bucket key.
+
+    The cells are made once, so every key gets variables of the same names: ``embed_weight``,
+    ``lstm_l0_i2h_weight``, and so on. That is what makes them share their parameters.
+    """
+    cells = sb.rnn.SequentialRNNCell()
+    for i in range(num_layers):
+        cells.add(sb.rnn.LSTMCell(num_hidden, prefix=f"lstm_l{i}_"))
+        cells.add(sb.rnn.DropoutCell(dropout))
+
+    def unrolled(
+        length: int, begin: list[sb.Symbol] | None = None
+    ) -> tuple[sb.Symbol, list[sb.Symbol]]:
+        """Scores (batch * length, vocab_size) of what follows each word, and the last states."""
+        words = sb.sym.Variable("data")  # (batch, length), word ids
+        vectors = sb.sym.Embedding(words, input_dim=vocab_size, output_dim=num_embed, name="embed")
+        outputs, states = cells.unroll(length, vectors, begin, merge_outputs=True)
+        rows = sb.sym.Reshape(outputs, shape=(-1, num_hidden))
+        return sb.sym.FullyConnected(rows, num_hidden=vocab_size, name="pred"), states
+
+    def sym_gen(key: Hashable) -> Network:
+        if key == NEXT_WORD:
+            cells.reset()
+            begin = cells.begin_state(sb.sym.Variable)
+            scores, states = unrolled(1, begin)
+            inputs = ["data", *sb.sym.Group(begin).list_arguments()]
+            return sb.sym.Group([scores, *states]), inputs, []
+        assert isinstance(key, int)  # the key of the other networks is their length
+        scores, _ = unrolled(key)
+        label = sb.sym.Reshape(sb.sym.Variable("softmax_label"), shape=(-1,))
+        # Padding is no word: it neither counts in the loss nor in the number it is divided by.
+        loss = sb.sym.SoftmaxOutput(
+            scores,
+            label,
+            name="softmax",
+            use_ignore=True,
+            ignore_label=Vocabulary.pad_id,
+            normalization="valid",
+        )
+        return loss, ["data"], ["softmax_label"]
+
+    return sym_gen
+
+
+def load_text(args: argparse.Namespace) -> tuple[Sentences, Sentences]:
+    """Training and validation sentences, each a list of words."""
+    if args.data_train is None:
+        return split(python_sentences())
+    sentences = read_sentences(args.data_train)
+    if args.data_test is None:
+        return split(sentences)
+    return sentences, read_sentences(args.data_test)
+
+
+def bucketed(
+    sentences: Sentences, vocabulary: Vocabulary, args: argparse.Namespace, **kwargs: Any
+) -> sb.io.BucketSentenceIter:
+    """Batches in which all sentences are of one bucket."""
+    # <eos> stands before each sentence too, so that the model learns how sentences begin.
+    encoded = [[vocabulary.eos_id, *words] for words in vocabulary.encode(sentences)]
+    return sb.io.BucketSentenceIter(
+        encoded,
+        args.batch_size,
+        buckets=args.buckets,
+        invalid_label=vocabulary.pad_id,
+        seed=args.seed,
+        **kwargs,
+    )
+
+
+def describe(train: sb.io.BucketSentenceIter, vocabulary: Vocabulary) -> str:
+    """A table of the buckets and what they save."""
+    rows = train.bucket_table()
+    sentences = sum(row.sentences for row in rows)
+    tokens = sum(
+        key * row.sentences * (1 - row.padding_share) for key, row in zip(train.buckets, rows)
+    )
+    longest = train.default_bucket_key
+    unknown = vocabulary.counts[vocabulary.unk_id] / sum(vocabulary.counts)
+    return (
+        f"{tokens:,.0f} tokens in {sentences:,} sentences; vocabulary of {len(vocabulary):,} "
+        f"({unknown:.1%} of the text is <unk>)\n\n{sb.io.format_bucket_table(rows)}\n\n"
+        f"In a single bucket of {longest}, padding would be "
+        f"{1 - tokens / (sentences * longest):.1%}.\n"
+    )
+
+
+class Progress:
+    """Callback of ``fit``: a progress bar while an epoch runs and a line when it is over.
+
+    Where there is no terminal (or no tqdm), a line every ``seconds`` stands in for the bar.
+    """
+
+    def __init__(self, batches: int, seconds: float = 20.0) -> None:
+        self.batches = batches
+        self.seconds = seconds
+        self.bar: Any = None
+        self.began = self.told = time.perf_counter()
+        self.trained = ""
+
+    def __call__(self, param: sb.callback.BatchEndParam) -> None:
+        """After a batch of training."""
+        metric, title, now = param.eval_metric, f"epoch {param.epoch + 1}", time.perf_counter()
+        assert metric is not None
+        ((_, perplexity),) = metric.get_global_name_value()
+        # The metric counts the labels that are not padding: these are the real tokens.
+        speed = metric.global_num_inst / (now - self.began)
+        self.trained = f"{speed:,.0f} tokens/s, train perplexity {perplexity:.2f}"
+        if self.bar is None and tqdm is not None:
+            self.bar = tqdm(total=self.batches, desc=title, unit="batch", disable=None)
+        if self.bar is not None:
+            self.bar.set_postfix_str(self.trained, refresh=False)
+            self.bar.update()
+        if (self.bar is None or self.bar.disable) and now - self.told >= self.seconds:
+            done = f"batch {param.nbatch + 1} of {self.batches}"
+            print(f"{title}: {done}, {self.trained}", flush=True)
+            self.told = now
+        if param.nbatch + 1 == self.batches and self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def validated(self, param: sb.callback.BatchEndParam) -> None:
+        """After the validation that ends an epoch."""
+        assert param.eval_metric is not None
+        ((_, perplexity),) = param.eval_metric.get_global_name_value()
+        now = time.perf_counter()
+        print(
+            f"epoch {param.epoch + 1}: {now - self.began:.1f} s, {self.trained}, "
+            f"validation perplexity {perplexity:.2f}",
+            flush=True,
+        )
+        self.began = self.told = now
+
+
+def sample(
+    module: sb.mod.BucketingModule,
+    inputs: Sequence[str],
+    vocabulary: Vocabulary,
+    args: argparse.Namespace,
+) -> list[str]:
+    """Write sentences, all ``args.samples`` at once, a word a step.
+
+    ``inputs`` names what the network of ``NEXT_WORD`` takes: the word before, then the states.
+    """
+    generator = np.random.default_rng(args.seed)
+    words = np.full((args.samples, 1), vocabulary.eos_id)
+    states = [np.zeros((args.samples, args.num_hidden), np.float32) for _ in inputs[1:]]
+    written = []
+    for _ in range(args.buckets[-1]):
+        arrays = [words, *states]
+        shapes = [(name, array.shape) for name, array in zip(inputs, arrays)]
+        # The first of these batches builds the network, and it finds its parameters trained.
+        batch = sb.io.DataBatch(arrays, bucket_key=NEXT_WORD, provide_data=shapes)
+        module.forward(batch, is_train=False)
+        scores, *states = (output.asnumpy() for output in module.get_outputs())
+        scores[:, [vocabulary.pad_id, vocabulary.unk_id]] = -np.inf
+        # The largest of scores / temperature + Gumbel noise is a draw from their softmax.
+        noisy = scores / args.temperature + generator.gumbel(size=scores.shape)
+        words = noisy.argmax(axis=1, keepdims=True)
+        written.append(words)
+    texts = (vocabulary.decode(ids) for ids in np.hstack(written))
+    return [text.partition("\n")[0] for text in texts]  # up to the first <eos>
+
+
+def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
+    """Train as the arguments say, print how it goes, and let the model write."""
+    sb.random.seed(args.seed)
+    train_text, valid_text = load_text(args)
+    if args.resume:
+        vocabulary = Vocabulary.load(vocabulary_path(args.checkpoint))
+    else:
+        vocabulary = Vocabulary(train_text, min_count=args.min_count)
+
+    train = bucketed(train_text, vocabulary, args)
+    valid = bucketed(valid_text, vocabulary, args, shuffle=False, last_batch="pad")
+    if args.checkpoint and not args.resume:
+        vocabulary.save(vocabulary_path(args.checkpoint))
+        save_model(args)
+    train.epoch = args.resume  # the order of the batches follows from seed and epoch
+    batches = min(len(train), args.max_batches or len(train))
+    print(describe(train, vocabulary))
+
+    sym_gen = language_model(len(vocabulary), **{name: getattr(args, name) for name in SIZES})
+    settings: dict[str, Any] = {
+        "sym_gen": sym_gen,
+        "default_bucket_key": train.default_bucket_key,
+        "context": sb.cpu() if args.gpus is None else sb.gpu(args.gpus),
+    }
+    if args.resume:
+        module = sb.mod.BucketingModule.load(args.checkpoint, args.resume, True, **settings)
+    else:
+        module = sb.mod.BucketingModule(**settings)
+    saved = None
+    if args.checkpoint:
+        saved = sb.callback.module_checkpoint(module, args.checkpoint, save_optimizer_states=True)
+    progress = Progress(batches)
+    module.fit(
+        sb.io.ResizeIter(train, batches),
+        eval_data=valid,
+        eval_metric=sb.metric.Perplexity(vocabulary.pad_id),
+        validation_metric=sb.metric.Perplexity(vocabulary.pad_id),
+        batch_end_callback=progress,
+        eval_end_callback=progress.validated,
+        epoch_end_callback=saved,
+        initializer=sb.init.Xavier(factor_type="in", magnitude=2.34),
+        optimizer=args.optimizer,
+        # The loss is a mean over words already.
+        optimizer_params={"learning_rate": args.lr, "rescale_grad": 1.0},
+        begin_epoch=args.resume,
+        num_epoch=args.num_epochs,
+    )
+    if args.samples:
+        _, inputs, _ = sym_gen(NEXT_WORD)
+        print("\nSentences that the model writes:")
+        for text in sample(module, inputs, vocabulary, args):
+            print(f"  {text}")
+    return module
+
+
+# What lies beside a checkpoint, so that others can build the same networks.
+
+_FORMAT = "symbucket-language-model-1"
+
+
+def vocabulary_path(prefix: str) -> str:
+    """The vocabulary of a training run."""
+    return f"{prefix}-vocabulary.json"
+
+
+def save_model(args: argparse.Namespace) -> None:
+    """Write sizes and buckets to ``PREFIX-model.json``."""
+    content = {name: getattr(args, name) for name in (*SIZES, "buckets", "batch_size")}
+    path = f"{args.checkpoint}-model.json"
+    try:
+        write_atomic(path, json.dumps({"format": _FORMAT, **content}, indent=1).encode())
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path!r}: {error}") from error
+
+
+def load_model(prefix: str) -> dict[str, Any]:
+    """What ``save_model`` wrote; CheckpointError where it is missing or damaged."""
+    path = Path(f"{prefix}-model.json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {str(path)!r}: {error.strerror}. It is written by training with "
+            "--checkpoint; networks of your own need --sym-gen."
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{str(path)!r} is damaged: {error}") from error
+    wanted = {"format", *SIZES, "buckets", "batch_size"}
+    if not isinstance(found, dict) or set(found) != wanted or found.pop("format") != _FORMAT:
+        raise CheckpointError(f"{str(path)!r} does not describe a language model")
+    return found
+
+
+def shapes_of(key: int, batch_size: int) -> tuple[list[sb.io.DataDesc], list[sb.io.DataDesc]]:
+    """(data_shapes, label_shapes) of a bucket."""
+    found = [sb.io.DataDesc(n, (batch_size, key), layout="NT") for n in ("data", "softmax_label")]
+    return found[:1], found[1:]
+
+
+def trained_model(
+    prefix: str, epoch: int, for_training: bool = False
+) -> tuple[sb.mod.BucketingModule, Vocabulary]:
+    """The networks of a checkpoint, bound for every bucket and for writing, and the vocabulary."""
+    model = load_model(prefix)
+    vocabulary = Vocabulary.load(vocabulary_path(prefix))
+    buckets, batch = model.pop("buckets"), model.pop("batch_size")
+    sym_gen = language_model(len(vocabulary), **model)
+    module = sb.mod.BucketingModule.load(
+        prefix, epoch, sym_gen=sym_gen, default_bucket_key=buckets[-1]
+    )
+    module.bind(*shapes_of(buckets[-1], batch), for_training=for_training)
+    for key in buckets:
+        module.switch_bucket(key, *shapes_of(key, batch))
+    _, inputs, _ = sym_gen(NEXT_WORD)
+    states = [(name, (batch, model["num_hidden"])) for name in inputs[1:]]
+    module.switch_bucket(NEXT_WORD, [("data", (batch, 1)), *states])
+    return module, vocabulary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a training run."""
+
+    def count(text: str) -> int:
+        number = int(text)
+        if number < 0:
+            raise argparse.ArgumentTypeError(f"{number} is negative")
+        return number
+
+    def temperature(text: str) -> float:
+        number = float(text)
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{number} is not above 0")
+        return number
+
+    add = parser.add_argument
+    add("--data-train", metavar="FILE", help="text, one sentence a line; else Python's own docs")
+    add("--data-test", metavar="FILE", help="validation text; else 5%% of the training sentences")
+    add("--min-count", type=int, default=3, help="rarer words become <unk>")
+    add_network_arguments(parser)
+    add("--num-epochs", type=count, default=5, help="epochs in all, resumed ones included")
+    add("--max-batches", type=count, default=0, help="end each epoch after so many; 0: never")
+    add("--optimizer", default="adam", help="adam, sgd, nag, rmsprop, adagrad, ...")
+    add("--lr", type=float, default=0.004, help="learning rate; try 1.0 for sgd")
+    add("--seed", type=count, default=1, help="the same one repeats a run exactly")
+    add("--gpus", type=count, metavar="N", help="number of the GPU to train on; else the CPU")
+    add("--checkpoint", metavar="PREFIX", help="save a checkpoint after every epoch")
+    add(
+        "--resume",
+        type=count,
+        default=0,
+        metavar="EPOCH",
+        help="go on from this checkpoint (exactly, but for dropout)",
+    )
+    add("--samples", type=count, default=5, help="sentences to write at the end")
+    add("--temperature", type=temperature, default=0.7, help="lower writes more cautiously")
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what the networks are."""
+    add = parser.add_argument
+    add("--buckets", type=int, nargs="+", default=[10, 20, 30, 40, 62], help="sentence lengths")
+    add("--num-layers", type=int, default=2, help="LSTM layers")
+    add("--num-hidden", type=int, default=128, help="size of an LSTM layer")
+    add("--num-embed", type=int, default=128, help="size of the word vectors")
+    add("--dropout", type=float, default=0.0, help="share of each layer's outputs to drop")
+    add("--batch-size", type=int, default=32, help="sentences in a batch")
+
+
+def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with a usage error where arguments contradict each other."""
+    if args.data_test and not args.data_train:
+        parser.error("--data-test needs --data-train")
+    if args.resume and not args.checkpoint:
+        parser.error("--resume needs --checkpoint PREFIX, the one that the first run was given")

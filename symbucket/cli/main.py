@@ -1,0 +1,95 @@
+"""Parsing, and turning errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from symbucket.cli import export, info, plan, run, train, view
+from symbucket.errors import SymbucketError
+
+EXIT_CODES = """\
+exit codes: 0 done; 1 something broke (--debug shows where); 2 the arguments or files are not right;
+130 interrupted"""
+
+_COMMANDS = (train, export, run, plan, view, info)
+
+
+def build(prog: str = "symbucket") -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+    """The parser, and those of the commands by name."""
+    from symbucket import __version__
+
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Bucketing on ONNX Runtime: train, export, serve.",
+        epilog=f"symbucket COMMAND --help shows its arguments and an example.\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"symbucket {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers = {}
+    for module in _COMMANDS:
+        name = module.__name__.rpartition(".")[2]
+        one = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            epilog=f"{module.EXAMPLE}\n{EXIT_CODES}",
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(one)
+        one.add_argument("--debug", action="store_true", help="show where an error comes from")
+        one.set_defaults(function=module.run, parser=one)
+        parsers[name] = one
+    return parser, parsers
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Examples as they are written, and defaults of arguments that have one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, 0, []):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run a command; gives the exit code. ``prog`` is how usage and errors call it."""
+    parser, parsers = build()
+    if prog is not None:
+        for one in parsers.values():
+            one.prog = prog
+    args = parser.parse_args(argv)
+    name = args.parser.prog
+    try:
+        code: int = args.function(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        if args.debug:
+            raise
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SymbucketError as error:
+        if args.debug:
+            raise
+        print(f"{name}: error: {_line(error)}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if args.debug:
+            raise
+        kind = type(error).__name__
+        print(f"{name}: {kind}: {_line(error)} (--debug shows where)", file=sys.stderr)
+        return 1
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "no message"

@@ -1,0 +1,146 @@
+"""``symbucket run``: a bundle answers what a file asks."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import tempfile
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symbucket.cli.progress import Steps
+from symbucket.cli.sources import key_of
+from symbucket.context import cpu, gpu
+from symbucket.errors import DataError, InvalidArgumentError
+from symbucket.export import Bundle, Request, format_statistics
+from symbucket.io.corpus import Vocabulary, read_sentences
+
+HELP = "run a bundle on a text or an .npz file"
+DESCRIPTION = (
+    "Run a bundle's networks. From a text, one sentence a line, comes the perplexity of each\n"
+    "sentence. An .npz file holds the inputs by name: requests along the first axis (data), or an\n"
+    "array for each request (data/0, data/1, ...) where their lengths differ. Outputs are written\n"
+    "in the second way."
+)
+EXAMPLE = """\
+examples:
+  symbucket run bundle sentences.txt
+  symbucket run bundle requests.npz --output answers.npz
+"""
+
+_NUMBERED = re.compile(r"(.+)/(\d+)")
+_STEP = 512  # requests at a time, so that there is progress to show
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add = parser.add_argument
+    add("bundle", metavar="BUNDLE", help="the folder that export wrote")
+    add("input", metavar="FILE", help="a text or an .npz file")
+    add("--output", metavar="FILE", help="write the outputs to this .npz file")
+    add("--key", type=key_of, help="the bucket key of every request; else their sizes decide")
+    add("--gpus", type=int, metavar="N", help="number of the GPU to run on; else the CPU")
+    add("--quiet", action="store_true", help="no table at the end")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, run, write."""
+    if args.output and not args.output.endswith(".npz"):
+        args.parser.error("--output must be an .npz file")
+    bundle = Bundle(args.bundle, cpu() if args.gpus is None else gpu(args.gpus))
+    if args.input.endswith(".npz"):
+        requests = _from_npz(args.input, args.key)
+        outputs = _run(bundle, requests, args)
+    else:
+        outputs = _text(bundle, args)
+    if args.output:
+        arrays = {f"{n}/{i}": a for i, one in enumerate(outputs) for n, a in one.items()}
+        _save(Path(args.output), arrays)
+    return 0
+
+
+def _run(bundle: Bundle, requests: Sequence[Request], args: argparse.Namespace) -> list[Any]:
+    began = time.perf_counter()
+    outputs = []
+    with Steps() as steps:
+        for start in range(0, len(requests), _STEP):
+            steps("running requests", start, len(requests))
+            outputs += bundle.run(requests[start : start + _STEP])
+    spent = time.perf_counter() - began
+    if not args.quiet:
+        print(format_statistics({k: s for k, s in bundle.statistics().items() if s.requests}))
+        print(f"{len(requests):,} requests in {spent:.2f} s: {len(requests) / spent:,.0f} a second")
+    return outputs
+
+
+def _text(bundle: Bundle, args: argparse.Namespace) -> list[Any]:
+    """Print the perplexity of each line of a text."""
+    if "vocabulary.json" not in bundle.attachments:
+        raise InvalidArgumentError(
+            f"{args.bundle!r} has no vocabulary.json, so it cannot read text; give an .npz file"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vocabulary.json"
+        path.write_bytes(bundle.attachments["vocabulary.json"])
+        vocabulary = Vocabulary.load(path)
+    sentences = read_sentences(args.input)
+    encoded = [[vocabulary.eos_id, *ids] for ids in vocabulary.encode(sentences)]
+    longest = max((k for k in bundle.keys if isinstance(k, int)), default=0)
+    fitting = [i for i, ids in enumerate(encoded) if len(ids) - 1 <= longest]
+    # The last word is asked for, never told.
+    requests = [Request({"data": encoded[i][:-1]}, args.key) for i in fitting]
+    outputs = _run(bundle, requests, args)
+    total, words = 0.0, 0
+    for i, output in zip(fitting, outputs):
+        (scores,) = output.values()
+        if scores.shape != (len(encoded[i]) - 1, len(vocabulary)):
+            raise DataError(
+                f"the network's output has shape {scores.shape}; the probabilities of "
+                f"{len(vocabulary)} words were expected for each word"
+            )
+        picked = scores[np.arange(len(scores)), encoded[i][1:]].astype(np.float64)
+        loss = -np.log(np.maximum(picked, 1e-10)).sum()
+        total, words = total + loss, words + len(picked)
+        print(f"{math.exp(loss / len(picked)):10.2f}  {' '.join(sentences[i])}")
+    if words:
+        print(f"{math.exp(total / words):10.2f}  all {words:,} words")
+    if len(fitting) < len(encoded):
+        print(f"{len(encoded) - len(fitting):,} sentences are longer than every bucket, left out")
+    return outputs
+
+
+def _from_npz(path: str, key: Any) -> list[Request]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, KeyError) as error:
+        raise DataError(f"cannot read arrays from {path}: {error}") from None
+    columns: dict[str, dict[int, Any]] = {}
+    for name, array in arrays.items():
+        numbered = _NUMBERED.fullmatch(name)
+        if numbered:
+            columns.setdefault(numbered[1], {})[int(numbered[2])] = array
+        elif array.ndim:
+            columns.setdefault(name, {}).update(enumerate(array))
+    if not columns:
+        raise DataError(f"{path} holds no arrays")
+    wanted = set.union(*(set(c) for c in columns.values()))
+    for name, column in columns.items():
+        missing = sorted(wanted - set(column))
+        if missing:
+            raise DataError(f"{path}: {name} has no entry for request {missing[0]}")
+    return [Request({n: c[i] for n, c in columns.items()}, key) for i in sorted(wanted)]
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    try:
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,72 @@
+"""Offsets in one buffer: where every live interval lies, so that no two live ones overlap.
+
+The problem is dynamic storage allocation with known intervals, NP-hard (Garey and Johnson, 1979,
+SR2). Greedy placement in a good order comes close to the lower bound: the order "largest first" is
+that of Pisarchyk and Lee, *Efficient memory management for deep neural net inference* (2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symbucket.compiler.memory.arena import Arena, run_through
+from symbucket.compiler.memory.intervals import Buffer, lower_bound
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def place(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
+    """An offset for every buffer and the bytes that all of them need.
+
+    Tries the order of birth, then the orders by size, by size times lifetime and by lifetime, and
+    keeps the best; stops as soon as the lower bound is reached. ``buffers`` are sorted by birth.
+    """
+    if not buffers:
+        return [], 0
+    bound = lower_bound(list(buffers))
+    arena = Arena(dead_bytes=0)
+    best, peak = run_through(arena, buffers), arena.touched
+    sizes, births, deaths = (
+        np.array([getattr(b, name) for b in buffers], dtype=np.int64)
+        for name in ("size", "birth", "death")
+    )
+    spans = deaths - births + 1
+    for keys in ((births, -sizes), (births, -sizes * spans), (-sizes, -spans)):
+        if peak == bound:
+            break
+        order = np.lexsort(keys)
+        offsets = _greedy(order, sizes, births, deaths)
+        need = int((offsets + sizes).max())
+        if need < peak:
+            best, peak = offsets.tolist(), need
+    return best, peak
+
+
+def _greedy(order: Ints, sizes: Ints, births: Ints, deaths: Ints) -> Ints:
+    """Place one after another into the smallest hole that is large enough, else behind all."""
+    offsets = np.zeros(len(order), dtype=np.int64)
+    # What is placed, sorted by offset; columns: offset, end, birth, death.
+    placed = np.empty((4, len(order)), dtype=np.int64)
+    for count, number in enumerate(order):
+        size, birth, death = sizes[number], births[number], deaths[number]
+        table = placed[:, :count]
+        hits = np.flatnonzero((table[2] <= death) & (table[3] >= birth))
+        at = 0
+        if len(hits):
+            starts, ends = table[0, hits], np.maximum.accumulate(table[1, hits])
+            holes = starts.copy()
+            holes[1:] -= ends[:-1]
+            fitting = np.flatnonzero(holes >= size)
+            if len(fitting):
+                hole = fitting[np.argmin(holes[fitting])]
+                at = int(ends[hole - 1]) if hole else 0
+            else:
+                at = int(ends[-1])
+        offsets[number] = at
+        row = int(np.searchsorted(table[0], at, side="right"))
+        placed[:, row + 1 : count + 1] = placed[:, row:count].copy()
+        placed[:, row] = at, at + size, birth, death
+    return offsets

@@ -1,0 +1,159 @@
+"""The memory plan of one model: every tensor with its place and its time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import onnx_ir as ir
+
+from symbucket.compiler.memory.arena import Arena, run_through
+from symbucket.compiler.memory.intervals import Buffer, live_intervals, lower_bound, size_of
+from symbucket.compiler.memory.offsets import place
+from symbucket.ir import bounds
+
+
+@dataclass(frozen=True)
+class PlannedTensor:
+    """A tensor in the pool: ``size`` bytes at ``offset``, from node ``birth`` to node ``death``.
+
+    ``kind``: "stash" (kept from the forward part for the backward part) or "transient"; what
+    lies in arrays of its own, outside the pool, is "output" or "gradient" and has no offset.
+    ``name`` is that of the first value; values written over it have their names in ``also``.
+    """
+
+    name: str
+    size: int
+    birth: int
+    death: int
+    offset: int | None
+    kind: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What one model needs, in bytes, when its nodes run in their order.
+
+    ``inputs`` and ``outputs`` lie in arrays of their own; ``buffers`` are the activations, which
+    share one pool. Sizes that depend on data count with their upper bounds.
+    """
+
+    nodes: int
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+    buffers: tuple[Buffer, ...] = field(repr=False)
+
+    @cached_property
+    def lower_bound(self) -> int:
+        """The most activation bytes that live at one time: no plan is below it."""
+        return lower_bound(list(self.buffers))
+
+    @cached_property
+    def _placed(self) -> tuple[list[int], int]:
+        return place(self.buffers)
+
+    @property
+    def peak(self) -> int:
+        """Size of the pool in which every activation has its offset."""
+        return self._placed[1]
+
+    @cached_property
+    def arena(self) -> int:
+        """What the runtime touches of one large region; a little more than ``peak``.
+
+        The runtime places requests one by one, as they come; the plan knows them all.
+        """
+        arena = Arena()
+        run_through(arena, self.buffers)
+        return arena.touched
+
+    @property
+    def gradients(self) -> int:
+        """Bytes of the outputs that are gradients."""
+        return sum(s for n, s in self.outputs.items() if n.endswith(".grad"))
+
+    @property
+    def stash(self) -> int:
+        """The most bytes at one time that wait for the backward part."""
+        return lower_bound([b for b in self.buffers if b.stash])
+
+    @property
+    def transients(self) -> int:
+        """The most bytes at one time that do not wait for the backward part."""
+        return lower_bound([b for b in self.buffers if not b.stash])
+
+    @property
+    def total(self) -> int:
+        """Inputs, outputs and activations: what ``memory_limit`` holds against."""
+        return self.arrays + self.arena
+
+    @property
+    def arrays(self) -> int:
+        """Bytes of all inputs and outputs."""
+        return sum(self.inputs.values()) + sum(self.outputs.values())
+
+    def tensors(self) -> list[PlannedTensor]:
+        """Every tensor: the pool's by birth, then outputs and gradients."""
+        offsets = self._placed[0]
+        found = [
+            PlannedTensor(
+                *(b.values[0], b.size, b.birth, b.death, at),
+                "stash" if b.stash else "transient",
+                tuple(b.values[1:]),
+            )
+            for b, at in zip(self.buffers, offsets)
+        ]
+        for name, size in self.outputs.items():
+            kind = "gradient" if name.endswith(".grad") else "output"
+            found.append(PlannedTensor(name, size, 0, self.nodes - 1, None, kind))
+        return found
+
+    def summary(self) -> dict[str, int]:
+        """The totals in bytes, by name."""
+        return {
+            "nodes": self.nodes,
+            "inputs": sum(self.inputs.values()),
+            "outputs": sum(self.outputs.values()) - self.gradients,
+            "gradients": self.gradients,
+            "stash": self.stash,
+            "transients": self.transients,
+            "lower_bound": self.lower_bound,
+            "peak": self.peak,
+            "arena": self.arena,
+            "total": self.total,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan for ``json.dump``: the totals, and under "tensors" one record for each."""
+        return {**self.summary(), "tensors": [vars(t) for t in self.tensors()]}
+
+    def table(self, rows: int = 20) -> str:
+        """The totals and the ``rows`` largest tensors as text."""
+        lines = [f"{name:<12} {_amount(name, size):>12}" for name, size in self.summary().items()]
+        lines += ["", f"{'MB':>10} {'first':>6} {'last':>6} {'offset':>12}  kind       tensor"]
+        for t in sorted(self.tensors(), key=lambda t: -t.size)[:rows]:
+            at = "-" if t.offset is None else str(t.offset)
+            line = f"{t.size / 1e6:>10.3f} {t.birth:>6} {t.death:>6} {at:>12}  {t.kind:<9}  "
+            lines.append(line + t.name)
+        return "\n".join(lines)
+
+
+def _amount(name: str, size: int) -> str:
+    return str(size) if name == "nodes" else f"{size / 1e6:.3f} MB"
+
+
+def plan_graph(graph: ir.Graph) -> MemoryPlan:
+    """The plan of a graph whose nodes stand in the order in which they will run.
+
+    Raises ValueError where a value has neither a static shape nor a bound.
+    """
+    sizes = bounds(graph)
+    return MemoryPlan(
+        len(graph),
+        {v.name or "": size_of(v, sizes) for v in graph.inputs},
+        {v.name or "": size_of(v, sizes) for v in graph.outputs},
+        tuple(live_intervals(graph)),
+    )

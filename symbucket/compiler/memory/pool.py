@@ -1,0 +1,133 @@
+"""The memory plan of many keys: one pool for all of them, and all that lies beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from symbucket.compiler.memory.plan import MemoryPlan
+
+# Measured with onnxruntime-training 1.19.2 and onnxruntime 1.31.1 on Linux.
+COMPILER = 14_000_000  # bytes that compiling leaves in the process: code, caches, an untidy heap
+SESSION = 350_000  # bytes of a session without nodes
+NODE = 5_200  # bytes of a session for each node: the runtime's graph, kernel and binding
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """What training on these keys needs, in bytes, in whatever order they come.
+
+    ``plans``: the models of each key; only one runs at a time, so the pool is the largest one's.
+    ``parameters``, ``gradients`` and ``states`` (of the optimizer) exist once; ``data`` (arrays
+    of data, labels and states of the network) and ``outputs`` once for each key. ``update`` is the
+    optimizer's model. ``room``: how much larger than needed the arena's region is; what is never
+    touched of it costs nothing but the arena's books.
+    """
+
+    plans: Mapping[Hashable, tuple[MemoryPlan, ...]]
+    parameters: int
+    gradients: int
+    states: int
+    data: Mapping[Hashable, int]
+    outputs: Mapping[Hashable, int]
+    update: MemoryPlan | None = None
+    room: float = 1.0
+
+    @property
+    def models(self) -> list[MemoryPlan]:
+        """The plans of all models, the optimizer's among them, the largest first."""
+        found = [p for many in self.plans.values() for p in many]
+        found += [] if self.update is None else [self.update]
+        return sorted(found, key=lambda p: -p.arena)
+
+    @property
+    def peak(self) -> int:
+        """Size of the planned pool: the largest key's peak."""
+        return max((p.peak for p in self.models), default=0)
+
+    @property
+    def lower_bound(self) -> int:
+        """The most activation bytes that live at one time in any key."""
+        return max((p.lower_bound for p in self.models), default=0)
+
+    @property
+    def arena(self) -> int:
+        """What the runtime touches of its arena, in whatever order the keys come.
+
+        The arena is one region, and everything in it is given back at the end of a step: a step
+        finds it as the one before did, so the largest key alone decides.
+        """
+        return max((p.arena for p in self.models), default=0)
+
+    @property
+    def largest(self) -> Hashable:
+        """The key that decides the size of the pool; None where there is no key."""
+        return max(self.plans, key=self._need, default=None)
+
+    def _need(self, key: Hashable) -> int:
+        return max((p.arena for p in self.plans[key]), default=0)
+
+    @property
+    def sessions(self) -> int:
+        """Estimate of what the runtime keeps for the sessions themselves."""
+        return sum(SESSION + NODE * p.nodes for p in self.models)
+
+    @property
+    def books(self) -> int:
+        """What the arena writes down about its region: 8 bytes for each piece of 256."""
+        return int(self.arena * self.room) // 32
+
+    @property
+    def compiler(self) -> int:
+        """Estimate of what compiling leaves in the process."""
+        return COMPILER if self.plans else 0
+
+    @property
+    def total(self) -> int:
+        """All of it: how much the process grows."""
+        beside = sum(self.data.values()) + sum(self.outputs.values())
+        fixed = self.parameters + self.gradients + self.states
+        return fixed + beside + self.arena + self.books + self.sessions + self.compiler
+
+    def summary(self) -> dict[str, int]:
+        """The totals in bytes, by name."""
+        return {
+            "parameters": self.parameters,
+            "gradients": self.gradients,
+            "optimizer states": self.states,
+            "data": sum(self.data.values()),
+            "outputs": sum(self.outputs.values()),
+            "activations": self.arena,
+            "arena's books": self.books,
+            "sessions": self.sessions,
+            "compiler": self.compiler,
+            "total": self.total,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan for ``json.dump``; keys of the bucketing appear as ``repr``."""
+        keys = {
+            repr(key): {
+                "data": self.data[key],
+                "outputs": self.outputs[key],
+                "models": [p.as_dict() for p in many],
+            }
+            for key, many in self.plans.items()
+        }
+        return {**self.summary(), "peak": self.peak, "largest": repr(self.largest), "keys": keys}
+
+    def table(self) -> str:
+        """One line for each key and the totals, as text."""
+        head = ("key", "nodes", "stash", "transients", "least", "planned", "arena", "outputs")
+        rows: list[tuple[str, ...]] = [head]
+        for key, many in self.plans.items():
+            large = max(many, key=lambda p: p.arena)
+            sizes = (large.stash, large.transients, large.lower_bound, large.peak, large.arena)
+            cells = [f"{s / 1e6:.1f}" for s in (*sizes, self.outputs[key])]
+            rows.append((repr(key), str(sum(p.nodes for p in many)), *cells))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths)) for row in rows]
+        lines += ["(MB)", ""]
+        lines += [f"{name:<17} {size / 1e6:>9.1f} MB" for name, size in self.summary().items()]
+        return "\n".join(lines)

@@ -1,0 +1,284 @@
+"""Opening a bundle: everything is checked before anything is run.
+
+Whoever can write a bundle can write its checksums too, so they only tell damage. Against malice
+stand the other checks: files are plain files in the folder itself, the models read parameters from
+nowhere else, use standard operators only, and have the inputs and outputs that the manifest says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+
+from symbucket.errors import BundleError
+from symbucket.export import manifest as manifests
+from symbucket.export.spec import Manifest, NetworkSpec, StoredTensor, TensorSpec
+
+_CHUNK = 1 << 20
+_STANDARD = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle that passed every check.
+
+    ``models`` are ready for sessions: parameters are inputs. ``arrays`` are the parameters, mapped
+    read-only from the very file whose checksum was taken.
+    """
+
+    folder: Path
+    manifest: Manifest
+    models: dict[str, bytes]
+    attachments: dict[str, bytes]
+    arrays: dict[str, np.ndarray[Any, Any]]
+
+
+def open_bundle(folder: str | os.PathLike[str]) -> Opened:
+    """Read and check a bundle; BundleError gives the reason where it is refused."""
+    path = Path(os.path.realpath(folder))
+    manifest = read_manifest(path)
+    handles = {}
+    try:
+        for name, nbytes, _ in manifest.files:  # all must be there before the first is read
+            handles[name] = _open_plain(path, name, nbytes)
+        mapped = b""
+        models: dict[str, bytes] = {}  # and attachments, until all are read
+        for name, _, sha256 in manifest.files:
+            if name == manifest.parameter_file:
+                mapped = _map(handles[name])
+                _check_sum(path, name, mapped, sha256)
+            else:
+                models[name] = _read(handles[name])
+                _check_sum(path, name, models[name], sha256)
+    except OSError as error:
+        raise BundleError(f"cannot read the bundle {str(path)!r}: {error}") from error
+    finally:
+        for handle in handles.values():
+            os.close(handle)
+    stored = {t.name: t for t in manifest.parameters}
+    for network in manifest.networks:
+        models[network.file] = _ready_model(
+            models[network.file], network, manifest, stored, str(path / network.file)
+        )
+    arrays = {t.name: _array(mapped, t) for t in manifest.parameters}
+    attachments = {name: models.pop(name) for name, _, _ in manifest.attachments}
+    return Opened(path, manifest, models, attachments, arrays)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle, checked by itself."""
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise BundleError(f"{str(folder)!r} {what}; a bundle is a folder that export wrote")
+    where = str(folder / manifests.NAME)
+    try:
+        handle = _open_plain(folder, manifests.NAME, None)
+        try:
+            size = os.fstat(handle).st_size
+            if size > manifests.MAX_BYTES:
+                raise BundleError(f"{where!r} has {size} bytes; a manifest is far smaller")
+            text = _read(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise BundleError(f"cannot read the bundle {str(folder)!r}: {error}") from error
+    return manifests.parse(text, where)
+
+
+def _open_plain(folder: Path, name: str, nbytes: int | None) -> int:
+    """Open a file of the folder that is no link, directory or device, and has the size it must."""
+    path = folder / name
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        raise BundleError(f"{str(folder)!r} lacks the file {name!r}") from None
+    if not stat.S_ISREG(found.st_mode):
+        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no plain file"
+        raise BundleError(f"{str(path)!r} is {what}; a bundle's files lie in its folder")
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    size = os.fstat(handle).st_size
+    if nbytes is not None and size != nbytes:
+        os.close(handle)
+        raise BundleError(f"{str(path)!r} has {size} bytes, the manifest says {nbytes}")
+    return handle
+
+
+def _read(handle: int) -> bytes:
+    with os.fdopen(os.dup(handle), "rb") as file:
+        return file.read()
+
+
+def _map(handle: int) -> Any:
+    """The file in memory, as pages that are shared between processes and read when touched."""
+    if os.fstat(handle).st_size == 0:
+        return b""
+    return mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
+
+
+def _check_sum(folder: Path, name: str, content: Any, sha256: str) -> None:
+    digest = hashlib.sha256()
+    with memoryview(content) as view:
+        for start in range(0, len(view), _CHUNK):
+            digest.update(view[start : start + _CHUNK])
+    if digest.hexdigest() != sha256:
+        raise BundleError(
+            f"{str(folder / name)!r} is damaged: its SHA-256 is {digest.hexdigest()}, the manifest "
+            f"says {sha256}"
+        )
+
+
+def _array(mapped: Any, tensor: StoredTensor) -> np.ndarray[Any, Any]:
+    if not tensor.length:
+        return np.zeros(tensor.shape, tensor.dtype)
+    count = math.prod(tensor.shape)
+    dtype = tensor.dtype.newbyteorder("<")
+    array = np.frombuffer(mapped, dtype, count, tensor.offset).reshape(tensor.shape)
+    return array.astype(tensor.dtype, copy=False)
+
+
+# Models -------------------------------------------------------------------------------------------
+
+
+def _ready_model(
+    content: bytes,
+    network: NetworkSpec,
+    manifest: Manifest,
+    stored: dict[str, StoredTensor],
+    where: str,
+) -> bytes:
+    """Check a model against the manifest; gives it with its parameters as graph inputs."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as error:
+        raise BundleError(f"{where!r} is no ONNX model: {error}") from None
+    _check_operators(model, manifest, where)
+    graph = model.graph
+    external = _external(graph, stored, manifest.parameter_file, where)
+    _check_typed(graph.input, network.inputs, "inputs", where)
+    _check_typed(graph.output, network.outputs, "outputs", where)
+    for value in graph.value_info:
+        shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
+        if math.prod(shape) * 8 > manifests.MAX_TENSOR:
+            raise BundleError(f"{where!r}: the value {value.name!r} has the absurd shape {shape}")
+    kept = [t for t in graph.initializer if t.name not in external]
+    for name in external:
+        tensor = stored[name]
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(tensor.dtype)
+        graph.input.append(onnx.helper.make_tensor_value_info(name, dtype, tensor.shape))
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    ready: bytes = model.SerializeToString()
+    return ready
+
+
+def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
+    for entry in model.opset_import:
+        if entry.domain not in _STANDARD:
+            raise BundleError(f"{where!r} imports the operators of {entry.domain!r}, not standard")
+        if entry.version != manifest.opset:
+            raise BundleError(
+                f"{where!r} is of opset {entry.version}, the manifest says {manifest.opset}"
+            )
+    if model.functions or model.training_info:
+        what = "functions" if model.functions else "training graphs"
+        raise BundleError(f"{where!r} has {what} of its own; exported networks have none")
+    for graph in _graphs(model.graph):
+        for node in graph.node:
+            if node.domain not in _STANDARD:
+                raise BundleError(
+                    f"{where!r}: node {node.name!r} is {node.domain}::{node.op_type}, which is no "
+                    "standard operator"
+                )
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside its nodes."""
+    stack = [graph]
+    while stack:
+        one = stack.pop()
+        yield one
+        for node in one.node:
+            for attribute in node.attribute:
+                stack.extend([attribute.g] if attribute.HasField("g") else [])
+                stack.extend(attribute.graphs)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[onnx.TensorProto, bool]]:
+    """Every tensor that a model holds, and whether it is an initializer of the graph itself."""
+    for depth, one in enumerate(_graphs(graph)):
+        for tensor in one.initializer:
+            yield tensor, depth == 0
+        sparse = list(one.sparse_initializer)
+        for node in one.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t, False
+                for tensor in attribute.tensors:
+                    yield tensor, False
+                sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+                sparse += attribute.sparse_tensors
+        for tensor in sparse:
+            yield tensor.values, False
+            yield tensor.indices, False
+
+
+def _external(
+    graph: onnx.GraphProto, stored: dict[str, StoredTensor], file: str, where: str
+) -> list[str]:
+    """The parameters that the model reads from the parameter file, each where it must lie."""
+    found: list[str] = []
+    for tensor, at_the_top in _tensors(graph):
+        is_external = tensor.data_location == onnx.TensorProto.EXTERNAL
+        if not is_external and not tensor.external_data:
+            continue
+        fields = {e.key: e.value for e in tensor.external_data}
+        if fields.get("location") != file:
+            raise BundleError(
+                f"{where!r}: the tensor {tensor.name!r} lies in {fields.get('location')!r}; "
+                f"parameters lie in {file!r} and nowhere else"
+            )
+        known = stored.get(tensor.name)
+        if known is None or not at_the_top or tensor.name in found:
+            raise BundleError(f"{where!r}: the manifest knows no parameter {tensor.name!r}")
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(known.dtype)
+        place = {"location": file, "offset": str(known.offset), "length": str(known.length)}
+        if (
+            fields != place
+            or tuple(tensor.dims) != known.shape
+            or tensor.data_type != dtype
+            or len(fields) != len(tensor.external_data)
+        ):
+            raise BundleError(
+                f"{where!r}: the parameter {tensor.name!r} has shape {list(tensor.dims)} at "
+                f"{fields}, the manifest says {list(known.shape)} at {place}"
+            )
+        found.append(tensor.name)
+    return found
+
+
+def _check_typed(values: Any, specs: tuple[TensorSpec, ...], what: str, where: str) -> None:
+    said = [(t.name, onnx.helper.np_dtype_to_tensor_dtype(t.dtype), t.shape) for t in specs]
+    have = []
+    for value in values:
+        kind = value.type.tensor_type
+        have.append((value.name, kind.elem_type, tuple(d.dim_value for d in kind.shape.dim)))
+    if have != said:
+        wrong = next((h for h in have if h not in said), None) or next(
+            (s for s in said if s not in have), "their order"
+        )
+        raise BundleError(
+            f"{where!r}: its {what} are not those of the manifest; they differ in {wrong}"
+        )

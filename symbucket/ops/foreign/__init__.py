@@ -1,0 +1,11 @@
+"""ONNX graphs from elsewhere, written with the builder node by node.
+
+``emit_graph`` is the interpreter. Nodes that symbucket writes otherwise (because it has a better
+gradient for them, or states) are in ``translate`` and ``recurrent``; what depends on shapes and
+constants alone is computed at once (``fold``).
+"""
+
+from symbucket.ops.foreign import recurrent, translate
+from symbucket.ops.foreign.interpret import emit_graph, unknown_nodes
+
+__all__ = ["emit_graph", "recurrent", "translate", "unknown_nodes"]

@@ -1,0 +1,231 @@
+"""Reading a foreign ONNX graph node by node and writing it with the builder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError, SymbucketError, UnsupportedError
+from symbucket.ir import const_of, dtype_of, info, shape_of
+from symbucket.ops.foreign.call import TRANSLATIONS, Call
+from symbucket.ops.record import Emitter
+
+_LARGE = 1 << 20  # bytes; a larger result is computed at run time and not kept in the model
+_STANDARD = ("", "ai.onnx")
+# Their values are no tensors, or how often their bodies run is known at run time only.
+_NO_GRAPH = frozenset({"Loop", "Scan", "SequenceMap", "Optional", "OptionalGetElement"})
+
+Values = dict[str, ir.Value]
+
+
+def unknown_nodes(nodes: Iterable[onnx.NodeProto], opset: int) -> list[str]:
+    """``name (domain::Operator)`` of every node, bodies of If too, that cannot be written."""
+    found = []
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH and node.op_type == "If":
+                found += unknown_nodes(attribute.g.node, opset)
+        if node.domain in _STANDARD:
+            refused = node.op_type in _NO_GRAPH or "Sequence" in node.op_type.replace(
+                "ReverseSequence", ""
+            )
+            if not refused and onnx.defs.has(node.op_type, ""):
+                try:
+                    onnx.defs.get_schema(node.op_type, opset, "")
+                    continue
+                except onnx.defs.SchemaError:
+                    pass  # newer than the graph says
+        domain = "" if node.domain in _STANDARD else f"{node.domain}::"
+        found.append(f"{node.name or node.output[0]} ({domain}{node.op_type})")
+    return found
+
+
+def emit_graph(
+    g: Emitter, graph: onnx.GraphProto, opset: int, given: Mapping[str, ir.Value]
+) -> list[ir.Value]:
+    """Write ``graph`` over the values ``given`` for its inputs; gives its outputs in order."""
+    values: Values = dict(given)
+    for tensor in graph.initializer:
+        if tensor.name not in values:
+            values[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
+    _emit_nodes(g, graph.node, values, opset, {})
+    return [values[out.name] for out in graph.output]
+
+
+def _emit_nodes(
+    g: Emitter,
+    nodes: Iterable[onnx.NodeProto],
+    values: Values,
+    opset: int,
+    arguments: Mapping[str, ir.Attr],
+) -> None:
+    """``arguments``: the attributes of the node whose function body this is."""
+    outer = g.scope
+    for node in nodes:
+        name = node.name or node.output[0]
+        with g.scoped(f"{outer}/{name.lstrip('/')}"):
+            try:
+                made = _emit_node(g, node, values, opset, arguments)
+            except SymbucketError as error:
+                if f"ONNX node {name!r}" in str(error):
+                    raise
+                raise type(error)(f"ONNX node {name!r} ({node.op_type}): {error}") from error
+            except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
+                raise ShapeError(f"ONNX node {name!r} ({node.op_type}): {error}") from error
+        for output, value in zip(node.output, made):
+            if output:
+                values[output] = value
+
+
+def _emit_node(
+    g: Emitter,
+    node: onnx.NodeProto,
+    values: Values,
+    opset: int,
+    arguments: Mapping[str, ir.Attr],
+) -> Sequence[ir.Value]:
+    absent = [name for name in node.input if name and name not in values]
+    if absent:
+        raise UnsupportedError(
+            f"its input {absent[0]!r} is an output of a node that symbucket does not compute (a "
+            "mask, statistics), or the graph has no such value"
+        )
+    inputs = [values[name] if name else None for name in node.input]
+    if node.op_type == "If":
+        return _branch(g, node, inputs, values, opset)
+    attrs = _attributes(node, arguments)
+    call = Call(node.op_type, node.name, attrs, inputs, len(node.output), opset)
+    folded = fold(g, call)
+    if folded is not None:
+        return folded
+    return emit_call(g, call)
+
+
+def emit_call(g: Emitter, call: Call) -> Sequence[ir.Value]:
+    """Write one node: translated, by the body of its function, or as it is."""
+    translate = TRANSLATIONS.get(call.op_type)
+    if translate is not None:
+        return translate(g, call)
+    known = info(call.op_type)
+    if known.gradient is None and not known.no_gradient:
+        body = _body(call)
+        if body is not None:
+            return _emit_body(g, call, body)
+    call = _axes_as_input(g, call)
+    attrs: dict[str, Any] = dict(call.attrs)
+    return g.ops(call.op_type, *call.inputs, outputs=call.outputs, **attrs)
+
+
+def _axes_as_input(g: Emitter, call: Call) -> Call:
+    """Before opset 18 reductions had their axes as an attribute."""
+    if not call.op_type.startswith("Reduce") or "axes" not in call.attrs:
+        return call
+    rest = {k: v for k, v in call.attrs.items() if k != "axes"}
+    inputs = [call.input(0), g.ints(*call.attr("axes"))]
+    return Call(call.op_type, call.name, rest, inputs, call.outputs, call.opset)
+
+
+def _attributes(node: onnx.NodeProto, arguments: Mapping[str, ir.Attr]) -> dict[str, ir.Attr]:
+    found = {}
+    for attribute in node.attribute:
+        if not attribute.ref_attr_name:
+            found[attribute.name] = ir.serde.deserialize_attribute(attribute)
+        elif attribute.ref_attr_name in arguments:
+            value = arguments[attribute.ref_attr_name]
+            found[attribute.name] = ir.Attr(attribute.name, value.type, value.value)
+    return found
+
+
+def _branch(
+    g: Emitter,
+    node: onnx.NodeProto,
+    inputs: Sequence[ir.Value | None],
+    values: Values,
+    opset: int,
+) -> Sequence[ir.Value]:
+    condition = const_of(inputs[0])
+    if condition is None:
+        raise UnsupportedError(
+            "the condition depends on data. Only conditions that shapes and constants decide can "
+            "be read; compute both branches and choose with Where."
+        )
+    wanted = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
+    (body,) = (a.g for a in node.attribute if a.name == wanted)
+    inner = dict(values)
+    for tensor in body.initializer:
+        inner[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
+    _emit_nodes(g, body.node, inner, opset, {})
+    return [inner[out.name] for out in body.output]
+
+
+# Functions: operators that the standard defines by others ---------------------------------------
+
+
+def _body(call: Call) -> onnx.FunctionProto | None:
+    schema = onnx.defs.get_schema(call.op_type, call.opset, "")
+    if schema.has_function:
+        return schema.function_body
+    if not schema.has_context_dependent_function:
+        return None
+    names = [f"x{i}" if v is not None else "" for i, v in enumerate(call.inputs)]
+    node = onnx.NodeProto(op_type=call.op_type, name=call.name, input=names)
+    node.output.extend(f"y{i}" for i in range(call.outputs))
+    node.attribute.extend(ir.serde.serialize_attribute(a) for a in call.attrs.values())
+    types = [
+        onnx.helper.make_tensor_type_proto(int(dtype_of(v)), list(shape_of(v))).SerializeToString()
+        if v is not None
+        else b""
+        for v in call.inputs
+    ]
+    body = onnx.FunctionProto()
+    body.ParseFromString(schema.get_context_dependent_function(node.SerializeToString(), types))
+    return body if body.node else None
+
+
+def _emit_body(g: Emitter, call: Call, body: onnx.FunctionProto) -> Sequence[ir.Value]:
+    values = {n: v for n, v in zip(body.input, call.inputs) if v is not None}
+    arguments = dict(call.attrs)
+    for default in body.attribute_proto:
+        arguments.setdefault(default.name, ir.serde.deserialize_attribute(default))
+    schema = onnx.defs.get_schema(call.op_type, call.opset, "")
+    for name, attribute in schema.attributes.items():
+        if name not in arguments and attribute.default_value.name:
+            arguments[name] = ir.serde.deserialize_attribute(attribute.default_value)
+    _emit_nodes(g, body.node, values, call.opset, arguments)
+    return [values[name] for name in body.output[: call.outputs]]
+
+
+# What shapes and constants decide ---------------------------------------------------------------
+
+
+def fold(g: Emitter, call: Call) -> list[ir.Value] | None:
+    """The outputs as constants where they are known now, else None."""
+    if call.op_type in ("Shape", "Size"):
+        shape = shape_of(call.input(0))
+        if call.op_type == "Size":
+            return [g.const(np.array(math.prod(shape), np.int64))]
+        part = shape[call.attr("start", 0) : call.attr("end")]
+        return [g.ints(*part)]
+    # Here and not above: it is 11 MB, which programs that import nothing do not need.
+    from onnx.reference import ReferenceEvaluator
+
+    known = [const_of(v) for v in call.inputs if v is not None]
+    if info(call.op_type).random or any(array is None for array in known):
+        return None
+    if call.op_type == "ConstantOfShape" and math.prod(known[0].tolist()) * 4 > _LARGE:  # type: ignore[union-attr]
+        return None
+    names = [f"x{i}" if v is not None else "" for i, v in enumerate(call.inputs)]
+    node = onnx.NodeProto(op_type=call.op_type, name=call.name, input=names)
+    node.output.extend(f"y{i}" for i in range(call.outputs))
+    node.attribute.extend(ir.serde.serialize_attribute(a) for a in call.attrs.values())
+    feed = {n: const_of(v) for n, v in zip(names, call.inputs) if n}
+    found = ReferenceEvaluator(node, opsets={"": call.opset}).run(None, feed)
+    arrays = [np.asarray(a) for a in found]
+    if sum(a.nbytes for a in arrays) > _LARGE and call.inputs:
+        return None
+    return [g.const(a) for a in arrays]

@@ -1,0 +1,186 @@
+"""The recurrent operators of ONNX (LSTM, GRU, RNN), unrolled over the steps of the bucket.
+
+Formulas are those of the operators' definitions in the ONNX standard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from symbucket.ir import const_of, shape_of
+from symbucket.ops.foreign.call import Call, Results, translation
+from symbucket.ops.record import Emitter
+
+# One step: what the input adds to the gates, h, c, recurrent weight, recurrent bias -> h, c.
+Step = Callable[[ir.Value, ir.Value, "ir.Value | None", ir.Value, "ir.Value | None"], "_State"]
+_State = tuple[ir.Value, "ir.Value | None"]
+
+
+def _part(g: Emitter, x: ir.Value, start: int, end: int, axis: int) -> ir.Value:
+    return g.op("Slice", x, g.ints(start), g.ints(end), g.ints(axis))
+
+
+def _slice(g: Emitter, x: ir.Value, direction: int) -> ir.Value:
+    """The part of one direction, without the axis of directions."""
+    shape = shape_of(x)
+    part = x if shape[0] == 1 else _part(g, x, direction, direction + 1, 0)
+    return g.reshape(part, shape[1:])
+
+
+def _check(call: Call, default: Sequence[str], length: int) -> None:
+    lengths = const_of(call.given(4))
+    uneven = lengths is None or bool((lengths != length).any())
+    call.refuse(call.given(4) is not None and uneven, "sequence_lens (rows of different length)")
+    call.refuse(call.given(7) is not None, "a peephole (input P)")
+    call.refuse(call.attr("clip") is not None, "clip")
+    call.refuse(bool(call.attr("input_forget", 0)), "input_forget")
+    given = [name.lower() for name in call.attr("activations") or default]
+    wanted = [name.lower() for name in default]
+    directions = len(given) // len(wanted)
+    call.refuse(given != wanted * directions, f"activations {given}")
+
+
+def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], cell: bool) -> Results:
+    x, w, r = call.input(0), call.input(1), call.input(2)
+    batch_first = bool(call.attr("layout", 0))
+    if batch_first:
+        x = g.transpose(x, [1, 0, 2])
+    length, batch, width = shape_of(x)
+    _check(call, default, length)
+    hidden = shape_of(r)[2]
+    way = call.attr("direction", "forward")
+    directions = 2 if way == "bidirectional" else 1
+    step = _STEPS[call.op_type](g, call, hidden)
+    flat = g.reshape(x, (length * batch, width))
+    steps: list[ir.Value] = []
+    last_h, last_c = [], []
+    for d in range(directions):
+        bias = call.given(3)
+        into = recurrent = None
+        if bias is not None:
+            both = _slice(g, bias, d)
+            into = _part(g, both, 0, gates * hidden, 0)
+            recurrent = _part(g, both, gates * hidden, 2 * gates * hidden, 0)
+        product = g.op(
+            "Gemm", flat, _slice(g, w, d), *([into] if into is not None else []), transB=1
+        )
+        each = g.reshape(product, (length, batch, gates * hidden))
+        parts = (
+            [each]
+            if length == 1
+            else g.ops("Split", each, outputs=length, axis=0, num_outputs=length)
+        )
+        h, c = (_start(g, call, i, d, (batch, hidden), x) for i in (5, 6))
+        weight = _slice(g, r, d)
+        backward = way == "reverse" or d == 1
+        found = []
+        for part in reversed(parts) if backward else parts:
+            gated = g.reshape(part, (batch, gates * hidden))
+            new, kept = step(gated, h, c if cell else None, weight, recurrent)
+            h, c = new, kept if kept is not None else c
+            found.append(g.reshape(h, (1, 1, batch, hidden)))
+        if backward:
+            found.reverse()
+        steps.append(found[0] if length == 1 else g.op("Concat", *found, axis=0))
+        last_h.append(g.reshape(h, (1, batch, hidden)))
+        last_c.append(g.reshape(c, (1, batch, hidden)))
+    outputs = [_join(g, steps, 1), _join(g, last_h, 0), _join(g, last_c, 0)]
+    if batch_first:
+        outputs[0] = g.transpose(outputs[0], [2, 0, 1, 3])
+        outputs[1:] = [g.transpose(last, [1, 0, 2]) for last in outputs[1:]]
+    return outputs[: 3 if cell else 2]
+
+
+def _join(g: Emitter, parts: list[ir.Value], axis: int) -> ir.Value:
+    return parts[0] if len(parts) == 1 else g.op("Concat", *parts, axis=axis)
+
+
+def _start(
+    g: Emitter, call: Call, i: int, direction: int, shape: tuple[int, int], like: ir.Value
+) -> ir.Value:
+    given = call.given(i)
+    if given is None:
+        return g.const(np.zeros(shape), like=like)
+    if call.attr("layout", 0):
+        given = g.transpose(given, [1, 0, 2])
+    return _slice(g, given, direction)
+
+
+def _biased(g: Emitter, x: ir.Value, bias: ir.Value | None) -> ir.Value:
+    return x if bias is None else g.op("Add", x, bias)
+
+
+def _lstm_step(g: Emitter, call: Call, hidden: int) -> Step:
+    def step(
+        gated: ir.Value, h: ir.Value, c: ir.Value | None, weight: ir.Value, bias: ir.Value | None
+    ) -> _State:
+        total = _biased(g, g.op("Gemm", h, weight, gated, transB=1), bias)
+        i, o, f, new = g.ops("Split", total, outputs=4, axis=1, num_outputs=4)
+        kept = g.op("Mul", g.op("Sigmoid", f), c)
+        kept = g.op("Add", kept, g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new)))
+        return g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", kept)), kept
+
+    return step
+
+
+def _gru_step(g: Emitter, call: Call, hidden: int) -> Step:
+    def step(
+        gated: ir.Value, h: ir.Value, c: ir.Value | None, weight: ir.Value, bias: ir.Value | None
+    ) -> _State:
+        z_in, r_in, new_in = g.ops("Split", gated, outputs=3, axis=1, num_outputs=3)
+        if call.attr("linear_before_reset", 0):
+            again = _biased(g, g.op("Gemm", h, weight, transB=1), bias)
+            z_h, r_h, new_h = g.ops("Split", again, outputs=3, axis=1, num_outputs=3)
+            z = g.op("Sigmoid", g.op("Add", z_in, z_h))
+            r = g.op("Sigmoid", g.op("Add", r_in, r_h))
+            new = g.op("Tanh", g.op("Add", new_in, g.op("Mul", r, new_h)))
+        else:
+            gates = _part(g, weight, 0, 2 * hidden, 0)
+            first = g.op("Gemm", h, gates, transB=1)
+            if bias is not None:
+                first = g.op("Add", first, _part(g, bias, 0, 2 * hidden, 0))
+            z_h, r_h = g.ops("Split", first, outputs=2, axis=1, num_outputs=2)
+            z = g.op("Sigmoid", g.op("Add", z_in, z_h))
+            r = g.op("Sigmoid", g.op("Add", r_in, r_h))
+            last = _part(g, weight, 2 * hidden, 3 * hidden, 0)
+            again = g.op("Gemm", g.op("Mul", r, h), last, new_in, transB=1)
+            if bias is not None:
+                again = g.op("Add", again, _part(g, bias, 2 * hidden, 3 * hidden, 0))
+            new = g.op("Tanh", again)
+        rest = g.op("Sub", g.const(1.0, like=z), z)
+        return g.op("Add", g.op("Mul", rest, new), g.op("Mul", z, h)), None
+
+    return step
+
+
+def _rnn_step(g: Emitter, call: Call, hidden: int) -> Step:
+    kind = (call.attr("activations") or ["Tanh"])[0]
+
+    def step(
+        gated: ir.Value, h: ir.Value, c: ir.Value | None, weight: ir.Value, bias: ir.Value | None
+    ) -> _State:
+        return g.op(kind, _biased(g, g.op("Gemm", h, weight, gated, transB=1), bias)), None
+
+    return step
+
+
+_STEPS = {"LSTM": _lstm_step, "GRU": _gru_step, "RNN": _rnn_step}
+
+
+@translation("LSTM")
+def _lstm(g: Emitter, call: Call) -> Results:
+    return _run(g, call, 4, ["Sigmoid", "Tanh", "Tanh"], True)
+
+
+@translation("GRU")
+def _gru(g: Emitter, call: Call) -> Results:
+    return _run(g, call, 3, ["Sigmoid", "Tanh"], False)
+
+
+@translation("RNN")
+def _rnn(g: Emitter, call: Call) -> Results:
+    relu = [n.lower() for n in call.attr("activations") or []] in (["relu"], ["relu"] * 2)
+    return _run(g, call, 1, ["Relu"] if relu else ["Tanh"], False)

@@ -1,0 +1,138 @@
+"""A whole ONNX graph as one operator: what ``sym.from_onnx`` makes of a model from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from symbucket.errors import InvalidArgumentError
+from symbucket.ir import new_graph, shape_of
+from symbucket.ops.foreign import emit_graph
+from symbucket.ops.record import DType, Emitter, Operator, operator
+from symbucket.ops.shape import Partial, Shape, known, unify
+
+Types = tuple[list[DType], list[DType]]
+
+
+def pack(model: onnx.ModelProto) -> str:
+    """A model as text that a symbol file can hold."""
+    content = model.SerializeToString(deterministic=True)
+    return base64.b64encode(zlib.compress(content)).decode()
+
+
+@lru_cache(maxsize=64)
+def unpack(text: str) -> onnx.ModelProto:
+    """The model in a text of ``pack``; InvalidArgumentError where it is something else."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(zlib.decompress(base64.b64decode(text, validate=True)))
+    except (binascii.Error, zlib.error, DecodeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"_onnx_graph: the attribute graph holds no packed ONNX model: {error}"
+        ) from None
+    return model
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operators that a model is written in."""
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    return int(versions[0]) if versions else 0
+
+
+@operator("_onnx_graph")
+class OnnxGraph(Operator):
+    """The nodes of an ONNX graph; its inputs, parameters among them, are the arguments.
+
+    ``graph`` is a packed model without the values of parameters, ``states`` names the inputs that
+    are auxiliary states. Dimensions that the file leaves open come from the data.
+    """
+
+    foreign: ClassVar[bool] = True
+
+    graph: str
+    states: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        have = self.model.graph.input
+        self.check(len(self.model.graph.output) > 0, "the graph has no outputs")
+        self.check(len({i.name for i in have}) == len(have), "two inputs have one name")
+        unknown = [n for n in self.states if n not in [i.name for i in have]]
+        self.check(not unknown, f"states {unknown} are not inputs of the graph")
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The model; not to be changed."""
+        return unpack(self.graph)
+
+    def arguments(self) -> tuple[str, ...]:
+        return tuple(i.name for i in self.model.graph.input if i.name not in self.states)
+
+    def auxiliary(self) -> tuple[str, ...]:
+        return self.states
+
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(o.name for o in self.model.graph.output)
+
+    def infer_shape(
+        self, ins: list[Partial], outs: list[Partial]
+    ) -> tuple[list[Partial], list[Partial]]:
+        found = [unify(a, b) for a, b in zip(ins, self._declared())]
+        if not all(known(s) for s in found):
+            return found, outs
+        shapes = _output_shapes(self, tuple(tuple(s or ()) for s in found))
+        return found, [unify(a, b) for a, b in zip(outs, shapes)]
+
+    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+        types = self._types()
+        named = [*self.arguments(), *self.states]
+        # An input may come in another dtype (ids as float32, as MXNet's iterators give them).
+        taken: list[DType] = [d or types[n] for n, d in zip(named, ins)]
+        return taken, [_dtype(o) for o in self.model.graph.output]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        types = self._types()
+        given = {
+            name: g.cast(value, ir.DataType.from_numpy(types[name]))
+            for name, value in zip([*self.arguments(), *self.states], inputs)
+        }
+        return emit_graph(g, self.model.graph, opset_of(self.model), given)
+
+    def _types(self) -> dict[str, np.dtype[Any]]:
+        return {i.name: _dtype(i) for i in self.model.graph.input}
+
+    def _declared(self) -> list[Partial]:
+        """The shapes that the file says, 0 where it leaves a dimension open."""
+        found: dict[str, Partial] = {}
+        for value in self.model.graph.input:
+            tensor = value.type.tensor_type
+            dims = tuple(int(d.dim_value) for d in tensor.shape.dim)
+            found[value.name] = dims if tensor.HasField("shape") else None
+        return [found[n] for n in [*self.arguments(), *self.states]]
+
+
+def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
+    kind = value.type.tensor_type.elem_type
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind) if kind else np.float32)
+
+
+@lru_cache(maxsize=256)
+def _output_shapes(op: OnnxGraph, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    """Shapes of the outputs, found by writing the graph into one that is thrown away."""
+    g = Emitter(new_graph("shapes"), training=False)
+    types = op._types()
+    named = [*op.arguments(), *op.states]
+    inputs = [
+        g.input(n, s, ir.DataType.from_numpy(types[n])) for n, s in zip(named, shapes, strict=True)
+    ]
+    with g.scoped("onnx"):
+        made = op.emit(g, *inputs)
+    return tuple(shape_of(v) for v in ([made] if isinstance(made, ir.Value) else made))

@@ -1,0 +1,1 @@
+"""Makes ``verify_graph`` known to the tests in the folders beneath."""

@@ -1,0 +1,406 @@
+"""Compiled models on disk: found again, never wrong, never in the way."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_networks import generate, language_model, numbers, same, sentence_batch, shapes
+
+import symbucket as sb
+from symbucket import random, sym
+from symbucket.compiler import (
+    CompilerOptions,
+    MetricSpec,
+    compile_inference,
+    compile_training,
+    fingerprint,
+    program,
+)
+from symbucket.compiler.cache import ModelCache
+from symbucket.compiler.stored import pack, unpack
+from symbucket.errors import InvalidArgumentError
+from symbucket.ir import info
+from symbucket.ops.record import _REGISTRY, Operator, operator
+from symbucket.symbol.symbol import apply
+
+SHAPES = {"data": (3, 4), "softmax_label": (3, 4)}
+NLL = MetricSpec("nll", "softmax_output", "softmax_label", 0.0)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The names of the models that were compiled and not found."""
+    names = []
+    plain = program.lower
+
+    def counting(symbol, shapes, dtypes, training, name):
+        names.append(name)
+        return plain(symbol, shapes, dtypes, training, name)
+
+    monkeypatch.setattr(program, "lower", counting)
+    return names
+
+
+def step(options, **changes):
+    """A training step of a small language model, everything made anew."""
+    with sb.NameManager():
+        net = language_model(4, **changes.pop("net", {}))
+    given = {"shapes": SHAPES, "wanted": ["pred_weight", "pred_bias"], "fetch": (), **changes}
+    return compile_training(net, options=options, **given)
+
+
+def files(folder):
+    """The files of a folder, hidden ones too."""
+    return sorted(os.listdir(folder))
+
+
+def test_the_second_time_it_is_found(tmp_path, compiled):
+    options = CompilerOptions(cache_dir=tmp_path / "new" / "folder")
+    first = step(options, metrics=[NLL])
+    again = step(options, metrics=[NLL])
+    assert compiled == ["training"]
+    assert again == first
+    assert again == step(CompilerOptions(), metrics=[NLL])
+    assert again.step.plan.peak == first.step.plan.peak
+    assert isinstance(again.step.outputs[0].dtype, np.dtype)
+    assert len(files(options.cache_dir)) == 1
+
+
+def test_models_in_two_parts_and_for_inference_are_found(tmp_path, compiled):
+    options = CompilerOptions(cache_dir=str(tmp_path))
+    net = sym.FullyConnected(sym.Variable("data"), num_hidden=2, name="fc")
+    for _ in range(2):
+        made = compile_training(net, {"data": (3, 2)}, wanted=["fc_weight"], options=options)
+        assert made.heads == ("fc_output",)
+        assert made.backward.proto().graph.name == "training_backward"
+        inference = compile_inference(net, {"data": (3, 2)}, options=options)
+        assert [t.name for t in inference.outputs] == ["fc_output"]
+    assert compiled == ["training", "inference"]
+
+
+def test_nothing_is_kept_unless_asked_for(tmp_path, monkeypatch, compiled):
+    monkeypatch.chdir(tmp_path)
+    assert CompilerOptions().cache_dir is None
+    step(CompilerOptions())
+    step(CompilerOptions())
+    assert len(compiled) == 2
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shapes": {"data": (2, 4), "softmax_label": (2, 4)}},
+        {"dtypes": {"data": np.int64}},
+        {"wanted": ["pred_weight"]},
+        {"fetch": None},
+        {"fetch": ["softmax_output"]},
+        {"metrics": [NLL]},
+        {"metrics": [replace(NLL, eps=1e-8)]},
+        {"name": "another"},
+        {"row_sparse": ["embed_weight"], "wanted": ["pred_weight", "pred_bias", "embed_weight"]},
+        {"net": {"dropout": 0.5}},
+        {"net": {"hidden": 6}},
+        {"options": {"disable": ["stacking"]}},
+        {"options": {"value_info": True}},
+        {"options": {"loss_chunks": 2}},
+        {"options": {"memory_limit": 10**9}},
+        {"seed": 7},
+    ],
+    ids=str,
+)
+def test_whatever_the_result_depends_on_tells_models_apart(tmp_path, compiled, change):
+    options = CompilerOptions(cache_dir=tmp_path)
+    step(options)
+    change = {**change}
+    changed = replace(options, **change.pop("options", {}))
+    random.seed(change.pop("seed", 0))
+    found = step(changed, **change)
+    assert len(compiled) == 2
+    assert step(changed, **change) == found
+    assert len(compiled) == 2
+    assert len(files(tmp_path)) == 2
+    with_none = replace(changed, cache_dir=None)
+    assert step(with_none, **change) == found
+
+
+def test_a_seed_is_part_of_random_nodes(tmp_path):
+    options = CompilerOptions(cache_dir=tmp_path)
+    models = []
+    for seed in (1, 2, 1):
+        random.seed(seed)
+        models.append(step(options, net={"dropout": 0.5}).step.model)
+    assert models[0] == models[2] != models[1]
+
+
+def test_another_compiler_finds_nothing(tmp_path, compiled, monkeypatch):
+    options = CompilerOptions(cache_dir=tmp_path)
+    step(options)
+    monkeypatch.setattr(fingerprint, "code_hash", lambda: "other")
+    step(options)
+    assert len(compiled) == 2
+    monkeypatch.undo()
+    assert len(fingerprint.code_hash()) == 64
+
+
+def test_every_option_is_in_the_key_but_where_the_cache_is():
+    net = language_model(2)
+    plain = fingerprint.fingerprint(CompilerOptions(), net)
+    others = {
+        "disable": ["stacking"],
+        "value_info": True,
+        "memory_limit": 1 << 30,
+        "loss_chunks": 3,
+        "cache_dir": "elsewhere",
+        "cache_bytes": 5,
+    }
+    assert others.keys() == {f.name for f in fields(CompilerOptions)}
+    for name, value in others.items():
+        key = fingerprint.fingerprint(CompilerOptions(**{name: value}), net)
+        assert (key == plain) == name.startswith("cache_"), name
+
+
+def test_operators_and_rules_from_outside_are_not_kept(tmp_path, compiled, monkeypatch):
+    """Their code is not in the key, and it may change."""
+
+    @operator("_test_double")
+    class _Double(Operator):
+        def emit(self, g, *inputs):
+            return g.op("Add", inputs[0], inputs[0])
+
+    options = CompilerOptions(cache_dir=tmp_path)
+    try:
+        twice = apply("_test_double", [language_model(4)], {})
+        for _ in range(2):
+            compile_inference(twice, SHAPES, options=options)
+    finally:
+        del _REGISTRY["_test_double"]
+    assert len(compiled) == 2
+    assert files(tmp_path) == []
+    monkeypatch.setattr(info("Tanh"), "gradient", lambda *_: [None])
+    compile_inference(language_model(4), SHAPES, options=options)
+    assert files(tmp_path) == []
+
+
+# Damage -----------------------------------------------------------------------------------------
+
+
+def _damaged(raw):
+    """A file's bytes, spoilt in many ways."""
+    rng = np.random.default_rng(0)
+    yield b""
+    yield b"\0" * len(raw)
+    yield rng.bytes(len(raw))
+    yield raw + b"more"
+    yield raw[::-1]
+    yield from (raw[:n] for n in (1, 10, 27, 40, 59, 60, 100, len(raw) // 2, len(raw) - 1))
+    for place in rng.integers(0, len(raw), 20):
+        yield raw[:place] + bytes([raw[place] ^ (1 << int(rng.integers(8)))]) + raw[place + 1 :]
+
+
+def test_damage_costs_a_compilation(tmp_path, compiled, caplog):
+    options = CompilerOptions(cache_dir=tmp_path)
+    wanted = step(options)
+    (name,) = files(tmp_path)
+    path = tmp_path / name
+    raw = path.read_bytes()
+    tried = 0
+    with caplog.at_level(logging.WARNING, "symbucket.compiler.cache"):
+        for content in _damaged(raw):
+            tried += 1
+            path.write_bytes(content)
+            assert step(options) == wanted
+            assert path.read_bytes() == raw
+    assert len(compiled) == 1 + tried
+    assert len(caplog.records) == tried
+    assert "is damaged; compiling again" in caplog.text
+    assert step(options) == wanted
+    assert len(compiled) == 1 + tried
+
+
+def test_a_file_under_another_name_is_not_taken(tmp_path, compiled):
+    options = CompilerOptions(cache_dir=tmp_path)
+    step(options)
+    other = step(options, name="another")
+    first, second = (tmp_path / n for n in files(tmp_path))
+    one, two = first.read_bytes(), second.read_bytes()
+    first.write_bytes(two)
+    second.write_bytes(one)
+    assert step(options, name="another") == other
+    assert len(compiled) == 3
+
+
+def test_content_that_is_whole_and_means_something_else(tmp_path, compiled):
+    options = CompilerOptions(cache_dir=tmp_path)
+    wanted = step(options)
+    key = files(tmp_path)[0].removesuffix(".symbucket")
+    store = ModelCache(tmp_path, 1 << 30)
+    strange = [
+        b"",
+        b"12345678{}",
+        pack("text"),
+        pack({"a": 1}),
+        pack([None]),
+        pack(wanted.step),  # a part of the result
+        pack(wanted)[:-10],
+        (10**6).to_bytes(8, "little") + b"{}",
+        (4).to_bytes(8, "little") + b"[[[[",
+        *(
+            len(text).to_bytes(8, "little") + text
+            for text in (
+                b'{"class":"object","fields":[]}',
+                b'{"class":"Program","fields":[1,2,3,4,5,6,7]}',
+                b'{"class":"Program"}',
+                b'{"tuple":[],"list":[]}',
+                b'{"eval":"1"}',
+                b'{"dtype":"O O"}',
+                b'{"bytes":"x"}',
+                b"[" * 5000,
+            )
+        ),
+    ]
+    for content in strange:
+        store.write(key, content)
+        assert step(options) == wanted
+    assert len(compiled) == 1 + len(strange)
+
+
+def test_a_folder_that_cannot_be_used_is_no_error(tmp_path, caplog):
+    (tmp_path / "file").write_text("in the way")
+    options = CompilerOptions(cache_dir=tmp_path / "file")
+    with caplog.at_level(logging.WARNING, "symbucket.compiler.cache"):
+        assert step(options) == step(CompilerOptions())
+    assert "cannot keep a compiled model in" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cache_dir": 5}, "cache_dir=5: must be the path of a folder, or None"),
+        ({"cache_bytes": -1}, "cache_bytes=-1: must be an integer of 0 or more"),
+        ({"cache_bytes": None}, "cache_bytes=None: must be an integer of 0 or more"),
+    ],
+)
+def test_options_are_checked(given, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        CompilerOptions(**given)
+
+
+# Size -------------------------------------------------------------------------------------------
+
+
+def test_the_least_recently_used_goes_first(tmp_path):
+    store = ModelCache(tmp_path, 1000)
+    for i, key in enumerate("abc"):
+        store.write(key, bytes(200))
+        os.utime(store.path(key), (i, i))
+    assert store.read("a") is not None  # now the last one used
+    store.write("d", bytes(300))
+    assert [f[0] for f in files(tmp_path)] == ["a", "c", "d"]
+    assert sum(p.stat().st_size for p in tmp_path.iterdir()) <= 1000
+    store.write("e", bytes(700))
+    assert [f[0] for f in files(tmp_path)] == ["e"]
+    store.write("huge", bytes(2000))
+    assert store.read("huge") is None
+
+
+def test_what_a_dead_process_left_behind_goes_too(tmp_path):
+    store = ModelCache(tmp_path, 1000)
+    old, new, other = (tmp_path / n for n in (".a.symbucket.0123", ".b.symbucket.0123", "notes"))
+    for path in (old, new, other):
+        path.write_bytes(bytes(10))
+        os.utime(path, (1, 1))
+    now = time.time()
+    os.utime(new, (now, now))
+    store.write("k", b"content")
+    assert not old.exists()
+    assert new.exists()
+    assert other.exists()
+
+
+# Several processes ------------------------------------------------------------------------------
+
+_PROCESS = """
+import hashlib, sys
+sys.path.insert(0, sys.argv[2])
+from small_networks import language_model
+import symbucket as sb
+from symbucket.compiler import CompilerOptions, compile_training
+options = CompilerOptions(cache_dir=sys.argv[1], cache_bytes=int(sys.argv[3]))
+digest = hashlib.sha256()
+for turn in range(6):
+    for length in (1, 2, 3):
+        with sb.NameManager():
+            net = language_model(length)
+        shapes = {"data": (3, length), "softmax_label": (3, length)}
+        made = compile_training(net, shapes, wanted=["pred_weight"], options=options)
+        digest.update(made.step.model)
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 40_000], ids=["roomy", "tight"])
+def test_two_processes_at_once(tmp_path, limit):
+    tests = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", _PROCESS, str(tmp_path), tests, str(limit)]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120) for process in running]
+    assert [p.returncode for p in running] == [0, 0], said
+    assert said[0][0] == said[1][0]
+    assert said[0][1] == said[1][1] == ""
+    assert not [f for f in files(tmp_path) if f.startswith(".")]
+    if limit == 1 << 30:
+        assert len(files(tmp_path)) == 3
+    for name in files(tmp_path):
+        assert ModelCache(tmp_path, limit).read(name.removesuffix(".symbucket")) is not None
+
+
+# Training ---------------------------------------------------------------------------------------
+
+
+def test_training_from_the_cache(tmp_path, compiled):
+    def train():
+        random.seed(3)
+        with sb.NameManager():
+            options = CompilerOptions(cache_dir=tmp_path)
+            module = sb.mod.BucketingModule(generate, default_bucket_key=6, options=options)
+            module.bind(*shapes(6))
+            module.init_params(sb.init.Uniform(0.2))
+            module.init_optimizer()
+            rng = np.random.default_rng(0)
+            for length in (6, 3, 6, 3):
+                module.forward_backward(sentence_batch(rng, length))
+                module.update()
+            return numbers(module)
+
+    first = train()
+    assert len(compiled) == 2
+    assert same(train(), first)
+    assert len(compiled) == 2
+
+
+# Packing ----------------------------------------------------------------------------------------
+
+
+def test_packing():
+    value = {
+        "a": (1, -2.5, None, True, "ü"),
+        "b": [b"", b"\0\xff" * 100, [], ()],
+        "c": np.dtype(np.float64),
+        3: {},
+    }
+    found = unpack(pack(value), ())
+    assert found == value
+    assert type(found["a"]) is tuple
+    assert type(found["b"][2]) is list
+    with pytest.raises(TypeError, match=r"of type set cannot be stored"):
+        pack({1, 2})

@@ -1,0 +1,347 @@
+"""The command ``symbucket``: train, export, run, plan, info, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import symbucket as sb
+from symbucket.apps.language_model import NEXT_WORD
+from symbucket.cli import main
+from symbucket.cli.sources import Shapes, key_of
+from symbucket.errors import InvalidArgumentError
+
+SMALL = [
+    "--buckets", "6", "9", "12", "--min-count", "1", "--num-layers", "1", "--num-hidden", "8",
+    "--num-embed", "6", "--batch-size", "4", "--lr", "0.02",
+]  # fmt: skip
+OWN = """
+import symbucket as sb
+
+def sym_gen(key):
+    x = sb.sym.Variable("data")
+    return sb.sym.sum(x, axis=1, name="total"), ("data",), ()
+
+def broken(key):
+    raise KeyError("no such thing")
+"""
+
+
+def symbucket(*argv, prog=None):
+    """The exit code; pytest's capsys has the rest."""
+    try:
+        return main([str(a) for a in argv], prog)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "dogs.txt"
+    looks = ["red", "old", "big", "wet"]
+    lines = [["the", *looks[: i % 4], "dog", "ran", "home"] for i in range(60)]
+    path.write_text("\n".join(" ".join(line) for line in lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def prefix(text, tmp_path_factory):
+    """A checkpoint of two epochs."""
+    prefix = tmp_path_factory.mktemp("runs") / "dogs"
+    argv = ["--data-train", text, "--num-epochs", 2, "--samples", 0, "--checkpoint", prefix]
+    assert symbucket("train", *SMALL, *argv) == 0
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def bundle(prefix, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "dogs"
+    assert symbucket("export", prefix, folder) == 0
+    return folder
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    return tmp_path / "own.py"
+
+
+def test_a_trained_model_is_exported_with_its_vocabulary(prefix, tmp_path, capsys):
+    assert symbucket("export", prefix, tmp_path / "b") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"b: 4 inference networks of epoch 2, \d+ parameters, 0\.\d MB\n$", out)
+    served = sb.Bundle(tmp_path / "b")
+    assert served.keys == [12, 6, 9, NEXT_WORD]
+    assert set(served.attachments) == {"vocabulary.json"}
+    assert served.networks[9].outputs[0].axes == ("batch*key", None)
+    states = [t for t in served.networks[NEXT_WORD].inputs if t.name != "data"]
+    assert [t.axes for t in states] == [("batch", None)] * 2
+
+
+def test_export_takes_an_epoch_a_batch_size_and_training(prefix, tmp_path, capsys):
+    argv = ["--epoch", 1, "--batch-size", 2, "--padding", "data=1"]
+    assert symbucket("export", prefix, tmp_path / "b", *argv) == 0
+    assert "of epoch 1" in capsys.readouterr().out
+    first = sb.Bundle(tmp_path / "b").networks[6].inputs[0]
+    assert (first.shape, first.padding) == ((2, 6), 1.0)
+    assert symbucket("export", prefix, tmp_path / "t", "--training") == 0
+    assert "3 training networks of epoch 2" in capsys.readouterr().out
+    model = onnx.load(tmp_path / "t" / "key-6.onnx", load_external_data=False)
+    assert "pred_weight.grad" in [o.name for o in model.graph.output]
+
+
+def test_run_on_a_text_gives_what_training_saw(bundle, prefix, text, tmp_path, capsys):
+    (tmp_path / "few.txt").write_text(
+        "the red dog ran home\nthe dog ran home\n" + "the " * 20 + "dog\n"
+    )
+    assert symbucket("run", bundle, tmp_path / "few.txt", "--output", tmp_path / "out.npz") == 0
+    out = capsys.readouterr().out
+    assert "1 sentences are longer than every bucket, left out" in out
+    assert re.search(r"^ +[\d.]+  the red dog ran home$", out, re.MULTILINE)
+    assert re.search(r"2 requests in [\d.]+ s: [\d,]+ a second", out)
+    total = float(re.search(r"^ +([\d.]+)  all 11 words$", out, re.MULTILINE)[1])
+    with np.load(tmp_path / "out.npz") as file:
+        assert sorted(file.files) == ["softmax_output/0", "softmax_output/1"]
+        assert file["softmax_output/0"].shape[0] == 6
+
+    from symbucket.apps import language_model
+    from symbucket.io import BucketSentenceIter
+
+    module, vocabulary = language_model.trained_model(str(prefix), 2)
+    sentences = [line.split() for line in ("the red dog ran home", "the dog ran home")]
+    encoded = [[vocabulary.eos_id, *ids] for ids in vocabulary.encode(sentences)]
+    batches = BucketSentenceIter(
+        encoded, 4, [6, 9, 12], invalid_label=0, shuffle=False, last_batch="pad"
+    )
+    ((_, expected),) = module.score(batches, sb.metric.Perplexity(0))
+    assert total == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_run_on_arrays(bundle, tmp_path, capsys, numbered):
+    rows = np.array([[2, 3, 4], [2, 4, 3]])
+    arrays = {f"data/{i}": r for i, r in enumerate(rows)} if numbered else {"data": rows}
+    np.savez(tmp_path / "in.npz", **arrays)
+    argv = [bundle, tmp_path / "in.npz", "--output", tmp_path / "out.npz", "--quiet", "--key", 9]
+    assert symbucket("run", *argv) == 0
+    assert capsys.readouterr().out == ""
+    expected = sb.Bundle(bundle).run(list(rows))
+    with np.load(tmp_path / "out.npz") as file:
+        for i, one in enumerate(expected):
+            np.testing.assert_allclose(
+                file[f"softmax_output/{i}"], one["softmax_output"], rtol=1e-5
+            )
+
+
+def test_networks_of_ones_own(own, tmp_path, capsys):
+    module = sb.mod.BucketingModule(
+        lambda _: (sb.sym.sum(sb.sym.Variable("data"), axis=1, name="total"), ("data",), ()),
+        default_bucket_key=6,
+    )
+    module.bind([("data", (2, 6))])
+    module.init_params()
+    module.save_checkpoint(str(tmp_path / "own"), 1)
+    argv = ["--sym-gen", f"{own}:sym_gen", "--keys", 4, 6, "--data", "data=2,key"]
+    assert symbucket("export", tmp_path / "own", tmp_path / "b", *argv) == 0
+    found = sb.Bundle(tmp_path / "b").run([[1, 2, 3], [1, 2, 3, 4, 5]])
+    assert [float(f["total_output"]) for f in found] == [6, 15]
+    capsys.readouterr()
+    assert symbucket("plan", *argv, "--inference", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)["keys"]) == {"4", "6"}
+
+
+def test_plan_of_the_language_model(capsys):
+    sizes = ["--buckets", 3, 5, "--num-hidden", 8, "--num-embed", 4, "--vocabulary-size", 20]
+    assert symbucket("plan", *sizes) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^key +nodes", out)
+    assert re.search(r"^total +[\d.]+ MB$", out, re.MULTILINE)
+    assert symbucket("plan", *sizes, "--json", "--optimizer", "sgd") == 0
+    assert json.loads(capsys.readouterr().out)["optimizer states"] == 0
+
+
+def test_info(capsys):
+    assert symbucket("info") == 0
+    out = capsys.readouterr().out
+    for said in ("symbucket", "onnxruntime", "CPUExecutionProvider", "cores", "extras:"):
+        assert said in out
+    assert symbucket("info", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["versions"]["symbucket"] == sb.__version__
+    assert set(found) == {"versions", "runtime", "devices", "extras"}
+
+
+@pytest.mark.parametrize("command", ["train", "export", "run", "plan", "view", "info"])
+def test_help_shows_an_example(command, capsys):
+    assert symbucket(command, "--help") == 0
+    out = capsys.readouterr().out
+    assert re.search(rf"^examples?:\n(  .*\n)*?  symbucket {command} ", out, re.MULTILINE)
+    assert "exit codes: 0 done" in out
+    assert "--debug" in out
+
+
+def test_help_and_version(capsys):
+    assert symbucket("--help") == 0
+    out = capsys.readouterr().out
+    assert all(c in out for c in ("train", "export", "run", "plan", "view", "info"))
+    assert symbucket("--version") == 0
+    assert capsys.readouterr().out == f"symbucket {sb.__version__}\n"
+
+
+BAD = {
+    "no checkpoint": (["export", "{tmp}/no", "{tmp}/b"], "there is no checkpoint {tmp}/no-0001"),
+    "no model": (
+        ["export", "{tmp}/no", "{tmp}/b", "--epoch", "1"],
+        "cannot read '{tmp}/no-model.j",
+    ),
+    "no epoch": (["export", "{prefix}", "{tmp}/b", "--epoch", "9"], "there is no parameter file"),
+    "not a bundle": (["export", "{prefix}", "{tmp}/mine"], "is there and is no bundle"),
+    "padding": (["export", "{prefix}", "{tmp}/b", "--padding", "data"], "write NAME=VALUE"),
+    "no bundle": (["run", "{tmp}/no", "{tmp}/x.npz"], "does not exist; a bundle is a folder"),
+    "no file": (["run", "{bundle}", "{tmp}/no.npz"], "cannot read arrays from {tmp}/no.npz"),
+    "no text": (["run", "{bundle}", "{tmp}/no.txt"], "cannot read sentences from {tmp}/no.txt"),
+    "pickle": (["run", "{bundle}", "{tmp}/pickle.npz"], "cannot read arrays"),
+    "gaps": (["run", "{bundle}", "{tmp}/gaps.npz"], "other has no entry for request 1"),
+    "too long": (["run", "{bundle}", "{tmp}/long.npz"], "request 0 fits no network"),
+    "no module": (
+        ["plan", "--sym-gen", "nowhere.at.all:f", "--keys", "3", "--data", "data=2,key"],
+        "cannot import 'nowhere.at.all'",
+    ),
+    "no function": (
+        ["plan", "--sym-gen", "{own}:nothing", "--keys", "3", "--data", "data=2,key"],
+        "has no function 'nothing'",
+    ),
+    "no colon": (
+        ["plan", "--sym-gen", "own", "--keys", "3", "--data", "data=2,key"],
+        "write MODULE:FUNCTION",
+    ),
+    "no shape": (
+        ["plan", "--sym-gen", "{own}:sym_gen", "--keys", "3", "--data", "data"],
+        "describes no array",
+    ),
+    "no size": (
+        ["plan", "--sym-gen", "{own}:sym_gen", "--keys", "en", "--data", "data=2,key"],
+        "key 'en' has no size 'key'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_errors_are_one_line(name, bundle, prefix, own, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    np.savez(tmp_path / "pickle.npz", data=np.array([{}], dtype=object))
+    np.savez(tmp_path / "gaps.npz", **{"data/0": [1], "data/1": [1], "other/0": [1]})
+    np.savez(tmp_path / "long.npz", data=np.ones((1, 40)))
+    names = {"tmp": tmp_path, "bundle": bundle, "prefix": prefix, "own": own}
+    argv, message = BAD[name]
+    assert symbucket(*(a.format(**names) for a in argv)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"symbucket {argv[0]}: error: ")
+    assert message.format(**names) in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_debug_shows_where(own, tmp_path, capsys):
+    with pytest.raises(InvalidArgumentError):
+        symbucket("run", tmp_path / "no", "x.npz", "--debug")
+    argv = ["plan", "--sym-gen", f"{own}:broken", "--keys", "3", "--data", "data=2,key"]
+    assert symbucket(*argv) == 1
+    err = capsys.readouterr().err
+    assert err == "symbucket plan: KeyError: 'no such thing' (--debug shows where)\n"
+    with pytest.raises(KeyError):
+        symbucket(*argv, "--debug")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["export", "p", "f", "--keys", "3"], "--keys needs --sym-gen"),
+        (["plan", "--sym-gen", "m:f", "--keys", "3"], "--sym-gen needs --data"),
+        (["run", "b", "x.npz", "--output", "y.txt"], "--output must be an .npz file"),
+        (["train", "--resume", "1"], "--resume needs --checkpoint"),
+    ],
+)
+def test_usage_errors(argv, message, capsys):
+    assert symbucket(*argv) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_interrupted(monkeypatch, capsys):
+    from symbucket.cli import info
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(info, "collect", stop)
+    assert symbucket("info") == 130
+    assert capsys.readouterr().err == "symbucket info: interrupted\n"
+
+
+def test_progress_is_shown_on_a_terminal_only(prefix, tmp_path, capsys, monkeypatch):
+    symbucket("export", prefix, tmp_path / "b")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    symbucket("export", prefix, tmp_path / "b")
+    shown = capsys.readouterr().err
+    assert "\r[0/4] compiling key 12" in shown
+    assert "writing key-6.onnx" in shown
+    assert shown.endswith("\r")
+
+
+def test_keys_and_shapes_of_arguments():
+    assert [key_of(t) for t in ("10", "[32, 64]", "en", '"10"', "{}", "true")] == [
+        10, (32, 64), "en", "10", "{}", True,
+    ]  # fmt: skip
+    shapes = Shapes(["image=8,3,key[0],key[1]", "n=8:N:int64"], ["label=8, key[1]"])
+    data, labels = shapes((32, 64))
+    assert [(d.name, d.shape, d.dtype.name, d.layout) for d in data] == [
+        ("image", (8, 3, 32, 64), "float32", "NCHW"),
+        ("n", (8,), "int64", "N"),
+    ]
+    assert labels[0].shape == (8, 64)
+    for text in ("data", "data=", "=3", "data=2,width", "data=2,-3", "data=2;3"):
+        with pytest.raises(InvalidArgumentError, match="describes no array"):
+            Shapes([text], [])
+    with pytest.raises(InvalidArgumentError, match=r"key \(1,\) has no size 'key\[1\]'"):
+        Shapes(["data=key[1]"], [])((1,))
+
+
+def process(*argv, **how):
+    code = "import sys; from symbucket.cli import main; sys.exit(main(sys.argv[1:]))"
+    root = Path(sb.__file__).parents[1]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, argv)],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **how,
+    )
+
+
+def test_the_command_as_a_process_of_its_own(tmp_path):
+    run = process("run", tmp_path / "no", "x.npz")
+    out, err = run.communicate()
+    assert run.returncode == 2
+    assert err.startswith("symbucket run: error: ")
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    run = process("info")
+    run.stdout.close()
+    err = run.stderr.read()
+    run.stderr.close()
+    assert (run.wait(), err) == (0, "")

@@ -1,0 +1,315 @@
+"""Writes ``docs/operators.md`` from the operator records.
+
+    python tools/operator_docs.py           # write the page
+    python tools/operator_docs.py --check   # exit code 1 and the differences, where it is stale
+
+Names, inputs, outputs, attributes and descriptions are those of the records. Where a gradient
+flows is found out: each operator is lowered and differentiated on the inputs that its tests use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import re
+import sys
+import typing
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "operators.md"
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "ops")]
+
+from op_cases import CASES  # noqa: E402
+
+import symbucket as sb  # noqa: E402
+from symbucket import ops  # noqa: E402
+from symbucket.compiler.differentiate import differentiate  # noqa: E402
+from symbucket.compiler.lower import lower  # noqa: E402
+from symbucket.errors import SymbucketError  # noqa: E402
+from symbucket.ops.attributes import describe  # noqa: E402
+
+Record = type[ops.Operator]
+Shapes = Mapping[str, tuple[int, ...]]
+
+INTRODUCTION = """\
+# Operators
+
+This page is written by `tools/operator_docs.py` from the operator records in `symbucket/ops`. Do
+not edit it; a test checks that it is up to date. `help(sb.sym.NAME)` shows the same in Python.
+
+How to read it:
+
+* An **input** in brackets is there with some attribute values only. Weights and other parameters
+  that you do not pass become variables with automatic names, such as `fc1_weight`.
+* An **auxiliary state** is a value that the step itself updates, such as a running mean. No
+  gradient flows to it.
+* **Gradient** names the inputs that a gradient flows to. A gradient that is zero almost everywhere
+  counts as none. A *loss* has a gradient of its own and takes no notice of what comes from above.
+* An attribute without a default is marked *required*.
+
+Arithmetic on symbols (`a + b`, `a * 2.0`, `a > b`) makes the operators of the last section.
+"""
+
+FAMILIES = {
+    "nn": "Layers",
+    "convolution": "Convolution and pooling",
+    "rnn": "Recurrent layers",
+    "normalization": "Normalization",
+    "softmax": "Softmax",
+    "loss": "Losses and gradient blocks",
+    "leaky": "Leaky activations",
+    "elementwise": "Element by element",
+    "product": "Products of matrices",
+    "reduce": "Reductions",
+    "movement": "Shape, slices and joins",
+    "repetition": "Repetition and broadcasting",
+    "indexing": "Indexing",
+    "sequence": "Sequences of different lengths",
+    "noise": "Random numbers",
+    "create": "New arrays",
+    "graph": "Graphs from elsewhere",
+}
+LAST = "Behind arithmetic, and in symbol files"
+
+_SQUARE: Shapes = {"data": (2, 3), "label": (2, 3)}
+_LABELS: Shapes = {"data": (2, 3), "label": (2,)}
+
+# Operators and inputs that the cases leave out, with small shapes.
+SAMPLES: dict[str, tuple[dict[str, Any], Shapes]] = {
+    "Deconvolution": (
+        {"kernel": (2,), "num_filter": 3, "no_bias": False},
+        {"data": (1, 2, 4), "weight": (2, 3, 2), "bias": (3,)},
+    ),
+    "BlockGrad": ({}, {"data": (2, 3)}),
+    "Dropout": ({}, {"data": (2, 3)}),
+    "LinearRegressionOutput": ({}, _SQUARE),
+    "LogisticRegressionOutput": ({}, _SQUARE),
+    "MAERegressionOutput": ({}, _SQUARE),
+    "MakeLoss": ({}, {"data": (2, 3)}),
+    "SoftmaxOutput": ({}, _LABELS),
+    "_arange": ({"stop": 3}, {}),
+    "_full": ({"shape": (2,), "value": 1.0}, {}),
+    "_ones": ({"shape": (2,)}, {}),
+    "_random_normal": ({"shape": (2,)}, {}),
+    "_random_uniform": ({"shape": (2,)}, {}),
+    "_zeros": ({"shape": (2,)}, {}),
+    "one_hot": ({"depth": 3}, {"indices": (2,)}),
+}
+# Their inputs and gradients are those of the graph that they hold.
+OPEN = {"_onnx_graph"}
+
+
+@dataclass
+class Found:
+    """What the samples of one operator showed."""
+
+    inputs: dict[str, int] = field(default_factory=dict)  # in how many samples
+    auxiliary: list[str] = field(default_factory=list)
+    outputs: dict[str, int] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
+    possible: set[str] = field(default_factory=set)
+    samples: int = 0
+
+
+def records() -> list[Record]:
+    """Every operator once."""
+    return list({ops.find(name): None for name in ops.names()})
+
+
+def samples() -> Iterator[tuple[Record, dict[str, Any], Shapes]]:
+    """Attributes and input shapes of every case."""
+    for case in CASES:
+        arrays = case.make(0)
+        yield ops.find(case.op), dict(case.attrs), {n: np.shape(a) for n, a in arrays.items()}
+    for name, (attrs, shapes) in SAMPLES.items():
+        yield ops.find(name), attrs, shapes
+
+
+def explore() -> dict[Record, Found]:
+    """Lower and differentiate every sample."""
+    found: dict[Record, Found] = defaultdict(Found)
+    for record, attrs, shapes in samples():
+        one = found[record]
+        if record.variadic:
+            attrs.setdefault("num_args", len(shapes))
+        made = record.make(attrs)
+        one.samples += 1
+        for name in made.arguments():
+            one.inputs[name] = one.inputs.get(name, 0) + 1
+        for name in made.outputs():
+            one.outputs[name] = one.outputs.get(name, 0) + 1
+        one.auxiliary = list(made.auxiliary())
+        one.possible.update(_possible(made))
+        names = [*made.arguments(), *made.auxiliary()]
+        given = dict(zip(names, shapes.values()))
+        one.reached |= reached(record, attrs, given, made.arguments())
+    for record, one in found.items():
+        unseen = [] if record.variadic else sorted(one.possible - set(one.inputs))
+        if unseen:
+            raise SystemExit(f"{record.op_name}: no sample has {', '.join(unseen)}; add one")
+    return found
+
+
+def _possible(made: ops.Operator) -> Iterator[str]:
+    """The inputs that it has with some values of its attributes."""
+    for name, annotation in made.fields().items():
+        choices = (True, False) if annotation is bool else typing.get_args(annotation)
+        for choice in choices if annotation is bool or _is_choice(annotation) else ():
+            with contextlib.suppress(SymbucketError):  # does not go with the other attributes
+                yield from dataclasses.replace(made, **{name: choice}).arguments()
+
+
+def _is_choice(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is typing.Literal
+
+
+def reached(
+    record: Record, attrs: Mapping[str, Any], shapes: Shapes, arguments: Sequence[str]
+) -> set[str]:
+    """The arguments that have a gradient in a small network of this operator alone."""
+    variables = [sb.sym.Variable(n) for n in shapes]
+    plain = {n: v for n, v in attrs.items() if n != "num_args"}
+    symbol = getattr(sb.sym, record.op_name)(*variables, name="x", **plain)
+    dtypes = {n: np.dtype(np.float32) for n in shapes}
+    lowered = lower(symbol, shapes, dtypes, True, "sample")
+    g = lowered.emitter
+    heads = {v: g.filled(v.shape.numpy(), 1.0, v.dtype) for v in lowered.outputs if _is_float(v)}
+    wanted = {n: lowered.variables[n] for n in arguments}
+    gradients = differentiate(g, lowered.outputs, heads, list(wanted.values()))
+    return {n for n, value in wanted.items() if value in gradients}
+
+
+def _is_float(value: Any) -> bool:
+    return bool(value.dtype.is_floating_point())
+
+
+def page() -> str:
+    """The whole page."""
+    found = explore()
+    families: dict[str, list[Record]] = defaultdict(list)
+    for record in records():
+        hidden = all(n.startswith("_") for n in (record.op_name, *record.aliases))
+        family = record.__module__.rpartition(".")[2]
+        families[LAST if hidden else FAMILIES[family]].append(record)
+    parts = [INTRODUCTION]
+    for title in (*FAMILIES.values(), LAST):
+        members = sorted(families.get(title, []), key=lambda r: r.op_name.lower())
+        if not members:
+            continue
+        parts.append(f"## {title}\n")
+        short = [r for r in members if title == LAST or not r.fields()]
+        parts += [_entry(r, found[r]) for r in members if r not in short]
+        if short:
+            parts.append(_table(short, found, attributes=title == LAST))
+    return "\n".join(parts)
+
+
+def _entry(record: Record, one: Found) -> str:
+    lines = [f"### `{record.op_name}`\n"]
+    if record.aliases:
+        lines.append(f"Also called {_code(record.aliases)}.\n")
+    lines.append(_summary(record) + "\n")
+    lines.append(f"* Inputs: {_inputs(record, one)}. Outputs: {_outputs(record, one)}.")
+    if one.auxiliary:
+        lines.append(f"* Auxiliary states: {_code(one.auxiliary)}.")
+    lines += [f"* {text}." for text in _attributes(record)]
+    lines.append(f"* Gradient: {_gradient(record, one)}.\n")
+    return "\n".join(lines)
+
+
+def _table(members: Sequence[Record], found: Mapping[Record, Found], attributes: bool) -> str:
+    head = ["name", "inputs", *(["attributes"] if attributes else []), "gradient", "what it gives"]
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for record in members:
+        one = found[record]
+        cells = [_code((record.op_name, *record.aliases)), _inputs(record, one)]
+        if attributes:
+            cells.append("; ".join(_attributes(record)))
+        cells += [_gradient(record, one), _summary(record)]
+        lines.append(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _code(names: Sequence[str]) -> str:
+    return ", ".join(f"`{n}`" for n in names)
+
+
+def _summary(record: Record) -> str:
+    """The first paragraph of the docstring."""
+    first = (record.__doc__ or "").strip().partition("\n\n")[0]
+    return " ".join(first.split()).replace("``", "`")
+
+
+def _inputs(record: Record, one: Found) -> str:
+    if record.op_name in OPEN:
+        return "those of the graph"
+    if record.variadic:
+        return f"any number, {_code(list(one.inputs)[:2])} and so on"
+    return _listed(one.inputs, one.samples)
+
+
+def _outputs(record: Record, one: Found) -> str:
+    if record.op_name in OPEN:
+        return "those of the graph"
+    if "num_outputs" in record.fields():
+        return f"{_code(list(one.outputs)[:2])} and so on"
+    return _listed(one.outputs, one.samples)
+
+
+def _listed(counted: Mapping[str, int], samples: int) -> str:
+    texts = [f"`{n}`" if count == samples else f"[`{n}`]" for n, count in counted.items()]
+    return ", ".join(texts) or "none"
+
+
+def _gradient(record: Record, one: Found) -> str:
+    if record.op_name in OPEN:
+        return "as its nodes have one"
+    if not one.reached:
+        return "none"
+    whom = "all" if record.variadic else _code([n for n in one.inputs if n in one.reached])
+    return f"{whom} (a loss)" if record.is_loss else whom
+
+
+def _attributes(record: Record) -> list[str]:
+    """A line for each attribute: type and default."""
+    lines = []
+    needed = record.required()
+    for name, annotation in record.fields().items():
+        if record.variadic and name == "num_args":
+            continue  # counted from the inputs
+        default = "*required*" if name in needed else f"default `{getattr(record, name)!r}`"
+        kind = re.sub(r"a tuple of an? (\w+)", r"a tuple of \1s", describe(annotation))
+        lines.append(f"`{name}`: {kind}; {default}")
+    return lines
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page, or say how it differs."""
+    parser = argparse.ArgumentParser(description="Write docs/operators.md from the records.")
+    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    args = parser.parse_args(argv)
+    made = page()
+    if not args.check:
+        PAGE.write_text(made, encoding="utf-8")
+        return 0
+    have = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    if have == made:
+        return 0
+    print(f"{PAGE} is not what the records say; run python tools/operator_docs.py")
+    names = ("docs/operators.md", "the records")
+    lines = difflib.unified_diff(have.splitlines(), made.splitlines(), *names, lineterm="", n=1)
+    print("\n".join(list(lines)[:60]))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
