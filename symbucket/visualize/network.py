@@ -1,0 +1,78 @@
+"""What a picture shows: boxes and the values that run between them, from whatever source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# The kinds of a box. The first four hold arrays that somebody gives or takes, the others compute.
+DATA, PARAMETER, STATE, OUTPUT = "data", "parameter", "state", "output"
+FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+PHASES = (FORWARD, BACKWARD, UPDATE)
+KINDS = (DATA, PARAMETER, STATE, OUTPUT, *PHASES)
+
+
+@dataclass(frozen=True)
+class Value:
+    """An output of a box. ``shape`` is None where it is unknown, a size in it may be a name."""
+
+    name: str
+    dtype: str = ""
+    shape: tuple[int | str | None, ...] | None = None
+
+    @property
+    def text(self) -> str:
+        """The shape as it stands on an edge: ``32x200`` with a real times sign, "" if unknown."""
+        if self.shape is None:
+            return ""
+        return "\N{MULTIPLICATION SIGN}".join(map(_size, self.shape)) or "scalar"
+
+
+def _size(size: int | str | None) -> str:
+    return "?" if size is None else printable(str(size))
+
+
+def printable(text: str) -> str:
+    """A text without line breaks and control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node, a variable, or an output of a network.
+
+    ``op`` is empty for what computes nothing. ``scope`` is the name that the fold is made from:
+    that of the symbol's node, without the operator. ``param`` names the parameter that a box holds,
+    or the gradient of which it is.
+    """
+
+    name: str
+    op: str
+    kind: str
+    scope: str
+    outputs: tuple[Value, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    param: str = ""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The value ``output`` of box ``source`` goes into box ``target``; both by number."""
+
+    source: int
+    target: int
+    output: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """Boxes in topological order and the edges between them."""
+
+    title: str
+    boxes: tuple[Box, ...]
+    edges: tuple[Edge, ...]
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters, sorted: the order in which they are given colours."""
+        return sorted({b.param for b in self.boxes if b.param})
