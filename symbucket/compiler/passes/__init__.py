@@ -19,6 +19,7 @@ from symbucket.compiler.passes.bias_sums import form_gemm_sums
 from symbucket.compiler.passes.common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
 from symbucket.compiler.passes.expand import expand_own_nodes
+from symbucket.compiler.passes.gate_gradients import join_gate_gradients
 from symbucket.compiler.passes.gemm_layout import choose_gemm_layouts
 from symbucket.compiler.passes.identities import remove_identities
 from symbucket.compiler.passes.loss_chunks import chunk_losses
@@ -50,6 +51,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("common-subexpressions", "training", merge_common_subexpressions),
     Pass("sum-products", "training", sum_products),
     Pass("stacking", "training", simplify_stacking),
+    Pass("gate-gradients", "training", join_gate_gradients),
     Pass("loss-chunks", "training", chunk_losses),
     Pass("softmax-rows", "training", rewrite_softmax_rows),
     Pass("gemm-layout", "training", choose_gemm_layouts),
