@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from symbucket.context import Context
@@ -21,12 +22,18 @@ def _version(text: str) -> tuple[int, ...]:
 
 def load_runtime() -> Any:
     """The module ``onnxruntime``; RuntimeMissingError where there is none or it is too old."""
+    before = list(logging.root.handlers)
     try:
         import onnxruntime
     except ImportError as error:
         raise RuntimeMissingError(
             f"symbucket needs an ONNX Runtime and found none ({error}). {_MEND}"
         ) from error
+    finally:
+        # onnxruntime-training configures the root logger when imported, and the logging.basicConfig
+        # of a user's script would do nothing after that.
+        for handler in [h for h in logging.root.handlers if h not in before]:
+            logging.root.removeHandler(handler)
     version = getattr(onnxruntime, "__version__", None)
     if version is None:
         # Two of the wheels installed over each other and one removed leave an empty package.
