@@ -218,6 +218,8 @@ def _simplified(tree: _Tree) -> list[_Tree | int]:
         if isinstance(member, _Tree):
             between = "" if member.label.startswith("/") else "_"
             member.label = f"{tree.label}{between}{member.label}"
+            if member.kind == STEP:  # of a network one step long: there is no time to fold
+                member.kind = SCOPE
     return tree.members
 
 

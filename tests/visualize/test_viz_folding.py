@@ -186,3 +186,11 @@ def test_parameters_do_not_fold_by_number():
     boxes.append(Box("sum", "Sum", FORWARD, "sum"))
     tree = fold(Network("n", tuple(boxes), tuple(Edge(i, 6) for i in range(6))))
     assert [(g.label, g.kind, g.members) for g in tree.groups] == [("sum_parameters", "scope", 6)]
+
+
+@pytest.mark.parametrize("graph", ["symbol", "training"])
+def test_a_network_of_one_step_has_no_time_to_fold(graph):
+    # Several layers with one step each must not be taken for the steps of one layer.
+    tree = folded(graph, length=1)
+    assert not [group for group in tree.groups if group.kind == STEPS]
+    assert tree.top.size == len(tree.network.boxes)
