@@ -11,7 +11,7 @@ from symbucket.compiler.memory.plan import MemoryPlan
 # Measured with onnxruntime-training 1.19.2 and onnxruntime 1.31.1 on Linux.
 COMPILER = 14_000_000  # bytes that compiling leaves in the process: code, caches, an untidy heap
 SESSION = 350_000  # bytes of a session without nodes
-NODE = 5_200  # bytes of a session for each node: the runtime's graph, kernel and binding
+NODE = 3_800  # bytes of a session for each node: the runtime's graph, kernel and binding
 
 
 @dataclass(frozen=True)
