@@ -120,10 +120,12 @@ class Probe:
             if size == 0 or size % self._batch:
                 continue
             others = tuple(i for i in range(masks[0].ndim) if i != axis)
-            hit = [mask.any(axis=others) for mask in masks]
+            hit = [np.asarray(mask.any(axis=others)) for mask in masks]
             for together in (True, False):
                 grid = (self._batch, -1) if together else (-1, self._batch)
-                rows = [h.reshape(grid) if together else h.reshape(grid).T for h in hit]
+                rows: list[Array] = [h.reshape(grid) for h in hit]
+                if not together:
+                    rows = [r.T for r in rows]
                 samples = (0, self._batch - 1)
                 if all(_only(r, s) for r, s in zip(rows, samples)):
                     return axis, together

@@ -149,7 +149,8 @@ class Join:
             return parts[0]
         before, after = parts[0].shape[: self.axis], parts[0].shape[self.axis + 1 :]
         split = [p.reshape(*before, self.steps, -1, *after) for p in parts]
-        return np.concatenate(split, axis=self.axis + 1).reshape(*before, -1, *after)
+        joined: np.ndarray[Any, Any] = np.concatenate(split, axis=self.axis + 1)
+        return joined.reshape(*before, -1, *after)
 
 
 def find_join(

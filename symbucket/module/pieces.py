@@ -118,5 +118,7 @@ def merge(time: TimeAxis, parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[A
     before, after = parts[0].shape[: time.axis], parts[0].shape[time.axis + 1 :]
     split = (time.rows, -1) if time.rows_first else (-1, time.rows)
     pieces = [p.reshape(*before, *split, *after) for p in parts]
-    joined = np.concatenate(pieces, axis=len(before) + (1 if time.rows_first else 0))
+    joined: np.ndarray[Any, Any] = np.concatenate(
+        pieces, axis=len(before) + (1 if time.rows_first else 0)
+    )
     return joined.reshape(*before, -1, *after)

@@ -41,7 +41,7 @@ def place(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
         offsets = _greedy(order, sizes, births, deaths)
         need = int((offsets + sizes).max())
         if need < peak:
-            best, peak = offsets.tolist(), need
+            best, peak = [int(o) for o in offsets], need
     return best, peak
 
 
