@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from symbucket import ops, rnn
+from symbucket import rnn
 from symbucket import symbol as sym
-
-needs_rnn = pytest.mark.skipif("RNN" not in ops.names(), reason="the operator RNN is not there")
 
 
 def test_unfuse_gives_layers_directions_and_dropout():
@@ -48,7 +46,6 @@ def test_states():
     assert both.state_info[0]["__layout__"] == "LNC"
 
 
-@needs_rnn
 @pytest.mark.parametrize("layout", ["NTC", "TNC"])
 @pytest.mark.parametrize("next_state", [False, True])
 def test_unroll_is_one_node(layout, next_state):
@@ -66,7 +63,6 @@ def test_unroll_is_one_node(layout, next_state):
     assert out_shapes == [(*shape[:2], 8), *[(4, 5, 4)] * (2 * next_state)]
 
 
-@needs_rnn
 def test_outputs_as_a_list():
     cell = rnn.FusedRNNCell(4, mode="gru")
     outputs, states = cell.unroll(3, [sym.Variable(f"x{i}") for i in range(3)], merge_outputs=False)
