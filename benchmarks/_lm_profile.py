@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,7 @@ def read_profile(path: Path, skip: int) -> dict[str, Any] | None:
     if len(runs) <= skip:
         return None
     start, count = runs[skip][0], len(runs) - skip
-    kernels = [
-        (e["args"]["op_name"], e["name"][: -len("_kernel_time")], e["dur"])
-        for e in events
-        if e.get("cat") == "Node" and e["name"].endswith("_kernel_time") and e["ts"] >= start
-    ]
+    kernels = list(_own_times([e for e in events if _is_kernel(e) and e["ts"] >= start]))
     return {
         "session": re.sub(r"^\d+-|_\d{4}-\d\d-\d\d_.*$", "", path.stem),
         "runs": count,
@@ -34,6 +30,25 @@ def read_profile(path: Path, skip: int) -> dict[str, Any] | None:
         "operators": _table(((op, dur) for op, _, dur in kernels), count),
         "names": _table(((f"{fold(name)} ({op})", dur) for op, name, dur in kernels), count),
     }
+
+
+def _is_kernel(event: dict[str, Any]) -> bool:
+    return event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+
+
+def _own_times(events: list[dict[str, Any]]) -> Iterator[tuple[str, str, float]]:
+    """Operator, node and time of every kernel; of a Scan what its body's kernels leave of it."""
+    around: list[tuple[float, int]] = []  # end and number of the kernels that have not ended
+    own = [float(e["dur"]) for e in events]
+    for i in sorted(range(len(events)), key=lambda i: (events[i]["ts"], -events[i]["dur"])):
+        begin, end = events[i]["ts"], events[i]["ts"] + events[i]["dur"]
+        while around and around[-1][0] < end:
+            around.pop()
+        if around and around[-1][0] > begin and events[around[-1][1]]["args"]["op_name"] == "Scan":
+            own[around[-1][1]] -= events[i]["dur"]
+        around.append((end, i))
+    for event, time in zip(events, own):
+        yield event["args"]["op_name"], event["name"][: -len("_kernel_time")], max(time, 0.0)
 
 
 def fold(name: str) -> str:

@@ -24,26 +24,28 @@ def within_limit(
     """The first of several compilations that fits under ``options.memory_limit``.
 
     ``need_of`` gives the bytes that a compilation needs and whether it has chunks at all. Chunks
-    are doubled from ``options.loss_chunks`` on. Raises MemoryLimitError with the name, the least
-    need and the limit.
+    are doubled from ``options.loss_chunks`` on. Where that is not enough, the same is tried with
+    recurrent steps left unrolled: their activations can be given back step by step, and computed a
+    second time. Raises MemoryLimitError with the name, the least need and the limit.
     """
     limit = options.memory_limit
     made = build(options)
     need, _ = need_of(made)
-    if limit is None:
+    if limit is None or need <= limit:
         return made
-    first, chunks = need, options.loss_chunks
-    while need > limit and chunks < _MOST:
-        chunks *= 2
-        gc.collect()  # graphs are full of cycles; what was tried must not pile up
-        tried = build(replace(options, loss_chunks=chunks))
-        size, chunked = need_of(tried)
-        if not chunked:
-            break
-        if size < need:
-            made, need = tried, size
-    if chunks > options.loss_chunks:
-        gc.collect()
+    first = need
+    least = options.loss_chunks
+    for variant, chunks in ((options, 2 * least), (options.without("reroll"), least)):
+        while need > limit and chunks <= _MOST:
+            gc.collect()  # graphs are full of cycles; what was tried must not pile up
+            tried = build(replace(variant, loss_chunks=chunks))
+            size, chunked = need_of(tried)
+            if size < need:
+                made, need = tried, size
+            if chunks > 1 and not chunked:
+                break
+            chunks *= 2
+    gc.collect()
     if need > limit:
         raise MemoryLimitError(
             f"{name} needs {need:,} bytes for inputs, outputs and activations ({first:,} before "

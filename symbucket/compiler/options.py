@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import NoneType
 
 from symbucket.compiler.passes import pass_names
@@ -40,6 +40,10 @@ class CompilerOptions:
     loss_chunks: int = 1
     cache_dir: str | os.PathLike[str] | None = None
     cache_bytes: int = 1 << 30
+
+    def without(self, *names: str) -> CompilerOptions:
+        """The same options with these passes left out too."""
+        return replace(self, disable={*self.disable, *names})
 
     def __post_init__(self) -> None:
         known = pass_names()

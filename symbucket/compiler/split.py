@@ -68,6 +68,7 @@ def split_at_heads(
         for old, new in zip(node.outputs, copy.outputs):
             new.name, new.shape, new.type = old.name, old.shape, old.type
             made[old] = new
+            backward.unique(old.name or "")  # the passes' names are not to be these
         backward.graph.append(copy)
         if node.domain:
             backward.graph.opset_imports.setdefault(node.domain, 1)

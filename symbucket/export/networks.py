@@ -67,6 +67,7 @@ class _Source:
             if name in {*symbol.list_arguments(), *symbol.list_auxiliary_states()}:
                 shapes[name] = array.shape
         options: CompilerOptions = dataclasses.replace(executor.options, value_info=True)
+        options = options.without("reroll")  # not every runtime that reads the file knows Scan
         name = f"key {self.key!r} {mode}"
         if mode == "inference":
             return compile_inference(symbol, shapes, dtypes, name, options=options)

@@ -78,6 +78,9 @@ class Executor:
         self.aux_dict = dict(aux)
         self.grad_req = dict(grad_req)
         self.options = options or CompilerOptions()
+        if context.device_type != "cpu":
+            # There the runtime runs a Scan from the host, step by step, and must wait for each.
+            self.options = self.options.without("reroll")
         self.builds: Counter[str] = Counter()
         self._names = output_names(symbol)
         self._shapes = {n: a.shape for n, a in [*self.arg_dict.items(), *self.aux_dict.items()]}

@@ -29,7 +29,8 @@ from symbucket.visualize.network import DATA, PARAMETER, STATE, Network
 Graph = Literal["symbol", "forward", "training"]
 Shapes = Mapping[str, Sequence[int]] | Mapping[Any, Mapping[str, Sequence[int]]]
 GRAPHS = ("symbol", "forward", "training")
-_OPTIONS = CompilerOptions(value_info=True)  # shapes on all edges
+# Shapes on all edges; the picture folds time steps itself.
+_OPTIONS = CompilerOptions(value_info=True, disable={"reroll"})
 _BUNDLE_KINDS = {"auxiliary state": STATE}
 
 

@@ -50,14 +50,22 @@ def infer_strictly(proto):
     onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
 
 
+def nodes_of(proto):
+    """The nodes of a model, those in the bodies of Scans among them."""
+    found = [*proto.graph.node]
+    for node in proto.graph.node:
+        found += [n for a in node.attribute if a.name == "body" for n in a.g.node]
+    return found
+
+
 def check_model(program):
     """All that is promised of a finished model."""
     proto = program.proto()
     onnx.checker.check_model(proto, full_check=True)
     infer_strictly(proto)
     assert {o.domain for o in proto.opset_import} <= {""}
-    assert {n.domain for n in proto.graph.node} <= {""}
-    assert OWN_DOMAIN not in {n.domain for n in proto.graph.node}
+    assert {n.domain for n in nodes_of(proto)} <= {""}
+    assert OWN_DOMAIN not in {n.domain for n in nodes_of(proto)}
     assert max(o.version for o in proto.opset_import) <= 21
     assert proto.ir_version <= 10
     assert len(proto.functions) == 0
@@ -67,7 +75,7 @@ def check_model(program):
             kind = value.type.tensor_type
             assert tensor.shape == tuple(d.dim_value for d in kind.shape.dim)
             assert tensor.dtype == onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-    used = {n for node in proto.graph.node for n in node.input}
+    used = {n for node in nodes_of(proto) for n in node.input}
     assert {v.name for v in proto.graph.input} <= used
     assert {i.name for i in proto.graph.initializer} <= used
     # A parameter that is a constant would be folded and packed by the runtime.

@@ -5,13 +5,14 @@ import math
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_networks import bound_regression, bucketing, generate, sentence_batch, shapes
 
 import symbucket as sb
-from symbucket.compiler import CompilerOptions
+from symbucket.compiler import CompilerOptions, compile_training
 from symbucket.errors import DataError, InvalidArgumentError, MemoryLimitError
 
 KEYS = [3, 5, 6]
@@ -142,9 +143,12 @@ def test_inference_has_neither_gradients_nor_states():
 # The limit -----------------------------------------------------------------------------------
 
 
-def limited(limit, **given):
+UNROLLED = CompilerOptions(disable={"reroll"})
+
+
+def limited(limit, options=UNROLLED):
     module = sb.mod.BucketingModule(
-        generate, default_bucket_key=6, options=CompilerOptions(memory_limit=limit), **given
+        generate, default_bucket_key=6, options=replace(options, memory_limit=limit)
     )
     module.bind(*shapes(6))
     module.init_params(sb.init.Uniform(0.2))
@@ -153,7 +157,7 @@ def limited(limit, **given):
 
 
 def test_a_limit_makes_the_plan_smaller_and_changes_no_number():
-    free = bucketing(default=6)
+    free = limited(None)
     needs = free.plan_memory(KEYS)
     need = max(p.total for many in needs.plans.values() for p in many)
     module = limited(need - 256)
@@ -163,6 +167,30 @@ def test_a_limit_makes_the_plan_smaller_and_changes_no_number():
     wanted, found = train(free), train(module)
     for name in wanted:
         np.testing.assert_array_equal(found[name], wanted[name])
+
+
+def test_steps_stay_unrolled_where_only_that_fits():
+    # Many activations and few classes: unrolled, the gradient gives them back step by step.
+    def deep(steps):
+        cell = sb.rnn.LSTMCell(32, prefix="lstm_")
+        x = sb.sym.Variable("data")
+        outputs, _ = cell.unroll(steps, x, merge_outputs=False)
+        return sb.sym.LinearRegressionOutput(outputs[-1], sb.sym.Variable("label"), name="out")
+
+    shapes = {"data": (4, 12, 8), "label": (4, 32)}
+    network = deep(12)
+    wanted = [n for n in network.list_arguments() if n not in shapes]
+
+    def made(**options):
+        chosen = CompilerOptions(**options)
+        return compile_training(network, shapes, wanted=wanted, options=chosen).step
+
+    rolled, unrolled = made(), made(disable={"reroll"})
+    assert rolled.passes["reroll"] == 2
+    assert unrolled.plan.total < rolled.plan.total
+    fitting = made(memory_limit=unrolled.plan.total)
+    assert fitting.plan.total == unrolled.plan.total
+    assert "reroll" not in fitting.passes
 
 
 def test_a_limit_that_is_too_small_names_the_key():

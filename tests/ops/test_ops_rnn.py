@@ -5,7 +5,7 @@ import pytest
 from differences import apply, bound, check, draw, run
 
 import symbucket as sb
-from symbucket.compiler import compile_inference
+from symbucket.compiler import CompilerOptions, compile_inference
 from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
 
 MODES = ("rnn_relu", "rnn_tanh", "lstm", "gru")
@@ -207,9 +207,12 @@ def test_gradients_flow_through_dropout():
 def test_the_inputs_of_all_steps_are_one_product():
     inputs = inputs_of("lstm", steps=7, layers=2)
     symbol = apply("RNN", inputs, mode="lstm", state_size=2, num_layers=2)
-    program = compile_inference(symbol, {n: a.shape for n, a in inputs.items()})
+    shapes = {n: a.shape for n, a in inputs.items()}
+    program = compile_inference(symbol, shapes, options=CompilerOptions(disable={"reroll"}))
     kinds = [node.op_type for node in program.proto().graph.node]
     assert kinds.count("Gemm") == 2 * (1 + 7)
+    rolled = [node.op_type for node in compile_inference(symbol, shapes).proto().graph.node]
+    assert (rolled.count("Gemm"), rolled.count("Scan")) == (2, 2)
 
 
 @pytest.mark.parametrize(

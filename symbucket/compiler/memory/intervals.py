@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from symbucket.compiler.memory.traits import overwrites_input, shares_buffer
-from symbucket.ir import bounds
+from symbucket.ir import attr, body_of, bounds, reads
 
 ALIGN = 256  # bytes; the runtime's arena rounds every request up to a multiple of it
 
@@ -67,16 +67,18 @@ def live_intervals(graph: ir.Graph) -> list[Buffer]:
     made: set[ir.Value] = set()  # by the forward part
     for i, node in enumerate(graph):
         backward = is_backward(node)
-        for value in node.inputs:
-            if value is not None:
-                last[value] = i
-                if backward and value in made:
-                    kept.add(value)
+        for value in reads(node):
+            last[value] = i
+            if backward and value in made:
+                kept.add(value)
         if not backward:
             made.update(node.outputs)
     found: list[Buffer] = []
     home: dict[ir.Value, Buffer] = {}
     for i, node in enumerate(graph):
+        inside = _inside(node)
+        if inside:
+            found.append(Buffer([f"{node.name}/body"], inside, i, i))
         for place, value in enumerate(node.outputs):
             if not value.name and value not in last:
                 continue  # an output that is left out
@@ -111,6 +113,19 @@ def live_intervals(graph: ir.Graph) -> list[Buffer]:
                 home[value] = buffer = Buffer([value.name or ""], size, i, end, value in kept)
                 found.append(buffer)
     return found
+
+
+def _inside(node: ir.Node) -> int:
+    """What a Scan takes while it runs: the most that a step needs, and each state twice.
+
+    A step's results go straight to their places in the outputs.
+    """
+    body = body_of(node)
+    if body is None:
+        return 0
+    states = body.inputs[: len(body.inputs) - attr(node, "num_scan_inputs")]
+    twice = 2 * sum(round_up(size_of(value, {})) for value in states)
+    return lower_bound(live_intervals(body)) + twice
 
 
 def is_backward(node: ir.Node) -> bool:

@@ -152,7 +152,7 @@ def plan_graph(graph: ir.Graph) -> MemoryPlan:
     """
     sizes = bounds(graph)
     return MemoryPlan(
-        len(graph),
+        graph.num_nodes(),
         {v.name or "": size_of(v, sizes) for v in graph.inputs},
         {v.name or "": size_of(v, sizes) for v in graph.outputs},
         tuple(live_intervals(graph)),

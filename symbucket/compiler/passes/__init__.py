@@ -24,6 +24,7 @@ from symbucket.compiler.passes.gemm_layout import choose_gemm_layouts
 from symbucket.compiler.passes.identities import remove_identities
 from symbucket.compiler.passes.loss_chunks import chunk_losses
 from symbucket.compiler.passes.release_early import release_early
+from symbucket.compiler.passes.reroll import reroll_steps
 from symbucket.compiler.passes.softmax_rows import rewrite_softmax_rows
 from symbucket.compiler.passes.stacking import simplify_stacking
 from symbucket.compiler.passes.sum_products import sum_products
@@ -61,6 +62,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("identities", "final", remove_identities, required=True),
     Pass("dead-nodes", "final", remove_dead_nodes, required=True),
     Pass("release-early", "final", release_early),
+    Pass("reroll", "final", reroll_steps),
 )
 
 

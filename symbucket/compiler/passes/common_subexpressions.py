@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 import onnx_ir as ir
 
+from symbucket.compiler.passes.tools import attribute_key
 from symbucket.ir import info_of
 
 
@@ -27,7 +27,7 @@ def merge_common_subexpressions(graph: ir.Graph) -> int:
         inputs = tuple(map(id, node.inputs))
         if traits.commutative:
             inputs = tuple(sorted(inputs))
-        key = (node.domain, node.op_type, len(node.outputs), inputs, _attributes(node))
+        key = (node.domain, node.op_type, len(node.outputs), inputs, attribute_key(node))
         kept = first.setdefault(key, node)
         if kept is node or any(out in outputs for out in node.outputs):
             continue
@@ -36,17 +36,3 @@ def merge_common_subexpressions(graph: ir.Graph) -> int:
         graph.remove(node, safe=True)
         merged += 1
     return merged
-
-
-def _attributes(node: ir.Node) -> Hashable:
-    if not node.attributes:
-        return ()
-    return tuple(sorted((name, _plain(a.value)) for name, a in node.attributes.items()))
-
-
-def _plain(value: Any) -> Hashable:
-    if isinstance(value, (list, tuple)):
-        return tuple(value)
-    if hasattr(value, "tobytes"):
-        return (str(value.dtype), tuple(value.shape), value.tobytes())
-    return value  # type: ignore[no-any-return]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from typing import Any
 
 import onnx_ir as ir
 
@@ -99,3 +100,18 @@ def is_zero(value: ir.Value | None) -> bool:
         return False
     fill = node.attributes.get("value")
     return fill is None or not fill.value.numpy().any()
+
+
+def attribute_key(node: ir.Node) -> Hashable:
+    """A node's attributes in a form that can be compared."""
+    if not node.attributes:
+        return ()
+    return tuple(sorted((name, _plain(a.value)) for name, a in node.attributes.items()))
+
+
+def _plain(value: Any) -> Hashable:
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    if hasattr(value, "tobytes"):
+        return (str(value.dtype), tuple(value.shape), value.tobytes())
+    return value  # type: ignore[no-any-return]

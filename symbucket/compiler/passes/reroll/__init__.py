@@ -1,0 +1,132 @@
+"""Recurrent steps, unrolled by the user's program, become one Scan over a body of one step.
+
+The runtime keeps almost 4 KB for every node of a session, and an unrolled network has some sixty
+nodes a time step. A Scan keeps one step, however long the sequence is; it reads the pieces of its
+inputs and writes those of its outputs in place, where the unrolled graph copies them (Split,
+Concat). Forward and backward steps are found by what they are, whoever wrote the cell.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import onnx_ir as ir
+
+from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
+from symbucket.compiler.passes.reroll.before import drop_unread, stack_products
+from symbucket.compiler.passes.reroll.chains import LEAST, find_chain, recurrent_products
+from symbucket.compiler.passes.reroll.columns import Chain, Given, Same
+from symbucket.compiler.passes.reroll.edges import extend_to_front
+from symbucket.compiler.passes.reroll.neighbours import take_in_neighbours
+from symbucket.compiler.passes.reroll.pieces import join_pieces
+from symbucket.compiler.passes.reroll.scan import write_scan
+from symbucket.ir import reads
+
+
+def reroll_steps(graph: ir.Graph) -> int:
+    """Write every chain of four or more equal recurrent steps as a Scan; gives their number."""
+    groups = recurrent_products(graph)
+    if not groups:
+        return 0
+    nodes = list(graph)
+    order = {node: i for i, node in enumerate(nodes)}
+    rank: dict[ir.Node, int] = {}  # of new nodes: where they would like to stand
+    rolled = 0
+    for products in sorted(groups, key=lambda nodes: order[nodes[0]]):
+        if any(node.graph is not graph for node in products):
+            continue  # in a Scan already, with another weight
+        chain = find_chain(nodes[order[products[0]] : order[products[-1]] + 1], products)
+        if chain is None:
+            continue
+        extend_to_front(chain)
+        take_in_neighbours(chain, _depending(nodes, chain), order)
+        if not _holds(chain) or not _closed(nodes, chain):
+            continue
+        first = min(order[node] for node in chain.places())
+        for node in write_scan(graph, chain):
+            rank[node] = first
+        rolled += 1
+        _sort(graph, {**order, **rank})
+        nodes = list(graph)
+        order = {node: i for i, node in enumerate(nodes)}
+        rank.clear()
+    if rolled:
+        stack_products(graph)
+        join_pieces(graph, LEAST)
+        remove_dead_nodes(graph)
+        drop_unread(graph)
+    return rolled
+
+
+def _depending(nodes: list[ir.Node], chain: Chain) -> set[ir.Value]:
+    """All values that depend on the chain, the chain's own among them."""
+    members = chain.places()
+    found: set[ir.Value] = set()
+    for node in nodes:
+        if node in members or any(value in found for value in reads(node)):
+            found.update(node.outputs)
+    return found
+
+
+def _closed(nodes: list[ir.Node], chain: Chain) -> bool:
+    """Whether no step waits for something that waits for a step."""
+    members = chain.places()
+    made: set[ir.Value] = set()
+    waiting: set[ir.Value] = set()
+    for node in nodes:
+        if node in members:
+            if any(value in waiting for value in reads(node)):
+                return False
+            made.update(node.outputs)
+        elif any(value in made or value in waiting for value in reads(node)):
+            waiting.update(node.outputs)
+    return True
+
+
+def _holds(chain: Chain) -> bool:
+    """Whether every operand of every node is what the chain says."""
+    members = chain.places()
+    for column in chain.columns:
+        for step, node in column.present():
+            for value, source in zip(node.inputs, column.sources):
+                if isinstance(source, Same):
+                    right = value is source.value
+                elif isinstance(source, Given):
+                    right = value is not None and value is source.values[step]
+                    right = right and value is not None and value.producer() not in members
+                elif source.before and not step:
+                    right = value is chain.initial[source.column, source.output]
+                else:
+                    made = source.at(step)
+                    if made is None and not step:
+                        made = chain.instead.get(source.column)
+                    right = made is not None and made is value
+                if not right:
+                    return False
+    return True
+
+
+def _sort(graph: ir.Graph, rank: dict[ir.Node, int]) -> None:
+    """Bring nodes behind what they read, and else into the order of ``rank``."""
+    nodes = list(graph)
+    waits: dict[ir.Node, int] = {}
+    after: dict[ir.Value, list[ir.Node]] = {}
+    for node in nodes:
+        needed = {v for v in reads(node) if v.producer() is not None}
+        waits[node] = len(needed)
+        for value in needed:
+            after.setdefault(value, []).append(node)
+    number = {node: i for i, node in enumerate(nodes)}
+    ready = [(rank[node], number[node]) for node in nodes if not waits[node]]
+    heapq.heapify(ready)
+    done: list[ir.Node] = []
+    while ready:
+        node = nodes[heapq.heappop(ready)[1]]
+        done.append(node)
+        for out in node.outputs:
+            for user in after.get(out, ()):
+                waits[user] -= 1
+                if not waits[user]:
+                    heapq.heappush(ready, (rank[user], number[user]))
+    assert len(done) == len(nodes), "the graph has a circle"
+    graph.extend(done)

@@ -1,0 +1,102 @@
+"""What a recurrent step consists of: one column for each of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from symbucket.compiler.passes.tools import attribute_key
+
+
+@dataclass(frozen=True)
+class Same:
+    """An operand from outside, the same one in every step: a weight or a constant."""
+
+    value: ir.Value | None
+
+
+@dataclass(eq=False)
+class Given:
+    """An operand from outside, another one in every step; None where the step has no such node."""
+
+    values: list[ir.Value | None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An operand that a column makes: in this step, or (``before``) in the one before."""
+
+    column: Column = field(repr=False)
+    output: int
+    before: bool
+
+    def at(self, step: int) -> ir.Value | None:
+        """The value in ``step``; None where no node makes it."""
+        step -= self.before
+        node = self.column.nodes[step] if step >= 0 else None
+        return None if node is None else node.outputs[self.output]
+
+
+Source = Same | Given | Made
+
+
+@dataclass(eq=False)
+class Column:
+    """The nodes that do the same thing in every step; None where a step does without.
+
+    A last step does without what nobody reads, a first step without adding zero (there is no step
+    before it). ``sources`` say what each operand is.
+    """
+
+    nodes: list[ir.Node | None]
+    sources: list[Source] = field(default_factory=list)
+
+    @property
+    def model(self) -> ir.Node:
+        """The node of the second step, which every column has."""
+        node = self.nodes[1]
+        assert node is not None
+        return node
+
+    def present(self) -> Iterator[tuple[int, ir.Node]]:
+        """The steps that have such a node, with the node."""
+        for step, node in enumerate(self.nodes):
+            if node is not None:
+                yield step, node
+
+
+State = tuple[Column, int]
+"""A column and the number of an output that the next step reads."""
+
+
+@dataclass(eq=False)
+class Chain:
+    """Recurrent steps. Columns stand in the order in which a step runs.
+
+    ``initial`` has, for what is read of the step before, the value that the first step reads; None
+    for zeros. ``instead`` has, for nodes that the first step does without because they add zero,
+    the value they would make.
+    """
+
+    steps: int
+    columns: list[Column]
+    initial: dict[State, ir.Value | None]
+    instead: dict[Column, ir.Value] = field(default_factory=dict)
+
+    def places(self) -> dict[ir.Node, tuple[Column, int]]:
+        """Column and step of every node."""
+        return {node: (column, t) for column in self.columns for t, node in column.present()}
+
+
+def alike(a: ir.Node, b: ir.Node) -> bool:
+    """Whether two nodes do the same with operands of the same shapes and dtypes."""
+    return (
+        a.op_type == b.op_type
+        and a.domain == b.domain
+        and len(a.inputs) == len(b.inputs)
+        and len(a.outputs) == len(b.outputs)
+        and all(x.shape == y.shape and x.dtype == y.dtype for x, y in zip(a.outputs, b.outputs))
+        and attribute_key(a) == attribute_key(b)
+    )

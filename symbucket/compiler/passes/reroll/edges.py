@@ -1,0 +1,154 @@
+"""The first step of a chain, where it looks different because the state before it is zero.
+
+The compiler leaves out products with zeros: the first step of an LSTM has no product with h, and
+the gradient of its last step no share from the step after it. Where what is there is the step with
+zeros for the state before it, the step joins the others.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from symbucket.compiler.passes.reroll.columns import (
+    Chain,
+    Column,
+    Given,
+    Same,
+    Source,
+    State,
+    alike,
+)
+from symbucket.compiler.passes.reroll.pieces import following
+from symbucket.compiler.passes.tools import is_zero
+from symbucket.ir import attr, shape_of
+
+
+def extend_to_front(chain: Chain) -> bool:
+    """Let the step that made the initial states join the chain, if it can; says whether."""
+    front = _Front(chain)
+    if not chain.initial or not all(
+        value is not None and front.is_made_by(column, output, value)
+        for (column, output), value in chain.initial.items()
+    ):
+        return False
+    if not front.nodes:
+        return False
+    front.join()
+    return True
+
+
+_Found = tuple[
+    dict[Column, ir.Node],
+    dict[Column, ir.Value],
+    dict[Given, ir.Value],
+    dict[State, "ir.Value | None"],
+]
+
+
+class _Front:
+    """What the nodes before a chain are, seen as a step of it."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._taken = chain.places()
+        self.nodes: dict[Column, ir.Node] = {}
+        self._instead: dict[Column, ir.Value] = {}
+        self._given: dict[Given, ir.Value] = {}
+        self._initial: dict[State, ir.Value | None] = {}
+
+    def join(self) -> None:
+        chain = self._chain
+        chain.steps += 1
+        for column in chain.columns:
+            column.nodes.insert(0, self.nodes.get(column))
+            for source in column.sources:
+                if isinstance(source, Given):
+                    value = self._given.get(source)
+                    if value is None:
+                        known = [v for v in source.values if v is not None]
+                        value = following(known[::-1])
+                    source.values.insert(0, value)
+        chain.initial = {state: self._initial.get(state) for state in chain.initial}
+        chain.instead = self._instead
+
+    def is_made_by(self, column: Column, output: int, value: ir.Value) -> bool:
+        """Whether ``value`` is output ``output`` of the step's ``column``."""
+        if column in self._instead:
+            return self._instead[column] is value
+        node = value.producer()
+        if column in self.nodes:
+            return self.nodes[column] is node and value.index() == output
+        if (
+            node is not None
+            and node not in self._taken
+            and alike(node, column.model)
+            and value.index() == output
+        ):
+            before = self._save()
+            self.nodes[column] = node
+            if all(self._reads(s, v) for s, v in zip(column.sources, node.inputs)):
+                return True
+            self._restore(before)
+        return self._adds_zero(column, value)
+
+    def _save(self) -> _Found:
+        return dict(self.nodes), dict(self._instead), dict(self._given), dict(self._initial)
+
+    def _restore(self, saved: _Found) -> None:
+        self.nodes, self._instead, self._given, self._initial = saved
+
+    def _reads(self, source: Source, value: ir.Value | None) -> bool:
+        """Whether ``value`` can be what the step reads there."""
+        if isinstance(source, Same):
+            return value is source.value
+        if value is None:
+            return False
+        if isinstance(source, Given):
+            return self._given.setdefault(source, value) is value
+        if not source.before:
+            return self.is_made_by(source.column, source.output, value)
+        state = source.column, source.output
+        if state not in self._initial:
+            self._initial[state] = value
+        found = self._initial[state]
+        return found is value or (found is None and is_zero(value))
+
+    def _adds_zero(self, column: Column, value: ir.Value) -> bool:
+        """Whether the column makes ``value`` by adding zero to it."""
+        model, sources = column.model, column.sources
+        ways: list[tuple[Source, Source]] = []
+        if model.op_type == "Gemm" and len(sources) == 3 and attr(model, "beta", 1.0) == 1.0:
+            ways = [(sources[0], sources[2])]
+        elif model.op_type in ("Sum", "Add") and len(sources) == 2:
+            ways = [(sources[0], sources[1]), (sources[1], sources[0])]
+        if model.domain or shape_of(value) != shape_of(model.outputs[0]):
+            return False
+        for zero, whole in ways:
+            before = self._save()
+            if self._is_zero(zero) and self._reads(whole, value):
+                self._instead[column] = value
+                return True
+            self._restore(before)
+        return False
+
+    def _is_zero(self, source: Source) -> bool:
+        """Whether an operand is zero where the states that it comes from are."""
+        if isinstance(source, Same):
+            return is_zero(source.value)
+        if isinstance(source, Given):
+            return False
+        if source.before:
+            state = source.column, source.output
+            value = self._initial.setdefault(state, None)
+            return value is None or is_zero(value)
+        column = source.column
+        if column in self.nodes or column in self._instead or column.model.domain:
+            return False
+        kind, operands = column.model.op_type, column.sources
+        if kind == "Mul" or (kind == "Gemm" and len(operands) == 2):
+            return any(map(self._is_zero, operands))
+        if kind in ("Add", "Sum", "Concat"):
+            return all(map(self._is_zero, operands))
+        if kind in ("Reshape", "Transpose", "Split", "Identity"):
+            return self._is_zero(operands[0])
+        return False

@@ -1,0 +1,148 @@
+"""Nodes beside a chain that belong to one step each: they join the steps that they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from symbucket.compiler.memory.intervals import is_backward
+from symbucket.compiler.passes.reroll.columns import (
+    Chain,
+    Column,
+    Given,
+    Made,
+    Same,
+    Source,
+    alike,
+)
+from symbucket.compiler.passes.reroll.pieces import run_of
+from symbucket.ir import info_of, readers
+
+
+def take_in_neighbours(chain: Chain, after: set[ir.Value], order: dict[ir.Node, int]) -> None:
+    """Add columns of nodes that only the steps read, and of nodes that read one step each.
+
+    ``after`` are the values that depend on the chain: no step may wait for them. ``order`` numbers
+    the graph's nodes.
+    """
+    _Neighbours(chain, after).take()
+    chain.columns.sort(key=lambda column: order[column.model])
+
+
+class _Neighbours:
+    def __init__(self, chain: Chain, after: set[ir.Value]) -> None:
+        self._chain = chain
+        self._after = after
+        self._place = chain.places()
+
+    def take(self) -> None:
+        grown = True
+        while grown:
+            before = len(self._chain.columns)
+            for column in list(self._chain.columns):
+                for slot, source in enumerate(column.sources):
+                    if isinstance(source, Given):
+                        self._take_makers(column, slot, source)
+            for column in list(self._chain.columns):
+                for output in range(len(column.model.outputs)):
+                    self._take_readers(column, output)
+            grown = len(self._chain.columns) > before
+
+    def _take_makers(self, column: Column, slot: int, source: Given) -> None:
+        """Nodes that make an operand of one step each, and that nothing else reads."""
+        present = list(column.present())
+        if run_of([node.inputs[slot] for _, node in present]) is not None:
+            return
+        nodes: list[ir.Node | None] = [None] * self._chain.steps
+        for step, node in present:
+            value = node.inputs[slot]
+            maker = None if value is None else value.producer()
+            if maker is None or any(out.is_graph_output() for out in maker.outputs):
+                return
+            users = [user for out in maker.outputs for user in readers(out)]
+            if any(self._place.get(user, (None, -1))[1] != step for user in users):
+                return
+            nodes[step] = maker
+        self._join(nodes)
+
+    def _take_readers(self, column: Column, output: int) -> None:
+        """Elementwise nodes that read one step each, in the same way."""
+        present = list(column.present())
+        first_step, first = present[0]
+        for user, slot in self._users(first.outputs[output]):
+            nodes: list[ir.Node | None] = [None] * self._chain.steps
+            nodes[first_step] = user
+            for step, node in present[1:]:
+                found = [
+                    other
+                    for other, at in self._users(node.outputs[output])
+                    if at == slot and alike(other, user) and is_backward(other) == is_backward(user)
+                ]
+                if len(found) == 1:
+                    nodes[step] = found[0]
+            complete = all(nodes[step] is not None for step, _ in present)
+            if complete and is_backward(user) == is_backward(column.model):
+                self._join(nodes)
+
+    def _users(self, value: ir.Value) -> list[tuple[ir.Node, int]]:
+        return [
+            (user, slot)
+            for user, slot in value.uses()
+            if user not in self._place
+            and user.graph is self._chain.columns[0].model.graph
+            and info_of(user).elementwise
+        ]
+
+    def _join(self, nodes: list[ir.Node | None]) -> None:
+        present = [(step, node) for step, node in enumerate(nodes) if node is not None]
+        model = present[0][1]
+        if nodes[1] is None:
+            return
+        if len({node for _, node in present}) != len(present) or info_of(model).random:
+            return
+        if any(node in self._place or not alike(node, model) for _, node in present):
+            return
+        sources = [self._source(present, slot) for slot in range(len(model.inputs))]
+        known = [source for source in sources if source is not None]
+        if len(known) != len(sources) or not model.inputs:
+            return
+        column = Column(nodes, known)
+        self._chain.columns.append(column)
+        for step, node in present:
+            self._place[node] = column, step
+        for reader in self._chain.columns:
+            for slot, source in enumerate(reader.sources):
+                if isinstance(source, Given):
+                    values = [(step, node.inputs[slot]) for step, node in reader.present()]
+                    made = self._made_by(column, values)
+                    reader.sources[slot] = made or source
+
+    def _source(self, present: Sequence[tuple[int, ir.Node]], slot: int) -> Source | None:
+        values = [(step, node.inputs[slot]) for step, node in present]
+        makers = [None if v is None else v.producer() for _, v in values]
+        places = [None if maker is None else self._place.get(maker) for maker in makers]
+        if all(place is None for place in places):
+            if any(v in self._after for _, v in values):
+                return None
+            if all(v is values[0][1] for _, v in values):
+                return Same(values[0][1])
+            given: list[ir.Value | None] = [None] * self._chain.steps
+            for step, value in values:
+                given[step] = value
+            return None if any(v is None for _, v in values) else Given(given)
+        first = places[0]
+        return None if first is None else self._made_by(first[0], values)
+
+    def _made_by(
+        self, column: Column, values: Sequence[tuple[int, ir.Value | None]]
+    ) -> Made | None:
+        """One output of the column, where ``values`` are that, each in its step."""
+        outputs = set()
+        for step, value in values:
+            maker = None if value is None else value.producer()
+            if value is None or maker is None or self._place.get(maker) != (column, step):
+                return None
+            outputs.add(value.index())
+        output = outputs.pop()
+        return None if outputs or output is None else Made(column, output, before=False)

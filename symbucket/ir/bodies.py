@@ -1,0 +1,48 @@
+"""Nodes with a graph of their own (Scan), whose body reads values of the graph around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+_OWNER = "symbucket_owner"
+
+
+def body_of(node: ir.Node) -> ir.Graph | None:
+    """The graph that a node runs."""
+    if node.op_type != "Scan" or node.domain:
+        return None
+    body: ir.Graph = node.attributes["body"].value
+    return body
+
+
+def own_body(node: ir.Node) -> None:
+    """Let the nodes of a body know the node that runs it."""
+    body = body_of(node)
+    if body is not None:
+        body.meta[_OWNER] = node
+
+
+def reads(node: ir.Node) -> Iterator[ir.Value]:
+    """The values that a node reads, those that its body reads from outside among them."""
+    for value in node.inputs:
+        if value is not None:
+            yield value
+    body = body_of(node)
+    if body is not None:
+        own = set(body.inputs)
+        for inner in body:
+            own.update(inner.outputs)
+        for inner in body:
+            for value in inner.inputs:
+                if value is not None and value not in own:
+                    yield value
+
+
+def readers(value: ir.Value) -> Iterator[ir.Node]:
+    """The nodes that read a value; for a node in a body the one that runs it."""
+    for user, _ in value.uses():
+        graph = user.graph
+        owner = graph.meta.get(_OWNER) if isinstance(graph, ir.Graph) else None
+        yield user if owner is None else owner
