@@ -18,8 +18,9 @@ from symbucket.module import metric as metrics
 from symbucket.module.base import Callbacks
 from symbucket.module.bucketing import BucketingModule, SymGen
 from symbucket.module.checkpoint import load_checkpoint, save_checkpoint
+from symbucket.module.devices import one_context
 from symbucket.module.initializer import Initializer, Uniform
-from symbucket.module.module import Module, one_context
+from symbucket.module.module import Module
 from symbucket.module.optimizer import Optimizer
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
@@ -91,7 +92,7 @@ class FeedForward:
                 )
         self.symbol: Symbol | None = symbol if isinstance(symbol, Symbol) else None
         self.sym_gen: SymGen | None = None if isinstance(symbol, Symbol) else symbol
-        self.ctx = one_context(ctx)
+        self.ctx = one_context(ctx, "FeedForward")
         self.num_epoch = num_epoch
         self.epoch_size = epoch_size
         self.optimizer = optimizer
