@@ -49,8 +49,8 @@ def one_context(context: Context | Sequence[Context] | None, who: str) -> Contex
     found = contexts_of(context)
     if len(found) != 1:
         raise UnsupportedError(
-            f"context={found}: {who} runs on one context; Module and BucketingModule take "
-            "several"
+            f"context={found}: {who} runs on one context; Module, BucketingModule and FeedForward "
+            "take several"
         )
     return found[0]
 
@@ -102,6 +102,16 @@ class Devices:
                 "(last_batch_handle='pad') or fewer contexts."
             )
         return found
+
+    def batch_size(self, rows: int, limit: int) -> int:
+        """The largest batch up to ``limit`` that cuts ``rows`` so that every batch can be split.
+
+        The last batch has what is left. Where there is none such, ``limit``.
+        """
+        for size in range(limit, 0, -1):
+            if all(not n or min(self._shares(n)) > 0 for n in (size, rows % size)):
+                return size
+        return limit
 
     def _shares(self, rows: int) -> list[int]:
         total = sum(self.loads)
