@@ -53,7 +53,8 @@ class Probe:
 
     def run(self) -> dict[str, Order]:
         """The batch axis of every output that has one."""
-        session = Session(self._program.model, cpu(), "probe")
+        plan = self._program.plan
+        session = Session(self._program.model, cpu(), "probe", 0 if plan is None else plan.arena)
         inputs = {t.name: NDArray.zeros(t.shape, t.dtype) for t in self._program.inputs}
         outputs = {t.name: NDArray.zeros(t.shape, t.dtype) for t in self._program.outputs}
         session.bind_inputs(inputs)

@@ -46,8 +46,9 @@ class Bundle:
 
     ``run`` takes requests in any mixture of lengths and gives their outputs in the same order: each
     goes to the smallest bucket that holds it, those of one bucket share batches, and padding is cut
-    off again. Sessions are made when their first request comes (or by ``load``). On the CPU all
-    of them read the parameters from the file itself, mapped into memory, and have their inputs and
+    off again. Sessions are made when their first request comes (or by ``load``). They take their
+    activations from one arena, which is as large as the largest of them needs. On the CPU all of
+    them read the parameters from the file itself, mapped into memory, and have their inputs and
     outputs in one pool, since only one runs at a time. A lock sees to that, so threads may share a
     bundle.
     """
@@ -64,11 +65,11 @@ class Bundle:
             name: NDArray.over(array) if device.device_type == "cpu" else NDArray(array, device)
             for name, array in opened.arrays.items()
         }
-        models = opened.models
+        models, needs = opened.models, opened.needs
         self._begin(
             opened.manifest.networks,
             opened.manifest.default_key,
-            lambda network: models[network.file],
+            lambda network: (models[network.file], needs[network.file]),
             parameters,
             device,
         )
@@ -93,7 +94,10 @@ class Bundle:
 
         store = store_of(module)
         networks = networks_of(module, keys, "inference", batch_size, padding)
-        models = {n.spec.key: n.program.model for n in networks}
+        programs = {n.spec.key: n.program for n in networks}
+        models = {
+            key: (p.model, 0 if p.plan is None else p.plan.arena) for key, p in programs.items()
+        }
         specs = [n.spec for n in networks]
         made = cls.__new__(cls)
         made._begin(
@@ -109,7 +113,7 @@ class Bundle:
         self,
         networks: Sequence[NetworkSpec],
         default: Hashable,
-        model_of: Callable[[NetworkSpec], bytes],
+        model_of: Callable[[NetworkSpec], tuple[bytes, int]],
         parameters: Mapping[str, NDArray],
         context: Context,
     ) -> None:
@@ -170,7 +174,8 @@ class Bundle:
             )
         began = time.perf_counter()
         served = check_served(network)
-        session = Session(self._model_of(network), self.context, f"bundle key {network.key!r}")
+        model, need = self._model_of(network)
+        session = Session(model, self.context, f"bundle key {network.key!r}", need)
         buffers = self._buffers(network)
         inputs = {t.name: next(buffers) for t in network.inputs}
         outputs = {t.name: next(buffers) for t in network.outputs}

@@ -10,7 +10,7 @@ import onnx
 
 from symbucket.export.keys import encode_key
 from symbucket.export.networks import Network
-from symbucket.export.spec import Mode, StoredTensor
+from symbucket.export.spec import ARENA, Mode, StoredTensor
 
 
 def file_model(
@@ -27,7 +27,10 @@ def file_model(
     model.producer_name, model.producer_version = "symbucket", __version__
     key = json.dumps(encode_key(network.spec.key), ensure_ascii=True)
     model.doc_string = f"The {mode} graph of bucket key {key}."
-    for name, value in (("symbucket.key", key), ("symbucket.mode", mode)):
+    entries = [("symbucket.key", key), ("symbucket.mode", mode)]
+    if network.program.plan is not None:
+        entries.append((ARENA, str(network.program.plan.arena)))
+    for name, value in entries:
         entry = model.metadata_props.add()
         entry.key, entry.value = name, value
     graph = model.graph

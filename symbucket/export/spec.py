@@ -17,6 +17,9 @@ INPUT_KINDS = ("data", "label", "state", "head gradient")
 OUTPUT_KINDS = ("output", "gradient", "auxiliary state")
 PARAMETER_KINDS = ("parameter", "auxiliary state")
 
+ARENA = "symbucket.arena"
+"""The entry of a model's metadata that says how many bytes of activations a run takes at a time."""
+
 BATCH = "batch"
 KEY = "key"
 _FACTOR = re.compile(r"key(\[(0|[1-9][0-9]{0,2})\])?|[1-9][0-9]{0,9}")

@@ -11,6 +11,7 @@ import hashlib
 import math
 import mmap
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from google.protobuf.message import DecodeError
 
 from symbucket.errors import BundleError
 from symbucket.export import manifest as manifests
-from symbucket.export.spec import Manifest, NetworkSpec, StoredTensor, TensorSpec
+from symbucket.export.spec import ARENA, Manifest, NetworkSpec, StoredTensor, TensorSpec
 
 _CHUNK = 1 << 20
+_BLOCK = 256  # what the runtime's arena rounds sizes up to
+_BYTES = re.compile(r"0|[1-9][0-9]{0,18}")
 _STANDARD = ("", "ai.onnx")
 
 
@@ -33,13 +36,15 @@ _STANDARD = ("", "ai.onnx")
 class Opened:
     """A bundle that passed every check.
 
-    ``models`` are ready for sessions: parameters are inputs. ``arrays`` are the parameters, mapped
-    read-only from the very file whose checksum was taken.
+    ``models`` are ready for sessions: parameters are inputs. ``needs`` are bytes of activations
+    that a run of each takes at a time. ``arrays`` are the parameters, mapped read-only from the
+    very file whose checksum was taken.
     """
 
     folder: Path
     manifest: Manifest
     models: dict[str, bytes]
+    needs: dict[str, int]
     attachments: dict[str, bytes]
     arrays: dict[str, np.ndarray[Any, Any]]
 
@@ -67,13 +72,14 @@ def open_bundle(folder: str | os.PathLike[str]) -> Opened:
         for handle in handles.values():
             os.close(handle)
     stored = {t.name: t for t in manifest.parameters}
+    needs: dict[str, int] = {}
     for network in manifest.networks:
-        models[network.file] = _ready_model(
+        models[network.file], needs[network.file] = _ready_model(
             models[network.file], network, manifest, stored, str(path / network.file)
         )
     arrays = {t.name: _array(mapped, t) for t in manifest.parameters}
     attachments = {name: models.pop(name) for name, _, _ in manifest.attachments}
-    return Opened(path, manifest, models, attachments, arrays)
+    return Opened(path, manifest, models, needs, attachments, arrays)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -157,8 +163,11 @@ def _ready_model(
     manifest: Manifest,
     stored: dict[str, StoredTensor],
     where: str,
-) -> bytes:
-    """Check a model against the manifest; gives it with its parameters as graph inputs."""
+) -> tuple[bytes, int]:
+    """Check a model against the manifest; gives it with its parameters as graph inputs.
+
+    With it come the bytes of activations that a run takes at a time.
+    """
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
@@ -169,10 +178,13 @@ def _ready_model(
     external = _external(graph, stored, manifest.parameter_file, where)
     _check_typed(graph.input, network.inputs, "inputs", where)
     _check_typed(graph.output, network.outputs, "outputs", where)
+    sizes = []
     for value in graph.value_info:
         shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        if math.prod(shape) * 8 > manifests.MAX_TENSOR:
+        sizes.append(math.prod(shape) * 8)
+        if sizes[-1] > manifests.MAX_TENSOR:
             raise BundleError(f"{where!r}: the value {value.name!r} has the absurd shape {shape}")
+    need = _need(model, sum(-(-size // _BLOCK) * _BLOCK for size in sizes), where)
     kept = [t for t in graph.initializer if t.name not in external]
     for name in external:
         tensor = stored[name]
@@ -181,7 +193,24 @@ def _ready_model(
     del graph.initializer[:]
     graph.initializer.extend(kept)
     ready: bytes = model.SerializeToString()
-    return ready
+    return ready, need
+
+
+def _need(model: onnx.ModelProto, values: int, where: str) -> int:
+    """What the model says that a run takes; never more than all its values together.
+
+    0 where it says nothing. Memory is reserved for it before the first run, so a lie must not cost
+    more than a run could.
+    """
+    said = [entry.value for entry in model.metadata_props if entry.key == ARENA]
+    if not said:
+        return 0
+    if len(said) > 1 or not _BYTES.fullmatch(said[0]):
+        raise BundleError(
+            f"{where!r}: its metadata says {ARENA} = {', '.join(s[:80] for s in said)!r}; expected "
+            "one number of bytes"
+        )
+    return max(0, min(int(said[0]), values, manifests.MAX_TENSOR))
 
 
 def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -11,29 +10,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from symbucket.errors import (
-    CheckpointError,
-    DataError,
-    DivergenceError,
-    InvalidArgumentError,
-    ParameterError,
-    StateError,
-)
+from symbucket.errors import DataError, DivergenceError, InvalidArgumentError, StateError
 from symbucket.io import DataBatch
 from symbucket.module import metric as metrics
 from symbucket.module.callback import BatchEndParam
-from symbucket.module.checkpoint import Params, load_params, params_path, save_params
 from symbucket.module.initializer import Initializer, Uniform
+from symbucket.module.lifecycle import Lifecycle, Pairs
 from symbucket.runtime import NDArray
-from symbucket.symbol import Symbol
 
 Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
-Pairs = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 _SMALL = 1 << 14  # elements; a NaN in the loss shows in the bias gradients, which are smaller
 
 
-class BaseModule:
+class BaseModule(Lifecycle):
     """What all modules have in common, as ``mx.mod.BaseModule``.
 
     A module is used in this order: ``bind``, ``init_params``, ``init_optimizer``, then
@@ -42,144 +32,6 @@ class BaseModule:
 
     # symbucket.export, which lies above, fills this in when it is imported.
     _exporter: ClassVar[Callable[..., Any] | None] = None
-
-    def __init__(self, logger: Any = logging) -> None:
-        self.logger = logger
-        self.binded = False
-        self.for_training = False
-        self.inputs_need_grad = False
-        self.params_initialized = False
-        self.optimizer_initialized = False
-        self.keep_outputs = False
-        """Whether ``fit`` and ``score`` keep what they could do without.
-
-        By default a metric that can be computed in the graph is, and outputs are not kept; with
-        plain sgd the gradient of an Embedding's table is never made as a whole.
-        """
-        self._measured: metrics.EvalMetric | None = None
-        self._resume: tuple[str, tuple[Params, Params]] | None = None
-        self._resume_states: str | None = None
-
-    # What a concrete module gives ------------------------------------------------------------
-
-    @property
-    def symbol(self) -> Symbol:
-        """The network (of the current bucket)."""
-        raise StateError("this module has no symbol")
-
-    @property
-    def data_names(self) -> list[str]:
-        """Names of the data inputs."""
-        raise StateError("this module has no data")
-
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the outputs."""
-        raise StateError("this module has no outputs")
-
-    def bind(
-        self,
-        data_shapes: Sequence[Any],
-        label_shapes: Sequence[Any] | None = None,
-        for_training: bool = True,
-        inputs_need_grad: bool = False,
-        force_rebind: bool = False,
-        shared_module: Any = None,
-        grad_req: Any = "write",
-    ) -> None:
-        """Allocate parameters and make the network ready for these shapes."""
-        raise StateError("this module cannot be bound")
-
-    def init_params(
-        self,
-        initializer: Initializer | None = None,
-        arg_params: Mapping[str, Any] | None = None,
-        aux_params: Mapping[str, Any] | None = None,
-        allow_missing: bool = False,
-        force_init: bool = False,
-        allow_extra: bool = False,
-    ) -> None:
-        """Fill the parameters."""
-        raise StateError("this module has no parameters")
-
-    def init_optimizer(
-        self,
-        kvstore: Any = "local",
-        optimizer: Any = "sgd",
-        optimizer_params: Pairs = (("learning_rate", 0.01),),
-        force_init: bool = False,
-    ) -> None:
-        """Make the optimizer."""
-        raise StateError("this module has no optimizer")
-
-    def forward(self, data_batch: DataBatch, is_train: bool | None = None) -> None:
-        """Run forward on a batch."""
-        raise StateError("this module cannot run")
-
-    def backward(self, out_grads: Any = None) -> None:
-        """Compute gradients for the last forward."""
-        raise StateError("this module cannot run")
-
-    def update(self) -> None:
-        """Let the optimizer update the parameters."""
-        raise StateError("this module cannot be updated")
-
-    def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """Outputs of the last forward."""
-        raise StateError("this module has no outputs")
-
-    def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-        """Copies of parameters and auxiliary states."""
-        raise StateError("this module has no parameters")
-
-    def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
-        """Add the last forward's outputs to a metric."""
-        raise StateError("this module has no outputs")
-
-    def gradients(self) -> Mapping[str, NDArray]:
-        """The gradient buffers of the parameters that the last backward wrote."""
-        return {}
-
-    def auxiliary(self) -> Mapping[str, NDArray]:
-        """The buffers of the auxiliary states, which a forward in training mode writes."""
-        return {}
-
-    def load_optimizer_states(self, fname: str) -> None:
-        """Set the optimizer's states from a file."""
-        raise StateError("this module has no optimizer")
-
-    # Resuming from a checkpoint: parameters are set at bind, states at init_optimizer ---------
-
-    def resume_from(self, prefix: str, epoch: int, load_optimizer_states: bool = False) -> None:
-        """Read a checkpoint now; ``bind`` and ``init_optimizer`` will set what it holds."""
-        path = params_path(prefix, epoch)
-        self._resume = path, load_params(path)
-        self._resume_states = f"{prefix}-{epoch:04d}.states" if load_optimizer_states else None
-
-    def _resume_params(self) -> None:
-        if self._resume is None:
-            return
-        path, params = self._resume
-        try:
-            self.init_params(None, *params)
-        except ParameterError as error:
-            raise CheckpointError(f"{path!r} does not fit the network: {error}") from error
-        self._resume = None
-
-    def _resume_optimizer(self) -> None:
-        if self._resume_states is not None:
-            self.load_optimizer_states(self._resume_states)
-            self._resume_states = None
-
-    # Shared behaviour ------------------------------------------------------------------------
-
-    def _require(self, *, params: bool = False, optimizer: bool = False) -> None:
-        if not self.binded:
-            raise StateError("call bind(data_shapes, label_shapes) first")
-        if params and not self.params_initialized:
-            raise StateError("call init_params() first (after bind)")
-        if optimizer and not self.optimizer_initialized:
-            raise StateError("call init_optimizer() first (after init_params)")
 
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
         """Make ready what the batch needs, before its turn comes."""
@@ -201,32 +53,6 @@ class BaseModule:
         """Forward in training mode and backward."""
         self.forward(data_batch, is_train=True)
         self.backward()
-
-    def set_params(
-        self,
-        arg_params: Mapping[str, Any],
-        aux_params: Mapping[str, Any] | None = None,
-        allow_missing: bool = False,
-        force_init: bool = True,
-        allow_extra: bool = False,
-    ) -> None:
-        """Write parameters and auxiliary states; all are checked before the first is written."""
-        self.init_params(
-            initializer=None,
-            arg_params=arg_params,
-            aux_params=aux_params or {},
-            allow_missing=allow_missing,
-            force_init=force_init,
-            allow_extra=allow_extra,
-        )
-
-    def save_params(self, fname: str) -> None:
-        """Write parameters and auxiliary states to a file, atomically."""
-        save_params(fname, *self.get_params())
-
-    def load_params(self, fname: str) -> None:
-        """Set parameters and auxiliary states from a file."""
-        self.set_params(*load_params(fname))
 
     def export(
         self,

@@ -12,12 +12,21 @@ from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context
 from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.io import DataBatch, DataDesc
-from symbucket.module.base import BaseModule, Pairs
+from symbucket.module.base import BaseModule
 from symbucket.module.devices import contexts_of
 from symbucket.module.executors import ExecutorCache, ExecutorStats
 from symbucket.module.initializer import Initializer
-from symbucket.module.memory import KeyPlan, optimizer_of, plan_model, pool_of, rows_of
+from symbucket.module.lifecycle import Pairs
+from symbucket.module.memory import (
+    KeyPlan,
+    optimizer_of,
+    plan_model,
+    pool_of,
+    rows_of,
+    shapes_of_key,
+)
 from symbucket.module.module import Module
+from symbucket.module.network import Shapes
 from symbucket.module.optimizer import Updater
 from symbucket.module.store import ParameterStore
 from symbucket.module.terminals import Terminal, Terminals
@@ -26,7 +35,7 @@ from symbucket.symbol import Symbol
 from symbucket.symbol.onnx_import import as_symbol
 
 SymGen = Callable[[Any], Any]
-Shapes = Callable[[Any], Any] | Mapping[Any, Any]
+ShapesOf = Callable[[Any], Any] | Mapping[Any, Any]
 
 
 class BucketingModule(BaseModule):
@@ -86,7 +95,6 @@ class BucketingModule(BaseModule):
         self._modules: dict[Hashable, Module] = {}
         self._current: Module | None = None
         self._current_key: Hashable = None
-        self._grad_req: Any = "write"
 
     @classmethod
     def from_terminals(
@@ -150,46 +158,42 @@ class BucketingModule(BaseModule):
 
     @property
     def symbol(self) -> Symbol:
-        """The current bucket's network (before ``bind``: the default one)."""
         if self._current is None:
             return self._generate(self._default_key)[0]
         return self._current.symbol
 
     @property
     def data_names(self) -> list[str]:
-        """Names of the current data inputs."""
         if self._current is None:
             return list(self._generate(self._default_key)[1] or [])
         return self._current.data_names
 
     @property
+    def label_names(self) -> list[str]:
+        return self.current_module.label_names
+
+    @property
     def output_names(self) -> list[str]:
-        """Names of the current outputs."""
         return self.symbol.list_outputs()
 
     @property
-    def data_shapes(self) -> Any:
-        """Descriptions of the current data."""
+    def data_shapes(self) -> list[DataDesc]:
         return self.current_module.data_shapes
 
     @property
-    def label_shapes(self) -> Any:
-        """Descriptions of the current labels."""
+    def label_shapes(self) -> list[DataDesc]:
         return self.current_module.label_shapes
 
     @property
-    def output_shapes(self) -> Any:
-        """(name, shape) of the current outputs."""
+    def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         return self.current_module.output_shapes
 
     @property
     def store(self) -> ParameterStore:
-        """The parameters that all keys share."""
         return self.default_module.store
 
     @property
     def updater(self) -> Updater:
-        """The optimizer with its states."""
         return self.default_module.updater
 
     def builds(self) -> dict[Hashable, Counter[str]]:
@@ -240,24 +244,9 @@ class BucketingModule(BaseModule):
         made._cache, made._cache_key, made._pins = self._cache, key, key == self._default_key
         return made
 
-    def bind(
-        self,
-        data_shapes: Sequence[Any],
-        label_shapes: Sequence[Any] | None = None,
-        for_training: bool = True,
-        inputs_need_grad: bool = False,
-        force_rebind: bool = False,
-        shared_module: Any = None,
-        grad_req: Any = "write",
+    def _bind(
+        self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None, shared_module: Any
     ) -> None:
-        """Bind the default bucket key for these shapes; other keys follow when they come.
-
-        ``shared_module`` is another module whose parameters are used. ``force_rebind`` drops the
-        bound keys and keeps the parameters.
-        """
-        if self.binded and not force_rebind:
-            self.logger.warning("Already bound, ignoring bind()")
-            return
         made = self._make(self._default_key, data_shapes, label_shapes)
         made._cache = cache = ExecutorCache(*self._limits)
         share = shared_module
@@ -265,21 +254,29 @@ class BucketingModule(BaseModule):
             share = share.default_module
         if share is None and self.binded:
             share = self.default_module
-        made.bind(data_shapes, label_shapes, for_training, inputs_need_grad, False, share, grad_req)
-        before = dict(vars(self))
-        self._grad_req = grad_req
-        self.for_training, self.inputs_need_grad = for_training, inputs_need_grad
+        self._bind_key(made, data_shapes, label_shapes, share)
         self._cache, self._last = cache, None
         self._modules = {self._default_key: made}
         self._current, self._current_key = made, self._default_key
-        self.binded = True
         self.params_initialized |= made.params_initialized
         self.optimizer_initialized |= made.optimizer_initialized
-        try:
-            self._resume_params()
-        except BaseException:
-            vars(self).update(before)
-            raise
+
+    def _bind_key(
+        self,
+        module: Module,
+        data_shapes: Sequence[Any],
+        label_shapes: Sequence[Any] | None,
+        share: Module | None,
+    ) -> None:
+        """Bind a key's module as this one is bound."""
+        module.bind(
+            data_shapes,
+            label_shapes,
+            self.for_training,
+            self.inputs_need_grad,
+            shared_module=share,
+            grad_req=self._grad_req,
+        )
 
     def switch_bucket(
         self,
@@ -301,23 +298,14 @@ class BucketingModule(BaseModule):
                     "DataBatch provide_data (and provide_label)"
                 )
             module = self._make(bucket_key, data_shapes, label_shapes)
-            default = self.default_module
-            module.bind(
-                data_shapes,
-                label_shapes,
-                self.for_training,
-                self.inputs_need_grad,
-                False,
-                default,
-                self._grad_req,
-            )
+            self._bind_key(module, data_shapes, label_shapes, self.default_module)
             self._modules[bucket_key] = module
         self._current, self._current_key = module, bucket_key
 
     def plan_memory(
         self,
         keys: Iterable[Any],
-        shapes: Shapes | None = None,
+        shapes: ShapesOf | None = None,
         eval_metric: Any = None,
         optimizer: Any = None,
         optimizer_params: Pairs = (),
@@ -349,37 +337,22 @@ class BucketingModule(BaseModule):
                 data, labels = batch.provide_data, batch.provide_label
             else:
                 data, labels = self._shapes_of(key, shapes)
-            module = self._modules.get(key)
-            if module is None:
-                module = self._make(key, data, labels)
-                module.for_training = self.for_training
-                module.inputs_need_grad = self.inputs_need_grad
-                module._grad_req = self._grad_req
-            described = module._described(data, labels)
-            plans[key] = plan_model(module, *described, eval_metric, rows)
+            module = self._modules.get(key) or self._make(key, data, labels)
+            network, requests = module.network, None
+            if self.for_training:
+                requests = network.requests(self._grad_req, True, self.inputs_need_grad)
+            described = network.described(data, labels)
+            plans[key] = plan_model(network, described, requests, module.options, eval_metric, rows)
         return pool_of(plans, default, made)
 
-    def _shapes_of(self, key: Any, shapes: Shapes | None) -> tuple[Any, Any]:
+    def _shapes_of(self, key: Any, shapes: ShapesOf | None) -> tuple[Any, Any]:
         if shapes is not None:
             data, labels = shapes(key) if callable(shapes) else shapes[key]
             return data, labels
-        default, bound = self._default_key, self.default_module
-        if key == default:
-            return bound.data_shapes, bound.label_shapes
-        numbers = all(isinstance(k, int) and not isinstance(k, bool) for k in (key, default))
-        found: list[list[DataDesc]] = []
-        for descs in (bound.data_shapes, bound.label_shapes):
-            found.append([])
-            for desc in descs:
-                if not numbers or sum(d == default for d in desc.shape) != 1:
-                    raise DataError(
-                        f"plan_memory: {desc.name} is bound with {desc.shape}; how it looks for "
-                        f"bucket key {key!r} cannot be told from the default key {default!r}. Give "
-                        "shapes=, a function of the key that gives (data_shapes, label_shapes)."
-                    )
-                shape = tuple(key if d == default else d for d in desc.shape)
-                found[-1].append(DataDesc(desc.name, shape, desc.dtype, desc.layout))
-        return found[0], found[1]
+        default = self.default_module
+        bound = Shapes(default.data_shapes, default.label_shapes)
+        found = shapes_of_key(key, self._default_key, bound)
+        return found.data, found.labels
 
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
         """Bind the key of a coming batch; the current key stays the current one."""
@@ -400,44 +373,22 @@ class BucketingModule(BaseModule):
 
     # Parameters and optimizer ----------------------------------------------------------------
 
-    def init_params(
+    def _init_params(
         self,
-        initializer: Initializer | None = None,
-        arg_params: Mapping[str, Any] | None = None,
-        aux_params: Mapping[str, Any] | None = None,
-        allow_missing: bool = False,
-        force_init: bool = False,
-        allow_extra: bool = False,
+        initializer: Initializer | None,
+        arg_params: Mapping[str, Any] | None,
+        aux_params: Mapping[str, Any] | None,
+        allow_missing: bool,
+        allow_extra: bool,
     ) -> None:
-        """Fill the shared parameters; see ``Module.init_params``."""
-        if self.params_initialized and not force_init:
-            return
-        self._require()
         self.default_module.init_params(
-            initializer, arg_params, aux_params, allow_missing, force_init, allow_extra
+            initializer, arg_params, aux_params, allow_missing, True, allow_extra
         )
         self._tell("params_initialized")
 
-    def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-        """Copies of parameters and auxiliary states, in host memory."""
-        self._require(params=True)
-        return self.default_module.get_params()
-
-    def init_optimizer(
-        self,
-        kvstore: Any = "local",
-        optimizer: Any = "sgd",
-        optimizer_params: Pairs = (("learning_rate", 0.01),),
-        force_init: bool = False,
-    ) -> None:
-        """Make the one optimizer of all keys; see ``Module.init_optimizer``."""
-        self._require(params=True)
-        if self.optimizer_initialized and not force_init:
-            self.logger.warning("optimizer already initialized, ignoring...")
-            return
-        self.default_module.init_optimizer(kvstore, optimizer, optimizer_params, force_init)
+    def _init_optimizer(self, optimizer: Any, optimizer_params: Pairs) -> None:
+        self.default_module.init_optimizer("local", optimizer, optimizer_params, force_init=True)
         self._borrow_everywhere()
-        self._resume_optimizer()
 
     def _borrow_everywhere(self) -> None:
         default = self.default_module
@@ -462,15 +413,13 @@ class BucketingModule(BaseModule):
 
     # Running ---------------------------------------------------------------------------------
 
-    def forward(self, data_batch: DataBatch, is_train: bool | None = None) -> None:
-        """Switch to the batch's bucket key and run its network."""
-        self._require(params=True)
+    def _forward(self, batch: DataBatch, training: bool) -> None:
         before = self._current, self._current_key
         try:
-            self._switch_to(data_batch)
+            self._switch_to(batch)
             self.current_module._measured = self._measured
             try:
-                self.current_module.forward(data_batch, is_train)
+                self.current_module.forward(batch, training)
             finally:
                 self.current_module._measured = None
             self._last = self.current_module
@@ -478,67 +427,41 @@ class BucketingModule(BaseModule):
             self._current, self._current_key = before
             raise
 
-    def backward(self, out_grads: Any = None) -> None:
-        """Gradients of the last ``forward`` in training mode."""
-        self._require(params=True)
+    def _backward(self, out_grads: Any) -> None:
         self.current_module.backward(out_grads)
 
-    def update(self) -> None:
-        """One step of the optimizer; every key sees the new parameters."""
-        self._require(params=True, optimizer=True)
+    def _update(self) -> None:
         self.current_module.update()
 
     def gradients(self) -> Mapping[str, NDArray]:
-        """The gradient buffers that the current network writes."""
         return self.current_module.gradients()
 
     def auxiliary(self) -> Mapping[str, NDArray]:
-        """The buffers of the auxiliary states that all keys share."""
         return self.store.aux
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """The outputs of the last forward, of whatever key; valid until the next one.
-
-        All keys' outputs lie in the same memory: copy what you need longer.
-        """
         self._require(params=True)
         return (self._last or self.current_module).get_outputs()
 
     def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """Gradients of the current data inputs."""
-        self._require(params=True)
         return self.current_module.get_input_grads()
 
     def get_states(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """The values of the arguments in ``state_names`` of the current network."""
-        self._require(params=True)
         return self.current_module.get_states()
 
     def set_states(self, states: Sequence[Any] | None = None, value: float | None = None) -> None:
-        """Set the states of the current network."""
-        self._require(params=True)
         self.current_module.set_states(states, value)
 
     def _results(self) -> Mapping[str, Any]:
         return self.current_module._results()
 
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
-        """Add the last forward's outputs and ``labels`` to a metric."""
-        self._require(params=True)
         self.current_module.update_metric(eval_metric, labels)
 
     # Files -----------------------------------------------------------------------------------
 
-    def save_checkpoint(
-        self,
-        prefix: str,
-        epoch: int,
-        save_optimizer_states: bool = False,
-        remove_amp_cast: bool = True,
-    ) -> None:
-        """Write the default key's symbol, the parameters, and the optimizer's states."""
-        self._require(params=True)
-        self.default_module.save_checkpoint(prefix, epoch, save_optimizer_states)
+    def _saved_symbol(self) -> Symbol:
+        return self.default_module.symbol
 
     @staticmethod
     def load(
@@ -562,11 +485,3 @@ class BucketingModule(BaseModule):
         module = BucketingModule(sym_gen, default_bucket_key, **kwargs)
         module.resume_from(prefix, epoch, load_optimizer_states)
         return module
-
-    def save_optimizer_states(self, fname: str) -> None:
-        """Write the optimizer's states to a file, atomically."""
-        self.default_module.save_optimizer_states(fname)
-
-    def load_optimizer_states(self, fname: str) -> None:
-        """Set the optimizer's states from a file."""
-        self.default_module.load_optimizer_states(fname)

@@ -44,6 +44,17 @@ def contexts_of(context: Context | Sequence[Context] | None) -> list[Context]:
     return found
 
 
+def one_context(context: Context | Sequence[Context] | None, who: str) -> Context:
+    """The context of a class that does not take several."""
+    found = contexts_of(context)
+    if len(found) != 1:
+        raise UnsupportedError(
+            f"context={found}: {who} runs on one context; Module, BucketingModule and FeedForward "
+            "take several"
+        )
+    return found[0]
+
+
 class Devices:
     """The contexts of a module and of all that share its parameters, with what lies on each."""
 
@@ -83,9 +94,7 @@ class Devices:
 
     def sizes(self, rows: int, name: str) -> list[int]:
         """How many rows each context takes: in proportion to its load, the last one the rest."""
-        total = sum(self.loads)
-        ends = [round(rows * sum(self.loads[: i + 1]) / total) for i in range(len(self))]
-        found = [end - start for start, end in zip([0, *ends], ends)]
+        found = self._shares(rows)
         if min(found) < 1:
             raise DataError(
                 f"{name}: a batch of {rows} rows cannot be split over {len(self)} contexts "
@@ -93,6 +102,21 @@ class Devices:
                 "(last_batch_handle='pad') or fewer contexts."
             )
         return found
+
+    def batch_size(self, rows: int, limit: int) -> int:
+        """The largest batch up to ``limit`` that cuts ``rows`` so that every batch can be split.
+
+        The last batch has what is left. Where there is none such, ``limit``.
+        """
+        for size in range(limit, 0, -1):
+            if all(not n or min(self._shares(n)) > 0 for n in (size, rows % size)):
+                return size
+        return limit
+
+    def _shares(self, rows: int) -> list[int]:
+        total = sum(self.loads)
+        ends = [round(rows * sum(self.loads[: i + 1]) / total) for i in range(len(self))]
+        return [end - start for start, end in zip([0, *ends], ends)]
 
 
 def parts_of(

@@ -18,8 +18,9 @@ from symbucket.module import metric as metrics
 from symbucket.module.base import Callbacks
 from symbucket.module.bucketing import BucketingModule, SymGen
 from symbucket.module.checkpoint import load_checkpoint, save_checkpoint
+from symbucket.module.devices import Devices, contexts_of
 from symbucket.module.initializer import Initializer, Uniform
-from symbucket.module.module import Module, one_context
+from symbucket.module.module import Module
 from symbucket.module.optimizer import Optimizer
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
@@ -35,7 +36,8 @@ class FeedForward:
         symbol: the network, or ``sym_gen(bucket_key)`` that gives the network of a key (a Symbol,
             or (symbol, data_names, label_names)); data then come from an iterator with a
             ``default_bucket_key``.
-        ctx: ``cpu()`` or ``gpu(i)``.
+        ctx: ``cpu()`` or ``gpu(i)``, or a list: then each batch is split over these contexts, as
+            by ``Module``.
         num_epoch: ``fit`` ends after this epoch. begin_epoch: number of its first epoch.
         epoch_size: batches of an epoch; data that end earlier start over, and the next epoch goes
             on where this one stopped. None: an epoch is one pass over the data.
@@ -91,7 +93,8 @@ class FeedForward:
                 )
         self.symbol: Symbol | None = symbol if isinstance(symbol, Symbol) else None
         self.sym_gen: SymGen | None = None if isinstance(symbol, Symbol) else symbol
-        self.ctx = one_context(ctx)
+        self.ctx = contexts_of(ctx)
+        self._devices = Devices(self.ctx)  # with their shares, as the last fit said
         self.num_epoch = num_epoch
         self.epoch_size = epoch_size
         self.optimizer = optimizer
@@ -129,8 +132,8 @@ class FeedForward:
         """Train on ``X``: an iterator, or an array with its labels ``y`` (in random order).
 
         ``eval_data`` is an iterator or a pair (X, y). A second ``fit`` goes on from the
-        parameters of the first. ``kvstore`` and ``work_load_list`` are MXNet's and change nothing
-        on one device.
+        parameters of the first. ``work_load_list``: how much of a batch each context takes, in
+        proportion. ``kvstore`` is MXNet's and changes nothing on one machine.
 
         Raises InvalidArgumentError and DataError before anything is trained. Where training ends
         with an error, ``arg_params`` are those after the last whole epoch.
@@ -139,6 +142,7 @@ class FeedForward:
             raise InvalidArgumentError("FeedForward.fit: say how many epochs, num_epoch=...")
         if monitor is not None:
             raise UnsupportedError("FeedForward.fit: monitors are not supported; leave monitor out")
+        self._devices = Devices(self.ctx, work_load_list)
         data = self._training_data(X, y)
         evaluation = None if eval_data is None else self._scored_data(eval_data, "eval_data")
         module = self._make_module(data, logging if logger is None else logger)
@@ -285,8 +289,9 @@ class FeedForward:
         return module
 
     def _make_module(self, data: Any, logger: Any) -> Module | BucketingModule:
+        where = self._devices.contexts, self._devices.loads
         if self._network_of is not None:
-            return BucketingModule(self._network_of, _bucket_key(data), logger, self.ctx)
+            return BucketingModule(self._network_of, _bucket_key(data), logger, *where)
         assert self.symbol is not None
         names = [d.name for d in _descs(data.provide_data)]
         labels = [d.name for d in _descs(data.provide_label)]
@@ -297,7 +302,7 @@ class FeedForward:
                 f"{', '.join(wanted)}, which would be trained as parameters; use one name "
                 "(label_name= of NDArrayIter)"
             )
-        return Module(self.symbol, names, labels or wanted, logger, self.ctx)
+        return Module(self.symbol, names, labels or wanted, logger, *where)
 
     def _given(self, network: Symbol) -> tuple[Params | None, Params | None]:
         """The parameters to start from, without extra ones where those are allowed."""
@@ -338,10 +343,14 @@ class FeedForward:
                 )
         values = np.asarray(X)
         names = _labels(self.symbol)
+        rows = len(values) if values.ndim else 1
+        size = max(1, min(rows, self.numpy_batch_size))
+        if kind is _EveryRowOnce:  # others have whole batches only
+            size = self._devices.batch_size(rows, size)
         return kind(
             values,
             label,
-            max(1, min(len(values) if values.ndim else 1, self.numpy_batch_size)),
+            size,
             label_name=names[0] if len(names) == 1 else "softmax_label",
             **options,
         )

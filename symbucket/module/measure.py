@@ -1,13 +1,50 @@
-"""Which metrics a network can compute in its own graph."""
+"""Which metrics a network can compute in its own graph, and the sums that come of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 from symbucket.compiler import MetricSpec, fits
 from symbucket.module.metric import EvalMetric
 
 Measures = list[tuple[EvalMetric, list[MetricSpec]]]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a run returned for a metric in place of outputs."""
+
+    metric: EvalMetric
+    measures: Measures
+    values: Mapping[str, float]
+
+    def add(self) -> None:
+        """Add them to the metric."""
+        for leaf, specs in self.measures:
+            total = sum(self.values[f"{s.name}.total"] for s in specs)
+            leaf.update_sums(total, sum(self.values[f"{s.name}.count"] for s in specs))
+
+
+class MeasureCache:
+    """The measures of each metric for each set of shapes, worked out once."""
+
+    def __init__(self) -> None:
+        # Kept with the metrics, so that no other one can take the id of a key.
+        self._found: dict[tuple[int, Hashable], tuple[EvalMetric, Measures | None]] = {}
+
+    def of(
+        self,
+        metric: EvalMetric,
+        shapes: Hashable,
+        outputs: Callable[[], Mapping[str, Sequence[int]]],
+        labels: Callable[[], Mapping[str, Sequence[int]]],
+    ) -> Measures | None:
+        """As of ``graph_measures``; ``outputs`` and ``labels`` are called for new shapes."""
+        key = id(metric), shapes
+        if key not in self._found:
+            self._found[key] = metric, graph_measures(metric, outputs(), labels())
+        return self._found[key][1]
 
 
 def graph_measures(

@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symbucket.compiler import Program, compile_inference, compile_training, output_names
+from symbucket.compiler import (
+    CompilerOptions,
+    Program,
+    compile_inference,
+    compile_training,
+    output_names,
+)
 from symbucket.compiler.memory import MemoryPlan, PoolPlan, plan_graph
+from symbucket.errors import DataError
+from symbucket.io import DataDesc
 from symbucket.module import metric as metrics
 from symbucket.module import optimizer as opt
 from symbucket.module.measure import graph_measures
+from symbucket.module.network import Network, Shapes
 from symbucket.runtime.arena import ROOM, trim
 from symbucket.runtime.update import UpdateSpec, build_update
 
 if TYPE_CHECKING:
-    from symbucket.io import DataDesc
     from symbucket.module.module import Module
 
 
@@ -41,36 +49,37 @@ def optimizer_of(module: Module, optimizer: Any, params: Any) -> opt.Optimizer |
 
 
 def plan_model(
-    module: Module,
-    data: list[DataDesc],
-    labels: list[DataDesc],
+    network: Network,
+    shapes: Shapes,
+    requests: Mapping[str, str] | None,
+    options: CompilerOptions,
     eval_metric: Any,
     rows: Collection[str] = (),
 ) -> KeyPlan:
-    """Compile a module's network for these shapes, and plan it.
+    """Compile a network for these shapes, and plan it.
 
-    ``rows``: the parameters that the optimizer updates from rows alone.
+    ``requests``: what gradients are for; None: it is bound for inference. ``rows``: the parameters
+    that the optimizer updates from rows alone.
     """
-    args, aux = module._infer(data, labels)
-    requests = module._requests()
+    args, aux = network.infer(shapes)
     types = {**args, **aux}
-    shapes = {n: shape for n, (shape, _) in types.items()}
+    sizes = {n: shape for n, (shape, _) in types.items()}
     dtypes = {n: dtype for n, (_, dtype) in types.items()}
-    symbol = module.symbol
-    specs = _specs(module, shapes, labels, eval_metric)
+    symbol = network.symbol
+    specs = _specs(network, shapes, eval_metric)
     fetch = () if specs else None
     models: Sequence[Program]
-    if module.for_training:
+    if requests is not None:
         wanted = [n for n, request in requests.items() if request != "null"]
-        name = f"{module._name} training"
+        name = f"{network.name} training"
         sparse = [n for n in rows if specs and requests.get(n) == "write"]
         models = compile_training(
-            symbol, shapes, dtypes, wanted, name, fetch, specs, module.options, sparse
+            symbol, sizes, dtypes, wanted, name, fetch, specs, options, sparse
         ).models
     else:
-        name = f"{module._name} inference"
-        models = [compile_inference(symbol, shapes, dtypes, name, fetch, specs, module.options)]
-    shared = {*module.param_names, *aux}
+        name = f"{network.name} inference"
+        models = [compile_inference(symbol, sizes, dtypes, name, fetch, specs, options)]
+    shared = {*network.param_names, *aux}
     own = {n: _bytes(*args[n]) for n in args if n not in shared}  # also where no model reads them
     results: dict[str, int] = {}
     outputs = set(output_names(symbol))
@@ -82,25 +91,39 @@ def plan_model(
                 continue
             if tensor.name in outputs or kind != "grad":
                 results[tensor.name] = size
-            elif name not in shared or requests[name] == "add":
+            elif name not in shared or (requests or {}).get(name) == "add":
                 own[tensor.name] = size
     plans = tuple(m.plan for m in models if m.plan is not None)
     return KeyPlan(plans, sum(own.values()), sum(results.values()))
 
 
-def _specs(
-    module: Module, shapes: Mapping[str, Any], labels: list[DataDesc], eval_metric: Any
-) -> tuple[Any, ...]:
+def _specs(network: Network, shapes: Shapes, eval_metric: Any) -> tuple[Any, ...]:
     """The metric's sums that the step returns instead of outputs; none where it cannot."""
     if eval_metric is None:
         return ()
     metric = metrics.create(eval_metric)
-    _, found, _ = module.symbol.infer_shape(
-        **{n: s for n, s in shapes.items() if n in module.symbol.list_arguments()}
-    )
-    outputs = dict(zip(module.output_names, found))
-    measures = graph_measures(metric, outputs, {d.name: d.shape for d in labels})
+    outputs = dict(network.output_shapes(shapes))
+    measures = graph_measures(metric, outputs, {d.name: d.shape for d in shapes.labels})
     return tuple(dict.fromkeys(s for _, many in measures or [] for s in many))
+
+
+def shapes_of_key(key: Any, default: Any, bound: Shapes) -> Shapes:
+    """The bound shapes of the default key with its length replaced by another key's."""
+    if key == default:
+        return bound
+    numbers = all(isinstance(k, int) and not isinstance(k, bool) for k in (key, default))
+
+    def sized(desc: DataDesc) -> DataDesc:
+        if not numbers or sum(d == default for d in desc.shape) != 1:
+            raise DataError(
+                f"plan_memory: {desc.name} is bound with {desc.shape}; how it looks for "
+                f"bucket key {key!r} cannot be told from the default key {default!r}. Give "
+                "shapes=, a function of the key that gives (data_shapes, label_shapes)."
+            )
+        shape = tuple(key if d == default else d for d in desc.shape)
+        return DataDesc(desc.name, shape, desc.dtype, desc.layout)
+
+    return Shapes([sized(d) for d in bound.data], [sized(d) for d in bound.labels])
 
 
 def rows_of(module: Module, optimizer: opt.Optimizer | None) -> list[str]:

@@ -19,10 +19,12 @@ from symbucket.errors import (
 )
 from symbucket.io import DataBatch, DataDesc
 from symbucket.io.desc import normalize_descs
-from symbucket.module.base import BaseModule, Pairs
+from symbucket.module.base import BaseModule
 from symbucket.module.bucketing import BucketingModule
+from symbucket.module.devices import one_context
 from symbucket.module.initializer import Initializer
-from symbucket.module.module import one_context
+from symbucket.module.lifecycle import Pairs
+from symbucket.module.optimizer import Updater
 from symbucket.module.pieces import TimeAxis, cut, find_time_axes, length_of, merge, piece_of, read
 from symbucket.module.store import ParameterStore
 from symbucket.runtime import NDArray
@@ -89,7 +91,7 @@ class RecurrentModule(BaseModule):
             self._checked,
             unroll,
             logger,
-            one_context(context),
+            one_context(context, "RecurrentModule"),
             None,
             fixed_param_names,
             self._states,
@@ -99,10 +101,8 @@ class RecurrentModule(BaseModule):
         self._gradients: list[dict[str, NDArray]] = []
         self._axes: dict[int, list[TimeAxis]] = {}
         self._labels: Descs = []
-        self._metric_names: list[str] = []
         self._begin: dict[str, Array] = {}  # the states to begin with; none: zeros
         self._ran: list[tuple[FrameExecutor, Frame]] = []
-        self._trained = False
         self._merged: list[NDArray] | None = None
 
     def _checked(self, steps: int) -> tuple[Symbol, Sequence[str], Sequence[str]]:
@@ -144,12 +144,10 @@ class RecurrentModule(BaseModule):
 
     @property
     def data_names(self) -> list[str]:
-        """Names of the data inputs."""
         return self._inner.data_names
 
     @property
     def label_names(self) -> list[str]:
-        """Names of the labels."""
         self._require()
         return self._inner.default_module.label_names
 
@@ -165,8 +163,11 @@ class RecurrentModule(BaseModule):
 
     @property
     def store(self) -> ParameterStore:
-        """The parameters."""
         return self._inner.store
+
+    @property
+    def updater(self) -> Updater:
+        return self._inner.updater
 
     @property
     def executors(self) -> list[FrameExecutor]:
@@ -175,87 +176,46 @@ class RecurrentModule(BaseModule):
 
     # Binding, parameters, optimizer ----------------------------------------------------------
 
-    def bind(
-        self,
-        data_shapes: Sequence[Any],
-        label_shapes: Sequence[Any] | None = None,
-        for_training: bool = True,
-        inputs_need_grad: bool = False,
-        force_rebind: bool = False,
-        shared_module: Any = None,
-        grad_req: Any = "write",
+    def _bind(
+        self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None, shared_module: Any
     ) -> None:
-        """Allocate the parameters for sequences of these shapes; any length will do afterwards."""
-        if self.binded and not force_rebind:
-            self.logger.warning("Already bound, ignoring bind()")
-            return
-        if inputs_need_grad:
+        if self.inputs_need_grad:
             raise UnsupportedError("RecurrentModule: inputs_need_grad is not supported")
         data = piece_of(normalize_descs(data_shapes, "data_shapes"), self._time, self._unroll)
         labels = normalize_descs(label_shapes or [], "label_shapes")
         labels = piece_of(labels, self._time, self._unroll)
-        self._inner.bind(data, labels, for_training, False, force_rebind, shared_module, grad_req)
+        self._inner.bind(
+            data, labels, self.for_training, False, True, shared_module, self._grad_req
+        )
         self._executors, self._frames, self._gradients, self._axes = {}, {}, [], {}
         self._ran, self._merged, self._labels = [], None, labels
-        self.binded, self.for_training = True, for_training
         self.params_initialized = self._inner.params_initialized
         self.optimizer_initialized = self._inner.optimizer_initialized
 
-    def init_params(
+    def _init_params(
         self,
-        initializer: Initializer | None = None,
-        arg_params: Mapping[str, Any] | None = None,
-        aux_params: Mapping[str, Any] | None = None,
-        allow_missing: bool = False,
-        force_init: bool = False,
-        allow_extra: bool = False,
+        initializer: Initializer | None,
+        arg_params: Mapping[str, Any] | None,
+        aux_params: Mapping[str, Any] | None,
+        allow_missing: bool,
+        allow_extra: bool,
     ) -> None:
-        """Fill the parameters; see ``Module.init_params``."""
         self._inner.init_params(
-            initializer, arg_params, aux_params, allow_missing, force_init, allow_extra
+            initializer, arg_params, aux_params, allow_missing, True, allow_extra
         )
-        self.params_initialized = True
 
-    def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-        """Copies of parameters and auxiliary states, in host memory."""
-        return self._inner.get_params()
+    def _init_optimizer(self, optimizer: Any, optimizer_params: Pairs) -> None:
+        self._inner.init_optimizer("local", optimizer, optimizer_params, force_init=True)
 
-    def init_optimizer(
-        self,
-        kvstore: Any = "local",
-        optimizer: Any = "sgd",
-        optimizer_params: Pairs = (("learning_rate", 0.01),),
-        force_init: bool = False,
-    ) -> None:
-        """Make the optimizer; ``rescale_grad`` is 1 / batch size unless given."""
-        self._inner.init_optimizer(kvstore, optimizer, optimizer_params, force_init)
-        self.optimizer_initialized = True
-
-    def update(self) -> None:
-        """One step of the optimizer over the gradients of the last backward."""
-        self._require(params=True, optimizer=True)
+    def _update(self) -> None:
         self._inner.switch_bucket(self._unroll, None)
         self._inner.update()
 
     def gradients(self) -> Mapping[str, NDArray]:
-        """The gradient buffers of the parameters."""
         return self._inner.default_module.gradients()
 
     def auxiliary(self) -> Mapping[str, NDArray]:
-        """The buffers of the auxiliary states."""
         return self._inner.auxiliary()
-
-    def save_checkpoint(self, prefix: str, epoch: int, save_optimizer_states: bool = False) -> None:
-        """Write the network of ``unroll`` steps, the parameters and the optimizer's states."""
-        self._inner.save_checkpoint(prefix, epoch, save_optimizer_states)
-
-    def load_optimizer_states(self, fname: str) -> None:
-        """Set the optimizer's states from a file."""
-        self._inner.load_optimizer_states(fname)
-
-    def resume_from(self, prefix: str, epoch: int, load_optimizer_states: bool = False) -> None:
-        """Read a checkpoint now; ``bind`` and ``init_optimizer`` will set what it holds."""
-        self._inner.resume_from(prefix, epoch, load_optimizer_states)
 
     # States ----------------------------------------------------------------------------------
 
@@ -294,17 +254,10 @@ class RecurrentModule(BaseModule):
 
     # Running ---------------------------------------------------------------------------------
 
-    def forward(self, data_batch: DataBatch, is_train: bool | None = None) -> None:
-        """Run the pieces of a batch one after the other.
-
-        Raises DataError or ShapeError where the batch is not what it says, before anything runs.
-        """
-        self._require(params=True)
-        training = self.for_training if is_train is None else is_train
-        if training and not self.for_training:
-            raise StateError("RecurrentModule: it is bound with for_training=False")
+    def _forward(self, batch: DataBatch, training: bool) -> None:
+        """Run the pieces of a batch one after the other."""
         bound = self._inner.default_module.data_shapes
-        data, labels, arrays = read(data_batch, bound, self._labels)
+        data, labels, arrays = read(batch, bound, self._labels)
         absent = [n for n in self.label_names if n not in arrays]
         if training and absent:
             raise DataError(
@@ -338,17 +291,14 @@ class RecurrentModule(BaseModule):
             before = dict(zip(self._states, after))
             ran.append((executor, frame))
             start += steps
-        self._ran, self._trained = ran, training
+        self._ran = ran
         if self._carry:
             self._begin = {n: a.asnumpy() for n, a in before.items()}
-        if data_batch.label:
+        if batch.label:
             self._metric_names = [d.name for d in labels]
 
-    def backward(self, out_grads: Any = None) -> None:
+    def _backward(self, out_grads: Any) -> None:
         """Run the pieces of the last forward backwards and add up the gradients of parameters."""
-        self._require_run()
-        if not self._trained:
-            raise StateError("RecurrentModule: backward needs forward(batch, is_train=True)")
         if out_grads is not None:
             raise UnsupportedError(
                 "RecurrentModule: backward takes no out_grads; end the network in a loss"
@@ -373,7 +323,6 @@ class RecurrentModule(BaseModule):
         return self._gradients
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """The outputs of the last forward, as one network over all steps would give them."""
         self._require_run()
         if self._merged is None:
             axes = self._time_axes()
@@ -383,13 +332,6 @@ class RecurrentModule(BaseModule):
             ]
             self._merged = [NDArray(merge(axis, parts)) for axis, parts in zip(axes, zip(*lists))]
         return self._merged
-
-    def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
-        """Add the last forward's outputs and ``labels`` to a metric."""
-        names = self._metric_names or self.label_names
-        eval_metric.update_dict(
-            dict(zip(names, labels)), dict(zip(self.output_names, self.get_outputs()))
-        )
 
     # Building --------------------------------------------------------------------------------
 

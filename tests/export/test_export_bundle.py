@@ -3,8 +3,9 @@
 import threading
 
 import numpy as np
+import onnx
 import pytest
-from bundles import bound, image_network, probabilities, sentences, trained
+from bundles import bound, edit, image_network, probabilities, sentences, trained
 from small_networks import sentence_batch
 
 import symbucket as sb
@@ -18,6 +19,7 @@ from symbucket.errors import (
     UnsupportedError,
 )
 from symbucket.export import Request, format_statistics
+from symbucket.runtime.arena import arena_of
 
 LENGTHS = (3, 9, 4, 6, 1, 5, 8, 2, 3, 4, 9)
 
@@ -49,6 +51,61 @@ def test_each_request_is_the_same_alone_and_in_company(original):
         np.testing.assert_array_equal(
             bundle(Request({"data": tokens}, key=smallest(len(tokens))))["softmax_output"], result
         )
+
+
+@pytest.fixture
+def arena():
+    """The arena as it is before the first need."""
+    found = arena_of(sb.cpu())
+    largest, found._largest = found._largest, 0
+    found.release()
+    yield found
+    found.expect(largest)
+
+
+def _needs(folder, keys=(4, 6, 9)):
+    models = [onnx.load(folder / f"key-{k}.onnx", load_external_data=False) for k in keys]
+    return [int(p.value) for m in models for p in m.metadata_props if p.key == "symbucket.arena"]
+
+
+def test_the_arena_grows_to_the_plan_of_each_network(original, arena):
+    module = trained()
+    needs = _needs(original)
+    for key, need in zip((4, 6, 9), needs):
+        # An export's models say shapes of all values, which changes nothing in the plan.
+        program = module.module_of(key).executors[0].inference_program()
+        assert need == program.plan.arena
+    assert 0 < needs[0] < needs[1] < needs[2]
+    arena._largest = 0
+    bundle = sb.Bundle(original)
+    for length, need in ((9, needs[2]), (3, needs[2])):
+        bundle.run(sentences((length,)))
+        assert arena._largest == need
+        assert arena.reserved >= need
+    growths = arena.growths
+    bundle.run(sentences(LENGTHS))
+    assert arena.growths == growths
+
+
+def test_serving_a_live_module_grows_the_arena_to_the_plan(original, arena):
+    module = trained()
+    bundle = sb.Bundle.live(module)
+    arena._largest = 0  # the export's own runs need some as well
+    bundle.run(sentences((6,)))
+    assert arena._largest == _needs(original)[1]
+    assert arena.reserved >= arena._largest
+
+
+def test_a_model_that_says_no_need_is_served(original, folder, arena):
+    path = folder / "key-4.onnx"
+    model = onnx.load(path, load_external_data=False)
+    del model.metadata_props[:]
+    path.write_bytes(model.SerializeToString())
+    edit(folder, lambda document: None, resum=["key-4.onnx"])
+    (found,) = served(sb.Bundle(folder), sentences((4,)))
+    assert arena.reserved == 0
+    (expected,) = served(sb.Bundle(original), sentences((4,)))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_results_are_copies(original):

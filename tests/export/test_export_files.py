@@ -55,6 +55,7 @@ def test_models_are_readable_and_standard(original):
     inner = {o for n in graph.graph.node for o in n.output} - {"softmax_output"}
     assert inner <= shaped
     meta = {p.key: p.value for p in graph.metadata_props}
+    assert int(meta.pop("symbucket.arena")) > 0
     assert meta == {"symbucket.key": "6", "symbucket.mode": "inference"}
 
 

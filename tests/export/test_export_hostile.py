@@ -14,6 +14,7 @@ import symbucket as sb
 from symbucket.errors import BundleError
 from symbucket.export import Manifest
 from symbucket.export import manifest as manifests
+from symbucket.export.verify import open_bundle
 from symbucket.runtime import Session
 
 
@@ -242,6 +243,10 @@ def in_a_branch(model):
     )
 
 
+def arena(model):
+    return next(e for e in model.metadata_props if e.key == "symbucket.arena")
+
+
 MODELS = {
     "outside": (lambda m: point(m, "location", "../../secret"), "lies in '../../secret'"),
     "absolute": (lambda m: point(m, "location", "/etc/passwd"), "lies in '/etc/passwd'"),
@@ -273,6 +278,9 @@ MODELS = {
         lambda m: m.graph.value_info[0].type.tensor_type.shape.dim.add(dim_value=2**50),
         "has the absurd shape",
     ),
+    "no number": (lambda m: setattr(arena(m), "value", "-1"), "symbucket.arena = '-1'; expected"),
+    "many digits": (lambda m: setattr(arena(m), "value", "9" * 5000), "expected one number"),
+    "two needs": (lambda m: m.metadata_props.append(arena(m)), "expected one number of bytes"),
 }  # fmt: skip
 
 
@@ -281,6 +289,22 @@ def test_models_that_do_other_things(folder, name):
     change, message = MODELS[name]
     rewritten(folder, change)
     refused(folder, message)
+
+
+def test_no_more_memory_is_reserved_than_all_values_take(folder):
+    honest = open_bundle(folder).needs["key-6.onnx"]
+    rewritten(folder, lambda m: setattr(arena(m), "value", "9" * 19))
+    lie = open_bundle(folder).needs["key-6.onnx"]
+    assert 0 < honest < lie < 1 << 20
+
+    def vast(model):
+        arena(model).value = "9" * 19
+        for _ in range(3):
+            kind = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2**30])
+            model.graph.value_info.append(kind)
+
+    rewritten(folder, vast)
+    assert open_bundle(folder).needs["key-6.onnx"] == manifests.MAX_TENSOR
 
 
 def test_bytes_that_are_no_model(folder):

@@ -364,7 +364,7 @@ def test_calls_in_the_wrong_order():
     started(module)
     with pytest.raises(StateError, match="call forward first"):
         module.get_outputs()
-    with pytest.raises(StateError, match="call forward first"):
+    with pytest.raises(StateError, match="RecurrentModule: backward needs forward"):
         module.backward()
     module.forward(batch(), is_train=False)
     with pytest.raises(StateError, match="backward needs forward"):

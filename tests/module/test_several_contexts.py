@@ -118,6 +118,45 @@ def test_fit_and_score_count_the_metric_of_the_whole_batch():
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("loads", [None, [1, 3]])
+def test_feed_forward_over_arrays_learns_the_same(loads):
+    generator = np.random.default_rng(0)
+    data = generator.normal(size=(50, 3)).astype(np.float32)
+    labels = (data.sum(1) > 0).astype(np.float32)
+    net = sym.SoftmaxOutput(
+        sym.FullyConnected(sym.Variable("data"), num_hidden=2, name="fc"), name="softmax"
+    )
+    found = []
+    for context, shares in ((sb.cpu(), None), (TWO, loads)):
+        sb.random.seed(5)
+        model = sb.model.FeedForward(
+            net, context, 2, numpy_batch_size=8, initializer=sb.init.Uniform(0.5), learning_rate=0.5
+        )
+        model.fit(data, labels, eval_data=(data, labels), work_load_list=shares)
+        found.append([a.asnumpy() for a in model.arg_params.values()])
+        # 50 rows in batches of 8 would leave 2, which are too few to be shared one to three.
+        found[-1] += [model.predict(data), model.score((data, labels), "ce")]
+    for one, many in zip(*found):
+        np.testing.assert_allclose(many, one, rtol=1e-4, atol=1e-6)
+    assert found[0][-2].shape == (50, 2)
+    with pytest.raises(InvalidArgumentError, match=r"work_load_list=\[1\]"):
+        model.fit(data, labels, work_load_list=[1])
+    assert model.score((data, labels), "ce") == found[1][-1]
+
+
+def test_feed_forward_over_buckets_learns_the_same():
+    found = []
+    for context in (sb.cpu(), THREE):
+        batches = [sentence_batch(np.random.default_rng(s), (5, 3)[s % 2], 6) for s in range(4)]
+        sb.random.seed(5)
+        model = sb.model.FeedForward(_network, context, 2, learning_rate=0.1)
+        model.fit(_Batches(batches), eval_metric=sb.metric.Perplexity(0))
+        found.append([a.asnumpy() for a in model.arg_params.values()])
+        found[-1].append(model.score(_Batches(batches), sb.metric.Perplexity(0)))
+    for one, many in zip(*found):
+        np.testing.assert_allclose(many, one, rtol=1e-4, atol=1e-6)
+
+
 class _Batches:
     def __init__(self, batches):
         self.batches = batches
@@ -305,9 +344,12 @@ def test_losses_divided_by_a_count_are_said(caplog):
     assert "softmax divide by a count over the batch; on 2 contexts" in caplog.text
 
 
-def test_other_classes_take_one_context():
-    with pytest.raises(UnsupportedError, match="runs on one context"):
-        sb.model.FeedForward(sym.Variable("data"), ctx=TWO)
+def test_a_recurrent_module_takes_one_context():
+    with pytest.raises(UnsupportedError, match="RecurrentModule runs on one context; Module, Bu"):
+        sb.mod.RecurrentModule(_network, ["state"], context=TWO)
+
+
+def test_contexts_are_contexts():
     with pytest.raises(InvalidArgumentError, match="context has 'gpu'"):
         sb.mod.Module(sym.Variable("data"), label_names=None, context=["gpu", sb.cpu()])
 

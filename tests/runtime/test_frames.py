@@ -9,6 +9,7 @@ import symbucket as sb
 from symbucket import sym
 from symbucket.errors import StateError, UnsupportedError
 from symbucket.runtime import NDArray
+from symbucket.runtime.arena import arena_of
 from symbucket.runtime.frames import FrameExecutor
 
 RNG = np.random.default_rng(8)
@@ -96,6 +97,26 @@ def test_the_stash_is_made_by_the_first_training_run():
     assert stash
     made.forward(frame, is_train=True)
     assert all(frame.stash[n] is a for n, a in stash.items())
+
+
+def test_the_arena_grows_to_the_plan():
+    made, _ = executor()
+    arena = arena_of(sb.cpu())
+    largest = arena._largest
+    plans = [made.programs.forward.plan.arena, made.programs.backward.plan.arena]
+    assert min(plans) > 0
+    try:
+        arena.release()
+        arena._largest = 0
+        frame = made.frame()
+        made.forward(frame, is_train=True)
+        assert arena._largest == plans[0]
+        assert arena.reserved >= plans[0]
+        backward(made, frame, np.ones((2, 3)), first=True)
+        assert arena._largest == max(plans)
+        assert arena.reserved >= max(plans)
+    finally:
+        arena.expect(largest)
 
 
 def test_backward_needs_a_training_run_of_this_frame():
