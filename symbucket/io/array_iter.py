@@ -32,7 +32,8 @@ class NDArrayIter(DataIter):
             drops it, ``'roll_over'`` opens the next epoch with them.
         data_name: name of the data.
         label_name: name of the label.
-        seed: makes shuffles repeat; None draws a fresh one, then readable as ``seed``.
+        seed: fixes the shuffles; None draws one that follows ``sb.random.seed`` and differs from
+            iterator to iterator, then readable as ``seed``.
 
     Attributes:
         num_data: number of examples.
