@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from symbucket.errors import DataError, NameConflictError
-from symbucket.io._bucketed import BucketedTextIter
 from symbucket.io._checks import checked_choice, checked_integer
+from symbucket.io._text import BucketedTextIter
 from symbucket.io.desc import DataDesc
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from symbucket.errors import DataError
-from symbucket.io._bucketed import BucketedTextIter
+from symbucket.io._text import BucketedTextIter
 from symbucket.io.desc import DataDesc, normalize_descs
 
 
