@@ -31,7 +31,7 @@ PUBLIC = {
         Orthogonal Uniform Xavier Zero alias create register
     """,
     "symbucket.io": """
-        BucketRow BucketSentenceIter DataBatch DataDesc DataIter NDArrayIter ResizeIter
+        BucketRow BucketSentenceIter DataBatch DataDesc DataIter KeyedIter NDArrayIter ResizeIter
         StepSentenceIter encode_sentences format_bucket_table normalize_descs
     """,
     "symbucket.lr_scheduler": """

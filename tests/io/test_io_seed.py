@@ -11,6 +11,7 @@ from symbucket import io, random
 SENTENCES = [[i, i + 1] for i in range(1, 40)]
 MAKERS = {
     "NDArrayIter": lambda **seed: io.NDArrayIter(np.arange(40), shuffle=True, **seed),
+    "KeyedIter": lambda **seed: io.KeyedIter([i % 3 for i in range(40)], range(40), **seed),
     "BucketSentenceIter": lambda **seed: io.BucketSentenceIter(SENTENCES, 1, [2], **seed),
     "StepSentenceIter": lambda **seed: io.StepSentenceIter(SENTENCES, 1, [2], **seed),
 }
