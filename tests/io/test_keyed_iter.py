@@ -215,7 +215,7 @@ def test_keys_of_an_array_are_plain_numbers():
         ({"data": [{}] * 5}, DataError, "samples of bucket key 'short' hold no data array"),
         ({"data": [[[1], [2, 3]]] * 5}, DataError, r"data\[0\], array 'data' cannot be made an"),
         ({"data": list("abcde")}, DataError, "bucket key 'short' has dtype <U1; expected numbers"),
-        ({"label": [2**24 + 1] * 5}, DataError, "array 'softmax_label' of bucket key 'short' holds"),
+        ({"label": [2**24 + 1] * 5}, DataError, "'softmax_label' of bucket key 'short' holds"),
         ({"batch_size": 4}, DataError, "no bucket yields a batch of batch_size = 4: bucket short "
                                        "holds 3 samples, bucket long holds 2 samples. Use"),
         ({"label_name": "data"}, NameConflictError, "both have an array named 'data'"),
