@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
@@ -395,10 +396,13 @@ class BaseModule:
 
         Logs the training metrics of every epoch, and the validation metrics where there is
         ``eval_data``. Raises DivergenceError, before the parameters are touched, where a loss or
-        gradient is NaN or infinite; the message names epoch, batch and bucket key.
+        gradient is NaN or infinite; the message names epoch, batch and bucket key. Raises
+        DataError where ``train_data`` yields no batch, in the first epoch before anything is bound.
         """
         if num_epoch is None:
             raise InvalidArgumentError("fit: say how many epochs, num_epoch=...")
+        # The first batch is asked for before anything is changed: there may be none.
+        batches = _epoch(train_data, begin_epoch) if begin_epoch < num_epoch else iter(())
         self.bind(
             train_data.provide_data,
             train_data.provide_label,
@@ -418,8 +422,9 @@ class BaseModule:
         for epoch in range(begin_epoch, num_epoch):
             tic = time.perf_counter()
             eval_metric.reset()
-            train_data.reset()
-            for nbatch, batch in enumerate(train_data):
+            if epoch > begin_epoch:
+                batches = _epoch(train_data, epoch)
+            for nbatch, batch in enumerate(batches):
                 self.prepare(batch)
                 states = {n: a.asnumpy() for n, a in self.auxiliary().items()}
                 with self._measuring(eval_metric):
@@ -470,6 +475,21 @@ class BaseModule:
 
 def _labels(batch: DataBatch) -> list[Any]:
     return list(batch.label or [])
+
+
+def _epoch(data: Any, epoch: int) -> Iterator[DataBatch]:
+    """The batches of a new epoch, of which there must be one."""
+    data.reset()
+    batches = iter(data)
+    first = next(batches, None)
+    if first is None:
+        raise DataError(
+            f"fit: train_data, a {type(data).__name__}, yields no batch in epoch {epoch}, so there "
+            "is nothing to train on; the module is as it was before it. Look whether its source is "
+            "empty or used up, whether a batch_size is more than there is, and whether its reset() "
+            "goes back to the first batch"
+        )
+    return itertools.chain([first], batches)
 
 
 def _limited(data: Any, num_batch: int | None) -> Iterable[DataBatch]:
