@@ -496,6 +496,10 @@ class BucketingModule(BaseModule):
         """The buffers of the auxiliary states that all keys share."""
         return self.store.aux
 
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        """(name, array) of the last network's outputs, arguments, gradients, auxiliary states."""
+        return (self._last or self.current_module).monitored(wanted)
+
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
         """The outputs of the last forward, of whatever key; valid until the next one.
 

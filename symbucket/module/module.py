@@ -6,7 +6,7 @@ import logging
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ from symbucket.module.initializer import Initializer, Uniform
 from symbucket.module.measure import Measures, graph_measures
 from symbucket.module.memory import optimizer_of, plan_model, pool_of, rows_of
 from symbucket.module.metric import EvalMetric
+from symbucket.module.monitor import arrays_of
 from symbucket.module.store import ParameterSpec, ParameterStore
 from symbucket.runtime import Executor, NDArray
 from symbucket.runtime.bind import grad_requests
@@ -780,6 +781,10 @@ class Module(BaseModule):
     def auxiliary(self) -> Mapping[str, NDArray]:
         """The buffers of the auxiliary states by name."""
         return {n: self.store.aux[n] for n in self._aux_names}
+
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        """(name, array) of outputs, arguments, gradients and auxiliary states."""
+        return arrays_of(self.executor, wanted)
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
         """The outputs of the last forward; the next forward writes into the same arrays."""

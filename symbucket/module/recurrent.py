@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -244,6 +244,16 @@ class RecurrentModule(BaseModule):
     def auxiliary(self) -> Mapping[str, NDArray]:
         """The buffers of the auxiliary states."""
         return self._inner.auxiliary()
+
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        """(name, array) of outputs, parameters, their gradients and auxiliary states.
+
+        Data and labels are not among them: they come in pieces.
+        """
+        names = self.output_names
+        outputs = zip(names, self.get_outputs()) if any(map(wanted, names)) else ()
+        gradients = ((f"{name}_grad", array) for name, array in self.gradients().items())
+        return [*outputs, *self.store.args.items(), *gradients, *self.auxiliary().items()]
 
     def save_checkpoint(self, prefix: str, epoch: int, save_optimizer_states: bool = False) -> None:
         """Write the network of ``unroll`` steps, the parameters and the optimizer's states."""
