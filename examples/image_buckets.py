@@ -12,8 +12,8 @@ the end gives one vector for any size, so all of these networks have the same pa
 The pictures are drawn by this program: a circle, a square, a triangle, a star or a cross of any
 size, angle, place and brightness, dark or bright against its ground, with noise, on a canvas of 20
 to 64 pixels by 20 to 64. The network says which. It is tested on pictures that it was not trained
-on: with the defaults it tells 95% of them right. ``--single-bucket`` trains on the same pictures
-all padded to the largest size, to compare: 96%, for 1.7 times the pixels to work on.
+on: with the defaults it tells 96% of them right. ``--single-bucket`` trains on the same pictures
+all padded to the largest size, to compare: 96% as well, for 1.7 times the pixels to work on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import argparse
 import math
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -81,94 +80,43 @@ def draw(
 # Buckets -----------------------------------------------------------------------------------------
 
 
-class ImageIter(sb.io.DataIter):
-    """Batches of pictures of one bucket, on a ground of zeros.
+def keys_of(pictures: Sequence[Picture], multiple: int, single: bool = False) -> list[Key]:
+    """The bucket of each picture: its sides rounded up to multiples; one for all if ``single``."""
+    keys = [tuple(-(-side // multiple) * multiple for side in p.pixels.shape) for p in pictures]
+    if single:
+        keys = [tuple(max(sides) for sides in zip(*keys))] * len(keys)
+    return keys
 
-    Args:
-        pictures: any sizes.
-        batch_size: pictures in a batch. The last batch of a bucket repeats some.
-        multiple: heights and widths of buckets are multiples of this.
-        single: one bucket for all.
-    """
 
-    def __init__(
-        self,
-        pictures: Sequence[Picture],
-        batch_size: int,
-        multiple: int,
-        seed: int,
-        single: bool = False,
-    ) -> None:
-        super().__init__(batch_size)
-        keys = [self.key_of(p.pixels.shape, multiple) for p in pictures]
-        self.default_bucket_key = tuple(max(sizes) for sizes in zip(*keys))
-        self.buckets: dict[Key, list[Picture]] = defaultdict(list)
-        for key, picture in zip(keys, pictures):
-            self.buckets[self.default_bucket_key if single else key].append(picture)
-        self.random = np.random.default_rng(seed)
-        self.provide_data, self.provide_label = self.described(self.default_bucket_key)
-        self.reset()
+def batches(
+    pictures: Sequence[Picture], keys: Sequence[Key], batch_size: int, seed: int
+) -> sb.io.KeyedIter:
+    """Batches of pictures of one bucket, on a ground of zeros; the last one repeats some."""
+    padded = []
+    for picture, key in zip(pictures, keys):
+        height, width = picture.pixels.shape
+        padded.append(np.zeros((1, *key), np.float32))
+        padded[-1][0, :height, :width] = picture.pixels
+    kinds = [picture.kind for picture in pictures]
+    return sb.io.KeyedIter(keys, padded, kinds, batch_size, last_batch="pad", seed=seed)
 
-    @staticmethod
-    def key_of(shape: Sequence[int], multiple: int) -> Key:
-        height, width = (-(-size // multiple) * multiple for size in shape)
-        return height, width
 
-    def described(self, key: Key) -> tuple[list[sb.io.DataDesc], list[sb.io.DataDesc]]:
-        return (
-            [sb.io.DataDesc("data", (self.batch_size, 1, *key), layout="NCHW")],
-            [sb.io.DataDesc("softmax_label", (self.batch_size,), layout="N")],
-        )
-
-    def __len__(self) -> int:
-        return sum(-(-len(bucket) // self.batch_size) for bucket in self.buckets.values())
-
-    def reset(self) -> None:
-        self.batches: list[tuple[Key, list[Picture], int]] = []
-        for key, bucket in self.buckets.items():
-            order = self.random.permutation(len(bucket))
-            for start in range(0, len(order), self.batch_size):
-                rows = [bucket[i] for i in order[start : start + self.batch_size]]
-                pad = self.batch_size - len(rows)
-                rows += [bucket[order[i % len(order)]] for i in range(pad)]
-                self.batches.append((key, rows, pad))
-        self.random.shuffle(self.batches)  # type: ignore[arg-type]
-
-    def next(self) -> sb.io.DataBatch:
-        if not self.batches:
-            raise StopIteration
-        key, rows, pad = self.batches.pop()
-        data = np.zeros((len(rows), 1, *key), np.float32)
-        for image, picture in zip(data, rows):
-            height, width = picture.pixels.shape
-            image[0, :height, :width] = picture.pixels
-        provide_data, provide_label = self.described(key)
-        return sb.io.DataBatch(
-            [data],
-            [np.array([picture.kind for picture in rows])],
-            pad=pad,
-            bucket_key=key,
-            provide_data=provide_data,
-            provide_label=provide_label,
-        )
-
-    def table(self) -> str:
-        """The buckets, and what they save."""
-        lines = ["bucket     pictures  padding"]
-        shown = worked = 0
-        for key in sorted(self.buckets):
-            bucket = self.buckets[key]
-            pixels, area = sum(p.pixels.size for p in bucket), len(bucket) * key[0] * key[1]
-            shown, worked = shown + pixels, worked + area
-            lines.append(f"{key[0]:>3} x {key[1]:<3} {len(bucket):>10} {1 - pixels / area:>8.0%}")
-        largest = sum(map(len, self.buckets.values())) * math.prod(self.default_bucket_key)
-        return "\n".join(
-            [
-                *lines,
-                f"Padding is {1 - shown / worked:.0%} of all pixels; with the largest size for all "
-                f"it would be {1 - shown / largest:.0%}.",
-            ]
-        )
+def table(pictures: Sequence[Picture], keys: Sequence[Key]) -> str:
+    """The buckets, and what they save."""
+    lines = ["bucket     pictures  padding"]
+    for key in sorted(set(keys)):
+        sizes = [p.pixels.size for p, k in zip(pictures, keys) if k == key]
+        share = 1 - sum(sizes) / (len(sizes) * math.prod(key))
+        lines.append(f"{key[0]:>3} x {key[1]:<3} {len(sizes):>10} {share:>8.0%}")
+    shown, worked = sum(p.pixels.size for p in pictures), sum(map(math.prod, keys))
+    largest = len(keys) * math.prod(max(sides) for sides in zip(*keys))
+    return "\n".join(
+        [
+            *lines,
+            f"Padding is {1 - shown / worked:.0%} of all pixels; with the largest size for all it "
+            f"would be {1 - shown / largest:.0%}.",
+        ]
+    )
 
 
 # The network -------------------------------------------------------------------------------------
@@ -196,7 +144,7 @@ def image_network(filters: int):
     return sym_gen
 
 
-def accuracy(module: sb.mod.BucketingModule, data: ImageIter) -> float:
+def accuracy(module: sb.mod.BucketingModule, data: sb.io.KeyedIter) -> float:
     """Share of pictures whose shape is told right; repeated ones are left out."""
     right = total = 0
     for outputs, _, batch in module.iter_predict(data):
@@ -211,10 +159,13 @@ def run(args: argparse.Namespace) -> None:
     rng = np.random.default_rng(args.seed)
     pictures = [draw(rng, args.smallest, args.largest, args.shapes) for _ in range(args.pictures)]
     cut = args.pictures * 4 // 5
-    options = (args.batch_size, args.multiple, args.seed, args.single_bucket)
-    train = ImageIter(pictures[:cut], *options)
-    held_out = ImageIter(pictures[cut:], *options)
-    print(f"{cut:,} pictures to learn from, {len(pictures) - cut:,} held out\n\n{train.table()}\n")
+    keys = keys_of(pictures, args.multiple, args.single_bucket)
+    train = batches(pictures[:cut], keys[:cut], args.batch_size, args.seed)
+    held_out = batches(pictures[cut:], keys[cut:], args.batch_size, args.seed)
+    print(
+        f"{cut:,} pictures to learn from, {len(pictures) - cut:,} held out\n\n"
+        f"{table(pictures[:cut], keys[:cut])}\n"
+    )
     module = sb.mod.BucketingModule(image_network(args.filters), train.default_bucket_key)
     began = time.perf_counter()
 

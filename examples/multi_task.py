@@ -30,7 +30,6 @@ import argparse
 import itertools
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
@@ -198,32 +197,37 @@ def two_tasks(source_words: int, target_words: int, hidden: int) -> Callable[[Ha
 # Batches -----------------------------------------------------------------------------------------
 
 
-def padded(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
-    found = np.full((len(rows), length), PAD)
-    for row, words in zip(found, rows):
-        row[: len(words)] = words
-    return found
+def padded(words: Sequence[int], length: int) -> list[int]:
+    return [*words, *[PAD] * (length - len(words))]
+
+
+def batches(rows: Sequence[Row], keys: Sequence[tuple], *args: int, **options) -> sb.io.KeyedIter:
+    """Batches of rows of one task and of the lengths of their key."""
+    data, label = [], []
+    for (source, target), (task, *lengths) in zip(rows, keys):
+        text = padded([BEGIN, *target], lengths[-1])
+        if task == "translate":
+            words = padded(source, lengths[0])
+            data.append({"source": words, "source_length": len(source), "target": text})
+        else:  # a text to be continued has no source
+            data.append({"text": text})
+        label.append({f"{task}_label": padded([*target, END], lengths[-1])})
+    return sb.io.KeyedIter(keys, data, label, *args, **options)
 
 
 def batch_of(key: tuple, rows: Sequence[Row]) -> sb.io.DataBatch:
-    """A batch of either task; a text to be continued has no source."""
-    task, *lengths = key
-    target = padded([[BEGIN, *words] for _, words in rows], lengths[-1])
-    label = padded([[*words, END] for _, words in rows], lengths[-1])
-    data = {"text": target}
-    if task == "translate":
-        data = {
-            "source": padded([source for source, _ in rows], lengths[0]),
-            "source_length": np.array([len(source) for source, _ in rows]),
-            "target": target,
-        }
-    return sb.io.DataBatch(
-        list(data.values()),
-        [label],
-        bucket_key=key,
-        provide_data=[(name, array.shape) for name, array in data.items()],
-        provide_label=[(f"{task}_label", label.shape)],
-    )
+    """A single batch of all rows, in their order."""
+    return batches(rows, [key] * len(rows), len(rows), shuffle=False).next()
+
+
+def task_batches(task: str, rows: Sequence[Row], batch_size: int, seed: int) -> sb.io.KeyedIter:
+    """Batches of one task, in random order; all rows of a batch have about the same lengths."""
+    keys = []
+    for source, target in rows:
+        # Lengths are rounded up to 4 or 8, which leaves a few keys for each task.
+        lengths = [-(-n // 4) * 4 for n in (len(source), len(target) + 1)]
+        keys.append((task, *lengths) if task == "translate" else (task, lengths[1]))
+    return batches(rows, keys, batch_size, seed=seed)
 
 
 def described(batch_size: int) -> tuple[list, list]:
@@ -231,43 +235,6 @@ def described(batch_size: int) -> tuple[list, list]:
     rows: list[Row] = [([BEGIN], [BEGIN])] * batch_size
     tasks = batch_of(("translate", 2, 2), rows), batch_of(("continue", 2), rows)
     return [d for b in tasks for d in b.provide_data], [d for b in tasks for d in b.provide_label]
-
-
-class TaskIter(sb.io.DataIter):
-    """Batches of one task, in random order; all rows of a batch have about the same lengths."""
-
-    def __init__(self, task: str, rows: Sequence[Row], batch_size: int, seed: int) -> None:
-        super().__init__(batch_size)
-        self.groups: dict[tuple, list[Row]] = defaultdict(list)
-        for source, target in rows:
-            # Lengths are rounded up to 4 or 8, which leaves a few keys for each task.
-            lengths = [-(-n // 4) * 4 for n in (len(source), len(target) + 1)]
-            key = (task, *lengths) if task == "translate" else (task, lengths[1])
-            self.groups[key].append((source, target))
-        self.random = np.random.default_rng(seed)
-        # This describes the network of the default key, as it is asked for when binding.
-        self.default_bucket_key = EVERYTHING
-        self.provide_data, self.provide_label = described(batch_size)
-        self.reset()
-        if not self.batches:
-            raise sb.errors.DataError(
-                f"{task}: no key has {batch_size} rows, a batch: {len(rows)} rows in "
-                f"{len(self.groups)} keys"
-            )
-
-    def reset(self) -> None:
-        self.batches: list[tuple[tuple, list[Row]]] = []
-        for key, group in self.groups.items():
-            order = self.random.permutation(len(group))
-            for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
-                part = order[start : start + self.batch_size]
-                self.batches.append((key, [group[i] for i in part]))
-        self.random.shuffle(self.batches)  # type: ignore[arg-type]
-
-    def next(self) -> sb.io.DataBatch:
-        if not self.batches:
-            raise StopIteration
-        return batch_of(*self.batches.pop())
 
 
 def alternating(*tasks: sb.io.DataIter) -> Iterator[sb.io.DataBatch]:
@@ -293,9 +260,8 @@ def translate(
 
     length = max(map(len, sources))
     lengths = np.array([len(source) for source in sources])
-    (meaning,) = run(
-        ("read", length), {"source": padded(sources, length), "source_length": lengths}
-    )
+    read = np.array([padded(source, length) for source in sources])
+    (meaning,) = run(("read", length), {"source": read, "source_length": lengths})
     state, words, written = meaning, np.full((len(sources), 1), BEGIN), []
     for _ in range(longest):
         scores, state = run(WRITE, {"target": words[:, 0], "state": state, "meaning": meaning})
@@ -310,7 +276,7 @@ def translate(
 def train(
     args: argparse.Namespace,
     sizes: tuple[int, int],
-    tasks: Sequence[TaskIter],
+    tasks: Sequence[sb.io.DataIter],
     held_out: Sequence[Row],
 ) -> None:
     """Train on some tasks and print what the model can do."""
@@ -331,7 +297,7 @@ def train(
     longest = max(len(target) for _, target in held_out) + 1
     written = translate(module, [source for source, _ in held_out], longest)
     right = sum(words == target for words, (_, target) in zip(written, held_out))
-    texts = TaskIter("continue", held_out, min(args.batch_size, len(held_out)), args.seed)
+    texts = task_batches("continue", held_out, min(args.batch_size, len(held_out)), args.seed)
     ((_, perplexity),) = module.score(texts, sb.metric.Perplexity(PAD))
     print(
         f"{len(tasks)} task{'s' * (len(tasks) > 1)}, {time.perf_counter() - began:.1f} s: "
@@ -358,8 +324,8 @@ def run(args: argparse.Namespace) -> None:
     )
     sizes = len(source), len(target)
 
-    def task(name: str, data: Sequence[Row]) -> TaskIter:
-        return TaskIter(name, data, args.batch_size, args.seed)
+    def task(name: str, data: Sequence[Row]) -> sb.io.KeyedIter:
+        return task_batches(name, data, args.batch_size, args.seed)
 
     train(args, sizes, [task("translate", pairs)], held_out)
     train(args, sizes, [task("translate", pairs), task("continue", texts)], held_out)

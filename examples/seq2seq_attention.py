@@ -32,7 +32,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -230,78 +229,40 @@ class Translator:
 # Batches -----------------------------------------------------------------------------------------
 
 
-def padded(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
-    found = np.full((len(rows), length), PAD)
-    for row, words in zip(found, rows):
-        row[: len(words)] = words
-    return found
+def padded(words: Sequence[int], length: int) -> list[int]:
+    return [*words, *[PAD] * (length - len(words))]
+
+
+def batches(
+    pairs: Sequence[Pair], keys: Sequence[Key], batch_size: int, **options: Any
+) -> sb.io.KeyedIter:
+    """Sources with their lengths, targets with <s> before, and as labels with </s> behind."""
+    data = [
+        {
+            "source": padded(source, length),
+            "source_length": len(source),
+            "target": padded([BEGIN, *target], steps),
+        }
+        for (source, target), (length, steps) in zip(pairs, keys)
+    ]
+    label = [padded([*target, END], steps) for (_, target), (_, steps) in zip(pairs, keys)]
+    return sb.io.KeyedIter(keys, data, label, batch_size, label_name="target_label", **options)
 
 
 def batch_of(pairs: Sequence[Pair], key: Key) -> sb.io.DataBatch:
-    """Sources with their lengths, targets with <s> before, and as labels with </s> behind."""
-    source = padded([s for s, _ in pairs], key[0])
-    lengths = np.array([len(s) for s, _ in pairs])
-    target = padded([[BEGIN, *t] for _, t in pairs], key[1])
-    label = padded([[*t, END] for _, t in pairs], key[1])
-    return sb.io.DataBatch(
-        [source, lengths, target],
-        [label],
-        bucket_key=key,
-        provide_data=[
-            ("source", source.shape),
-            ("source_length", lengths.shape),
-            ("target", target.shape),
-        ],
-        provide_label=[("target_label", label.shape)],
-    )
+    """A single batch of all pairs, in their order."""
+    return batches(pairs, [key] * len(pairs), len(pairs), shuffle=False).next()
 
 
-class PairIter(sb.io.DataIter):
-    """Batches of pairs that fit the same source and target length, in random order."""
-
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        batch_size: int,
-        sources: Sequence[int],
-        targets: Sequence[int],
-        seed: int,
-    ) -> None:
-        super().__init__(batch_size)
-        self.groups: dict[Key, list[Pair]] = defaultdict(list)
-        for source, target in pairs:
-            key = (
-                next(n for n in sorted(sources) if n >= len(source)),
-                next(n for n in sorted(targets) if n >= len(target) + 1),
-            )
-            self.groups[key].append((source, target))
-        self.random = np.random.default_rng(seed)
-        # The longest source and the longest target: the network of this key has all parameters.
-        self.default_bucket_key = max(sources), max(targets)
-        shapes = batch_of([pairs[0]] * batch_size, self.default_bucket_key)
-        self.provide_data, self.provide_label = shapes.provide_data, shapes.provide_label
-        self.reset()
-        if not self.batches:
-            raise sb.errors.DataError(
-                f"no key has {batch_size} pairs, a batch: {len(pairs)} pairs in "
-                f"{len(self.groups)} keys"
-            )
-
-    def reset(self) -> None:
-        self.batches: list[tuple[Key, list[Pair]]] = []
-        for key, group in self.groups.items():
-            order = self.random.permutation(len(group))
-            # What fills no batch waits for the next epoch, which begins in another order.
-            for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
-                rows = order[start : start + self.batch_size]
-                self.batches.append((key, [group[i] for i in rows]))
-        self.random.shuffle(self.batches)  # type: ignore[arg-type]
-
-    def next(self) -> sb.io.DataBatch:
-        if not self.batches:
-            raise StopIteration
-        key, pairs = self.batches.pop()
-        return batch_of(pairs, key)
+def keys_of(pairs: Sequence[Pair], sources: Sequence[int], targets: Sequence[int]) -> list[Key]:
+    """For each pair the least of the source and of the target lengths that it fits into."""
+    return [
+        (
+            next(n for n in sorted(sources) if n >= len(source)),
+            next(n for n in sorted(targets) if n >= len(target) + 1),
+        )
+        for source, target in pairs
+    ]
 
 
 def translate(
@@ -317,7 +278,8 @@ def translate(
 
     length = max(map(len, sources))
     lengths = np.array([len(source) for source in sources])
-    read = {"source": padded(sources, length), "source_length": lengths}
+    words = np.array([padded(source, length) for source in sources])
+    read = {"source": words, "source_length": lengths}
     memory, projected, state = run(("read", length), read)
     words, written = np.full(len(sources), BEGIN), []
     for _ in range(longest):
@@ -359,19 +321,21 @@ def run(args: argparse.Namespace) -> None:
         [max(len(s) for s, _ in pairs) * i // args.buckets for i in range(1, args.buckets + 1)],
         [longest * i // args.buckets for i in range(1, args.buckets + 1)],
     )
-    train = PairIter(pairs[:cut], args.batch_size, *bounds, seed=args.seed)
+    keys = keys_of(pairs[:cut], *bounds)
+    # What fills no batch waits for the next epoch, which begins in another order.
+    train = batches(pairs[:cut], keys, args.batch_size, seed=args.seed)
     words = sum(len(s) + len(t) + 1 for s, t in pairs[:cut])
-    steps = sum(sum(key) * len(group) for key, group in train.groups.items())
-    alone = sum(train.default_bucket_key) * cut
+    steps = sum(map(sum, keys))
+    alone = sum(map(max, zip(*keys))) * cut
     print(
         f"{cut:,} numbers to learn from, {len(pairs) - cut:,} held out\n"
-        f"{len(train.groups)} keys (source, target): "
-        f"{', '.join(f'{k[0]}/{k[1]}' for k in sorted(train.groups))}\n"
-        f"Padding is {1 - words / steps:.0%} of the steps; with the largest key alone it would be "
-        f"{1 - words / alone:.0%}."
+        f"{len(train.buckets)} keys (source, target): "
+        f"{', '.join(f'{k[0]}/{k[1]}' for k in sorted(train.buckets))}\n"
+        f"Padding is {1 - words / steps:.0%} of the steps; with the longest of both alone it would "
+        f"be {1 - words / alone:.0%}."
     )
     networks = Translator(len(source), len(target), args.num_embed, args.num_hidden)
-    report = sb.check_padding(networks, batch_of(pairs[:4], train.default_bucket_key))
+    report = sb.check_padding(networks, batch_of(pairs[:4], tuple(map(max, zip(*keys)))))
     if not report.ok:
         raise sb.errors.DataError(str(report))
     print(report)
@@ -388,7 +352,7 @@ def run(args: argparse.Namespace) -> None:
             flush=True,
         )
 
-    steps_in_all = args.num_epochs * len(train.batches)
+    steps_in_all = args.num_epochs * len(train)
     module.fit(
         train,
         eval_metric=sb.metric.Perplexity(PAD),

@@ -88,40 +88,17 @@ def encode(
     return Data(*({n: np.array(rows[n]) for n in sorted(rows)} for rows in (words, labels)))
 
 
-class NameIter(sb.io.DataIter):
+def batches(data: Data, batch_size: int, seed: int, last_batch: str) -> sb.io.KeyedIter:
     """Batches of names of one length, in random order; each names its data and its terminal."""
-
-    def __init__(self, data: Data, batch_size: int, seed: int, drop_last: bool) -> None:
-        super().__init__(batch_size)
-        self.data, self.drop_last = data, drop_last
-        self.random = np.random.default_rng(seed)
-        self.default_bucket_key = longest = max(data.words)
-        self.provide_data = [sb.io.DataDesc(f"words{longest}", (batch_size, longest))]
-        self.provide_label = [sb.io.DataDesc(f"label{longest}", (batch_size,))]
-        self.reset()
-
-    def reset(self) -> None:
-        self.batches: list[tuple[int, np.ndarray]] = []
-        for length, rows in self.data.words.items():
-            order = self.random.permutation(len(rows))
-            parts = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-            if self.drop_last and len(parts[-1]) < self.batch_size:
-                parts.pop()
-            self.batches += [(length, part) for part in parts]
-        self.random.shuffle(self.batches)  # type: ignore[arg-type]
-
-    def next(self) -> sb.io.DataBatch:
-        if not self.batches:
-            raise StopIteration
-        length, rows = self.batches.pop()
-        words, labels = self.data.words[length][rows], self.data.labels[length][rows]
-        return sb.io.DataBatch(
-            [words],
-            [labels],
-            bucket_key=length,
-            provide_data=[(f"words{length}", words.shape)],
-            provide_label=[(f"label{length}", labels.shape)],
-        )
+    rows = [(n, *row) for n in data.words for row in zip(data.words[n], data.labels[n])]
+    return sb.io.KeyedIter(
+        [n for n, _, _ in rows],
+        [{f"words{n}": words} for n, words, _ in rows],
+        [{f"label{n}": label} for n, _, label in rows],
+        batch_size,
+        last_batch=last_batch,
+        seed=seed,
+    )
 
 
 def memory(module: sb.mod.BucketingModule, lengths: Sequence[int], batch_size: int) -> str:
@@ -178,8 +155,9 @@ def run(args: argparse.Namespace) -> None:
         print(f"epoch {param.epoch + 1}: {took:.1f} s, held-out accuracy {accuracy:.2%}")
 
     module.fit(
-        NameIter(train, args.batch_size, args.seed, drop_last=True),
-        eval_data=NameIter(held_out, args.batch_size, args.seed, drop_last=False),
+        batches(train, args.batch_size, args.seed, "discard"),
+        # Every held-out name counts once, so a last batch is as small as it is.
+        eval_data=batches(held_out, args.batch_size, args.seed, "keep"),
         eval_metric="acc",
         eval_end_callback=tell,
         initializer=sb.init.Xavier(),

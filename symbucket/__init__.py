@@ -14,8 +14,9 @@ from symbucket import visualize as viz
 from symbucket.context import Context, cpu, gpu
 from symbucket.errors import SymbucketError
 from symbucket.export import Bundle
-from symbucket.module import callback, initializer, lr_scheduler, metric, optimizer
+from symbucket.module import callback, initializer, lr_scheduler, metric, monitor, optimizer
 from symbucket.module import initializer as init
+from symbucket.module import monitor as mon
 from symbucket.module.padding import check_padding
 from symbucket.module.rnn_checkpoint import (
     do_rnn_checkpoint,
@@ -53,6 +54,8 @@ __all__ = [
     "mod",
     "model",
     "module",
+    "mon",
+    "monitor",
     "nd",
     "optimizer",
     "random",

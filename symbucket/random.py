@@ -3,10 +3,11 @@
 Nothing in symbucket reads numpy's global random state. Two kinds of randomness hang on the seed:
 
 * :func:`generator` is one running generator, for things whose order is part of the program
-  (shuffling batches, sampling text);
+  (sampling text);
 * :func:`stream` gives every *named* thing a generator of its own, so its numbers do not depend on
   what was drawn before it. Initial parameters come from streams: two networks that list the same
-  parameters in another order start with the same values.
+  parameters in another order start with the same values. So do the seeds of iterators that are
+  given none.
 
 Until :func:`seed` is called the seed is 0, so a program repeats exactly from run to run.
 """

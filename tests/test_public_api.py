@@ -15,8 +15,8 @@ import symbucket as sb
 PUBLIC = {
     "symbucket": """
         AttrScope Bundle Context Executor NDArray NameManager Prefix Symbol SymbucketError callback
-        check_padding cpu gpu init initializer io lr_scheduler metric mod model module nd optimizer
-        random rnn sym symbol visualize viz
+        check_padding cpu gpu init initializer io lr_scheduler metric mod model module mon monitor
+        nd optimizer random rnn sym symbol visualize viz
     """,
     "symbucket.callback": """
         BatchEndParam LogValidationMetricsCallback ProgressBar Speedometer do_checkpoint
@@ -31,7 +31,7 @@ PUBLIC = {
         Orthogonal Uniform Xavier Zero alias create register
     """,
     "symbucket.io": """
-        BucketRow BucketSentenceIter DataBatch DataDesc DataIter NDArrayIter ResizeIter
+        BucketRow BucketSentenceIter DataBatch DataDesc DataIter KeyedIter NDArrayIter ResizeIter
         StepSentenceIter encode_sentences format_bucket_table normalize_descs
     """,
     "symbucket.lr_scheduler": """
@@ -43,6 +43,7 @@ PUBLIC = {
     """,
     "symbucket.mod": "BaseModule BucketingModule Module RecurrentModule Terminals",
     "symbucket.model": "BatchEndParam FeedForward load_checkpoint save_checkpoint",
+    "symbucket.mon": "Monitor",
     "symbucket.nd": "NDArray array empty full load ones save waitall zeros",
     "symbucket.optimizer": """
         AdaDelta AdaGrad Adam Adamax Ftrl NAG Nadam Optimizer RMSProp SGD Signum Updater create
@@ -98,6 +99,7 @@ def test_short_names_are_the_same_modules():
     assert sb.sym is sb.symbol
     assert sb.mod is sb.module
     assert sb.init is sb.initializer
+    assert sb.mon is sb.monitor
 
 
 def test_package_is_typed():

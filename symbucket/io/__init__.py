@@ -7,6 +7,7 @@ from symbucket.io.batch import DataBatch
 from symbucket.io.bucket_table import BucketRow, format_bucket_table
 from symbucket.io.desc import DataDesc, normalize_descs
 from symbucket.io.iterator import DataIter
+from symbucket.io.keyed_iter import KeyedIter
 from symbucket.io.resize_iter import ResizeIter
 from symbucket.io.sentence_iter import BucketSentenceIter, encode_sentences
 from symbucket.io.step_iter import StepSentenceIter
@@ -17,6 +18,7 @@ __all__ = [
     "DataBatch",
     "DataDesc",
     "DataIter",
+    "KeyedIter",
     "NDArrayIter",
     "ResizeIter",
     "StepSentenceIter",

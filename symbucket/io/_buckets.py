@@ -1,4 +1,4 @@
-"""Which sentence goes to which bucket, and in which order an epoch visits them."""
+"""Which sentence goes to which bucket, and in which order an epoch visits samples."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ def assign_buckets(lengths: NDArray[np.int64], buckets: list[int]) -> NDArray[np
     return np.searchsorted(np.asarray(buckets), lengths, side="left")
 
 
-def batch_count(sentences: int, batch_size: int, last_batch: str) -> int:
-    """How many batches a bucket of so many sentences yields an epoch."""
-    full, rest = divmod(sentences, batch_size)
-    return full + (1 if rest and last_batch == "pad" else 0)
+def batch_count(samples: int, batch_size: int, last_batch: str) -> int:
+    """How many batches a bucket of so many samples yields an epoch."""
+    full, rest = divmod(samples, batch_size)
+    return full + (1 if rest and last_batch != "discard" else 0)
 
 
-def order_sentences(
+def order_samples(
     assigned: NDArray[np.int64], buckets: int, generator: np.random.Generator | None
 ) -> list[NDArray[np.int64]]:
-    """Sentences of each bucket in the order of one epoch; in input order without a generator.
+    """Samples of each bucket in the order of one epoch; in input order without a generator.
 
-    One permutation over all sentences is drawn, whatever the buckets: the relative order of two
-    sentences in an epoch depends on neither bucket boundaries nor batch size.
+    One permutation over all samples is drawn, whatever the buckets: the relative order of two
+    samples in an epoch depends on neither bucket boundaries nor batch size.
     """
     count = len(assigned)
     order = np.arange(count) if generator is None else generator.permutation(count)
@@ -85,7 +85,7 @@ def order_sentences(
 def plan_epoch(
     counts: list[int], batch_size: int, last_batch: str, generator: np.random.Generator | None
 ) -> list[tuple[int, int]]:
-    """The batches of one epoch: (position of the bucket, offset of its first sentence).
+    """The batches of one epoch: (position of the bucket, offset of its first sample).
 
     Every batch comes once. A shuffle over all of them draws each next bucket in proportion to the
     batches that it has left; without a generator they come bucket by bucket.

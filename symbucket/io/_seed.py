@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from symbucket import random
 from symbucket.io._checks import checked_count
 
 
 def resolve_seed(seed: int | None) -> int:
-    """The given seed, checked, or a fresh one from the operating system."""
+    """The given seed, checked, or one that follows :func:`symbucket.random.seed`.
+
+    Each iterator gets another: its place among those made since the library's seed was set counts,
+    draws for anything else do not.
+    """
     if seed is None:
-        entropy = np.random.SeedSequence().entropy
-        assert isinstance(entropy, int)
-        return entropy
+        return int(random.next_stream("iterator").integers(1 << 62))
     return checked_count(seed, "seed", minimum=0)
 
 

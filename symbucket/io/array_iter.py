@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbucket.errors import DataError, NameConflictError, StateError
+from symbucket.io._arrays import as_array, float32
 from symbucket.io._checks import checked_choice, checked_count
 from symbucket.io._seed import epoch_generator, resolve_seed
 from symbucket.io.desc import DataDesc
@@ -32,7 +33,8 @@ class NDArrayIter(DataIter):
             drops it, ``'roll_over'`` opens the next epoch with them.
         data_name: name of the data.
         label_name: name of the label.
-        seed: makes shuffles repeat; None draws a fresh one, then readable as ``seed``.
+        seed: fixes the shuffles; None draws one that follows ``sb.random.seed`` and differs from
+            iterator to iterator, then readable as ``seed``.
 
     Attributes:
         num_data: number of examples.
@@ -169,29 +171,15 @@ def _named_arrays(source: Any, what: str, default: str) -> list[tuple[str, NDArr
             named = [(f"_{i}_{default}", array) for i, array in enumerate(source)]
     else:
         named = [(default, source)]
-    return [(name, _float32(name, what, array)) for name, array in named]
+    return [(name, _rows(name, what, array)) for name, array in named]
 
 
-def _float32(name: str, what: str, source: Any) -> NDArray[Any]:
+def _rows(name: str, what: str, source: Any) -> NDArray[Any]:
     where = f"NDArrayIter: {what} array {name!r}"
-    try:
-        array = np.asarray(source)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where} cannot be made an array ({error})") from error
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"{where} has dtype {array.dtype}; expected numbers")
-    if array.ndim == 0:
+    array = as_array(where, source)
+    if array.ndim == 0 and array.dtype.kind in "biuf":
         raise DataError(f"{where} is a single number; expected axis 0 to count the examples")
-    result = array.astype(np.float32, copy=False)
-    if array.dtype.kind in "iu" and array.size:
-        limit = 2**24
-        low, high = int(array.min()), int(array.max())
-        if low < -limit or high > limit:
-            raise DataError(
-                f"{where} holds integers from {low} to {high}; float32 is exact only up to "
-                f"{limit}. Renumber or scale them"
-            )
-    return result
+    return float32(where, array)
 
 
 def _common_length(arrays: list[tuple[str, NDArray[Any]]]) -> int:

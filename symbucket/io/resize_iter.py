@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from symbucket.errors import DataError, StateError
+from symbucket.errors import DataError
 from symbucket.io._checks import checked_count
+from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.iterator import DataIter
 
 
-class ResizeIter(DataIter):
+class ResizeIter(WholeBatchIter):
     """Epochs of ``size`` batches over another iterator, after ``mx.io.ResizeIter``.
 
     A smaller size stops each epoch early; a larger one starts the data again from its beginning as
@@ -42,7 +41,6 @@ class ResizeIter(DataIter):
         self.provide_label = data_iter.provide_label
         self.default_bucket_key = data_iter.default_bucket_key
         self._taken = 0
-        self._current: DataBatch | None = None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -55,51 +53,21 @@ class ResizeIter(DataIter):
         if self.reset_internal:
             self.data_iter.reset()
 
-    def next(self) -> DataBatch:
-        """The next batch, just as ``data_iter`` made it.
-
-        Raises:
-            StopIteration: the epoch is over.
-        """
-        if not self.iter_next():
-            raise StopIteration
-        return self._now()
-
-    def iter_next(self) -> bool:
-        """Move to the next batch; False if the epoch is over."""
+    def _following(self) -> DataBatch | None:
         if self._taken == self.size:
-            self._current = None
-            return False
-        try:
-            self._current = self.data_iter.next()
-        except StopIteration:
-            self.data_iter.reset()
-            try:
-                self._current = self.data_iter.next()
-            except StopIteration:
-                raise DataError(
-                    f"ResizeIter: {type(self.data_iter).__name__} has no batch even after a reset"
-                ) from None
+            return None
+        batch = self._batch()
         self._taken += 1
-        return True
+        return batch
 
-    def getdata(self) -> list[Any]:
-        """Data arrays of the current batch."""
-        return self._now().data
-
-    def getlabel(self) -> list[Any] | None:
-        """Label arrays of the current batch, or None."""
-        return self._now().label
-
-    def getindex(self) -> Any:
-        """Positions in the data set of the current batch's rows, or None."""
-        return self._now().index
-
-    def getpad(self) -> int | None:
-        """Number of rows at the end of the current batch that only fill it up."""
-        return self._now().pad
-
-    def _now(self) -> DataBatch:
-        if self._current is None:
-            raise StateError("ResizeIter: no current batch; call next() or iter_next() first")
-        return self._current
+    def _batch(self) -> DataBatch:
+        """The next batch, just as ``data_iter`` made it."""
+        for again in (True, False):
+            try:
+                return self.data_iter.next()
+            except StopIteration:
+                if again:
+                    self.data_iter.reset()
+        raise DataError(
+            f"ResizeIter: {type(self.data_iter).__name__} has no batch even after a reset"
+        )

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from symbucket.errors import DataError, NameConflictError
-from symbucket.io._bucketed import BucketedTextIter
 from symbucket.io._checks import checked_choice, checked_integer
+from symbucket.io._text import BucketedTextIter
 from symbucket.io.desc import DataDesc
 
 
@@ -123,7 +123,8 @@ class BucketSentenceIter(BucketedTextIter):
         label_name: name of the labels.
         dtype: dtype of data and labels; must hold every token exactly.
         layout: ``'NT'`` for arrays of shape (batch_size, key), ``'TN'`` for (key, batch_size).
-        seed: makes runs repeat exactly; None draws a fresh one, then readable as ``seed``.
+        seed: fixes the order of every epoch; None draws one that follows ``sb.random.seed`` and
+            differs from iterator to iterator, then readable as ``seed``.
         shuffle: False keeps sentences in input order, bucket after bucket, in every epoch.
         last_batch: ``'discard'`` leaves out sentences that fill no batch, ``'pad'`` fills the batch
             up with rows of ``invalid_label`` in data and labels and counts them in its ``pad``.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from symbucket.errors import DataError
-from symbucket.io._bucketed import BucketedTextIter
+from symbucket.io._text import BucketedTextIter
 from symbucket.io.desc import DataDesc, normalize_descs
 
 
@@ -30,7 +30,8 @@ class StepSentenceIter(BucketedTextIter):
         invalid_label: the integer that pads data and labels.
         data_name: first part of the data names.
         label_name: first part of the label names.
-        seed: makes runs repeat exactly; None draws a fresh one, then readable as ``seed``.
+        seed: fixes the order of every epoch; None draws one that follows ``sb.random.seed`` and
+            differs from iterator to iterator, then readable as ``seed``.
         dtype: dtype of data and labels; states have that of their description.
         shuffle: False keeps sentences in input order, bucket after bucket, in every epoch.
         last_batch: ``'discard'`` leaves out sentences that fill no batch, ``'pad'`` fills the batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from symbucket.module import metric as metrics
 from symbucket.module.callback import BatchEndParam
 from symbucket.module.initializer import Initializer, Uniform
 from symbucket.module.lifecycle import Lifecycle, Pairs
+from symbucket.module.monitor import Monitor
 from symbucket.runtime import NDArray
 
 Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
@@ -36,13 +38,21 @@ class BaseModule(Lifecycle):
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
         """Make ready what the batch needs, before its turn comes."""
 
+    def install_monitor(self, mon: Monitor) -> None:
+        """Let a monitor look at this module, after ``bind``; ``fit(monitor=...)`` does it."""
+        self._require()
+        mon.install(self)
+
     def _results(self) -> Mapping[str, Any]:
         """What the last forward returned, outputs or sums, by name."""
         return {f"output {n}": a for n, a in zip(self.output_names, self.get_outputs())}
 
     @contextmanager
-    def _measuring(self, metric: metrics.EvalMetric) -> Iterator[None]:
-        """Inside, ``forward`` may compute this metric in the graph and leave out the outputs."""
+    def _measuring(self, metric: metrics.EvalMetric | None) -> Iterator[None]:
+        """Inside, ``forward`` may compute this metric in the graph and leave out the outputs.
+
+        With None, as with ``keep_outputs``, it keeps them.
+        """
         before, self._measured = self._measured, None if self.keep_outputs else metric
         try:
             yield
@@ -214,17 +224,28 @@ class BaseModule(Lifecycle):
         begin_epoch: int = 0,
         num_epoch: int | None = None,
         validation_metric: Any = None,
-        monitor: Any = None,
+        monitor: Monitor | None = None,
         sparse_row_id_fn: Any = None,
     ) -> None:
         """Train on ``train_data``; arguments are those of MXNet's ``fit``.
 
         Logs the training metrics of every epoch, and the validation metrics where there is
         ``eval_data``. Raises DivergenceError, before the parameters are touched, where a loss or
-        gradient is NaN or infinite; the message names epoch, batch and bucket key.
+        gradient is NaN or infinite; the message names epoch, batch and bucket key. Raises
+        DataError where ``train_data`` yields no batch, in the first epoch before anything is bound.
+
+        ``monitor`` is a ``symbucket.mon.Monitor``.
         """
         if num_epoch is None:
             raise InvalidArgumentError("fit: say how many epochs, num_epoch=...")
+        if monitor is not None and not all(
+            hasattr(monitor, name) for name in ("install", "tic", "toc_print")
+        ):
+            raise InvalidArgumentError(
+                f"fit: monitor is {monitor!r}; expected a symbucket.mon.Monitor, or None"
+            )
+        # The first batch is asked for before anything is changed: there may be none.
+        batches = _epoch(train_data, begin_epoch) if begin_epoch < num_epoch else iter(())
         self.bind(
             train_data.provide_data,
             train_data.provide_label,
@@ -239,25 +260,34 @@ class BaseModule(Lifecycle):
             force_init,
         )
         self.init_optimizer(kvstore, optimizer, optimizer_params)
+        if monitor is not None:
+            self.install_monitor(monitor)
         eval_metric = metrics.create(eval_metric)
         validation_metric = eval_metric if validation_metric is None else validation_metric
         for epoch in range(begin_epoch, num_epoch):
             tic = time.perf_counter()
             eval_metric.reset()
-            train_data.reset()
-            for nbatch, batch in enumerate(train_data):
+            if epoch > begin_epoch:
+                batches = _epoch(train_data, epoch)
+            for nbatch, batch in enumerate(batches):
+                if monitor is not None:
+                    monitor.tic()
                 self.prepare(batch)
                 states = {n: a.asnumpy() for n, a in self.auxiliary().items()}
-                with self._measuring(eval_metric):
+                with self._measuring(eval_metric if monitor is None else None):
                     self.forward_backward(batch)
                 try:
                     self._refuse_divergence(epoch, nbatch, batch)
                 except DivergenceError:
+                    if monitor is not None:
+                        monitor.toc_print()  # now its numbers matter most
                     for name, array in self.auxiliary().items():
                         array[...] = states[name]
                     raise
                 self.update()
                 self.update_metric(eval_metric, _labels(batch))
+                if monitor is not None:
+                    monitor.toc_print()
                 _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
             for name, value in eval_metric.get_global_name_value():
                 self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
@@ -296,6 +326,21 @@ class BaseModule(Lifecycle):
 
 def _labels(batch: DataBatch) -> list[Any]:
     return list(batch.label or [])
+
+
+def _epoch(data: Any, epoch: int) -> Iterator[DataBatch]:
+    """The batches of a new epoch, of which there must be one."""
+    data.reset()
+    batches = iter(data)
+    first = next(batches, None)
+    if first is None:
+        raise DataError(
+            f"fit: train_data, a {type(data).__name__}, yields no batch in epoch {epoch}, so there "
+            "is nothing to train on; the module is as it was before it. Look whether its source is "
+            "empty or used up, whether a batch_size is more than there is, and whether its reset() "
+            "goes back to the first batch"
+        )
+    return itertools.chain([first], batches)
 
 
 def _limited(data: Any, num_batch: int | None) -> Iterable[DataBatch]:

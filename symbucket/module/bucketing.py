@@ -439,6 +439,9 @@ class BucketingModule(BaseModule):
     def auxiliary(self) -> Mapping[str, NDArray]:
         return self.store.aux
 
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        return (self._last or self.current_module).monitored(wanted)
+
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
         self._require(params=True)
         return (self._last or self.current_module).get_outputs()

@@ -11,7 +11,7 @@ import numpy as np
 
 from symbucket import random
 from symbucket.context import Context
-from symbucket.errors import DataError, InvalidArgumentError, StateError, UnsupportedError
+from symbucket.errors import DataError, InvalidArgumentError, StateError
 from symbucket.io import DataDesc, NDArrayIter, ResizeIter
 from symbucket.io.desc import normalize_descs
 from symbucket.module import metric as metrics
@@ -140,8 +140,6 @@ class FeedForward:
         """
         if self.num_epoch is None:
             raise InvalidArgumentError("FeedForward.fit: say how many epochs, num_epoch=...")
-        if monitor is not None:
-            raise UnsupportedError("FeedForward.fit: monitors are not supported; leave monitor out")
         self._devices = Devices(self.ctx, work_load_list)
         data = self._training_data(X, y)
         evaluation = None if eval_data is None else self._scored_data(eval_data, "eval_data")
@@ -169,6 +167,7 @@ class FeedForward:
             allow_missing=True,
             begin_epoch=self.begin_epoch,
             num_epoch=self.num_epoch,
+            monitor=monitor,
         )
         self.symbol = network
         self.arg_params, self.aux_params = module.get_params()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from symbucket.errors import CheckpointError, InvalidArgumentError, ParameterError, StateError
@@ -308,6 +308,13 @@ class Lifecycle:
     def auxiliary(self) -> Mapping[str, NDArray]:
         """The buffers of the auxiliary states, which a forward in training mode writes."""
         return {}
+
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        """(name, array) of all that a monitor sees: outputs, arguments, gradients, states.
+
+        ``wanted`` says for a name if the monitor looks.
+        """
+        raise StateError("this module has no arrays")
 
     # Checkpoints: from one, parameters are set at bind, states at init_optimizer --------------
 

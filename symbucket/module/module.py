@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from symbucket.module.initializer import Initializer, Uniform
 from symbucket.module.lifecycle import Pairs
 from symbucket.module.measure import MeasureCache, Measures, Sums
 from symbucket.module.memory import optimizer_of, plan_model, pool_of, rows_of
+from symbucket.module.monitor import arrays_of
 from symbucket.module.network import Descs, Network, Shapes
 from symbucket.module.store import ParameterStore
 from symbucket.runtime import Executor, NDArray
@@ -380,6 +381,9 @@ class Module(BaseModule):
 
     def auxiliary(self) -> Mapping[str, NDArray]:
         return {n: self.store.aux[n] for n in self.network.aux_names}
+
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        return arrays_of(self.executor, wanted)
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
         self._require(params=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -216,6 +216,13 @@ class RecurrentModule(BaseModule):
 
     def auxiliary(self) -> Mapping[str, NDArray]:
         return self._inner.auxiliary()
+
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        # Without data and labels: they come in pieces.
+        names = self.output_names
+        outputs = zip(names, self.get_outputs()) if any(map(wanted, names)) else ()
+        gradients = ((f"{name}_grad", array) for name, array in self.gradients().items())
+        return [*outputs, *self.store.args.items(), *gradients, *self.auxiliary().items()]
 
     # States ----------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ def pictures(count, smallest=9, largest=24):
 
 def test_every_picture_comes_once_in_its_bucket():
     drawn = pictures(37)
-    data = example.ImageIter(drawn, 4, 8, 0)
+    data = example.batches(drawn, example.keys_of(drawn, 8), 4, 0)
     assert len(list(data)) == len(data)
     data.reset()
     seen = 0

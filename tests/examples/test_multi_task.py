@@ -35,7 +35,7 @@ def _step(module, task):
 
 def _loss(module, task):
     module.forward(example.batch_of(KEYS[task], ROWS), is_train=False)
-    words = example.batch_of(KEYS[task], ROWS).label[0].reshape(-1)
+    words = example.batch_of(KEYS[task], ROWS).label[0].reshape(-1).astype(int)
     rows = module.get_outputs()[0].asnumpy()
     kept = words != example.PAD
     return -np.log(rows[np.arange(len(rows)), words][kept]).mean()
@@ -91,7 +91,7 @@ def test_padding_changes_nothing():
 
 
 def test_batches_alternate_without_end():
-    tasks = [example.TaskIter(task, ROWS * 4, 2, seed=1) for task in KEYS]
+    tasks = [example.task_batches(task, ROWS * 4, 2, seed=1) for task in KEYS]
     found = [b.bucket_key[0] for b, _ in zip(example.alternating(*tasks), range(30))]
     assert found == ["translate", "continue"] * 15
 
@@ -112,4 +112,5 @@ def test_wrong_arguments_are_explained():
     assert "10,000 numbers" in run(example, "--texts", 9_500).err
     result = run(example, "--pairs", 20, "--texts", 20, "--held-out", 20)
     assert result.code == 2
-    assert "translate: no key has 32 rows" in result.err
+    assert "bucket ('translate', 8, 8) holds 18 samples" in result.err
+    assert "Use a batch_size of at most 18" in result.err

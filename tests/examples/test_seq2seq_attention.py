@@ -97,7 +97,8 @@ def test_writing_step_by_step_is_what_training_computes():
 
 def test_iterator_puts_every_pair_where_it_fits():
     pairs = [([3] * (1 + i % 5), [4] * (1 + i % 3)) for i in range(60)]
-    batches = example.PairIter(pairs, 4, [2, 5], [2, 4], seed=1)
+    keys = example.keys_of(pairs, [2, 5], [2, 4])
+    batches = example.batches(pairs, keys, 4, seed=1)
     assert batches.default_bucket_key == (5, 4)
     first = [batch.bucket_key for batch in batches]
     assert set(first) == {(2, 2), (2, 4), (5, 2), (5, 4)}
@@ -135,4 +136,4 @@ def test_wrong_arguments_are_explained():
     assert "7 is not from 2 to 6" in run(example, "--digits", 7).err
     result = run(example, "--pairs", 40, "--digits", 2, "--batch-size", 64)
     assert result.code == 2
-    assert "seq2seq_attention.py: error: no key has 64 pairs" in result.err
+    assert "seq2seq_attention.py: error: KeyedIter: no bucket yields a batch" in result.err

@@ -35,7 +35,7 @@ def test_batches_name_their_data_and_one_terminal():
         {2: np.arange(10).reshape(5, 2), 3: np.arange(21).reshape(7, 3)},
         {2: np.arange(5), 3: np.arange(7)},
     )
-    batches = list(example.NameIter(data, 4, 0, drop_last=False))
+    batches = list(example.batches(data, 4, 0, "keep"))
     seen = sorted((b.bucket_key, len(b.label[0])) for b in batches)
     assert seen == [(2, 1), (2, 4), (3, 3), (3, 4)]
     for batch in batches:
@@ -43,7 +43,7 @@ def test_batches_name_their_data_and_one_terminal():
         assert [d.name for d in batch.provide_data] == [f"words{key}"]
         assert [d.name for d in batch.provide_label] == [f"label{key}"]
         np.testing.assert_array_equal(batch.data[0][:, 0], batch.label[0] * key)
-    assert len(list(example.NameIter(data, 4, 0, drop_last=True))) == 2
+    assert len(list(example.batches(data, 4, 0, "discard"))) == 2
 
 
 def test_names_of_the_same_seed_are_the_same():

@@ -92,7 +92,7 @@ def test_a_batch_gives_what_each_expression_gives_alone():
     texts = ["a + (b * c)", "(d - a) * c", "b * (a - d)"]
     assert len({example.tree_of(text).shape for text in texts}) == 1
     module = sb.mod.BucketingModule(example.tree_network(6), "((..).)")
-    data = example.TreeIter(texts, 3, 0)
+    data = example.batches(texts, 3, 0)
     module.bind(data.provide_data, data.provide_label)
     module.init_params(sb.init.Normal(0.5))
     batch = data.next()
@@ -101,14 +101,14 @@ def test_a_batch_gives_what_each_expression_gives_alone():
         str(leaves): row for leaves, row in zip(batch.data[0], module.get_outputs()[0].asnumpy())
     }
     for text in texts:
-        one = example.TreeIter([text], 1, 0).next()
+        one = example.batches([text], 1, 0).next()
         module.forward(one, is_train=False)
         alone = module.get_outputs()[0].asnumpy()[0]
         np.testing.assert_allclose(alone, together[str(one.data[0][0])], rtol=1e-5)
 
 
 def test_padded_rows_are_marked():
-    data = example.TreeIter(["a + b", "a - b", "(a + b) * c"], 4, 0)
+    data = example.batches(["a + b", "a - b", "(a + b) * c"], 4, 0)
     assert data.default_bucket_key == "((..).)"
     assert sorted((b.bucket_key, b.pad, len(b.label[0])) for b in data) == [
         ("((..).)", 3, 4), ("(..)", 2, 4)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from symbucket.errors import StateError
 from symbucket.io import BucketSentenceIter, DataDesc, format_bucket_table
-from symbucket.io._buckets import order_sentences, plan_epoch
+from symbucket.io._buckets import order_samples, plan_epoch
 
 SENTENCES = [[1], [2, 3], [4, 5, 6], [7, 8, 9, 10], [11, 12], [13, 14, 15]]
 
@@ -176,7 +176,7 @@ def test_plan_lists_every_batch_once():
 
 
 def test_order_leaves_out_what_no_bucket_holds():
-    order = order_sentences(np.array([1, 2, 0, 1, 2]), 2, None)
+    order = order_samples(np.array([1, 2, 0, 1, 2]), 2, None)
     assert [ids.tolist() for ids in order] == [[2], [0, 3]]
 
 

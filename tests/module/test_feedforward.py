@@ -14,7 +14,6 @@ from symbucket.errors import (
     InvalidArgumentError,
     ParameterError,
     StateError,
-    UnsupportedError,
 )
 from symbucket.model import FeedForward
 
@@ -315,7 +314,7 @@ def test_arguments_are_checked():
     X, y = _classes(10)
     with pytest.raises(InvalidArgumentError, match="num_epoch="):
         FeedForward(_mlp()).fit(X, y)
-    with pytest.raises(UnsupportedError, match="monitor"):
+    with pytest.raises(InvalidArgumentError, match=r"expected a symbucket\.mon\.Monitor"):
         _model().fit(X, y, monitor=object())
     with pytest.raises(InvalidArgumentError, match="num_epochs"):
         _model(num_epochs=3).fit(X, y)

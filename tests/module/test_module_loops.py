@@ -222,3 +222,79 @@ def test_bucketed_training_lowers_perplexity():
     assert seen[-1] < 0.5 * seen[0]
     assert all(counts["training"] == 1 for counts in module.builds().values())
     assert all(counts["inference"] == 1 for counts in module.builds().values())
+
+
+class _Fading(sb.io.DataIter):
+    """Batches of ``epochs`` epochs; after them there are none."""
+
+    def __init__(self, epochs, key=None):
+        super().__init__(4)
+        self.left, self.key, self.batches = epochs, key, []
+        shape = (4, 3) if key is None else (4, key)
+        targets = (4, 2) if key is None else (4, key)
+        self.provide_data, self.provide_label = [("data", shape)], [("softmax_label", targets)]
+
+    def reset(self):
+        count = 2 if self.left > 0 else 0
+        self.left -= 1
+        self.batches = [
+            sb.io.DataBatch(
+                [np.ones(self.provide_data[0][1])],
+                [np.ones(self.provide_label[0][1])],
+                bucket_key=self.key,
+                provide_data=self.provide_data,
+                provide_label=self.provide_label,
+            )
+        ] * count
+
+    def next(self):
+        if not self.batches:
+            raise StopIteration
+        return self.batches.pop()
+
+
+def _either(kind):
+    if kind == "Module":
+        return sb.mod.Module(regression()), None
+    return sb.mod.BucketingModule(generate, default_bucket_key=6), 6
+
+
+@pytest.mark.parametrize("kind", ["Module", "BucketingModule"])
+def test_fit_on_nothing_says_so_and_leaves_the_module_as_it_is(kind):
+    module, key = _either(kind)
+    with pytest.raises(DataError, match=r"_Fading, yields no batch in epoch 3.*reset\(\)"):
+        module.fit(_Fading(0, key), eval_metric="mse", begin_epoch=3, num_epoch=5)
+    assert not module.binded
+    assert not module.params_initialized
+    assert not module.optimizer_initialized
+    metric = sb.metric.Loss()
+    module.fit(_Fading(1, key), eval_metric=metric, num_epoch=1)  # and it is as good as new
+    before, updates = numbers(module), module.updater.optimizer.num_update
+    assert updates == 2
+    with pytest.raises(DataError, match="yields no batch in epoch 0"):
+        module.fit(_Fading(0, key), eval_metric=metric, num_epoch=1)
+    assert same(numbers(module), before)
+    assert module.updater.optimizer.num_update == updates
+
+
+@pytest.mark.parametrize("kind", ["Module", "BucketingModule"])
+def test_an_epoch_without_batches_ends_the_training(kind):
+    module, key = _either(kind)
+    ended = []
+    with pytest.raises(DataError, match="yields no batch in epoch 2"):
+        module.fit(
+            _Fading(2, key),
+            eval_metric=sb.metric.Loss(),
+            epoch_end_callback=lambda epoch, *_: ended.append((epoch, numbers(module))),
+            num_epoch=4,
+        )
+    assert [epoch for epoch, _ in ended] == [0, 1]
+    assert same(numbers(module), ended[-1][1])
+
+
+def test_data_are_reset_once_an_epoch():
+    data = _iter()
+    sb.mod.Module(regression()).fit(data, eval_metric="mse", num_epoch=3)
+    assert data.epoch == 3
+    sb.mod.Module(regression()).fit(data, eval_metric="mse", begin_epoch=2, num_epoch=2)
+    assert data.epoch == 3  # no epoch, and none begun

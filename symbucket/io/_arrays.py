@@ -1,0 +1,37 @@
+"""Arrays of numbers as networks take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symbucket.errors import DataError
+
+
+def as_array(where: str, source: Any) -> NDArray[Any]:
+    """``source`` as a numpy array; ``where`` is how errors call it."""
+    try:
+        return np.asarray(source)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} cannot be made an array ({error})") from error
+
+
+def float32(where: str, array: NDArray[Any]) -> NDArray[Any]:
+    """``array`` in the dtype of all data; ``where`` is how errors call it.
+
+    Raises:
+        DataError: it holds something else than numbers, or integers that float32 rounds.
+    """
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{where} has dtype {array.dtype}; expected numbers")
+    if array.dtype.kind in "iu" and array.size:
+        limit = 2**24
+        low, high = int(array.min()), int(array.max())
+        if low < -limit or high > limit:
+            raise DataError(
+                f"{where} holds integers from {low} to {high}; float32 is exact only up to "
+                f"{limit}. Renumber or scale them"
+            )
+    return array.astype(np.float32, copy=False)
