@@ -89,21 +89,19 @@ def _holds(chain: Chain) -> bool:
     for column in chain.columns:
         for step, node in column.present():
             for value, source in zip(node.inputs, column.sources):
-                if isinstance(source, Same):
-                    right = value is source.value
-                elif isinstance(source, Given):
-                    right = value is not None and value is source.values[step]
-                    right = right and value is not None and value.producer() not in members
-                elif source.before and not step:
-                    right = value is chain.initial[source.column, source.output]
-                else:
-                    made = source.at(step)
-                    if made is None and not step:
-                        made = chain.instead.get(source.column)
-                    right = made is not None and made is value
-                if not right:
+                if value is not chain.operand(source, step):
                     return False
-    return True
+        for source in column.sources:
+            outside = [source.value] if isinstance(source, Same) else ()
+            outside = source.values if isinstance(source, Given) else outside
+            if any(v is not None and v.producer() in members for v in outside):
+                return False
+    if any(v is not None and v.producer() in members for v in chain.initial.values()):
+        return False
+    return all(
+        any(chain.operand(source, 0) is value for source in column.sources)
+        for column, value in chain.instead.items()
+    )
 
 
 def _sort(graph: ir.Graph, rank: dict[ir.Node, int]) -> None:

@@ -89,6 +89,24 @@ class Chain:
         """Column and step of every node."""
         return {node: (column, t) for column in self.columns for t, node in column.present()}
 
+    def operand(self, source: Source, step: int) -> ir.Value | None:
+        """What the unrolled graph has for ``source`` in a step; None where it has nothing."""
+        if isinstance(source, Same):
+            return source.value
+        if isinstance(source, Given):
+            return source.values[step]
+        if source.before and not step:
+            return self.initial[source.column, source.output]
+        made = source.at(step)
+        return self.instead.get(source.column) if made is None and not step else made
+
+    def operands(self, column: Column, slot: int) -> list[tuple[int, ir.Value | None]]:
+        """What a column reads in ``slot``, with the steps in which that counts."""
+        found = [(step, node.inputs[slot]) for step, node in column.present()]
+        if column in self.instead:
+            found.insert(0, (0, self.operand(column.sources[slot], 0)))
+        return found
+
 
 def alike(a: ir.Node, b: ir.Node) -> bool:
     """Whether two nodes do the same with operands of the same shapes and dtypes."""
@@ -97,6 +115,14 @@ def alike(a: ir.Node, b: ir.Node) -> bool:
         and a.domain == b.domain
         and len(a.inputs) == len(b.inputs)
         and len(a.outputs) == len(b.outputs)
-        and all(x.shape == y.shape and x.dtype == y.dtype for x, y in zip(a.outputs, b.outputs))
+        and all(map(same_type, a.outputs, b.outputs))
+        and all(map(same_type, a.inputs, b.inputs))
         and attribute_key(a) == attribute_key(b)
     )
+
+
+def same_type(a: ir.Value | None, b: ir.Value | None) -> bool:
+    """Whether two operands have one shape and one dtype, or are both left out."""
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and a.dtype == b.dtype

@@ -17,6 +17,7 @@ from symbucket.compiler.passes.reroll.columns import (
     Source,
     State,
     alike,
+    same_type,
 )
 from symbucket.compiler.passes.reroll.pieces import following
 from symbucket.compiler.passes.tools import is_zero
@@ -104,14 +105,16 @@ class _Front:
         if value is None:
             return False
         if isinstance(source, Given):
-            return self._given.setdefault(source, value) is value
+            known = next(v for v in source.values if v is not None)
+            return same_type(value, known) and self._given.setdefault(source, value) is value
         if not source.before:
             return self.is_made_by(source.column, source.output, value)
         state = source.column, source.output
-        if state not in self._initial:
+        if not same_type(value, source.column.model.outputs[source.output]):
+            return False
+        if self._initial.get(state) is None and (state not in self._initial or is_zero(value)):
             self._initial[state] = value
-        found = self._initial[state]
-        return found is value or (found is None and is_zero(value))
+        return self._initial[state] is value
 
     def _adds_zero(self, column: Column, value: ir.Value) -> bool:
         """Whether the column makes ``value`` by adding zero to it."""

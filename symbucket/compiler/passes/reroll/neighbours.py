@@ -43,20 +43,19 @@ class _Neighbours:
             for column in list(self._chain.columns):
                 for slot, source in enumerate(column.sources):
                     if isinstance(source, Given):
-                        self._take_makers(column, slot, source)
+                        self._take_makers(column, slot)
             for column in list(self._chain.columns):
                 for output in range(len(column.model.outputs)):
                     self._take_readers(column, output)
             grown = len(self._chain.columns) > before
 
-    def _take_makers(self, column: Column, slot: int, source: Given) -> None:
+    def _take_makers(self, column: Column, slot: int) -> None:
         """Nodes that make an operand of one step each, and that nothing else reads."""
-        present = list(column.present())
-        if run_of([node.inputs[slot] for _, node in present]) is not None:
+        operands = self._chain.operands(column, slot)
+        if run_of([value for _, value in operands]) is not None:
             return
         nodes: list[ir.Node | None] = [None] * self._chain.steps
-        for step, node in present:
-            value = node.inputs[slot]
+        for step, value in operands:
             maker = None if value is None else value.producer()
             if maker is None or any(out.is_graph_output() for out in maker.outputs):
                 return
@@ -108,15 +107,32 @@ class _Neighbours:
         if len(known) != len(sources) or not model.inputs:
             return
         column = Column(nodes, known)
-        self._chain.columns.append(column)
         for step, node in present:
             self._place[node] = column, step
+        read = self._read_by(column)
+        if read is None:
+            for _, node in present:
+                del self._place[node]
+            return
+        self._chain.columns.append(column)
+        for reader, slot, made in read:
+            reader.sources[slot] = made
+
+    def _read_by(self, column: Column) -> list[tuple[Column, int, Made]] | None:
+        """Who reads a new column and where; None where one reads it in some steps only."""
+        own = {node for _, node in column.present()}
+        found = []
         for reader in self._chain.columns:
             for slot, source in enumerate(reader.sources):
                 if isinstance(source, Given):
-                    values = [(step, node.inputs[slot]) for step, node in reader.present()]
+                    values = self._chain.operands(reader, slot)
+                    if not any(v is not None and v.producer() in own for _, v in values):
+                        continue
                     made = self._made_by(column, values)
-                    reader.sources[slot] = made or source
+                    if made is None:
+                        return None
+                    found.append((reader, slot, made))
+        return found
 
     def _source(self, present: Sequence[tuple[int, ir.Node]], slot: int) -> Source | None:
         values = [(step, node.inputs[slot]) for step, node in present]

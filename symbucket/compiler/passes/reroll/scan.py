@@ -59,6 +59,8 @@ class _Writer:
             wanted = self._wanted()
             for column, output in wanted:
                 self._give(self._inner[column, output])
+            if not self._stacks:
+                self._count()
             self._body.inputs.extend([*self._states.values(), *self._scanned.values()])
             back = int(any(self._ways))
             results = self._scan(initial, len(wanted), back)
@@ -125,6 +127,17 @@ class _Writer:
             self._ways.append(int(found[1]))
             self._scanned[key] = self._input("piece", values[0])
         return self._scanned[key]
+
+    def _count(self) -> None:
+        """Something to read in every step: the runtime takes the number of steps from it."""
+        stack = self._g.filled((self._chain.steps, 1), 0.0, ir.DataType.FLOAT)
+        self._stacks.append(stack)
+        self._ways.append(0)
+        self._scanned[(stack,)] = ir.Value(
+            name=self._g.unique(f"{self._scope()}/count"),
+            shape=ir.Shape((1,)),
+            type=ir.TensorType(ir.DataType.FLOAT),
+        )
 
     def _give(self, value: ir.Value) -> None:
         """Make a value an output of the body; a value can be that only once, an input never."""
