@@ -40,9 +40,14 @@ def reads(node: ir.Node) -> Iterator[ir.Value]:
                     yield value
 
 
+def runner(node: ir.Node) -> ir.Node:
+    """The node that runs a node: the owner of the body that it stands in, else itself."""
+    graph = node.graph
+    owner = graph.meta.get(_OWNER) if isinstance(graph, ir.Graph) else None
+    return node if owner is None else owner
+
+
 def readers(value: ir.Value) -> Iterator[ir.Node]:
     """The nodes that read a value; for a node in a body the one that runs it."""
     for user, _ in value.uses():
-        graph = user.graph
-        owner = graph.meta.get(_OWNER) if isinstance(graph, ir.Graph) else None
-        yield user if owner is None else owner
+        yield runner(user)

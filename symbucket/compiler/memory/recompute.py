@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.memory.arena import Arena, run_through
 from symbucket.compiler.memory.intervals import live_intervals, size_of
-from symbucket.ir import Builder, bounds, info_of
+from symbucket.ir import Builder, bounds, info_of, readers, reads, runner
 
 _ROUNDS = 12
 
@@ -49,18 +49,18 @@ def _over(graph: ir.Graph, peak: int, excess: int) -> int:
     """Repeat nodes whose values live over step ``peak`` until ``excess`` bytes are gone."""
     sizes, outputs, nodes = bounds(graph), set(graph.outputs), list(graph)
     place = {node: i for i, node in enumerate(nodes)}
-    last = {v: i for i, node in enumerate(nodes) for v in node.inputs if v is not None}
+    last = {v: i for i, node in enumerate(nodes) for v in reads(node)}
     found: list[tuple[int, int, ir.Node, list[int]]] = []
     for i, node in enumerate(nodes[:peak]):
         traits = info_of(node)
         if not traits.elementwise or traits.random or len(node.outputs) != 1:
             continue
         value = node.outputs[0]
-        reads = sorted(place[user] for user, _ in value.uses())
-        if value in outputs or not reads or reads[-1] <= peak or peak in reads:
+        read = sorted(place[user] for user in readers(value))
+        if value in outputs or not read or read[-1] <= peak or peak in read:
             continue
         if all(_lives_over(v, peak, last, outputs) for v in node.inputs):
-            found.append((-size_of(value, sizes), i, node, [r for r in reads if r > peak]))
+            found.append((-size_of(value, sizes), i, node, [r for r in read if r > peak]))
     needed: set[ir.Value] = set()  # by a repeated node; they must stay
     gone: set[ir.Value] = set()
     added = 0
@@ -70,8 +70,7 @@ def _over(graph: ir.Graph, peak: int, excess: int) -> int:
             break
         if value in needed or any(v in gone for v in node.inputs):
             continue
-        users = [nodes[u] for u in later]
-        g = Builder(graph, anchor=users[0])
+        g = Builder(graph, anchor=nodes[later[0]])
         given = {name: a.value for name, a in node.attributes.items()}
         with g.scoped("grad/again"):
             again = g.typed(
@@ -81,10 +80,9 @@ def _over(graph: ir.Graph, peak: int, excess: int) -> int:
                 dtype=value.dtype,
                 **given,
             )
-        for user in dict.fromkeys(users):
-            for at, read in enumerate(user.inputs):
-                if read is value:
-                    user.replace_input_with(at, again)
+        for user, at in list(value.uses()):
+            if place[runner(user)] > peak:
+                user.replace_input_with(at, again)
         needed.update(v for v in node.inputs if v is not None)
         gone.add(value)
         excess += size

@@ -111,7 +111,9 @@ def _whole(left: Sequence[ir.Value], right: Sequence[ir.Value]) -> tuple[ir.Valu
     """The stacks that both are all the pieces of, in one order."""
     a = _stack(left) or stack_before(left)
     b = _stack(right) or stack_before(right)
-    return None if a is None or b is None or a[1] != b[1] else (a[0], b[0])
+    if a is None or b is None or a[1] != b[1] or shape_of(a[0])[:2] != shape_of(b[0])[:2]:
+        return None
+    return a[0], b[0]
 
 
 def _stack(values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | None:
@@ -119,7 +121,7 @@ def _stack(values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | None:
     run = run_of(values)
     if run is None or len(values) != len(run[0].outputs):
         return None
-    stack = _cut_by(run[0])
+    stack = _cut_by(run[0], values[0])
     return None if stack is None else (stack, run[2] < 0)
 
 
@@ -132,10 +134,12 @@ def _shifted(
         return None
     (split, at, way), (other, start, direction) = runs[0], runs[1]
     count = len(split.outputs)
-    if way != direction or len(other.outputs) != count or len(plain) != count - 1:
+    if way != direction or len(other.outputs) != count:
         return None
-    stack, states = _cut_by(split), _states_in(other)
-    if stack is None or states is None:
+    if len(plain) != count - 1 or len(before) != count - 1:
+        return None
+    stack, states = _cut_by(split, plain[0]), _states_in(other)
+    if stack is None or states is None or _cut_by(other, before[0]) is None:
         return None
     whole, state, back = states
     if at != start + (-1 if back else 1) or not is_zero(_node(whole).inputs[state]):
@@ -143,13 +147,13 @@ def _shifted(
     return stack, _before(whole, state)
 
 
-def _cut_by(split: ir.Node) -> ir.Value | None:
-    """The stack (steps, rows, columns) of a Scan that a Split cuts into steps."""
+def _cut_by(split: ir.Node, piece: ir.Value) -> ir.Value | None:
+    """The stack (steps, rows, columns) of a Scan that a Split cuts into pieces like this one."""
     stack = split.inputs[0]
     scan = None if stack is None else stack.producer()
     if stack is None or scan is None or scan.op_type != "Scan" or attr(split, "axis", 0):
         return None
-    return stack if len(shape_of(stack)) == 3 else None
+    return stack if len(shape_of(stack)) == 3 and shape_of(stack)[1:] == shape_of(piece) else None
 
 
 def drop_unread(graph: ir.Graph) -> None:

@@ -7,6 +7,9 @@ zeros for the state before it, the step joins the others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import onnx_ir as ir
 
 from symbucket.compiler.passes.reroll.columns import (
@@ -27,15 +30,25 @@ from symbucket.ir import attr, shape_of
 def extend_to_front(chain: Chain) -> bool:
     """Let the step that made the initial states join the chain, if it can; says whether."""
     front = _Front(chain)
-    if not chain.initial or not all(
-        value is not None and front.is_made_by(column, output, value)
-        for (column, output), value in chain.initial.items()
-    ):
+    try:
+        fits = all(
+            value is not None and front.is_made_by(column, output, value)
+            for (column, output), value in chain.initial.items()
+        )
+    except _TooMuchError:
         return False
-    if not front.nodes:
+    if not fits or not front.nodes:
         return False
     front.join()
     return True
+
+
+_PATIENCE = 20_000  # looks at operands: ways to add zeros multiply
+_DEEP = 150  # operands of operands
+
+
+class _TooMuchError(Exception):
+    """The search for a first step is given up; the chain starts where it starts."""
 
 
 _Found = tuple[
@@ -56,6 +69,8 @@ class _Front:
         self._instead: dict[Column, ir.Value] = {}
         self._given: dict[Given, ir.Value] = {}
         self._initial: dict[State, ir.Value | None] = {}
+        self._looks = 0
+        self._depth = 0
 
     def join(self) -> None:
         chain = self._chain
@@ -74,6 +89,20 @@ class _Front:
 
     def is_made_by(self, column: Column, output: int, value: ir.Value) -> bool:
         """Whether ``value`` is output ``output`` of the step's ``column``."""
+        with self._look():
+            return self._is_made_by(column, output, value)
+
+    @contextmanager
+    def _look(self) -> Iterator[None]:
+        """Count what is looked at; raises _TooMuchError where that is without end."""
+        self._looks += 1
+        self._depth += 1
+        if self._looks > _PATIENCE or self._depth > _DEEP:
+            raise _TooMuchError
+        yield
+        self._depth -= 1
+
+    def _is_made_by(self, column: Column, output: int, value: ir.Value) -> bool:
         if column in self._instead:
             return self._instead[column] is value
         node = value.producer()
@@ -136,6 +165,10 @@ class _Front:
 
     def _is_zero(self, source: Source) -> bool:
         """Whether an operand is zero where the states that it comes from are."""
+        with self._look():
+            return self._zero(source)
+
+    def _zero(self, source: Source) -> bool:
         if isinstance(source, Same):
             return is_zero(source.value)
         if isinstance(source, Given):
