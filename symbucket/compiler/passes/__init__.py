@@ -27,6 +27,7 @@ from symbucket.compiler.passes.release_early import release_early
 from symbucket.compiler.passes.reroll import reroll_steps
 from symbucket.compiler.passes.softmax_rows import rewrite_softmax_rows
 from symbucket.compiler.passes.stacking import simplify_stacking
+from symbucket.compiler.passes.step_factors import take_out_factors
 from symbucket.compiler.passes.sum_products import sum_products
 
 Stage = Literal["forward", "training", "final"]
@@ -52,7 +53,6 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("common-subexpressions", "training", merge_common_subexpressions),
     Pass("sum-products", "training", sum_products),
     Pass("stacking", "training", simplify_stacking),
-    Pass("gate-gradients", "training", join_gate_gradients),
     Pass("loss-chunks", "training", chunk_losses),
     Pass("softmax-rows", "training", rewrite_softmax_rows),
     Pass("gemm-layout", "training", choose_gemm_layouts),
@@ -63,6 +63,9 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("dead-nodes", "final", remove_dead_nodes, required=True),
     Pass("release-early", "final", release_early),
     Pass("reroll", "final", reroll_steps),
+    Pass("gate-gradients", "final", join_gate_gradients),
+    Pass("step-factors", "final", take_out_factors),
+    Pass("dead-nodes", "final", remove_dead_nodes, required=True),
 )
 
 

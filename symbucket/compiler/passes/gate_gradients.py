@@ -3,7 +3,8 @@
 The gates of a recurrent cell are slices of one matrix; backwards, each slice is multiplied by the
 slope of its activation and the results are joined. Joined first, the slopes are one expression,
 ``s(1 - s) = s - s^2`` and ``1 - t^2``, and one product serves all gates: six nodes a step where
-there were thirteen. Only the last product waits for the step after it.
+there were thirteen. Only the last product waits for the step after it. This is for steps that stay
+unrolled; in a Scan, step-factors takes the slopes out of the step altogether.
 """
 
 from __future__ import annotations
