@@ -98,7 +98,8 @@ class Chain:
         if source.before and not step:
             return self.initial[source.column, source.output]
         made = source.at(step)
-        return self.instead.get(source.column) if made is None and not step else made
+        first = step == int(source.before)
+        return self.instead.get(source.column) if made is None and first else made
 
     def operands(self, column: Column, slot: int) -> list[tuple[int, ir.Value | None]]:
         """What a column reads in ``slot``, with the steps in which that counts."""

@@ -7,7 +7,7 @@ zeros for the state before it, the step joins the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import onnx_ir as ir
@@ -148,16 +148,18 @@ class _Front:
     def _adds_zero(self, column: Column, value: ir.Value) -> bool:
         """Whether the column makes ``value`` by adding zero to it."""
         model, sources = column.model, column.sources
-        ways: list[tuple[Source, Source]] = []
-        if model.op_type == "Gemm" and len(sources) == 3 and attr(model, "beta", 1.0) == 1.0:
-            ways = [(sources[0], sources[2])]
-        elif model.op_type in ("Sum", "Add") and len(sources) == 2:
-            ways = [(sources[0], sources[1]), (sources[1], sources[0])]
         if model.domain or shape_of(value) != shape_of(model.outputs[0]):
             return False
-        for zero, whole in ways:
+        wholes: Iterable[int] = ()
+        if model.op_type == "Gemm" and len(sources) == 3 and attr(model, "beta", 1.0) == 1.0:
+            wholes = (2,)
+        elif model.op_type in ("Sum", "Add"):
+            wholes = range(len(sources))
+        for slot in wholes:
+            others = [s for i, s in enumerate(sources) if i != slot]
+            zeros = others[:1] if model.op_type == "Gemm" else others
             before = self._save()
-            if self._is_zero(zero) and self._reads(whole, value):
+            if all(map(self._is_zero, zeros)) and self._reads(sources[slot], value):
                 self._instead[column] = value
                 return True
             self._restore(before)

@@ -66,7 +66,9 @@ class _Neighbours:
         self._join(nodes)
 
     def _take_readers(self, column: Column, output: int) -> None:
-        """Elementwise nodes that read one step each, in the same way."""
+        """Nodes that read one step each, in the same way: elementwise ones, and such as put the
+        gradients of gates together.
+        """
         present = list(column.present())
         first_step, first = present[0]
         for user, slot in self._users(first.outputs[output]):
@@ -90,7 +92,7 @@ class _Neighbours:
             for user, slot in value.uses()
             if user not in self._place
             and user.graph is self._chain.columns[0].model.graph
-            and info_of(user).elementwise
+            and (info_of(user).elementwise or (user.op_type == "Concat" and not user.domain))
         ]
 
     def _join(self, nodes: list[ir.Node | None]) -> None:
