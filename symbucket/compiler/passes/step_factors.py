@@ -16,6 +16,9 @@ from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
 from symbucket.compiler.passes.tools import only_user
 from symbucket.ir import Builder, attr, body_of, dtype_of, info_of, own_body, shape_of
 
+Known = dict[ir.Value, None]
+"""Values in the order in which they were found: what is made of them must not depend on chance."""
+
 _LARGEST = 1 << 16  # bytes of a step's value; larger ones are better off in the cache
 
 
@@ -57,17 +60,17 @@ class _Factors:
         self._rebuild()
         return len(wanted)
 
-    def _known(self) -> set[ir.Value]:
+    def _known(self) -> Known:
         """The values of the body that depend on pieces of one direction and constants alone."""
-        known = {v for v in self._way if _size(v) <= _LARGEST}
+        known: Known = {v: None for v in self._way if _size(v) <= _LARGEST}
         for node in self._body:
             if self._is_known(node, known):
                 out = node.outputs[0]
-                known.add(out)
+                known[out] = None
                 self._way[out] = next(self._way[v] for v in node.inputs if v in known)
         return known
 
-    def _is_known(self, node: ir.Node, known: set[ir.Value]) -> bool:
+    def _is_known(self, node: ir.Node, known: Known) -> bool:
         if len(node.outputs) != 1 or node.domain or _size(node.outputs[0]) > _LARGEST * 4:
             return False
         whole = [v for v in node.inputs if v is not None and not _is_scalar(v)]
@@ -113,7 +116,7 @@ class _Factors:
         self._body.remove(node, safe=True)
         return True
 
-    def _product(self, node: ir.Node, known: set[ir.Value]) -> tuple[ir.Value, ir.Value] | None:
+    def _product(self, node: ir.Node, known: Known) -> tuple[ir.Value, ir.Value] | None:
         """The two operands of a Mul of one shape, of which the second is a known factor."""
         a, b = node.inputs
         if a is None or b is None or a.shape != b.shape or (a in known) == (b in known):
@@ -121,7 +124,7 @@ class _Factors:
         return (b, a) if a in known else (a, b)
 
     def _inner(
-        self, value: ir.Value | None, user: ir.Node, known: set[ir.Value]
+        self, value: ir.Value | None, user: ir.Node, known: Known
     ) -> tuple[ir.Value, ir.Value] | None:
         """The operands of the Mul that makes ``value`` for ``user`` alone."""
         node = None if value is None else value.producer()
@@ -201,7 +204,7 @@ class _Factors:
 
 
 def _size(value: ir.Value) -> int:
-    return math.prod(shape_of(value)) * dtype_of(value).itemsize
+    return int(math.prod(shape_of(value)) * dtype_of(value).itemsize)
 
 
 def _is_scalar(value: ir.Value) -> bool:
