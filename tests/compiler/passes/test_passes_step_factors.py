@@ -34,7 +34,7 @@ def taken_out(step, inputs="a, b", state=3, width=3, rows=2):
     verify(made)
     count = take_out_factors(made)
     verify(made)
-    return count, lines(made), [body_lines(n) for n in made if body_of(n) is not None][0]
+    return count, lines(made), next(body_lines(n) for n in made if body_of(n) is not None)
 
 
 def test_two_factors_of_a_product_become_one():
