@@ -13,8 +13,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 # Engine -> worker file and variant. Each has a second form with "-padded" behind its name.
+# "all-rows" is symbucket without the pass that leaves ignored rows out of the output layer, which
+# makes padding far cheaper than it is elsewhere.
 KINDS = {
     "symbucket": ("_symbucket_lm.py", "plain"),
+    "symbucket-all-rows": ("_symbucket_lm.py", "all-rows"),
     "torch": ("_torch_lm.py", "plain"),
     "torch-tuned": ("_torch_lm.py", "tuned"),
     "mxnet": ("_mxnet_lm.py", "plain"),

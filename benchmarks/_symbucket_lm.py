@@ -23,6 +23,7 @@ from _lm_worker import Engine, Step, serve
 sys.modules["torch"] = None  # type: ignore[assignment]
 
 import symbucket as sb  # noqa: E402
+from symbucket.compiler import CompilerOptions  # noqa: E402
 from symbucket.runtime import session  # noqa: E402
 
 
@@ -81,7 +82,10 @@ class SymbucketEngine(Engine):
         self.key = max(batch.key for batch in self.batches)
         logger = logging.getLogger("benchmark")
         logger.setLevel(logging.ERROR)
-        self.module = sb.mod.BucketingModule(sym_gen(sb, setup), self.key, logger=logger)
+        options = CompilerOptions(disable={"softmax-rows"} if self.variant == "all-rows" else ())
+        self.module = sb.mod.BucketingModule(
+            sym_gen(sb, setup), self.key, logger=logger, options=options
+        )
         shape = (setup.batch, self.key)
         with session.threads(self.threads()):
             self.module.bind([("data", shape)], [("softmax_label", shape)])

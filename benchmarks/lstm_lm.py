@@ -36,7 +36,12 @@ from tqdm import tqdm
 # Case -> buckets, mean and standard deviation of the lengths, engines.
 CASES: dict[str, tuple[tuple[int, ...], float, float, tuple[str, ...]]] = {
     "text": ((10, 20, 30, 40, 50, 60), 22.0, 10.5, ("symbucket", "symbucket-padded", "torch")),
-    "short": ((5, 10, 15, 20, 30, 50), 10.0, 6.0, ("symbucket", "symbucket-padded")),
+    "short": (
+        (4, 6, 8, 10, 12, 14, 16, 20, 25, 32, 50),
+        10.0,
+        6.0,
+        ("symbucket", "symbucket-padded", "symbucket-all-rows-padded"),
+    ),
 }
 
 
@@ -154,7 +159,7 @@ def measure(args: argparse.Namespace, setup: Setup, batches: list[Batch], folder
             )
             bar.update()
         pairs = list(zip(workers, runs))
-        pythons = {w.spec.python: run for w, run in pairs if w.spec.kind == "symbucket"}
+        pythons = {w.spec.python: run for w, run in pairs if w.spec.kind.startswith("symbucket")}
         for number in range(args.epochs + 1):
             if args.gemm_seconds and number in (0, args.epochs):
                 bar.set_postfix_str("products alone")
