@@ -13,9 +13,13 @@ import heapq
 import onnx_ir as ir
 
 from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
-from symbucket.compiler.passes.reroll.before import drop_unread, stack_products
+from symbucket.compiler.passes.reroll.before import (
+    drop_unread,
+    stack_products,
+    stack_sums,
+)
 from symbucket.compiler.passes.reroll.chains import LEAST, find_chain, recurrent_products
-from symbucket.compiler.passes.reroll.columns import Chain, Given, Same
+from symbucket.compiler.passes.reroll.columns import Chain, Column, Given, Same
 from symbucket.compiler.passes.reroll.edges import extend_to_front
 from symbucket.compiler.passes.reroll.neighbours import take_in_neighbours
 from symbucket.compiler.passes.reroll.pieces import join_pieces
@@ -52,6 +56,7 @@ def reroll_steps(graph: ir.Graph) -> int:
         rank.clear()
     if rolled:
         stack_products(graph)
+        stack_sums(graph)
         join_pieces(graph, LEAST)
         remove_dead_nodes(graph)
         drop_unread(graph)
@@ -98,9 +103,18 @@ def _holds(chain: Chain) -> bool:
                 return False
     if any(v is not None and v.producer() in members for v in chain.initial.values()):
         return False
-    return all(
-        any(chain.operand(source, 0) is value for source in column.sources)
-        for column, value in chain.instead.items()
+    return all(_adds_up(chain, column, value) for column, value in chain.instead.items())
+
+
+def _adds_up(chain: Chain, column: Column, value: ir.Value) -> bool:
+    """Whether ``value`` is an operand of the first step's ``column``, or the sum of several."""
+    operands = [chain.operand(source, 0) for source in column.sources]
+    node = value.producer()
+    return value in operands or (
+        node is not None
+        and column.model.op_type == "Sum"
+        and node.op_type in ("Sum", "Add")
+        and all(v in operands for v in node.inputs)
     )
 
 

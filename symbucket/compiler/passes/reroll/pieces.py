@@ -9,6 +9,7 @@ import onnx_ir as ir
 from symbucket.ir import Builder, attr, shape_of
 
 _EVEN = "symbucket_even"
+_ALSO = "symbucket_also"
 
 
 def piece_of(value: ir.Value | None) -> tuple[ir.Node, int] | None:
@@ -37,8 +38,12 @@ def _even(split: ir.Node) -> bool:
 
 def run_of(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None:
     """The Split that ``values`` are consecutive pieces of, the first one's number, and 1 or -1."""
+    if len(values) < 2:
+        return None
     found = [piece_of(value) for value in values]
-    first, second = found[0], found[1] if len(found) > 1 else None
+    found[0] = _beside(values[0], found[1]) or found[0]
+    found[-1] = _beside(values[-1], found[-2]) or found[-1]
+    first, second = found[0], found[1]
     if first is None or second is None:
         return None
     way = second[1] - first[1]
@@ -48,6 +53,21 @@ def run_of(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None
         if piece is None or piece[0] is not first[0] or piece[1] != first[1] + way * i:
             return None
     return first[0], first[1], way
+
+
+def is_also(value: ir.Value | None, piece: ir.Value) -> None:
+    """Note that a piece has the numbers of ``value``, which it is not made of."""
+    if value is not None:
+        value.meta.setdefault(_ALSO, []).append(piece)
+
+
+def _beside(
+    value: ir.Value | None, neighbour: tuple[ir.Node, int] | None
+) -> tuple[ir.Node, int] | None:
+    """The piece of the neighbour's Split that has the numbers of a value."""
+    also: list[ir.Value] = [] if value is None else value.meta.get(_ALSO, [])
+    pieces = [] if neighbour is None else [piece_of(one) for one in also]
+    return next((p for p in pieces if p is not None and p[0] is neighbour[0]), None)  # type: ignore[index]
 
 
 def following(values: Sequence[ir.Value]) -> ir.Value | None:
