@@ -141,8 +141,17 @@ def test_steps_that_differ_stay(old, new):
 
 
 def test_a_step_that_waits_for_something_behind_another_step_stays():
-    text = elman(5).replace("z4 = Gemm(h4, r, x4)", "s = Softmax(h2) z4 = Gemm(h4, r, s)")
+    text = elman(6).replace("z3 = Gemm(h3, r, x3)", "s = Softmax(h2) z3 = Gemm(h3, r, s)")
     assert changed(reroll_steps, text)[0] == 0
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_the_first_or_last_step_may_be_another_one(step):
+    text = elman(6).replace(f"h{step + 1} = Tanh(z{step})", f"h{step + 1} = Sigmoid(z{step})")
+    count, after, (body,) = rolled(text)
+    assert count == 1
+    assert sum("Sigmoid" in line for line in after) == 1
+    assert len(body) == 3
 
 
 def test_pieces_in_reverse_are_read_backwards():
