@@ -233,6 +233,23 @@ def test_a_first_operand_that_is_a_constant_is_kept():
     assert any("Sigmoid(x4)" in line for line in after)
 
 
+def test_two_states_that_one_node_begins():
+    """Both start from zero, so that their first steps are one node, which stays out."""
+    text = ["x0, x1, x2, x3, x4, x5 = Split<axis = 0, num_outputs = 6>(x)", "h1 = Tanh(x0)"]
+    for t in range(1, 6):
+        k = f"k{t}" if t > 1 else "h1"
+        text.append(f"m{t} = Mul(h{t}, {k}) a{t} = Gemm(m{t}, w, x{t}) h{t + 1} = Tanh(a{t})")
+        text.append(f"s{t} = Add(h{t}, {k}) c{t} = Gemm(s{t}, q, x{t}) k{t + 1} = Tanh(c{t})")
+    count, after, (body,) = rolled(
+        f"""(float[12,3] x, float[3,3] w, float[3,3] q) => (float[2,3] h6, float[2,3] k6) {{
+            {chr(10).join(text)}
+        }}"""
+    )
+    assert count == 1
+    assert after[1] == "h1 = Tanh(x0)"
+    assert len(body) == 7
+
+
 def test_a_step_of_very_many_nodes():
     """Whether a first step fits is asked operand by operand, but not without end."""
     text = ["x0, x1, x2, x3, x4 = Split<axis = 0, num_outputs = 5>(x)", "h1 = Tanh(x0)"]

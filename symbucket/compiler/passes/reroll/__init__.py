@@ -12,6 +12,7 @@ import heapq
 
 import onnx_ir as ir
 
+from symbucket.compiler.passes.common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
 from symbucket.compiler.passes.reroll.before import (
     drop_unread,
@@ -39,12 +40,8 @@ def reroll_steps(graph: ir.Graph) -> int:
     for products in sorted(groups, key=lambda nodes: order[nodes[0]]):
         if any(node.graph is not graph for node in products):
             continue  # in a Scan already, with another weight
-        chain = find_chain(nodes[order[products[0]] : order[products[-1]] + 1], products)
+        chain = _whole_chain(nodes, order, products, front=True)
         if chain is None:
-            continue
-        extend_to_front(chain)
-        take_in_neighbours(chain, _depending(nodes, chain), order)
-        if not _holds(chain) or not _closed(nodes, chain):
             continue
         first = min(order[node] for node in chain.places())
         for node in write_scan(graph, chain):
@@ -60,7 +57,24 @@ def reroll_steps(graph: ir.Graph) -> int:
         join_pieces(graph, LEAST)
         remove_dead_nodes(graph)
         drop_unread(graph)
+        merge_common_subexpressions(graph)
     return rolled
+
+
+def _whole_chain(
+    nodes: list[ir.Node], order: dict[ir.Node, int], products: list[ir.Node], front: bool
+) -> Chain | None:
+    """The steps around ``products`` with all that belongs to them; None where they cannot run in
+    a row. ``front``: whether to look for a step before them that starts from zeros.
+    """
+    chain = find_chain(nodes[order[products[0]] : order[products[-1]] + 1], products)
+    if chain is None:
+        return None
+    joined = front and extend_to_front(chain)
+    take_in_neighbours(chain, _depending(nodes, chain), order)
+    if _holds(chain) and _closed(nodes, chain):
+        return chain
+    return _whole_chain(nodes, order, products, front=False) if joined else None
 
 
 def _depending(nodes: list[ir.Node], chain: Chain) -> set[ir.Value]:

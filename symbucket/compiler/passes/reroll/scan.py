@@ -21,9 +21,8 @@ def write_scan(graph: ir.Graph, chain: Chain) -> list[ir.Node]:
     old = len(graph)
     writer = _Writer(graph, chain)
     writer.write()
-    members = [node for column in chain.columns for _, node in column.present()]
     new = list(graph)[old:]
-    graph.remove(members, safe=True)
+    graph.remove(list(chain.places()), safe=True)
     return new
 
 
