@@ -141,8 +141,17 @@ def test_steps_that_differ_stay(old, new):
 
 
 def test_a_step_that_waits_for_something_behind_another_step_stays():
-    text = elman(5).replace("z4 = Gemm(h4, r, x4)", "s = Softmax(h2) z4 = Gemm(h4, r, s)")
+    text = elman(6).replace("z3 = Gemm(h3, r, x3)", "s = Softmax(h2) z3 = Gemm(h3, r, s)")
     assert changed(reroll_steps, text)[0] == 0
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_the_first_or_last_step_may_be_another_one(step):
+    text = elman(6).replace(f"h{step + 1} = Tanh(z{step})", f"h{step + 1} = Sigmoid(z{step})")
+    count, after, (body,) = rolled(text)
+    assert count == 1
+    assert sum("Sigmoid" in line for line in after) == 1
+    assert len(body) == 3
 
 
 def test_pieces_in_reverse_are_read_backwards():
@@ -222,6 +231,23 @@ def test_a_first_operand_that_is_a_constant_is_kept():
     assert count == 1
     assert not any("Sigmoid" in line for line in body)
     assert any("Sigmoid(x4)" in line for line in after)
+
+
+def test_two_states_that_one_node_begins():
+    """Both start from zero, so that their first steps are one node, which stays out."""
+    text = ["x0, x1, x2, x3, x4, x5 = Split<axis = 0, num_outputs = 6>(x)", "h1 = Tanh(x0)"]
+    for t in range(1, 6):
+        k = f"k{t}" if t > 1 else "h1"
+        text.append(f"m{t} = Mul(h{t}, {k}) a{t} = Gemm(m{t}, w, x{t}) h{t + 1} = Tanh(a{t})")
+        text.append(f"s{t} = Add(h{t}, {k}) c{t} = Gemm(s{t}, q, x{t}) k{t + 1} = Tanh(c{t})")
+    count, after, (body,) = rolled(
+        f"""(float[12,3] x, float[3,3] w, float[3,3] q) => (float[2,3] h6, float[2,3] k6) {{
+            {chr(10).join(text)}
+        }}"""
+    )
+    assert count == 1
+    assert after[1] == "h1 = Tanh(x0)"
+    assert len(body) == 7
 
 
 def test_a_step_of_very_many_nodes():

@@ -12,10 +12,15 @@ import heapq
 
 import onnx_ir as ir
 
+from symbucket.compiler.passes.common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
-from symbucket.compiler.passes.reroll.before import drop_unread, stack_products
+from symbucket.compiler.passes.reroll.before import (
+    drop_unread,
+    stack_products,
+    stack_sums,
+)
 from symbucket.compiler.passes.reroll.chains import LEAST, find_chain, recurrent_products
-from symbucket.compiler.passes.reroll.columns import Chain, Given, Same
+from symbucket.compiler.passes.reroll.columns import Chain, Column, Given, Same
 from symbucket.compiler.passes.reroll.edges import extend_to_front
 from symbucket.compiler.passes.reroll.neighbours import take_in_neighbours
 from symbucket.compiler.passes.reroll.pieces import join_pieces
@@ -35,12 +40,8 @@ def reroll_steps(graph: ir.Graph) -> int:
     for products in sorted(groups, key=lambda nodes: order[nodes[0]]):
         if any(node.graph is not graph for node in products):
             continue  # in a Scan already, with another weight
-        chain = find_chain(nodes[order[products[0]] : order[products[-1]] + 1], products)
+        chain = _whole_chain(nodes, order, products, front=True)
         if chain is None:
-            continue
-        extend_to_front(chain)
-        take_in_neighbours(chain, _depending(nodes, chain), order)
-        if not _holds(chain) or not _closed(nodes, chain):
             continue
         first = min(order[node] for node in chain.places())
         for node in write_scan(graph, chain):
@@ -52,10 +53,28 @@ def reroll_steps(graph: ir.Graph) -> int:
         rank.clear()
     if rolled:
         stack_products(graph)
+        stack_sums(graph)
         join_pieces(graph, LEAST)
         remove_dead_nodes(graph)
         drop_unread(graph)
+        merge_common_subexpressions(graph)
     return rolled
+
+
+def _whole_chain(
+    nodes: list[ir.Node], order: dict[ir.Node, int], products: list[ir.Node], front: bool
+) -> Chain | None:
+    """The steps around ``products`` with all that belongs to them; None where they cannot run in
+    a row. ``front``: whether to look for a step before them that starts from zeros.
+    """
+    chain = find_chain(nodes[order[products[0]] : order[products[-1]] + 1], products)
+    if chain is None:
+        return None
+    joined = front and extend_to_front(chain)
+    take_in_neighbours(chain, _depending(nodes, chain), order)
+    if _holds(chain) and _closed(nodes, chain):
+        return chain
+    return _whole_chain(nodes, order, products, front=False) if joined else None
 
 
 def _depending(nodes: list[ir.Node], chain: Chain) -> set[ir.Value]:
@@ -98,9 +117,18 @@ def _holds(chain: Chain) -> bool:
                 return False
     if any(v is not None and v.producer() in members for v in chain.initial.values()):
         return False
-    return all(
-        any(chain.operand(source, 0) is value for source in column.sources)
-        for column, value in chain.instead.items()
+    return all(_adds_up(chain, column, value) for column, value in chain.instead.items())
+
+
+def _adds_up(chain: Chain, column: Column, value: ir.Value) -> bool:
+    """Whether ``value`` is an operand of the first step's ``column``, or the sum of several."""
+    operands = [chain.operand(source, 0) for source in column.sources]
+    node = value.producer()
+    return value in operands or (
+        node is not None
+        and column.model.op_type == "Sum"
+        and node.op_type in ("Sum", "Add")
+        and all(v in operands for v in node.inputs)
     )
 
 

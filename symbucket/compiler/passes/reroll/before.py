@@ -14,7 +14,7 @@ import onnx_ir as ir
 from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
 from symbucket.compiler.passes.reroll.pieces import piece_of, run_of
 from symbucket.compiler.passes.tools import is_zero
-from symbucket.ir import Builder, attr, body_of, own_body, shape_of
+from symbucket.ir import Builder, attr, body_of, const_of, own_body, shape_of
 
 _STATES = "symbucket_states"
 _BEFORE = "symbucket_before"
@@ -95,6 +95,24 @@ def stack_products(graph: ir.Graph) -> None:
             made = g.op("Gemm", *rows, **given)
         node.outputs[0].replace_all_uses_with(made, replace_graph_outputs=True)
         graph.remove(node, safe=True)
+
+
+def stack_sums(graph: ir.Graph) -> None:
+    """The gradient of a bias: a sum over pieces put together takes the whole stack.
+
+    A sum may take its terms in any order, so the stack may stand in reverse.
+    """
+    for node in list(graph):
+        if node.op_type != "ReduceSum" or node.domain or len(node.inputs) != 2:
+            continue
+        axes, rows = const_of(node.inputs[1]), _rows(node.inputs[0])
+        found = None if rows is None or axes is None or 0 not in axes else _stack(rows)
+        if found is None:
+            continue
+        g = Builder(graph, anchor=node)
+        with g.scoped((node.name or "").rpartition("/")[0]):
+            n, m, k = shape_of(found[0])
+            node.replace_input_with(0, g.reshape(found[0], (n * m, k)))
 
 
 def _rows(value: ir.Value | None) -> list[ir.Value] | None:

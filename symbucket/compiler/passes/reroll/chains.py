@@ -43,10 +43,20 @@ def recurrent_products(graph: ir.Graph) -> list[list[ir.Node]]:
 def find_chain(nodes: Sequence[ir.Node], products: Sequence[ir.Node]) -> Chain | None:
     """The steps around ``products``; None where they are not alike.
 
-    ``nodes`` are those of the graph from the first product to the last one.
+    ``nodes`` are those of the graph from the first product to the last one. Where the first step
+    or the last one differs from the others, it stays out.
     """
     step_of = _steps(nodes, products)
-    return None if step_of is None else _Walk(products, step_of).chain()
+    if step_of is None:
+        return None
+    count = len(products)
+    for first, last in ((0, count), (1, count), (0, count - 1), (1, count - 1)):
+        if last - first >= LEAST:
+            inner = {n: step - first for n, step in step_of.items() if first <= step < last}
+            chain = _Walk(products[first:last], inner).chain()
+            if chain is not None:
+                return chain
+    return None
 
 
 def _steps(nodes: Sequence[ir.Node], products: Sequence[ir.Node]) -> dict[ir.Node, int] | None:

@@ -163,6 +163,19 @@ class _Front:
                 self._instead[column] = value
                 return True
             self._restore(before)
+        return model.op_type == "Sum" and self._adds_zeros(column, value)
+
+    def _adds_zeros(self, column: Column, value: ir.Value) -> bool:
+        """The same where zeros are left out of a sum and several operands are there."""
+        node = value.producer()
+        if node is None or node.domain or node.op_type not in ("Sum", "Add"):
+            return False
+        before = self._save()
+        there = [source for source in column.sources if not self._is_zero(source)]
+        if len(there) == len(node.inputs) and all(map(self._reads, there, node.inputs)):
+            self._instead[column] = value
+            return True
+        self._restore(before)
         return False
 
     def _is_zero(self, source: Source) -> bool:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from symbucket.ir import Builder, attr, shape_of
 
 _EVEN = "symbucket_even"
+_ALSO = "symbucket_also"
 
 
 def piece_of(value: ir.Value | None) -> tuple[ir.Node, int] | None:
@@ -30,15 +31,21 @@ def _even(split: ir.Node) -> bool:
     """Whether all parts are of one size; found out once, there are many of them."""
     known: bool | None = split.meta.get(_EVEN)
     if known is None:
-        known = len({shape_of(out) for out in split.outputs}) == 1
+        first = split.outputs[0].shape
+        known = first is not None and first.is_static()
+        known = known and all(out.shape == first for out in split.outputs)
         split.meta[_EVEN] = known
     return known
 
 
 def run_of(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None:
     """The Split that ``values`` are consecutive pieces of, the first one's number, and 1 or -1."""
+    if len(values) < 2:
+        return None
     found = [piece_of(value) for value in values]
-    first, second = found[0], found[1] if len(found) > 1 else None
+    found[0] = _beside(values[0], found[0], found[1])
+    found[-1] = _beside(values[-1], found[-1], found[-2])
+    first, second = found[0], found[1]
     if first is None or second is None:
         return None
     way = second[1] - first[1]
@@ -48,6 +55,27 @@ def run_of(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None
         if piece is None or piece[0] is not first[0] or piece[1] != first[1] + way * i:
             return None
     return first[0], first[1], way
+
+
+def is_also(value: ir.Value | None, piece: ir.Value) -> None:
+    """Note that a piece has the numbers of ``value``, which it is not made of."""
+    if value is not None:
+        value.meta.setdefault(_ALSO, []).append(piece)
+
+
+_Piece = tuple[ir.Node, int]
+
+
+def _beside(
+    value: ir.Value | None, piece: _Piece | None, neighbour: _Piece | None
+) -> _Piece | None:
+    """The piece of the neighbour's Split that a value is, or has the numbers of; else ``piece``."""
+    if value is None or neighbour is None or (piece is not None and piece[0] is neighbour[0]):
+        return piece
+    for also in map(piece_of, value.meta.get(_ALSO, [])):
+        if also is not None and also[0] is neighbour[0]:
+            return also
+    return piece
 
 
 def following(values: Sequence[ir.Value]) -> ir.Value | None:
@@ -96,7 +124,7 @@ def stack_of(g: Builder, values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | 
 
 def join_pieces(graph: ir.Graph, least: int) -> list[ir.Node]:
     """Where a Concat puts ``least`` or more consecutive pieces of a Scan's output together, take
-    that output as it is.
+    that output as it is; pieces in reverse are turned around at once.
 
     Gives the nodes that were replaced.
     """
@@ -104,19 +132,19 @@ def join_pieces(graph: ir.Graph, least: int) -> list[ir.Node]:
     for node in list(graph):
         if node.op_type != "Concat" or node.domain:
             continue
-        shape = shape_of(node.outputs[0])
-        axis = attr(node, "axis") % len(shape)
+        axis = attr(node, "axis") % len(node.outputs[0].shape or ())
         g = Builder(graph, anchor=node)
         with g.scoped((node.name or "").rpartition("/")[0]):
             operands: list[ir.Value] = []
             joined = False
             for run in _runs([v for v in node.inputs if v is not None]):
-                found = stack_of(g, run) if len(run) >= least and _of_scan(run) else None
-                if found is None or found[1]:
+                found = stack_of(g, run) if len(run) >= least and _joins(run) else None
+                if found is None:
                     operands += run
-                else:
-                    operands.append(_along(g, found[0], shape_of(run[0]), axis))
-                    joined = True
+                    continue
+                stack = _reverse(g, found[0]) if found[1] else found[0]
+                operands.append(_along(g, stack, shape_of(run[0]), axis))
+                joined = True
             if not joined:
                 continue
             whole = operands[0] if len(operands) == 1 else g.op("Concat", *operands, axis=axis)
@@ -125,6 +153,12 @@ def join_pieces(graph: ir.Graph, least: int) -> list[ir.Node]:
     for node in replaced:
         graph.remove(node, safe=True)
     return replaced
+
+
+def _reverse(g: Builder, x: ir.Value) -> ir.Value:
+    """The same pieces, the last one first."""
+    begin, end = g.ints(-1), g.ints(-shape_of(x)[0] - 1)
+    return g.op("Slice", x, begin, end, g.ints(0), g.ints(-1))
 
 
 def _along(g: Builder, stacked: ir.Value, shape: Sequence[int], axis: int) -> ir.Value:
@@ -155,8 +189,9 @@ def _runs(values: Sequence[ir.Value]) -> list[list[ir.Value]]:
     return runs
 
 
-def _of_scan(run: Sequence[ir.Value]) -> bool:
-    piece = piece_of(run[0])
-    source = None if piece is None else piece[0].inputs[0]
+def _joins(run: Sequence[ir.Value]) -> bool:
+    """Whether pieces come from a Scan, or stand in reverse; others were joined before the steps."""
+    found = run_of(run)
+    source = None if found is None else found[0].inputs[0]
     maker = None if source is None else source.producer()
-    return maker is not None and maker.op_type == "Scan"
+    return found is not None and (found[2] < 0 or (maker is not None and maker.op_type == "Scan"))

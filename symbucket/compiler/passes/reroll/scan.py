@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.passes.reroll.before import remember_states, stack_before
 from symbucket.compiler.passes.reroll.columns import Chain, Column, Given, Same, State
-from symbucket.compiler.passes.reroll.pieces import stack_of
+from symbucket.compiler.passes.reroll.pieces import is_also, stack_of
 from symbucket.ir import Builder, dtype_of, own_body, readers, shape_of
 
 
@@ -21,9 +21,8 @@ def write_scan(graph: ir.Graph, chain: Chain) -> list[ir.Node]:
     old = len(graph)
     writer = _Writer(graph, chain)
     writer.write()
-    members = [node for column in chain.columns for _, node in column.present()]
     new = list(graph)[old:]
-    graph.remove(members, safe=True)
+    graph.remove(list(chain.places()), safe=True)
     return new
 
 
@@ -205,6 +204,9 @@ class _Writer:
             value = node.outputs[output]
             if self._read_outside(value):
                 self._replace(value, g.reshape(parts[step], shape_of(value)))
+        if column in self._chain.instead:
+            shape = shape_of(column.model.outputs[output])
+            is_also(self._chain.instead[column], g.reshape(parts[0], shape))
 
     def _replace(self, old: ir.Value, new: ir.Value) -> None:
         if self._read_outside(old):
