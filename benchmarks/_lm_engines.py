@@ -17,10 +17,10 @@ HERE = Path(__file__).resolve().parent
 # makes padding far cheaper than it is elsewhere.
 KINDS = {
     "symbucket": ("_symbucket_lm.py", "plain"),
-    "symbucket-all-rows": ("_symbucket_lm.py", "all-rows"),
     "torch": ("_torch_lm.py", "plain"),
     "torch-tuned": ("_torch_lm.py", "tuned"),
     "mxnet": ("_mxnet_lm.py", "plain"),
+    "symbucket-all-rows": ("_symbucket_lm.py", "all-rows"),
 }
 PADDED = "-padded"
 NAMES = (*KINDS, *(kind + PADDED for kind in KINDS))
