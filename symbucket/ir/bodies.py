@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -24,20 +24,19 @@ def own_body(node: ir.Node) -> None:
         body.meta[_OWNER] = node
 
 
-def reads(node: ir.Node) -> Iterator[ir.Value]:
-    """The values that a node reads, those that its body reads from outside among them."""
-    for value in node.inputs:
-        if value is not None:
-            yield value
+def reads(node: ir.Node) -> Sequence[ir.Value | None]:
+    """The values that a node reads, those that its body reads from outside among them.
+
+    None stands for an input that is left out, as in ``node.inputs``.
+    """
     body = body_of(node)
-    if body is not None:
-        own = set(body.inputs)
-        for inner in body:
-            own.update(inner.outputs)
-        for inner in body:
-            for value in inner.inputs:
-                if value is not None and value not in own:
-                    yield value
+    if body is None:
+        return node.inputs
+    own = set(body.inputs)
+    for inner in body:
+        own.update(inner.outputs)
+    outside = [v for inner in body for v in inner.inputs if v is not None and v not in own]
+    return [*node.inputs, *outside]
 
 
 def runner(node: ir.Node) -> ir.Node:

@@ -68,6 +68,8 @@ def live_intervals(graph: ir.Graph) -> list[Buffer]:
     for i, node in enumerate(graph):
         backward = is_backward(node)
         for value in reads(node):
+            if value is None:
+                continue
             last[value] = i
             if backward and value in made:
                 kept.add(value)

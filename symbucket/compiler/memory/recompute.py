@@ -49,7 +49,7 @@ def _over(graph: ir.Graph, peak: int, excess: int) -> int:
     """Repeat nodes whose values live over step ``peak`` until ``excess`` bytes are gone."""
     sizes, outputs, nodes = bounds(graph), set(graph.outputs), list(graph)
     place = {node: i for i, node in enumerate(nodes)}
-    last = {v: i for i, node in enumerate(nodes) for v in reads(node)}
+    last = {v: i for i, node in enumerate(nodes) for v in reads(node) if v is not None}
     found: list[tuple[int, int, ir.Node, list[int]]] = []
     for i, node in enumerate(nodes[:peak]):
         traits = info_of(node)

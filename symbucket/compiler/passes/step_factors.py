@@ -39,9 +39,9 @@ class _Factors:
         self._stacks = dict(zip(pieces, scan.inputs[self._states :]))
 
     def take_out(self) -> int:
-        while any(self._regroup(node) for node in list(self._body)):
-            pass
         known = self._known()
+        while any(self._regroup(node, known) for node in list(self._body)):
+            known = self._known()
         wanted = [
             value
             for value in known
@@ -88,9 +88,8 @@ class _Factors:
 
     # In the body -----------------------------------------------------------------------------
 
-    def _regroup(self, node: ir.Node) -> bool:
+    def _regroup(self, node: ir.Node, known: Known) -> bool:
         """``(x a) b`` becomes ``x (a b)``, ``[x a, y b]`` becomes ``[x, y] [a, b]``."""
-        known = self._known()
         if node.outputs[0] in known or node.domain:
             return False
         if node.op_type == "Mul":

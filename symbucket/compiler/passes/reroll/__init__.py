@@ -25,7 +25,7 @@ from symbucket.compiler.passes.reroll.edges import extend_to_front
 from symbucket.compiler.passes.reroll.neighbours import take_in_neighbours
 from symbucket.compiler.passes.reroll.pieces import join_pieces
 from symbucket.compiler.passes.reroll.scan import write_scan
-from symbucket.ir import reads
+from symbucket.ir import readers, reads
 
 
 def reroll_steps(graph: ir.Graph) -> int:
@@ -35,7 +35,6 @@ def reroll_steps(graph: ir.Graph) -> int:
         return 0
     nodes = list(graph)
     order = {node: i for i, node in enumerate(nodes)}
-    rank: dict[ir.Node, int] = {}  # of new nodes: where they would like to stand
     rolled = 0
     for products in sorted(groups, key=lambda nodes: order[nodes[0]]):
         if any(node.graph is not graph for node in products):
@@ -43,14 +42,10 @@ def reroll_steps(graph: ir.Graph) -> int:
         chain = _whole_chain(nodes, order, products, front=True)
         if chain is None:
             continue
-        first = min(order[node] for node in chain.places())
-        for node in write_scan(graph, chain):
-            rank[node] = first
+        _place(graph, nodes, order, write_scan(graph, chain))
         rolled += 1
-        _sort(graph, {**order, **rank})
         nodes = list(graph)
         order = {node: i for i, node in enumerate(nodes)}
-        rank.clear()
     if rolled:
         stack_products(graph)
         stack_sums(graph)
@@ -132,13 +127,27 @@ def _adds_up(chain: Chain, column: Column, value: ir.Value) -> bool:
     )
 
 
+def _place(
+    graph: ir.Graph, nodes: list[ir.Node], order: dict[ir.Node, int], new: list[ir.Node]
+) -> None:
+    """Move new nodes from the graph's end to where what they read is there, and not read yet."""
+    made = {value.producer() for node in new for value in reads(node) if value is not None}
+    last = max((order[node] for node in made if node in order), default=-1)
+    users = {user for node in new for value in node.outputs for user in readers(value)}
+    first = min((order[node] for node in users if node in order), default=len(nodes))
+    if last < first < len(nodes):
+        graph.insert_before(nodes[first], new)
+    elif first < len(nodes):
+        _sort(graph, {**order, **dict.fromkeys(new, last)})
+
+
 def _sort(graph: ir.Graph, rank: dict[ir.Node, int]) -> None:
     """Bring nodes behind what they read, and else into the order of ``rank``."""
     nodes = list(graph)
     waits: dict[ir.Node, int] = {}
     after: dict[ir.Value, list[ir.Node]] = {}
     for node in nodes:
-        needed = {v for v in reads(node) if v.producer() is not None}
+        needed = {v for v in reads(node) if v is not None and v.producer() is not None}
         waits[node] = len(needed)
         for value in needed:
             after.setdefault(value, []).append(node)

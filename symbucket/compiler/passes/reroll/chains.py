@@ -68,7 +68,7 @@ def _steps(nodes: Sequence[ir.Node], products: Sequence[ir.Node]) -> dict[ir.Nod
     reached: dict[ir.Value, int] = {}
     found: dict[ir.Node, int] = {}
     for node in nodes:
-        step = max((reached.get(v, -1) for v in reads(node)), default=-1)
+        step = max((reached.get(v, -1) for v in reads(node) if v is not None), default=-1)
         if node in number:
             if step != number[node] - 1:
                 return None

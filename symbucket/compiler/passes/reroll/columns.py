@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import onnx_ir as ir
 
 from symbucket.compiler.passes.tools import attribute_key
+
+_KIND = "symbucket_kind"
 
 
 @dataclass(frozen=True)
@@ -111,15 +114,19 @@ class Chain:
 
 def alike(a: ir.Node, b: ir.Node) -> bool:
     """Whether two nodes do the same with operands of the same shapes and dtypes."""
-    return (
-        a.op_type == b.op_type
-        and a.domain == b.domain
-        and len(a.inputs) == len(b.inputs)
-        and len(a.outputs) == len(b.outputs)
-        and all(map(same_type, a.outputs, b.outputs))
-        and all(map(same_type, a.inputs, b.inputs))
-        and attribute_key(a) == attribute_key(b)
-    )
+    return a.op_type == b.op_type and _kind(a) == _kind(b)
+
+
+def _kind(node: ir.Node) -> Any:
+    """All that nodes which are alike have in common; found out once, it is asked often."""
+    if _KIND not in node.meta:
+        types = tuple(
+            None if v is None else (v.shape, v.dtype) for v in (*node.inputs, *node.outputs)
+        )
+        counts = len(node.inputs), len(node.outputs)
+        node.meta[_KIND] = node.domain, counts, types, attribute_key(node)
+
+    return node.meta[_KIND]
 
 
 def same_type(a: ir.Value | None, b: ir.Value | None) -> bool:

@@ -71,19 +71,22 @@ class _Neighbours:
         """
         present = list(column.present())
         first_step, first = present[0]
+        backward = is_backward(column.model)
         for user, slot in self._users(first.outputs[output]):
+            if is_backward(user) != backward:
+                continue  # a gradient's steps run the other way
             nodes: list[ir.Node | None] = [None] * self._chain.steps
             nodes[first_step] = user
             for step, node in present[1:]:
                 found = [
                     other
                     for other, at in self._users(node.outputs[output])
-                    if at == slot and alike(other, user) and is_backward(other) == is_backward(user)
+                    if at == slot and alike(other, user) and is_backward(other) == backward
                 ]
-                if len(found) == 1:
-                    nodes[step] = found[0]
-            complete = all(nodes[step] is not None for step, _ in present)
-            if complete and is_backward(user) == is_backward(column.model):
+                if len(found) != 1:
+                    break
+                nodes[step] = found[0]
+            else:
                 self._join(nodes)
 
     def _users(self, value: ir.Value) -> list[tuple[ir.Node, int]]:

@@ -40,7 +40,7 @@ def _even(split: ir.Node) -> bool:
 
 def run_of(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None:
     """The Split that ``values`` are consecutive pieces of, the first one's number, and 1 or -1."""
-    if len(values) < 2:
+    if len(values) < 2 or (len(values) > 2 and piece_of(values[1]) is None):
         return None
     found = [piece_of(value) for value in values]
     found[0] = _beside(values[0], found[0], found[1])

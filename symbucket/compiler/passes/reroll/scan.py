@@ -203,7 +203,8 @@ class _Writer:
         for step, node in column.present():
             value = node.outputs[output]
             if self._read_outside(value):
-                self._replace(value, g.reshape(parts[step], shape_of(value)))
+                shape = shape_of(value)
+                self._replace(value, g.typed("Reshape", shape, parts[step], g.ints(*shape)))
         if column in self._chain.instead:
             shape = shape_of(column.model.outputs[output])
             is_also(self._chain.instead[column], g.reshape(parts[0], shape))
