@@ -12,7 +12,7 @@ import onnx_ir as ir
 from symbucket.compiler.memory.arena import Arena, run_through
 from symbucket.compiler.memory.intervals import Buffer, live_intervals, lower_bound, size_of
 from symbucket.compiler.memory.offsets import place
-from symbucket.ir import bounds
+from symbucket.ir import body_of, bounds
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def plan_graph(graph: ir.Graph) -> MemoryPlan:
     """
     sizes = bounds(graph)
     return MemoryPlan(
-        graph.num_nodes(),
+        len(graph) + sum(len(body) for body in map(body_of, graph) if body is not None),
         {v.name or "": size_of(v, sizes) for v in graph.inputs},
         {v.name or "": size_of(v, sizes) for v in graph.outputs},
         tuple(live_intervals(graph)),
