@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from symbucket.compiler.memory.traits import overwrites_input, shares_buffer
-from symbucket.ir import attr, body_of, bounds, reads
+from symbucket.ir import attr, body_of, bounds, reads, shape_of
 
 ALIGN = 256  # bytes; the runtime's arena rounds every request up to a multiple of it
 
@@ -122,12 +122,24 @@ def _inside(node: ir.Node) -> int:
 
     A step's results go straight to their places in the outputs.
     """
+    if node.op_type == "LSTM" and not node.domain:
+        return _inside_lstm(node)
     body = body_of(node)
     if body is None:
         return 0
     states = body.inputs[: len(body.inputs) - attr(node, "num_scan_inputs")]
     twice = 2 * sum(round_up(size_of(value, {})) for value in states)
     return lower_bound(live_intervals(body)) + twice
+
+
+def _inside_lstm(node: ir.Node) -> int:
+    """The kernel's own buffers: gates of all steps, a few states; both sequences, if reversed."""
+    x, out = node.inputs[0], node.outputs[0]
+    assert x is not None
+    sizes = size_of(x, {}), size_of(out, {})
+    steps = max(1, shape_of(x)[0])
+    own = 4 * sizes[1] + 10 * sizes[1] // steps
+    return round_up(own + (sum(sizes) if attr(node, "direction") == "reverse" else 0))
 
 
 def is_backward(node: ir.Node) -> bool:

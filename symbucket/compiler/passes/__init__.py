@@ -23,6 +23,7 @@ from symbucket.compiler.passes.gate_gradients import join_gate_gradients
 from symbucket.compiler.passes.gemm_layout import choose_gemm_layouts
 from symbucket.compiler.passes.identities import remove_identities
 from symbucket.compiler.passes.loss_chunks import chunk_losses
+from symbucket.compiler.passes.lstm_kernels import use_lstm_kernels
 from symbucket.compiler.passes.release_early import release_early
 from symbucket.compiler.passes.reroll import reroll_steps
 from symbucket.compiler.passes.softmax_rows import rewrite_softmax_rows
@@ -63,6 +64,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("dead-nodes", "final", remove_dead_nodes, required=True),
     Pass("release-early", "final", release_early),
     Pass("reroll", "final", reroll_steps),
+    Pass("lstm-kernels", "final", use_lstm_kernels),
     Pass("gate-gradients", "final", join_gate_gradients),
     Pass("step-factors", "final", take_out_factors),
     Pass("dead-nodes", "final", remove_dead_nodes, required=True),
