@@ -211,8 +211,11 @@ def test_the_inputs_of_all_steps_are_one_product():
     program = compile_inference(symbol, shapes, options=CompilerOptions(disable={"reroll"}))
     kinds = [node.op_type for node in program.proto().graph.node]
     assert kinds.count("Gemm") == 2 * (1 + 7)
-    rolled = [node.op_type for node in compile_inference(symbol, shapes).proto().graph.node]
-    assert (rolled.count("Gemm"), rolled.count("Scan")) == (2, 2)
+    program = compile_inference(symbol, shapes, options=CompilerOptions(disable={"lstm-kernels"}))
+    kinds = [node.op_type for node in program.proto().graph.node]
+    assert (kinds.count("Gemm"), kinds.count("Scan")) == (2, 2)
+    kinds = [node.op_type for node in compile_inference(symbol, shapes).proto().graph.node]
+    assert (kinds.count("Gemm"), kinds.count("LSTM")) == (0, 2)
 
 
 @pytest.mark.parametrize(
