@@ -1,7 +1,7 @@
 """The compiler's intermediate representation: ONNX itself, held in onnx-ir, with static shapes."""
 
 import symbucket.ir._lean  # noqa: F401 - before onnx_ir is imported
-from symbucket.ir.bodies import body_of, own_body, readers, reads, runner
+from symbucket.ir.bodies import body_of, own_body, readers, reads, replace_scan, runner, states_of
 from symbucket.ir.builder import Builder, attr, bounds, const_of, dtype_of, new_graph, shape_of
 from symbucket.ir.registry import (
     IR_VERSION,
@@ -41,9 +41,11 @@ __all__ = [
     "own_body",
     "readers",
     "reads",
+    "replace_scan",
     "runner",
     "shape_of",
     "shape_rule",
+    "states_of",
     "transposed_windows_of",
     "windows_of",
 ]

@@ -17,6 +17,34 @@ def body_of(node: ir.Node) -> ir.Graph | None:
     return body
 
 
+def states_of(scan: ir.Node) -> int:
+    """How many states a Scan has; the pieces of its other inputs come behind them in its body."""
+    body = body_of(scan)
+    assert body is not None
+    count: int = scan.attributes["num_scan_inputs"].value
+    return len(body.inputs) - count
+
+
+def replace_scan(
+    scan: ir.Node, inputs: Sequence[ir.Value | None], kept: Sequence[int], **changed: ir.Attr
+) -> None:
+    """Put a Scan with the same body in the place of ``scan``.
+
+    ``kept`` are the numbers of the outputs that it still has, ``changed`` its new attributes.
+    """
+    graph = scan.graph
+    assert isinstance(graph, ir.Graph)
+    given = {**dict(scan.attributes.items()), **changed}
+    new = ir.Node("", "Scan", inputs, list(given.values()), num_outputs=len(kept), name=scan.name)
+    for out, i in zip(new.outputs, kept):
+        old = scan.outputs[i]
+        out.name, out.shape, out.type = old.name, old.shape, old.type
+        old.replace_all_uses_with(out, replace_graph_outputs=True)
+    graph.insert_before(scan, new)
+    graph.remove(scan, safe=True)
+    own_body(new)
+
+
 def own_body(node: ir.Node) -> None:
     """Let the nodes of a body know the node that runs it."""
     body = body_of(node)

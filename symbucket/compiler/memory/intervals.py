@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from symbucket.compiler.memory.traits import overwrites_input, shares_buffer
-from symbucket.ir import attr, body_of, bounds, reads, shape_of
+from symbucket.ir import attr, body_of, bounds, reads, shape_of, states_of
 
 ALIGN = 256  # bytes; the runtime's arena rounds every request up to a multiple of it
 
@@ -127,7 +127,7 @@ def _inside(node: ir.Node) -> int:
     body = body_of(node)
     if body is None:
         return 0
-    states = body.inputs[: len(body.inputs) - attr(node, "num_scan_inputs")]
+    states = body.inputs[: states_of(node)]
     twice = 2 * sum(round_up(size_of(value, {})) for value in states)
     return lower_bound(live_intervals(body)) + twice
 

@@ -14,7 +14,16 @@ import onnx_ir as ir
 
 from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
 from symbucket.compiler.passes.tools import only_user
-from symbucket.ir import Builder, attr, body_of, dtype_of, info_of, own_body, shape_of
+from symbucket.ir import (
+    Builder,
+    attr,
+    body_of,
+    dtype_of,
+    info_of,
+    replace_scan,
+    shape_of,
+    states_of,
+)
 
 Known = dict[ir.Value, None]
 """Values in the order in which they were found: what is made of them must not depend on chance."""
@@ -32,7 +41,7 @@ class _Factors:
         body = body_of(scan)
         assert body is not None
         self._graph, self._scan, self._body = graph, scan, body
-        self._states = len(body.inputs) - attr(scan, "num_scan_inputs")
+        self._states = states_of(scan)
         ways = attr(scan, "scan_input_directions")
         pieces = body.inputs[self._states :]
         self._way = dict(zip(pieces, ways))
@@ -184,22 +193,15 @@ class _Factors:
         pieces = [v for v in body.inputs[self._states :] if v.uses()]
         del body.inputs[self._states :]
         body.inputs.extend(pieces)
-        given = dict(scan.attributes.items())
-        given["num_scan_inputs"] = ir.AttrInt64("num_scan_inputs", len(pieces))
-        given["scan_input_directions"] = ir.AttrInt64s(
-            "scan_input_directions", [self._way[v] for v in pieces]
-        )
         inputs = [*scan.inputs[: self._states], *(self._stacks[v] for v in pieces)]
-        new = ir.Node(
-            "", "Scan", inputs, list(given.values()), num_outputs=len(scan.outputs), name=scan.name
+        ways = [self._way[v] for v in pieces]
+        replace_scan(
+            scan,
+            inputs,
+            range(len(scan.outputs)),
+            num_scan_inputs=ir.AttrInt64("num_scan_inputs", len(pieces)),
+            scan_input_directions=ir.AttrInt64s("scan_input_directions", ways),
         )
-        for out, old in zip(new.outputs, scan.outputs):
-            out.name, out.shape, out.type = old.name, old.shape, old.type
-            old.replace_all_uses_with(out, replace_graph_outputs=True)
-        self._graph.insert_before(scan, new)
-        self._graph.remove(scan, safe=True)
-        new.meta.update(scan.meta)
-        own_body(new)
 
 
 def _size(value: ir.Value) -> int:

@@ -85,16 +85,13 @@ def _depending(nodes: list[ir.Node], chain: Chain) -> set[ir.Value]:
 def _closed(nodes: list[ir.Node], chain: Chain) -> bool:
     """Whether no step waits for something that waits for a step."""
     members = chain.places()
-    made: set[ir.Value] = set()
-    waiting: set[ir.Value] = set()
-    for node in nodes:
-        if node in members:
-            if any(value in waiting for value in reads(node)):
-                return False
-            made.update(node.outputs)
-        elif any(value in made or value in waiting for value in reads(node)):
-            waiting.update(node.outputs)
-    return True
+    after = _depending(nodes, chain)
+    return not any(
+        value in after and value.producer() not in members
+        for node in members
+        for value in reads(node)
+        if value is not None
+    )
 
 
 def _holds(chain: Chain) -> bool:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from symbucket.compiler.passes.dead_nodes import remove_dead_nodes
 from symbucket.compiler.passes.reroll.pieces import piece_of, run_of
 from symbucket.compiler.passes.tools import is_zero
-from symbucket.ir import Builder, attr, body_of, const_of, own_body, shape_of
+from symbucket.ir import Builder, attr, body_of, const_of, replace_scan, shape_of, states_of
 
 _STATES = "symbucket_states"
 _BEFORE = "symbucket_before"
@@ -55,12 +55,8 @@ def stack_before(values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | None:
     if begin is not start and not (is_zero(begin) and is_zero(start)):
         return None
     later = -1 if back else 1  # from a step to the next one, in the stack
-    whole = (
-        at == (0 if way == 1 else len(values) - 2)
-        if later == 1
-        else (at == (1 if way == 1 else len(values) - 1))
-    )
-    if not whole or first != (way == later) or shape_of(start) != shape_of(values[1]):
+    lowest = min(at, at + way * (len(values) - 2))
+    if lowest != int(back) or first != (way == later) or shape_of(start) != shape_of(values[1]):
         return None
     if shape_of(stack)[1:] != shape_of(start):
         return None
@@ -181,7 +177,7 @@ def drop_unread(graph: ir.Graph) -> None:
             continue
         body = body_of(scan)
         assert body is not None
-        states = len(body.inputs) - attr(scan, "num_scan_inputs")
+        states = states_of(scan)
         kept = [
             i
             for i, out in enumerate(scan.outputs)
@@ -194,20 +190,13 @@ def drop_unread(graph: ir.Graph) -> None:
         body.outputs.clear()
         body.outputs.extend(results)
         remove_dead_nodes(body)
-        given = dict(scan.attributes.items())
-        given["scan_output_directions"] = ir.AttrInt64s(
-            "scan_output_directions", [ways[i - states] for i in kept if i >= states]
+        directions = [ways[i - states] for i in kept if i >= states]
+        replace_scan(
+            scan,
+            scan.inputs,
+            kept,
+            scan_output_directions=ir.AttrInt64s("scan_output_directions", directions),
         )
-        new = ir.Node(
-            "", "Scan", scan.inputs, list(given.values()), num_outputs=len(kept), name=scan.name
-        )
-        for out, i in zip(new.outputs, kept):
-            old = scan.outputs[i]
-            out.name, out.shape, out.type = old.name, old.shape, old.type
-            old.replace_all_uses_with(out, replace_graph_outputs=True)
-        graph.insert_before(scan, new)
-        graph.remove(scan, safe=True)
-        own_body(new)
 
 
 def _node(value: ir.Value) -> ir.Node:
@@ -226,8 +215,7 @@ def _states_in(split: ir.Node) -> tuple[ir.Value, int, bool] | None:
     state = scan.meta[_STATES].get(index)
     if state is None or index is None:
         return None
-    first = len(body_of(scan).inputs) - attr(scan, "num_scan_inputs")  # type: ignore[union-attr]
-    return stack, state, bool(attr(scan, "scan_output_directions")[index - first])
+    return stack, state, bool(attr(scan, "scan_output_directions")[index - states_of(scan)])
 
 
 def _before(stack: ir.Value, state: int) -> ir.Value:

@@ -125,7 +125,6 @@ def _kind(node: ir.Node) -> Any:
         )
         counts = len(node.inputs), len(node.outputs)
         node.meta[_KIND] = node.domain, counts, types, attribute_key(node)
-
     return node.meta[_KIND]
 
 

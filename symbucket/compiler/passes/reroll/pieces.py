@@ -122,13 +122,10 @@ def stack_of(g: Builder, values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | 
     return x, way < 0
 
 
-def join_pieces(graph: ir.Graph, least: int) -> list[ir.Node]:
+def join_pieces(graph: ir.Graph, least: int) -> None:
     """Where a Concat puts ``least`` or more consecutive pieces of a Scan's output together, take
     that output as it is; pieces in reverse are turned around at once.
-
-    Gives the nodes that were replaced.
     """
-    replaced = []
     for node in list(graph):
         if node.op_type != "Concat" or node.domain:
             continue
@@ -149,10 +146,7 @@ def join_pieces(graph: ir.Graph, least: int) -> list[ir.Node]:
                 continue
             whole = operands[0] if len(operands) == 1 else g.op("Concat", *operands, axis=axis)
         node.outputs[0].replace_all_uses_with(whole, replace_graph_outputs=True)
-        replaced.append(node)
-    for node in replaced:
         graph.remove(node, safe=True)
-    return replaced
 
 
 def _reverse(g: Builder, x: ir.Value) -> ir.Value:

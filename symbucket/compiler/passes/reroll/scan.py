@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
-from symbucket.compiler.passes.reroll.before import remember_states, stack_before
+from symbucket.compiler.passes.reroll.before import copy_in, remember_states, stack_before
 from symbucket.compiler.passes.reroll.columns import Chain, Column, Given, Same, State
 from symbucket.compiler.passes.reroll.pieces import is_also, stack_of
 from symbucket.ir import Builder, dtype_of, own_body, readers, shape_of
@@ -16,7 +16,7 @@ def write_scan(graph: ir.Graph, chain: Chain) -> list[ir.Node]:
     """Append a Scan that runs the chain, and what cuts its outputs into the steps' values.
 
     Whoever reads a value of the steps reads such a piece afterwards; the chain's own nodes are
-    removed. The new nodes stand at the graph's end: the caller sorts. Gives them.
+    removed. The new nodes stand at the graph's end: the caller places them. Gives them.
     """
     old = len(graph)
     writer = _Writer(graph, chain)
@@ -141,13 +141,7 @@ class _Writer:
     def _give(self, value: ir.Value) -> None:
         """Make a value an output of the body; a value can be that only once, an input never."""
         if value in self._body.outputs:
-            node = ir.Node(
-                "", "Identity", [value], name=self._g.unique(f"{self._scope()}/Identity")
-            )
-            copy = node.outputs[0]
-            copy.name, copy.shape, copy.type = node.name, value.shape, value.type
-            self._body.append(node)
-            value = copy
+            value = copy_in(self._body, value, self._g.unique(f"{self._scope()}/Identity"))
         self._body.outputs.append(value)
 
     def _wanted(self) -> list[State]:
