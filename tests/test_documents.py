@@ -14,7 +14,7 @@ import pytest
 
 import symbucket as sb
 from symbucket.cli.main import build
-from symbucket.compiler.passes import PIPELINE
+from symbucket.compiler.rewrite import PIPELINE
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

@@ -91,7 +91,7 @@ def full(text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Pat
 
 
 def params(prefix: Path, epoch: int) -> dict[str, np.ndarray]:
-    arrays = sb.module.checkpoint.load_params(f"{prefix}-{epoch:04d}.params")[0]
+    arrays = sb.checkpoint.load_params(f"{prefix}-{epoch:04d}.params")[0]
     assert set(arrays) >= {"embed_weight", "lstm_l1_h2h_weight", "pred_bias"}
     return arrays
 

@@ -16,7 +16,7 @@ PUBLIC = {
     "symbucket": """
         AttrScope Bundle Context Executor NDArray NameManager Prefix Symbol SymbucketError callback
         check_padding cpu gpu init initializer io lr_scheduler metric mod model module mon monitor
-        nd optimizer random rnn sym symbol visualize viz
+        nd ndarray optimizer random rnn sym symbol visualization viz
     """,
     "symbucket.callback": """
         BatchEndParam LogValidationMetricsCallback ProgressBar Speedometer do_checkpoint
@@ -44,7 +44,7 @@ PUBLIC = {
     "symbucket.mod": "BaseModule BucketingModule Module RecurrentModule Terminals",
     "symbucket.model": "BatchEndParam FeedForward load_checkpoint save_checkpoint",
     "symbucket.mon": "Monitor",
-    "symbucket.nd": "NDArray array empty full load ones save waitall zeros",
+    "symbucket.ndarray": "NDArray array empty full load ones save waitall zeros",
     "symbucket.optimizer": """
         AdaDelta AdaGrad Adam Adamax Ftrl NAG Nadam Optimizer RMSProp SGD Signum Updater create
         get_updater register
@@ -55,7 +55,8 @@ PUBLIC = {
         ModifierCell RNNCell RNNParams ResidualCell SequentialRNNCell ZoneoutCell do_rnn_checkpoint
         encode_sentences load_rnn_checkpoint save_rnn_checkpoint
     """,
-    "symbucket.runtime": "Executor NDArray Session bind simple_bind",
+    "symbucket.engine": "Executor bind simple_bind",
+    "symbucket.runtime": "NDArray RowSparse Session",
     "symbucket.viz": """
         BucketShare Summary SummaryRow bucket_picture bucket_shares draw format_summary
         open_in_netron plan_picture plot_network print_summary summarize

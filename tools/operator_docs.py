@@ -28,14 +28,13 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "operators.md"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "ops")]
 
-from op_cases import CASES  # noqa: E402
-
 import symbucket as sb  # noqa: E402
 from symbucket import ops  # noqa: E402
-from symbucket.compiler.differentiate import differentiate  # noqa: E402
+from symbucket.compiler.autodiff.differentiate import differentiate  # noqa: E402
 from symbucket.compiler.lower import lower  # noqa: E402
 from symbucket.errors import SymbucketError  # noqa: E402
 from symbucket.ops.attributes import describe  # noqa: E402
+from tests.ops.op_cases import CASES  # noqa: E402
 
 Record = type[ops.Operator]
 Shapes = Mapping[str, tuple[int, ...]]

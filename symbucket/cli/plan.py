@@ -10,8 +10,8 @@ from symbucket.apps import language_model
 from symbucket.cli import sources
 from symbucket.io import DataDesc
 from symbucket.io.corpus import Vocabulary
+from symbucket.metric import Perplexity
 from symbucket.module.bucketing import BucketingModule
-from symbucket.module.metric import Perplexity
 
 HELP = "show the memory that training will take"
 DESCRIPTION = (

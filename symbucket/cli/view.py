@@ -12,14 +12,14 @@ from symbucket.errors import InvalidArgumentError
 from symbucket.io.corpus import python_sentences, read_sentences
 from symbucket.module.bucketing import BucketingModule
 from symbucket.symbol import Symbol, load
-from symbucket.visualize import (
+from symbucket.visualization import (
     bucket_picture,
     draw,
     open_in_netron,
     plan_picture,
     print_summary,
 )
-from symbucket.visualize.sources import GRAPHS
+from symbucket.visualization.sources import GRAPHS
 
 HELP = "draw a symbol, a model, a bundle, a memory plan or the buckets"
 DESCRIPTION = (

@@ -1,9 +1,7 @@
 """Symbol + shapes -> forward ONNX graph -> gradients -> passes -> ready model."""
 
-from symbucket.compiler.check import check_gradients, holds_foreign
 from symbucket.compiler.metrics import MetricSpec, fits
 from symbucket.compiler.options import CompilerOptions
-from symbucket.compiler.passes import pass_names
 from symbucket.compiler.program import (
     Program,
     Tensor,
@@ -12,6 +10,8 @@ from symbucket.compiler.program import (
     compile_training,
     output_names,
 )
+from symbucket.compiler.rewrite import pass_names
+from symbucket.compiler.trainability import check_gradients, holds_foreign
 
 __all__ = [
     "CompilerOptions",

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from symbucket.compiler.codec import pack, unpack
 from symbucket.compiler.fingerprint import fingerprint
 from symbucket.compiler.options import CompilerOptions
-from symbucket.compiler.stored import pack, unpack
 from symbucket.files import write_atomic
 
 _LOG = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from types import NoneType
 
-from symbucket.compiler.passes import pass_names
+from symbucket.compiler.rewrite import pass_names
 from symbucket.errors import InvalidArgumentError
 
 

@@ -10,19 +10,19 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from symbucket.compiler.autodiff.differentiate import differentiate, needs_head
+from symbucket.compiler.autodiff.row_sparse import take_rows
+from symbucket.compiler.autodiff.split import Split, split_at_heads
 from symbucket.compiler.cache import remembered
-from symbucket.compiler.collector import paused_collector
-from symbucket.compiler.differentiate import differentiate, needs_head
-from symbucket.compiler.limit import within_limit
+from symbucket.compiler.fit_memory_limit import within_limit
+from symbucket.compiler.gc_pause import paused_collector
 from symbucket.compiler.lower import Lowered, lower
 from symbucket.compiler.memory import Buffer, MemoryPlan, plan_graph, recompute
 from symbucket.compiler.metrics import MetricSpec, emit_metrics
-from symbucket.compiler.names import shorten_names
 from symbucket.compiler.options import CompilerOptions
-from symbucket.compiler.passes import run_passes
-from symbucket.compiler.passes.loss_chunks import WISH
-from symbucket.compiler.row_sparse import take_rows
-from symbucket.compiler.split import Split, split_at_heads
+from symbucket.compiler.rewrite import run_passes
+from symbucket.compiler.rewrite.loss_chunks import WISH
+from symbucket.compiler.shorten_names import shorten_names
 from symbucket.errors import NameConflictError
 from symbucket.ir import IR_VERSION, Builder, dtype_of, shape_of
 from symbucket.symbol.symbol import Symbol

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.compiler import CompilerOptions, Program, compile_inference, compile_training
+from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.export.axes import Probe, label_axes
 from symbucket.export.manifest import fits
@@ -19,7 +20,6 @@ from symbucket.io.desc import DataDesc
 from symbucket.module.base import BaseModule
 from symbucket.module.bucketing import BucketingModule
 from symbucket.module.module import Module
-from symbucket.module.store import ParameterStore
 from symbucket.runtime import NDArray
 from symbucket.symbol.bounds import InputBounds, input_bounds
 from symbucket.symbol.infer import infer_shapes
@@ -67,7 +67,7 @@ class _Source:
             if name in {*symbol.list_arguments(), *symbol.list_auxiliary_states()}:
                 shapes[name] = array.shape
         options: CompilerOptions = dataclasses.replace(executor.options, value_info=True)
-        options = options.without("reroll")  # not every runtime that reads the file knows Scan
+        options = options.without("roll-loops")  # not every runtime that reads the file knows Scan
         name = f"key {self.key!r} {mode}"
         if mode == "inference":
             return compile_inference(symbol, shapes, dtypes, name, options=options)

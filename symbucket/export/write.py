@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import BundleError, InvalidArgumentError, SymbucketError
 from symbucket.export import manifest as manifests
 from symbucket.export.keys import file_name
@@ -22,7 +23,6 @@ from symbucket.export.networks import Network, Progress, default_key, networks_o
 from symbucket.export.spec import Manifest, Mode, NetworkSpec, StoredTensor
 from symbucket.ir import IR_VERSION, OPSET
 from symbucket.module.base import BaseModule
-from symbucket.module.store import ParameterStore
 
 PARAMETER_FILE = "parameters.bin"
 _LINE = 64

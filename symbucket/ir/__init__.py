@@ -1,6 +1,6 @@
 """The compiler's intermediate representation: ONNX itself, held in onnx-ir, with static shapes."""
 
-import symbucket.ir._lean  # noqa: F401 - before onnx_ir is imported
+import symbucket.ir.lazy_sympy  # noqa: F401 - before onnx_ir is imported
 from symbucket.ir.bodies import body_of, own_body, readers, reads, replace_scan, runner, states_of
 from symbucket.ir.builder import Builder, attr, bounds, const_of, dtype_of, new_graph, shape_of
 from symbucket.ir.registry import (

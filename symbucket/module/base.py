@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from symbucket import metric as metrics
+from symbucket.callback import BatchEndParam
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError, StateError
+from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
-from symbucket.module import metric as metrics
-from symbucket.module.callback import BatchEndParam
-from symbucket.module.initializer import Initializer, Uniform
 from symbucket.module.lifecycle import Lifecycle, Pairs
-from symbucket.module.monitor import Monitor
+from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
 
 Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None

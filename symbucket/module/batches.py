@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from symbucket.engine.network import Descs, Network, Shapes
 from symbucket.errors import DataError
 from symbucket.io import DataBatch, DataDesc
-from symbucket.module.network import Descs, Network, Shapes
 
 
 def read_batch(

@@ -10,14 +10,11 @@ from typing import Any
 from symbucket.compiler import CompilerOptions
 from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context
-from symbucket.errors import DataError, InvalidArgumentError
-from symbucket.io import DataBatch, DataDesc
-from symbucket.module.base import BaseModule
-from symbucket.module.devices import contexts_of
-from symbucket.module.executors import ExecutorCache, ExecutorStats
-from symbucket.module.initializer import Initializer
-from symbucket.module.lifecycle import Pairs
-from symbucket.module.memory import (
+from symbucket.engine.data_parallel import contexts_of
+from symbucket.engine.eviction import ExecutorCache, ExecutorStats
+from symbucket.engine.network import Shapes
+from symbucket.engine.parameters import ParameterStore
+from symbucket.engine.plan import (
     KeyPlan,
     optimizer_of,
     plan_model,
@@ -25,11 +22,14 @@ from symbucket.module.memory import (
     rows_of,
     shapes_of_key,
 )
+from symbucket.errors import DataError, InvalidArgumentError
+from symbucket.initializer import Initializer
+from symbucket.io import DataBatch, DataDesc
+from symbucket.module.base import BaseModule
+from symbucket.module.lifecycle import Pairs
 from symbucket.module.module import Module
-from symbucket.module.network import Shapes
-from symbucket.module.optimizer import Updater
-from symbucket.module.store import ParameterStore
 from symbucket.module.terminals import Terminal, Terminals
+from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
 from symbucket.symbol.onnx_import import as_symbol

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from symbucket import metric as metrics
 from symbucket import random
+from symbucket.checkpoint import load_checkpoint, save_checkpoint
 from symbucket.context import Context
+from symbucket.engine.data_parallel import Devices, contexts_of
 from symbucket.errors import DataError, InvalidArgumentError, StateError
+from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataDesc, NDArrayIter, ResizeIter
 from symbucket.io.desc import normalize_descs
-from symbucket.module import metric as metrics
 from symbucket.module.base import Callbacks
 from symbucket.module.bucketing import BucketingModule, SymGen
-from symbucket.module.checkpoint import load_checkpoint, save_checkpoint
-from symbucket.module.devices import Devices, contexts_of
-from symbucket.module.initializer import Initializer, Uniform
 from symbucket.module.module import Module
-from symbucket.module.optimizer import Optimizer
+from symbucket.optimizer import Optimizer
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
 

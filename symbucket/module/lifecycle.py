@@ -6,19 +6,19 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from symbucket.errors import CheckpointError, InvalidArgumentError, ParameterError, StateError
-from symbucket.io import DataBatch, DataDesc
-from symbucket.module.checkpoint import (
+from symbucket.checkpoint import (
     Params,
     load_params,
     params_path,
     save_checkpoint,
     save_params,
 )
-from symbucket.module.initializer import Initializer
-from symbucket.module.metric import EvalMetric
-from symbucket.module.optimizer import Updater
-from symbucket.module.store import ParameterStore
+from symbucket.engine.parameters import ParameterStore
+from symbucket.errors import CheckpointError, InvalidArgumentError, ParameterError, StateError
+from symbucket.initializer import Initializer
+from symbucket.io import DataBatch, DataDesc
+from symbucket.metric import EvalMetric
+from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
 

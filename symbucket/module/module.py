@@ -11,26 +11,27 @@ from typing import Any
 import numpy as np
 
 import symbucket.module.onnx_values  # noqa: F401 - registers the initializer
+from symbucket import optimizer as opt
+from symbucket.checkpoint import load_checkpoint
 from symbucket.compiler import CompilerOptions
 from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context
+from symbucket.engine import Executor
+from symbucket.engine.data_parallel import Devices, contexts_of
+from symbucket.engine.eviction import ExecutorCache, ExecutorStats
+from symbucket.engine.executor_pool import BoundExecutors
+from symbucket.engine.graph_metrics import MeasureCache, Measures, Sums
+from symbucket.engine.network import Descs, Network, Shapes
+from symbucket.engine.parameters import ParameterStore
+from symbucket.engine.plan import optimizer_of, plan_model, pool_of, rows_of
 from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
+from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch, DataDesc
-from symbucket.module import optimizer as opt
 from symbucket.module.base import BaseModule
 from symbucket.module.batches import read_batch
-from symbucket.module.bound import BoundExecutors
-from symbucket.module.checkpoint import load_checkpoint
-from symbucket.module.devices import Devices, contexts_of
-from symbucket.module.executors import ExecutorCache, ExecutorStats
-from symbucket.module.initializer import Initializer, Uniform
 from symbucket.module.lifecycle import Pairs
-from symbucket.module.measure import MeasureCache, Measures, Sums
-from symbucket.module.memory import optimizer_of, plan_model, pool_of, rows_of
-from symbucket.module.monitor import arrays_of
-from symbucket.module.network import Descs, Network, Shapes
-from symbucket.module.store import ParameterStore
-from symbucket.runtime import Executor, NDArray
+from symbucket.monitor import arrays_of
+from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
 from symbucket.symbol.onnx_import import as_symbol
 
@@ -44,7 +45,8 @@ class Module(BaseModule):
         logger: where ``fit`` logs.
         context: ``cpu()`` or ``gpu(i)``, or a list: then each batch is split over these contexts
             along its batch axis (``layout`` of DataDesc) and gradients are summed. BatchNorm and
-            losses with ``normalization=`` see each part by itself (``symbucket.module.devices``).
+            losses with ``normalization=`` see each part by itself
+            (``symbucket.engine.data_parallel``).
         work_load_list: how much of a batch each context takes, in proportion.
         fixed_param_names: parameters that get no gradient and no update.
         state_names: arguments that are states: set with ``set_states``, never trained.

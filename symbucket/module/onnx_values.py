@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from symbucket.errors import ParameterError
-from symbucket.module.initializer import Initializer, register
-from symbucket.module.initializer.base import Array
+from symbucket.initializer import Initializer, register
+from symbucket.initializer.base import Array
 from symbucket.symbol.onnx_import import VALUES
 
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from symbucket.compiler import output_names
 from symbucket.context import Context
+from symbucket.engine.data_parallel import one_context
+from symbucket.engine.frames import Frame, FrameExecutor
+from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import (
     DataError,
     InvalidArgumentError,
@@ -17,18 +20,23 @@ from symbucket.errors import (
     StateError,
     UnsupportedError,
 )
+from symbucket.initializer import Initializer
 from symbucket.io import DataBatch, DataDesc
 from symbucket.io.desc import normalize_descs
 from symbucket.module.base import BaseModule
 from symbucket.module.bucketing import BucketingModule
-from symbucket.module.devices import one_context
-from symbucket.module.initializer import Initializer
 from symbucket.module.lifecycle import Pairs
-from symbucket.module.optimizer import Updater
-from symbucket.module.pieces import TimeAxis, cut, find_time_axes, length_of, merge, piece_of, read
-from symbucket.module.store import ParameterStore
+from symbucket.module.time_slices import (
+    TimeAxis,
+    cut,
+    find_time_axes,
+    length_of,
+    merge,
+    piece_of,
+    read,
+)
+from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
-from symbucket.runtime.frames import Frame, FrameExecutor
 from symbucket.symbol import Symbol
 
 Descs = list[DataDesc]

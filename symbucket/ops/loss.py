@@ -1,7 +1,7 @@
 """Outputs that carry their own gradient: SoftmaxOutput, regression outputs, MakeLoss, BlockGrad.
 
 They lower to nodes of our own domain, which reverse-mode differentiation asks for the gradient and
-which the pass ``expand`` writes in standard ONNX afterwards.
+which the pass ``expand-own-nodes`` writes in standard ONNX afterwards.
 """
 
 from __future__ import annotations

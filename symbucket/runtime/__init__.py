@@ -1,8 +1,7 @@
-"""ONNX Runtime: devices, shared buffers, sessions and executors."""
+"""ONNX Runtime: devices, shared buffers and sessions."""
 
-from symbucket.runtime.bind import bind, simple_bind
-from symbucket.runtime.executor import Executor
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.row_sparse import RowSparse
 from symbucket.runtime.session import Session
 
-__all__ = ["Executor", "NDArray", "Session", "bind", "simple_bind"]
+__all__ = ["NDArray", "RowSparse", "Session"]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_networks import generate, language_model, numbers, same, sentence_batch, shapes
 
 import symbucket as sb
 from symbucket import random, sym
@@ -23,11 +22,12 @@ from symbucket.compiler import (
     program,
 )
 from symbucket.compiler.cache import ModelCache
-from symbucket.compiler.stored import pack, unpack
+from symbucket.compiler.codec import pack, unpack
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import info
 from symbucket.ops.record import _REGISTRY, Operator, operator
 from symbucket.symbol.symbol import apply
+from tests.small_networks import generate, language_model, numbers, same, sentence_batch, shapes
 
 SHAPES = {"data": (3, 4), "softmax_label": (3, 4)}
 NLL = MetricSpec("nll", "softmax_output", "softmax_label", 0.0)
@@ -107,7 +107,7 @@ def test_nothing_is_kept_unless_asked_for(tmp_path, monkeypatch, compiled):
         {"row_sparse": ["embed_weight"], "wanted": ["pred_weight", "pred_bias", "embed_weight"]},
         {"net": {"dropout": 0.5}},
         {"net": {"hidden": 6}},
-        {"options": {"disable": ["stacking"]}},
+        {"options": {"disable": ["simplify-stacking"]}},
         {"options": {"value_info": True}},
         {"options": {"loss_chunks": 2}},
         {"options": {"memory_limit": 10**9}},
@@ -153,7 +153,7 @@ def test_every_option_is_in_the_key_but_where_the_cache_is():
     net = language_model(2)
     plain = fingerprint.fingerprint(CompilerOptions(), net)
     others = {
-        "disable": ["stacking"],
+        "disable": ["simplify-stacking"],
         "value_info": True,
         "memory_limit": 1 << 30,
         "loss_chunks": 3,
@@ -329,7 +329,7 @@ def test_what_a_dead_process_left_behind_goes_too(tmp_path):
 _PROCESS = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[2])
-from small_networks import language_model
+from tests.small_networks import language_model
 import symbucket as sb
 from symbucket.compiler import CompilerOptions, compile_training
 options = CompilerOptions(cache_dir=sys.argv[1], cache_bytes=int(sys.argv[3]))
@@ -347,7 +347,7 @@ print(digest.hexdigest())
 
 @pytest.mark.parametrize("limit", [1 << 30, 40_000], ids=["roomy", "tight"])
 def test_two_processes_at_once(tmp_path, limit):
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", _PROCESS, str(tmp_path), tests, str(limit)]
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from example_runs import load, run
 
 import symbucket as sb
+from tests.examples.example_runs import load, run
 
 example = load("char_lm")
 SMALL = ["--num-hidden", 8, "--num-layers", 2, "--batch-size", 3, "--lengths", 4, 7]

@@ -3,9 +3,9 @@
 import re
 
 import numpy as np
-from example_runs import load, run
 
 import symbucket as sb
+from tests.examples.example_runs import load, run
 
 example = load("multi_task")
 SIZES = (8, 9)

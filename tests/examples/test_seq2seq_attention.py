@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from example_runs import load, run
 
 import symbucket as sb
+from tests.examples.example_runs import load, run
 
 example = load("seq2seq_attention")
 WORDS = (7, 9)  # of the source and of the target language

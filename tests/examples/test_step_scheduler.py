@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 import pytest
-from example_runs import load, run
 
 import symbucket as sb
+from tests.examples.example_runs import load, run
 
 example = load("step_scheduler")
 SMALL = [

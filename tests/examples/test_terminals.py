@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from example_runs import load, run
+
+from tests.examples.example_runs import load, run
 
 example = load("terminals")
 SMALL = ["--names", 1500, "--longest", 6, "--num-hidden", 16, "--batch-size", 16, "--lr", 0.01]

@@ -9,9 +9,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from example_runs import load, run
 
 import symbucket as sb
+from tests.examples.example_runs import load, run
 
 example = load("tree_rnn")
 SMALL = [

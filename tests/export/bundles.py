@@ -4,10 +4,10 @@ import hashlib
 import json
 
 import numpy as np
-from small_networks import bucketing, shapes
 
 import symbucket as sb
 from symbucket import sym
+from tests.small_networks import bucketing, shapes
 
 
 def trained(keys=(4, 6, 9), rows=4, default=None):

@@ -2,10 +2,10 @@
 
 import shutil
 
-import bundles
 import pytest
 
 import symbucket as sb
+from tests.export import bundles
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import logging
 
 import numpy as np
 import pytest
-from small_networks import VOCAB, bucketing, generate, numbers, same, sentence_batch, shapes
 
 import symbucket as sb
 from symbucket import sym
@@ -22,6 +21,7 @@ from symbucket.errors import (
     ShapeError,
     SymbucketError,
 )
+from tests.small_networks import VOCAB, bucketing, generate, numbers, same, sentence_batch, shapes
 
 
 @pytest.fixture

@@ -6,7 +6,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from small_networks import (
+
+import symbucket as sb
+from symbucket import sym
+from symbucket.errors import InvalidArgumentError, StateError
+from tests.small_networks import (
     bucketing,
     generate,
     language_model,
@@ -15,10 +19,6 @@ from small_networks import (
     sentence_batch,
     shapes,
 )
-
-import symbucket as sb
-from symbucket import sym
-from symbucket.errors import InvalidArgumentError, StateError
 
 
 @pytest.fixture

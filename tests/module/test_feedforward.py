@@ -411,7 +411,7 @@ def test_namespaces():
     assert sb.model.FeedForward is FeedForward
     assert sb.model.BatchEndParam is sb.callback.BatchEndParam
     assert callable(sb.model.save_checkpoint)
-    from symbucket.module import rnn_checkpoint
+    from symbucket.rnn import checkpoint as rnn_checkpoint
     from symbucket.rnn import do_rnn_checkpoint, load_rnn_checkpoint, save_rnn_checkpoint
 
     assert save_rnn_checkpoint is rnn_checkpoint.save_rnn_checkpoint is sb.rnn.save_rnn_checkpoint

@@ -4,7 +4,11 @@ import logging
 
 import numpy as np
 import pytest
-from small_networks import (
+
+import symbucket as sb
+from symbucket import sym
+from symbucket.errors import DataError, InvalidArgumentError
+from tests.small_networks import (
     VOCAB,
     bound_regression,
     generate,
@@ -14,10 +18,6 @@ from small_networks import (
     regression_data,
     same,
 )
-
-import symbucket as sb
-from symbucket import sym
-from symbucket.errors import DataError, InvalidArgumentError
 
 X, Y = regression_data()
 

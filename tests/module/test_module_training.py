@@ -4,16 +4,6 @@ import logging
 
 import numpy as np
 import pytest
-from small_networks import (
-    bound_regression,
-    language_model,
-    numbers,
-    regression,
-    regression_data,
-    same,
-    sentence_batch,
-    shapes,
-)
 
 import symbucket as sb
 from symbucket import sym
@@ -26,6 +16,16 @@ from symbucket.errors import (
     StateError,
 )
 from symbucket.runtime.backend import ort
+from tests.small_networks import (
+    bound_regression,
+    language_model,
+    numbers,
+    regression,
+    regression_data,
+    same,
+    sentence_batch,
+    shapes,
+)
 
 X, Y = regression_data()
 

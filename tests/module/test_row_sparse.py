@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 import symbucket as sb
-from symbucket.module import optimizer
-from symbucket.runtime import NDArray
-from symbucket.runtime.update import RowSparse
+from symbucket import optimizer
+from symbucket.runtime import NDArray, RowSparse
 
 VOCABULARY, BATCH = 50, 8
 

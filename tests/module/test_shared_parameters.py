@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from small_networks import bucketing, generate, numbers, same, sentence_batch, shapes
 
 import symbucket as sb
+from tests.small_networks import bucketing, generate, numbers, same, sentence_batch, shapes
 
 KEYS = (6, 3, 4)
 

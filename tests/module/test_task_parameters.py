@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from small_networks import numbers
 
 import symbucket as sb
 from symbucket import sym
 from symbucket.errors import ParameterError
+from tests.small_networks import numbers
 
 ALL = "all"
 COMMON = {"tied_weight"}

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 import symbucket as sb
-from symbucket.compiler.differentiate import differentiate
+from symbucket.compiler.autodiff.differentiate import differentiate
 from symbucket.ir import IR_VERSION, Builder, new_graph, shape_of
 from symbucket.runtime.backend import ort
 

@@ -591,7 +591,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
 @pytest.mark.parametrize("count", [1, 3, 4])
 @pytest.mark.parametrize("op", ["Max", "Min"])
 def test_gradient_of_extremes_of_many_goes_to_the_first_winner(op, count):
-    from symbucket.compiler.differentiate import differentiate
+    from symbucket.compiler.autodiff.differentiate import differentiate
     from symbucket.ir import Builder, new_graph
     from symbucket.runtime.backend import ort
 

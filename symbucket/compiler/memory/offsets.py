@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.compiler.memory.arena import Arena, run_through
+from symbucket.compiler.memory.arena_model import Arena, run_through
 from symbucket.compiler.memory.intervals import Buffer, lower_bound
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]

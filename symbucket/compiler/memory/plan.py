@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from symbucket.compiler.memory.arena import Arena, run_through
+from symbucket.compiler.memory.arena_model import Arena, run_through
 from symbucket.compiler.memory.intervals import Buffer, live_intervals, lower_bound, size_of
 from symbucket.compiler.memory.offsets import place
 from symbucket.ir import body_of, bounds

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from symbucket.compiler.memory.arena import Arena, run_through
+from symbucket.compiler.memory.arena_model import Arena, run_through
 from symbucket.compiler.memory.intervals import live_intervals, size_of
 from symbucket.ir import Builder, bounds, info_of, readers, reads, runner
 

@@ -1,0 +1,204 @@
+"""Functions that ``fit`` and ``score`` call after a batch or an epoch, as ``mx.callback``.
+
+Messages go to the root logger, as in MXNet: scripts configure that one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import numbers
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
+
+from symbucket.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from symbucket.metric import EvalMetric
+
+__all__ = [
+    "BatchEndParam",
+    "LogValidationMetricsCallback",
+    "ProgressBar",
+    "Speedometer",
+    "do_checkpoint",
+    "log_train_metric",
+    "module_checkpoint",
+]
+
+EpochEndCallback = Callable[[int, Any, Mapping[str, Any], Mapping[str, Any]], None]
+
+
+class BatchEndParam(NamedTuple):
+    """What a batch callback receives.
+
+    ``epoch`` and ``nbatch`` count from 0; ``eval_metric`` is the running metric or None;
+    ``locals`` are the local variables of the calling loop, for callbacks that look further.
+    """
+
+    epoch: int
+    nbatch: int
+    eval_metric: EvalMetric | None
+    locals: dict[str, Any] | None = None
+
+
+class _SavesCheckpoints(Protocol):
+    def save_checkpoint(
+        self, prefix: str, epoch: int, save_optimizer_states: bool = False
+    ) -> object: ...
+
+
+def _whole(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise InvalidArgumentError(f"{what} must be a whole number >= 1, found {value!r}.")
+    return int(value)
+
+
+def _values_text(metric: EvalMetric) -> str:
+    return "".join(f"\t{name}={value:f}" for name, value in metric.get_name_value())
+
+
+def do_checkpoint(prefix: str, period: int = 1) -> EpochEndCallback:
+    """An epoch callback that saves symbol and parameters every ``period`` epochs.
+
+    The callback takes ``(iter_no, sym, arg, aux)``, ``iter_no`` counting from 0; the checkpoint
+    after the first epoch carries number 1.
+    """
+    period = _whole("do_checkpoint: period", period)
+
+    def callback(iter_no: int, sym: Any, arg: Mapping[str, Any], aux: Mapping[str, Any]) -> None:
+        # Imported here: this module stays usable with numpy alone.
+        from symbucket.checkpoint import save_checkpoint
+
+        if (iter_no + 1) % period == 0:
+            save_checkpoint(prefix, iter_no + 1, sym, arg, aux)
+
+    return callback
+
+
+def module_checkpoint(
+    mod: _SavesCheckpoints, prefix: str, period: int = 1, save_optimizer_states: bool = False
+) -> Callable[..., None]:
+    """An epoch callback that calls ``mod.save_checkpoint`` every ``period`` epochs.
+
+    Unlike :func:`do_checkpoint` it can save the optimizer's states as well.
+    """
+    period = _whole("module_checkpoint: period", period)
+
+    def callback(iter_no: int, sym: Any = None, arg: Any = None, aux: Any = None) -> None:
+        if (iter_no + 1) % period == 0:
+            mod.save_checkpoint(prefix, iter_no + 1, save_optimizer_states)
+
+    return callback
+
+
+def log_train_metric(period: int, auto_reset: bool = False) -> Callable[[BatchEndParam], None]:
+    """A batch callback that logs the metric every ``period`` batches.
+
+    ``auto_reset`` starts the metric's running window anew after each message; what it has
+    gathered over the epoch stays (``get_global``).
+    """
+    period = _whole("log_train_metric: period", period)
+
+    def callback(param: BatchEndParam) -> None:
+        if param.nbatch % period != 0 or param.eval_metric is None:
+            return
+        for name, value in param.eval_metric.get_name_value():
+            logging.info("Iter[%d] Batch[%d] Train-%s=%f", param.epoch, param.nbatch, name, value)
+        if auto_reset:
+            param.eval_metric.reset_local()
+
+    return callback
+
+
+class Speedometer:
+    """A batch callback that logs samples per second, and the metric, every ``frequent`` batches.
+
+    Args:
+        batch_size: samples in a batch.
+        frequent: batches between two messages.
+        auto_reset: start the metric's running window anew after each message, so a message speaks
+            of its own batches; the epoch's values (``get_global``) are kept. Otherwise each
+            message speaks of the epoch so far.
+
+    Batch numbers that fall back mean that a new epoch began; its clock starts with its first batch.
+    """
+
+    def __init__(self, batch_size: int, frequent: int = 50, auto_reset: bool = True) -> None:
+        self.batch_size = _whole("Speedometer: batch_size", batch_size)
+        self.frequent = _whole("Speedometer: frequent", frequent)
+        self.auto_reset = auto_reset
+        self._last = -1
+        self._since: tuple[int, float] | None = None
+
+    def __call__(self, param: BatchEndParam) -> None:
+        """Called by ``fit`` after each batch."""
+        count = param.nbatch
+        if count < self._last:
+            self._since = None
+        self._last = count
+        if self._since is None:
+            self._since = (count, time.perf_counter())
+            return
+        if count % self.frequent != 0:
+            return
+        now = time.perf_counter()
+        start, tic = self._since
+        seconds = now - tic
+        samples = (count - start) * self.batch_size
+        speed = samples / seconds if seconds > 0 else math.inf
+        first, values = start, ""
+        if param.eval_metric is not None:
+            values = _values_text(param.eval_metric)
+            if self.auto_reset:
+                param.eval_metric.reset_local()
+            else:
+                first = 0
+        logging.info(
+            "Epoch[%d] Batch [%d-%d]\tSpeed: %.2f samples/sec%s",
+            param.epoch,
+            first,
+            count,
+            speed,
+            values,
+        )
+        self._since = (count, time.perf_counter())
+
+
+class ProgressBar:
+    """A batch callback that draws a bar of ``length`` characters.
+
+    Args:
+        total: batches in an epoch.
+        length: width of the bar in characters.
+        stream: where to draw; standard error by default.
+    """
+
+    def __init__(self, total: int, length: int = 80, stream: TextIO | None = None) -> None:
+        self.total = _whole("ProgressBar: total", total)
+        self.length = _whole("ProgressBar: length", length)
+        self.stream = stream
+
+    def __call__(self, param: BatchEndParam) -> None:
+        """Called by ``fit`` after each batch."""
+        # nbatch counts from 0, so that batch is done when this is called.
+        share = min(1.0, (param.nbatch + 1) / self.total)
+        filled = round(self.length * share)
+        bar = "=" * filled + "-" * (self.length - filled)
+        end = "\n" if share == 1.0 else ""
+        stream = self.stream or sys.stderr
+        stream.write(f"\r[{bar}] {math.ceil(100 * share)}%{end}")
+        stream.flush()
+
+
+class LogValidationMetricsCallback:
+    """An evaluation callback that logs the metric's values after an epoch of validation."""
+
+    def __call__(self, param: BatchEndParam) -> None:
+        """Called by ``fit`` after ``score``."""
+        if param.eval_metric is None:
+            return
+        for name, value in param.eval_metric.get_name_value():
+            logging.info("Epoch[%d] Validation-%s=%f", param.epoch, name, value)

@@ -1,0 +1,169 @@
+"""Nodes beside a chain that belong to one step each: they join the steps that they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from symbucket.compiler.loops.loop import (
+    Chain,
+    Column,
+    Given,
+    Made,
+    Same,
+    Source,
+    alike,
+)
+from symbucket.compiler.loops.slices import run_of
+from symbucket.compiler.memory.intervals import is_backward
+from symbucket.ir import info_of, readers
+
+
+def take_in_neighbours(chain: Chain, after: set[ir.Value], order: dict[ir.Node, int]) -> None:
+    """Add columns of nodes that only the steps read, and of nodes that read one step each.
+
+    ``after`` are the values that depend on the chain: no step may wait for them. ``order`` numbers
+    the graph's nodes.
+    """
+    _Neighbours(chain, after).take()
+    chain.columns.sort(key=lambda column: order[column.model])
+
+
+class _Neighbours:
+    def __init__(self, chain: Chain, after: set[ir.Value]) -> None:
+        self._chain = chain
+        self._after = after
+        self._place = chain.places()
+
+    def take(self) -> None:
+        grown = True
+        while grown:
+            before = len(self._chain.columns)
+            for column in list(self._chain.columns):
+                for slot, source in enumerate(column.sources):
+                    if isinstance(source, Given):
+                        self._take_makers(column, slot)
+            for column in list(self._chain.columns):
+                for output in range(len(column.model.outputs)):
+                    self._take_readers(column, output)
+            grown = len(self._chain.columns) > before
+
+    def _take_makers(self, column: Column, slot: int) -> None:
+        """Nodes that make an operand of one step each, and that nothing else reads."""
+        operands = self._chain.operands(column, slot)
+        if run_of([value for _, value in operands]) is not None:
+            return
+        nodes: list[ir.Node | None] = [None] * self._chain.steps
+        for step, value in operands:
+            maker = None if value is None else value.producer()
+            if maker is None or any(out.is_graph_output() for out in maker.outputs):
+                return
+            users = [user for out in maker.outputs for user in readers(out)]
+            if any(self._place.get(user, (None, -1))[1] != step for user in users):
+                return
+            nodes[step] = maker
+        self._join(nodes)
+
+    def _take_readers(self, column: Column, output: int) -> None:
+        """Nodes that read one step each, in the same way: elementwise ones, and such as put the
+        gradients of gates together.
+        """
+        present = list(column.present())
+        first_step, first = present[0]
+        backward = is_backward(column.model)
+        for user, slot in self._users(first.outputs[output]):
+            if is_backward(user) != backward:
+                continue  # a gradient's steps run the other way
+            nodes: list[ir.Node | None] = [None] * self._chain.steps
+            nodes[first_step] = user
+            for step, node in present[1:]:
+                found = [
+                    other
+                    for other, at in self._users(node.outputs[output])
+                    if at == slot and alike(other, user) and is_backward(other) == backward
+                ]
+                if len(found) != 1:
+                    break
+                nodes[step] = found[0]
+            else:
+                self._join(nodes)
+
+    def _users(self, value: ir.Value) -> list[tuple[ir.Node, int]]:
+        return [
+            (user, slot)
+            for user, slot in value.uses()
+            if user not in self._place
+            and user.graph is self._chain.columns[0].model.graph
+            and (info_of(user).elementwise or (user.op_type == "Concat" and not user.domain))
+        ]
+
+    def _join(self, nodes: list[ir.Node | None]) -> None:
+        present = [(step, node) for step, node in enumerate(nodes) if node is not None]
+        model = present[0][1]
+        if nodes[1] is None:
+            return
+        if len({node for _, node in present}) != len(present) or info_of(model).random:
+            return
+        if any(node in self._place or not alike(node, model) for _, node in present):
+            return
+        sources = [self._source(present, slot) for slot in range(len(model.inputs))]
+        known = [source for source in sources if source is not None]
+        if len(known) != len(sources) or not model.inputs:
+            return
+        column = Column(nodes, known)
+        for step, node in present:
+            self._place[node] = column, step
+        read = self._read_by(column)
+        if read is None:
+            for _, node in present:
+                del self._place[node]
+            return
+        self._chain.columns.append(column)
+        for reader, slot, made in read:
+            reader.sources[slot] = made
+
+    def _read_by(self, column: Column) -> list[tuple[Column, int, Made]] | None:
+        """Who reads a new column and where; None where one reads it in some steps only."""
+        own = {node for _, node in column.present()}
+        found = []
+        for reader in self._chain.columns:
+            for slot, source in enumerate(reader.sources):
+                if isinstance(source, Given):
+                    values = self._chain.operands(reader, slot)
+                    if not any(v is not None and v.producer() in own for _, v in values):
+                        continue
+                    made = self._made_by(column, values)
+                    if made is None:
+                        return None
+                    found.append((reader, slot, made))
+        return found
+
+    def _source(self, present: Sequence[tuple[int, ir.Node]], slot: int) -> Source | None:
+        values = [(step, node.inputs[slot]) for step, node in present]
+        makers = [None if v is None else v.producer() for _, v in values]
+        places = [None if maker is None else self._place.get(maker) for maker in makers]
+        if all(place is None for place in places):
+            if any(v in self._after for _, v in values):
+                return None
+            if all(v is values[0][1] for _, v in values):
+                return Same(values[0][1])
+            given: list[ir.Value | None] = [None] * self._chain.steps
+            for step, value in values:
+                given[step] = value
+            return None if any(v is None for _, v in values) else Given(given)
+        first = places[0]
+        return None if first is None else self._made_by(first[0], values)
+
+    def _made_by(
+        self, column: Column, values: Sequence[tuple[int, ir.Value | None]]
+    ) -> Made | None:
+        """One output of the column, where ``values`` are that, each in its step."""
+        outputs = set()
+        for step, value in values:
+            maker = None if value is None else value.producer()
+            if value is None or maker is None or self._place.get(maker) != (column, step):
+                return None
+            outputs.add(value.index())
+        output = outputs.pop()
+        return None if outputs or output is None else Made(column, output, before=False)

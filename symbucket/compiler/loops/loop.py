@@ -1,0 +1,135 @@
+"""What a recurrent step consists of: one column for each of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from symbucket.compiler.rewrite.graph_queries import attribute_key
+
+_KIND = "symbucket_kind"
+
+
+@dataclass(frozen=True)
+class Same:
+    """An operand from outside, the same one in every step: a weight or a constant."""
+
+    value: ir.Value | None
+
+
+@dataclass(eq=False)
+class Given:
+    """An operand from outside, another one in every step; None where the step has no such node."""
+
+    values: list[ir.Value | None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An operand that a column makes: in this step, or (``before``) in the one before."""
+
+    column: Column = field(repr=False)
+    output: int
+    before: bool
+
+    def at(self, step: int) -> ir.Value | None:
+        """The value in ``step``; None where no node makes it."""
+        step -= self.before
+        node = self.column.nodes[step] if step >= 0 else None
+        return None if node is None else node.outputs[self.output]
+
+
+Source = Same | Given | Made
+
+
+@dataclass(eq=False)
+class Column:
+    """The nodes that do the same thing in every step; None where a step does without.
+
+    A last step does without what nobody reads, a first step without adding zero (there is no step
+    before it). ``sources`` say what each operand is.
+    """
+
+    nodes: list[ir.Node | None]
+    sources: list[Source] = field(default_factory=list)
+
+    @property
+    def model(self) -> ir.Node:
+        """The node of the second step, which every column has."""
+        node = self.nodes[1]
+        assert node is not None
+        return node
+
+    def present(self) -> Iterator[tuple[int, ir.Node]]:
+        """The steps that have such a node, with the node."""
+        for step, node in enumerate(self.nodes):
+            if node is not None:
+                yield step, node
+
+
+State = tuple[Column, int]
+"""A column and the number of an output that the next step reads."""
+
+
+@dataclass(eq=False)
+class Chain:
+    """Recurrent steps. Columns stand in the order in which a step runs.
+
+    ``initial`` has, for what is read of the step before, the value that the first step reads; None
+    for zeros. ``instead`` has, for nodes that the first step does without because they add zero,
+    the value they would make.
+    """
+
+    steps: int
+    columns: list[Column]
+    initial: dict[State, ir.Value | None]
+    instead: dict[Column, ir.Value] = field(default_factory=dict)
+
+    def places(self) -> dict[ir.Node, tuple[Column, int]]:
+        """Column and step of every node."""
+        return {node: (column, t) for column in self.columns for t, node in column.present()}
+
+    def operand(self, source: Source, step: int) -> ir.Value | None:
+        """What the unrolled graph has for ``source`` in a step; None where it has nothing."""
+        if isinstance(source, Same):
+            return source.value
+        if isinstance(source, Given):
+            return source.values[step]
+        if source.before and not step:
+            return self.initial[source.column, source.output]
+        made = source.at(step)
+        first = step == int(source.before)
+        return self.instead.get(source.column) if made is None and first else made
+
+    def operands(self, column: Column, slot: int) -> list[tuple[int, ir.Value | None]]:
+        """What a column reads in ``slot``, with the steps in which that counts."""
+        found = [(step, node.inputs[slot]) for step, node in column.present()]
+        if column in self.instead:
+            found.insert(0, (0, self.operand(column.sources[slot], 0)))
+        return found
+
+
+def alike(a: ir.Node, b: ir.Node) -> bool:
+    """Whether two nodes do the same with operands of the same shapes and dtypes."""
+    return a.op_type == b.op_type and _kind(a) == _kind(b)
+
+
+def _kind(node: ir.Node) -> Any:
+    """All that nodes which are alike have in common; found out once, it is asked often."""
+    if _KIND not in node.meta:
+        types = tuple(
+            None if v is None else (v.shape, v.dtype) for v in (*node.inputs, *node.outputs)
+        )
+        counts = len(node.inputs), len(node.outputs)
+        node.meta[_KIND] = node.domain, counts, types, attribute_key(node)
+    return node.meta[_KIND]
+
+
+def same_type(a: ir.Value | None, b: ir.Value | None) -> bool:
+    """Whether two operands have one shape and one dtype, or are both left out."""
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and a.dtype == b.dtype

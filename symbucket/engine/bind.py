@@ -1,0 +1,134 @@
+"""``Symbol.simple_bind`` and ``Symbol.bind``: from a symbol and arrays to an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symbucket.context import Context, cpu
+from symbucket.engine.executor import Executor
+from symbucket.errors import InvalidArgumentError, ShapeError
+from symbucket.runtime.ndarray import NDArray
+from symbucket.symbol.symbol import Symbol
+
+REQUESTS = ("write", "add", "null")
+GradReq = str | Sequence[str] | Mapping[str, str]
+
+
+def grad_requests(names: Sequence[str], grad_req: GradReq) -> dict[str, str]:
+    """ "write", "add" or "null" for every argument, from one word, a list or a dict."""
+    if isinstance(grad_req, str):
+        found = dict.fromkeys(names, grad_req)
+    elif isinstance(grad_req, Mapping):
+        unknown = [n for n in grad_req if n not in names]
+        if unknown:
+            raise InvalidArgumentError(
+                f"grad_req names {', '.join(map(repr, unknown))}, but the arguments are "
+                f"{', '.join(names)}"
+            )
+        found = {n: grad_req.get(n, "null") for n in names}
+    else:
+        if len(grad_req) != len(names):
+            raise InvalidArgumentError(
+                f"grad_req has {len(grad_req)} entries for {len(names)} arguments"
+            )
+        found = dict(zip(names, grad_req))
+    for name, request in found.items():
+        if request not in REQUESTS:
+            raise InvalidArgumentError(
+                f"grad_req of {name!r} is {request!r}; it must be one of {', '.join(REQUESTS)}"
+            )
+    return found
+
+
+def simple_bind(
+    symbol: Symbol,
+    ctx: Context | None,
+    grad_req: GradReq,
+    type_dict: Mapping[str, Any] | None,
+    shapes: Mapping[str, Sequence[int]],
+) -> Executor:
+    """Allocate zeroed arrays for everything and bind."""
+    context = ctx or cpu()
+    names, aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
+    arg_shapes, _, aux_shapes = symbol.infer_shape(**shapes)
+    arg_types, _, aux_types = symbol.infer_type(**(type_dict or {}))
+    requests = grad_requests(names, grad_req)
+    args = {n: NDArray.zeros(s, t, context) for n, s, t in zip(names, arg_shapes, arg_types)}
+    aux = {n: NDArray.zeros(s, t, context) for n, s, t in zip(aux_names, aux_shapes, aux_types)}
+    for name, array in args.items():
+        if array.dtype.kind != "f":
+            requests[name] = "null"
+    grads = {
+        n: NDArray.zeros(a.shape, a.dtype, context)
+        for n, a in args.items()
+        if requests[n] != "null"
+    }
+    return Executor(symbol, context, args, grads, requests, aux, symbol.name or "group")
+
+
+def bind(
+    symbol: Symbol,
+    ctx: Context | None,
+    args: Mapping[str, Any] | Sequence[Any],
+    args_grad: Mapping[str, Any] | Sequence[Any] | None,
+    grad_req: GradReq,
+    aux_states: Mapping[str, Any] | Sequence[Any] | None,
+) -> Executor:
+    """Bind given arrays; NDArrays on the context are shared, everything else is copied."""
+    context = ctx or cpu()
+    names, aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
+    arg_arrays = _by_name("args", names, args, context, complete=True)
+    aux_arrays = _by_name("aux_states", aux_names, aux_states or {}, context, complete=True)
+    grads = _by_name("args_grad", names, args_grad or {}, context, complete=False)
+    requests = grad_requests(names, grad_req)
+    for name in names:
+        if name not in grads:
+            requests[name] = "null"
+    arg_shapes, _, aux_shapes = symbol.infer_shape(**{n: a.shape for n, a in arg_arrays.items()})
+    for name, shape in [*zip(names, arg_shapes), *zip(aux_names, aux_shapes)]:
+        for kind, given in (("array", {**arg_arrays, **aux_arrays}), ("gradient", grads)):
+            if name in given and given[name].shape != shape:
+                raise ShapeError(
+                    f"bind: the {kind} of {name!r} has shape {given[name].shape}, the symbol needs "
+                    f"{shape}"
+                )
+    kept = {n: g for n, g in grads.items() if requests[n] != "null"}
+    return Executor(symbol, context, arg_arrays, kept, requests, aux_arrays, symbol.name or "group")
+
+
+def _by_name(
+    what: str,
+    names: Sequence[str],
+    given: Mapping[str, Any] | Sequence[Any],
+    context: Context,
+    complete: bool,
+) -> dict[str, NDArray]:
+    if not isinstance(given, Mapping):
+        if len(given) != len(names):
+            raise InvalidArgumentError(
+                f"bind: {what} has {len(given)} entries, the symbol needs {len(names)}: "
+                f"{', '.join(names)}"
+            )
+        given = {n: a for n, a in zip(names, given) if a is not None}
+    unknown = [n for n in given if n not in names]
+    if unknown:
+        raise InvalidArgumentError(
+            f"bind: {what} has {', '.join(unknown)}, but the symbol's are {', '.join(names)}"
+        )
+    missing = [n for n in names if given.get(n) is None]
+    if complete and missing:
+        raise InvalidArgumentError(f"bind: {what} lacks {', '.join(missing)}")
+    return {n: _array(given[n], context) for n in names if given.get(n) is not None}
+
+
+def _array(values: Any, context: Context) -> NDArray:
+    if isinstance(values, NDArray) and values.context == context:
+        return values
+    return NDArray(np.asarray(values), context)
+
+
+Symbol._binder = staticmethod(bind)
+Symbol._simple_binder = staticmethod(simple_bind)

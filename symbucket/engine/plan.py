@@ -1,0 +1,172 @@
+"""What a module's networks take in memory, before anything runs."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from symbucket import metric as metrics
+from symbucket import optimizer as opt
+from symbucket.compiler import (
+    CompilerOptions,
+    Program,
+    compile_inference,
+    compile_training,
+    output_names,
+)
+from symbucket.compiler.memory import MemoryPlan, PoolPlan, plan_graph
+from symbucket.compiler.update import UpdateSpec, build_update
+from symbucket.engine.graph_metrics import graph_measures
+from symbucket.engine.network import Network, Shapes
+from symbucket.errors import DataError
+from symbucket.io import DataDesc
+from symbucket.runtime.arena import ROOM, trim
+
+if TYPE_CHECKING:
+    from symbucket.module.module import Module
+
+
+@dataclass(frozen=True)
+class KeyPlan:
+    """One network: its models, and bytes of the arrays that it has for itself."""
+
+    models: tuple[MemoryPlan, ...]
+    data: int
+    outputs: int
+
+
+def optimizer_of(module: Module, optimizer: Any, params: Any) -> opt.Optimizer | None:
+    """The optimizer to plan with: a new one of that name, else the module's."""
+    if optimizer is not None:
+        return module._make_optimizer(optimizer, dict(params), list(module.store.grads))
+    return module.updater.optimizer if module.optimizer_initialized else None
+
+
+def plan_model(
+    network: Network,
+    shapes: Shapes,
+    requests: Mapping[str, str] | None,
+    options: CompilerOptions,
+    eval_metric: Any,
+    rows: Collection[str] = (),
+) -> KeyPlan:
+    """Compile a network for these shapes, and plan it.
+
+    ``requests``: what gradients are for; None: it is bound for inference. ``rows``: the parameters
+    that the optimizer updates from rows alone.
+    """
+    args, aux = network.infer(shapes)
+    types = {**args, **aux}
+    sizes = {n: shape for n, (shape, _) in types.items()}
+    dtypes = {n: dtype for n, (_, dtype) in types.items()}
+    symbol = network.symbol
+    specs = _specs(network, shapes, eval_metric)
+    fetch = () if specs else None
+    models: Sequence[Program]
+    if requests is not None:
+        wanted = [n for n, request in requests.items() if request != "null"]
+        name = f"{network.name} training"
+        sparse = [n for n in rows if specs and requests.get(n) == "write"]
+        models = compile_training(
+            symbol, sizes, dtypes, wanted, name, fetch, specs, options, sparse
+        ).models
+    else:
+        name = f"{network.name} inference"
+        models = [compile_inference(symbol, sizes, dtypes, name, fetch, specs, options)]
+    shared = {*network.param_names, *aux}
+    own = {n: _bytes(*args[n]) for n in args if n not in shared}  # also where no model reads them
+    results: dict[str, int] = {}
+    outputs = set(output_names(symbol))
+    for model in models:
+        for tensor in (*model.inputs, *model.outputs):
+            size = _bytes(tensor.shape, tensor.dtype)
+            name, _, kind = tensor.name.rpartition(".")
+            if tensor.name in types or (kind == "new" and name in aux):
+                continue
+            if tensor.name in outputs or kind != "grad":
+                results[tensor.name] = size
+            elif name not in shared or (requests or {}).get(name) == "add":
+                own[tensor.name] = size
+    plans = tuple(m.plan for m in models if m.plan is not None)
+    return KeyPlan(plans, sum(own.values()), sum(results.values()))
+
+
+def _specs(network: Network, shapes: Shapes, eval_metric: Any) -> tuple[Any, ...]:
+    """The metric's sums that the step returns instead of outputs; none where it cannot."""
+    if eval_metric is None:
+        return ()
+    metric = metrics.create(eval_metric)
+    outputs = dict(network.output_shapes(shapes))
+    measures = graph_measures(metric, outputs, {d.name: d.shape for d in shapes.labels})
+    return tuple(dict.fromkeys(s for _, many in measures or [] for s in many))
+
+
+def shapes_of_key(key: Any, default: Any, bound: Shapes) -> Shapes:
+    """The bound shapes of the default key with its length replaced by another key's."""
+    if key == default:
+        return bound
+    numbers = all(isinstance(k, int) and not isinstance(k, bool) for k in (key, default))
+
+    def sized(desc: DataDesc) -> DataDesc:
+        if not numbers or sum(d == default for d in desc.shape) != 1:
+            raise DataError(
+                f"plan_memory: {desc.name} is bound with {desc.shape}; how it looks for "
+                f"bucket key {key!r} cannot be told from the default key {default!r}. Give "
+                "shapes=, a function of the key that gives (data_shapes, label_shapes)."
+            )
+        shape = tuple(key if d == default else d for d in desc.shape)
+        return DataDesc(desc.name, shape, desc.dtype, desc.layout)
+
+    return Shapes([sized(d) for d in bound.data], [sized(d) for d in bound.labels])
+
+
+def rows_of(module: Module, optimizer: opt.Optimizer | None) -> list[str]:
+    """The parameters whose update needs no more than the rows that a step has read."""
+    if optimizer is None:
+        return []
+    return [n for i, n in enumerate(module.store.grads) if optimizer.rows_suffice(i)]
+
+
+def pool_of(
+    plans: Mapping[Hashable, KeyPlan], module: Module, optimizer: opt.Optimizer | None
+) -> PoolPlan:
+    """The plan of all keys together; ``module`` has their parameters and optimizer."""
+    gc.collect()  # the compiler's graphs are full of cycles
+    trim()
+    store = module.store
+    fixed = {**store.args, **store.aux}
+    gradients = sum(_bytes(a.shape, a.dtype) for a in store.grads.values())
+    states, update = 0, None
+    if optimizer is not None and store.grads and module.for_training:
+        states = gradients * len(optimizer.state_values())
+        update = _plan_update(optimizer, [a.shape for a in store.grads.values()])
+    return PoolPlan(
+        {k: p.models for k, p in plans.items()},
+        sum(_bytes(a.shape, a.dtype) for a in fixed.values()),
+        gradients,
+        states,
+        {k: p.data for k, p in plans.items()},
+        {k: p.outputs for k, p in plans.items()},
+        update,
+        ROOM,
+    )
+
+
+def _plan_update(optimizer: opt.Optimizer, shapes: list[tuple[int, ...]]) -> MemoryPlan:
+    """The plan of the optimizer's model, with one row of scalars for all parameters."""
+    optimizer = copy.copy(optimizer)  # some count in scalars
+    scalars = tuple(optimizer.scalars(1, optimizer.lr, optimizer.wd))
+    spec = UpdateSpec(
+        tuple(shapes), tuple(optimizer.state_values()), (scalars,), (0,) * len(shapes)
+    )
+    return plan_graph(build_update(spec, optimizer.emit, "optimizer").graph)
+
+
+def _bytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+    return math.prod(shape) * np.dtype(dtype).itemsize

@@ -1,0 +1,108 @@
+"""Initializers without chance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from symbucket.errors import ShapeError
+from symbucket.initializer._checks import number, want_float
+from symbucket.initializer.base import Array, Initializer, alias, register
+
+
+@register
+@alias("zeros")
+class Zero(Initializer):
+    """Weights 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def _init_weight(self, desc: str, arr: Array) -> None:
+        self._init_zero(desc, arr)
+
+
+@register
+@alias("ones")
+class One(Initializer):
+    """Weights 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def _init_weight(self, desc: str, arr: Array) -> None:
+        self._init_one(desc, arr)
+
+
+@register
+class Constant(Initializer):
+    """Weights equal to ``value``: a number, or an array (nested list) of the weight's shape."""
+
+    def __init__(self, value: Any) -> None:
+        plain = value
+        if not isinstance(value, (int, float)):
+            plain = np.asarray(value).tolist()
+        super().__init__(value=plain)
+        self.value = value
+
+    def _init_weight(self, desc: str, arr: Array) -> None:
+        value = np.asarray(self.value)
+        if value.ndim and value.shape != arr.shape:
+            raise ShapeError(
+                f"Constant holds a value of shape {value.shape}, but parameter {str(desc)!r} has "
+                f"shape {arr.shape}; they must be equal."
+            )
+        if np.any(value != np.floor(value)):
+            want_float(self, desc, arr)
+        arr[...] = value
+
+
+@register
+class Bilinear(Initializer):
+    """Kernels of shape (outputs, inputs, height, width) that enlarge images bilinearly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def _init_weight(self, desc: str, arr: Array) -> None:
+        want_float(self, desc, arr)
+        if arr.ndim != 4:
+            raise ShapeError(
+                f"Bilinear initialises kernels of shape (outputs, inputs, height, width), but "
+                f"parameter {str(desc)!r} has shape {arr.shape}."
+            )
+        # As in MXNet the width alone sets the slope of both tents.
+        half = np.ceil(arr.shape[3] / 2.0)
+        centre = (2 * half - 1 - half % 2) / (2.0 * half)
+        tent_y = 1 - np.abs(np.arange(arr.shape[2]) / half - centre)
+        tent_x = 1 - np.abs(np.arange(arr.shape[3]) / half - centre)
+        arr[...] = np.outer(tent_y, tent_x)
+
+
+@register
+class LSTMBias(Initializer):
+    """LSTM biases: ``forget_bias`` for the forget gate, 0 for the others.
+
+    The array holds the gates input, forget, cell, output one after another along its first axis,
+    so its second quarter is the forget gate. Used as ``Variable(..., init=LSTMBias())``, or
+    directly on a parameter whose name ends in ``bias``.
+    """
+
+    def __init__(self, forget_bias: float = 1.0) -> None:
+        self.forget_bias = number(self, "forget_bias", forget_bias, least=-1e30)
+        super().__init__(forget_bias=self.forget_bias)
+
+    def _init_weight(self, desc: str, arr: Array) -> None:
+        want_float(self, desc, arr)
+        if arr.ndim == 0 or arr.shape[0] % 4:
+            raise ShapeError(
+                f"LSTMBias fills four gates of equal size, but parameter {str(desc)!r} has shape "
+                f"{arr.shape}; its first axis must be 4 * num_hidden."
+            )
+        hidden = arr.shape[0] // 4
+        arr[...] = 0
+        arr[hidden : 2 * hidden] = self.forget_bias
+
+    def _init_bias(self, desc: str, arr: Array) -> None:
+        self._init_weight(desc, arr)

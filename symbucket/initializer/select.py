@@ -1,0 +1,120 @@
+"""Initializers that look a parameter up by its name."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symbucket.errors import InvalidArgumentError, ParameterError, UnsupportedError
+from symbucket.initializer.base import Array, Initializer, create, register
+
+
+@register
+class Mixed(Initializer):
+    """Chooses an initializer by the parameter's name.
+
+    Args:
+        patterns: regular expressions, tried in order from the start of the name (``re.match``).
+        initializers: as many initializers (instances or names); the first match is used.
+
+    A variable's own ``init=`` goes before its chosen initializer.
+    """
+
+    def __init__(self, patterns: Sequence[str], initializers: Sequence[Any]) -> None:
+        if isinstance(patterns, str) or len(patterns) != len(initializers):
+            raise InvalidArgumentError(
+                f"Mixed needs one initializer for each pattern; found patterns {patterns!r} and "
+                f"{len(initializers)} initializers."
+            )
+        super().__init__()
+        self.map: list[tuple[re.Pattern[str], Initializer]] = []
+        for pattern, initializer in zip(patterns, initializers):
+            try:
+                compiled = re.compile(pattern)
+            except re.error as error:
+                raise InvalidArgumentError(
+                    f"Mixed: pattern {pattern!r} is not a regular expression: {error}."
+                ) from error
+            self.map.append((compiled, create(initializer)))
+
+    def dumps(self) -> str:
+        """Raises: a Mixed speaks of names, so it belongs to a network, not to one variable."""
+        raise UnsupportedError(
+            "Mixed cannot be one variable's init; pass it to init_params, or give the variable the "
+            "initializer that fits it."
+        )
+
+    def __call__(self, desc: str, arr: Array) -> None:
+        """Fill ``arr`` by the first initializer whose pattern fits ``desc``."""
+        for pattern, initializer in self.map:
+            if pattern.match(desc):
+                initializer(desc, arr)
+                return
+        raise ParameterError(
+            f"parameter {str(desc)!r} fits none of Mixed's patterns "
+            f"{[pattern.pattern for pattern, _ in self.map]!r}; add '.*' with a default "
+            "initializer at the end."
+        )
+
+
+@register
+class Load(Initializer):
+    """Takes parameters from a dict, and those that it lacks from ``default_init``.
+
+    Args:
+        param: arrays by name; MXNet's prefixes ``arg:`` and ``aux:`` are dropped.
+        default_init: initializer (or its name) for all other parameters.
+        verbose: log for every parameter where it came from.
+    """
+
+    def __init__(
+        self, param: Mapping[str, Any], default_init: Any = None, verbose: bool = False
+    ) -> None:
+        if not isinstance(param, Mapping):
+            raise InvalidArgumentError(
+                f"Load takes a dict of arrays by name, found {type(param).__name__}; read the "
+                "file first and pass what it holds."
+            )
+        super().__init__()
+        self.param: dict[str, Array] = {}
+        for key, value in param.items():
+            name = key[4:] if key.startswith(("arg:", "aux:")) else key
+            if name in self.param:
+                raise ParameterError(
+                    f"Load was given {name!r} twice (with and without, or with two, prefixes "
+                    "arg:/aux:); keep one."
+                )
+            self.param[name] = np.asarray(value)
+        self.default_init = None if default_init is None else create(default_init)
+        self.verbose = verbose
+
+    def dumps(self) -> str:
+        """Raises: arrays do not belong into a variable's attribute."""
+        raise UnsupportedError("Load cannot be one variable's init; pass it to init_params.")
+
+    def __call__(self, desc: str, arr: Array) -> None:
+        """Copy the parameter ``desc`` into ``arr``, or let ``default_init`` fill it."""
+        name = str(desc)
+        if name not in self.param:
+            if self.default_init is None:
+                raise ParameterError(
+                    f"parameter {name!r} is not among the {len(self.param)} loaded ones "
+                    f"({', '.join(sorted(self.param)) or 'none'}), and Load has no default_init. "
+                    "Load the right file, or pass default_init=Xavier() or the like."
+                )
+            self.default_init(desc, arr)
+        else:
+            loaded = self.param[name]
+            if loaded.shape != arr.shape:
+                raise ParameterError(
+                    f"parameter {name!r} has shape {arr.shape} in the network, but {loaded.shape} "
+                    "among the loaded ones; the two are not the same network."
+                )
+            arr[...] = loaded
+        if self.verbose:
+            source = "loading" if name in self.param else "default_init"
+            logging.info("Initialized %s by %s", name, source)

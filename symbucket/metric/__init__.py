@@ -1,0 +1,34 @@
+"""Running measures of a model's outputs, as ``mx.metric``.
+
+A metric keeps ``(sum_metric, num_inst)``. ``update`` adds a batch's labels and outputs to them;
+``update_sums`` adds sums that were computed elsewhere, such as inside the training graph.
+"""
+
+from symbucket.metric.base import EvalMetric, GraphSum, alias, register
+from symbucket.metric.binary import F1
+from symbucket.metric.classification import Accuracy, TopKAccuracy
+from symbucket.metric.composite import CompositeEvalMetric, create
+from symbucket.metric.custom import CustomMetric, np
+from symbucket.metric.likelihood import CrossEntropy, NegativeLogLikelihood, Perplexity
+from symbucket.metric.regression import MAE, MSE, RMSE, Loss
+
+__all__ = [
+    "F1",
+    "MAE",
+    "MSE",
+    "RMSE",
+    "Accuracy",
+    "CompositeEvalMetric",
+    "CrossEntropy",
+    "CustomMetric",
+    "EvalMetric",
+    "GraphSum",
+    "Loss",
+    "NegativeLogLikelihood",
+    "Perplexity",
+    "TopKAccuracy",
+    "alias",
+    "create",
+    "np",
+    "register",
+]

@@ -1,5 +1,0 @@
-"""Padding checked instead of hoped for."""
-
-from symbucket.module.padding.check import Difference, PaddingReport, check_padding
-
-__all__ = ["Difference", "PaddingReport", "check_padding"]

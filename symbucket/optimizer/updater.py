@@ -1,0 +1,365 @@
+"""``Updater``: an optimizer together with the states of the parameters that it updates."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from symbucket.compiler.update import UpdateSpec
+from symbucket.context import Context
+from symbucket.errors import (
+    CheckpointError,
+    InvalidArgumentError,
+    ShapeError,
+    UnsupportedError,
+)
+from symbucket.files import write_checkpoint
+from symbucket.optimizer.base import Index, Optimizer
+from symbucket.optimizer.states import pack, unpack
+from symbucket.optimizer.update_session import RowUpdate, UpdateGraph
+from symbucket.runtime import RowSparse
+from symbucket.runtime.ndarray import NDArray
+
+Array = NDArray | np.ndarray[Any, Any]
+_Host = np.ndarray[Any, Any]
+
+_KEPT_GRAPHS = 64
+"""Parameters updated one by one need a graph for each shape; structures change seldom."""
+
+
+class Updater:
+    """``updater(index, grad, weight)`` updates a weight in place, as MXNet's updater does.
+
+    With lists of indices, gradients and weights all of them are updated by one run of one graph,
+    which is how a module should call it. Weights and gradients are float32 NDArrays of one context,
+    or numpy arrays, which are copied in and back. A gradient that is None leaves its parameter out.
+
+    Graphs are built when first needed, once for each structure: shapes, the names of the scalars,
+    what the optimizer's ``structure()`` says. Learning rates and all other numbers vary without a
+    new graph; ``builds`` counts the graphs built.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise InvalidArgumentError(
+                f"an updater needs an Optimizer, found {optimizer!r}; make one with "
+                "symbucket.optimizer.create(name, ...)."
+            )
+        self.optimizer = optimizer
+        self.builds = 0
+        self._states: dict[Index, dict[str, NDArray]] = {}
+        self._loaded: dict[Index, dict[str, _Host]] = {}
+        self._mirrors: dict[tuple[Index, str], NDArray] = {}
+        self._row_updates: dict[Index, tuple[NDArray, RowUpdate]] = {}
+        self._graphs: OrderedDict[Hashable, UpdateGraph] = OrderedDict()
+
+    # Updating.
+
+    def __call__(
+        self,
+        index: Index | Sequence[Index],
+        grad: Array | Sequence[Array | None] | None,
+        weight: Array | Sequence[Array],
+    ) -> None:
+        """One update of one parameter, or of the parameters of a list."""
+        one = isinstance(index, (int, str))
+        indices: list[Index] = [index] if isinstance(index, (int, str)) else list(index)
+        all_grads: list[Any] = [grad] if one else [*cast("Sequence[Any]", grad)]
+        targets: list[Any] = [weight] if one else [*cast("Sequence[Any]", weight)]
+        if not len(indices) == len(all_grads) == len(targets) or len({*indices}) != len(indices):
+            raise InvalidArgumentError(
+                f"updater: {len(indices)} indices ({len({*indices})} different ones), "
+                f"{len(all_grads)} gradients and {len(targets)} weights; expected as many of "
+                "each, and no index twice."
+            )
+        given = [(i, g, w) for i, g, w in zip(indices, all_grads, targets) if g is not None]
+        if not given:
+            return
+        grads = [self._buffer(i, "gradient", g) for i, g, _ in given]
+        weights = [self._buffer(i, "weight", w) for i, _, w in given]
+        self._check(given, grads, weights)
+        indices = [i for i, _, _ in given]
+        states = self.allocate(indices, weights)
+        before = self.optimizer.counters()
+        try:
+            self.optimizer._update_count(indices)
+            table, rows = self.optimizer.table(indices)
+            graph = self._graph(weights, table, rows)
+            graph.bind(weights, grads, states)
+            graph.run(table)
+        except BaseException:
+            self.optimizer.set_counters(before)
+            raise
+        for (_, _, target), array in zip(given, weights):
+            if target is not array:
+                target[...] = array.view()
+
+    def update_rows(self, index: Index, grad: RowSparse, weight: NDArray) -> None:
+        """One update of a table from a row-sparse gradient, as ``updater(index, grad, weight)``.
+
+        Where the optimizer changes other rows too, the gradient is made dense first.
+        """
+        if not self.optimizer.rows_suffice(index):
+            self(index, NDArray(grad.dense(weight.shape), weight.context), weight)
+            return
+        update = self._row_updates.get(index)
+        if update is None or update[0] is not weight:
+            made = RowUpdate(weight, f"rows of {self._label(index)}")
+            update = self._row_updates[index] = weight, made
+        before = self.optimizer.counters()
+        try:
+            self.optimizer._update_count(index)
+            update[1].run(grad, self.optimizer.row_step(index))
+        except BaseException:
+            self.optimizer.set_counters(before)
+            raise
+
+    def _buffer(self, index: Index, kind: str, array: Any) -> NDArray:
+        """The array itself, or a copy of a numpy array in a buffer kept for it."""
+        if isinstance(array, NDArray):
+            return array
+        if not isinstance(array, np.ndarray):
+            raise InvalidArgumentError(
+                f"updater: the {kind} of {self._label(index)!r} is a {type(array).__name__}; "
+                "expected an NDArray or a numpy array."
+            )
+        self._check_dtype(index, kind, array)
+        mirror = self._mirrors.get((index, kind))
+        if mirror is None or mirror.shape != array.shape:
+            mirror = self._mirrors[index, kind] = NDArray.empty(array.shape, array.dtype)
+        mirror[...] = array
+        return mirror
+
+    def _check_dtype(self, index: Index, kind: str, array: Array) -> None:
+        if array.dtype != np.float32:
+            raise UnsupportedError(
+                f"updater: the {kind} of {self._label(index)!r} has dtype {array.dtype}; "
+                "optimizers work on float32. Convert it with astype('float32')."
+            )
+
+    def _check(
+        self,
+        given: Sequence[tuple[Index, Any, Any]],
+        grads: Sequence[NDArray],
+        weights: Sequence[NDArray],
+    ) -> None:
+        context = weights[0].context
+        for (index, _, target), grad, weight in zip(given, grads, weights):
+            self._check_dtype(index, "gradient", grad)
+            if grad.shape != weight.shape:
+                raise ShapeError(
+                    f"updater: the gradient of {self._label(index)!r} has shape {grad.shape}, its "
+                    f"weight {weight.shape}."
+                )
+            if grad.context != context or weight.context != context:
+                raise InvalidArgumentError(
+                    f"updater: {self._label(index)!r} has its weight on {weight.context} and its "
+                    f"gradient on {grad.context}; one update runs on one context, here {context}."
+                )
+            if isinstance(target, np.ndarray) and not target.flags.writeable:
+                raise InvalidArgumentError(
+                    f"updater: the weight of {self._label(index)!r} is a read-only numpy array; "
+                    "it is updated in place. Pass a copy."
+                )
+
+    def _graph(
+        self, weights: Sequence[NDArray], table: Sequence[Mapping[str, float]], rows: Sequence[int]
+    ) -> UpdateGraph:
+        spec = UpdateSpec(
+            shapes=tuple(w.shape for w in weights),
+            states=tuple(self.optimizer.state_values()),
+            scalars=tuple(tuple(row) for row in table),
+            rows=tuple(rows),
+        )
+        context: Context = weights[0].context
+        key = (spec, self.optimizer.structure(), context)
+        graph = self._graphs.get(key)
+        if graph is None:
+            name = f"optimizer {type(self.optimizer).__name__.lower()}"
+            graph = self._graphs[key] = UpdateGraph(spec, self.optimizer.emit, context, name)
+            self.builds += 1
+            if len(self._graphs) > _KEPT_GRAPHS:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(key)
+        return graph
+
+    # States.
+
+    def allocate(
+        self, indices: Sequence[Index], weights: Sequence[NDArray]
+    ) -> list[dict[str, NDArray]]:
+        """The states of parameters, made where they are not there yet, at their initial values.
+
+        Call it before ``set_states`` to have the states checked against the weights at once.
+        """
+        values = self.optimizer.state_values()
+        for index, weight in zip(indices, weights):
+            self._check_dtype(index, "weight", weight)
+            if weight.ndim == 0 or weight.size == 0:
+                raise UnsupportedError(
+                    f"updater: {self._label(index)!r} has shape {weight.shape}; a parameter needs "
+                    "at least one axis and one element. Give a single number the shape (1,)."
+                )
+            have, loaded = self._states.get(index, {}), self._loaded.get(index, {})
+            shapes = {n: a.shape for n, a in have.items()} | {n: a.shape for n, a in loaded.items()}
+            for name, shape in shapes.items():
+                if shape != weight.shape:
+                    raise ShapeError(
+                        f"updater: {self._label(index)!r} has shape {weight.shape}, its state "
+                        f"{name!r} {shape}. Use one index (or one updater) for each weight."
+                    )
+        for index, weight in zip(indices, weights):
+            states = self._states.setdefault(index, {})
+            loaded = self._loaded.pop(index, {})
+            for name, value in values.items():
+                if name not in states or states[name].context != weight.context:
+                    start = states.get(name, loaded.get(name, value))
+                    states[name] = NDArray.empty(weight.shape, np.float32, weight.context)
+                    states[name][...] = start
+        return [self._states[index] for index in indices]
+
+    def states(self) -> dict[str, _Host]:
+        """Copies of all states as ``{"adam/mean/embed_weight": array}``."""
+        kinds = list(self.optimizer.state_values())
+        found: dict[str, _Host] = {}
+        for index, states in self._states.items():
+            found |= {self._key(k, index): states[k].asnumpy() for k in kinds if k in states}
+        for index, loaded in self._loaded.items():
+            found |= {self._key(k, index): loaded[k].copy() for k in kinds}
+        return found
+
+    def counters(self) -> dict[str, Any]:
+        """The optimizer's counters, by parameter name, ready for JSON."""
+        counters = self.optimizer.counters()
+        counts = counters["index_update_count"]
+        return {**counters, "index_update_count": {self._label(i): n for i, n in counts}}
+
+    def get_states(self, dump_optimizer: bool = False) -> bytes:
+        """States and counters as one safetensors file in memory, for ``set_states``."""
+        if dump_optimizer:
+            raise UnsupportedError(
+                "get_states(dump_optimizer=True): symbucket writes no pickled optimizer. Keep its "
+                "arguments in your program, and make it anew before set_states."
+            )
+        record = {"optimizer": self._kind(), "counters": self.counters()}
+        return pack(self.states(), record)
+
+    def set_states(
+        self, states: bytes | Mapping[str, Any], counters: Mapping[str, Any] | None = None
+    ) -> None:
+        """Take back what ``get_states`` gave, or what ``states()`` and ``counters()`` gave.
+
+        States of parameters that are not allocated yet wait for their first update. Raises
+        CheckpointError, with nothing changed, where states are missing, unknown or do not fit.
+        """
+        self._set(states, counters, "the given states")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write states and counters into a file, whole or not at all."""
+        write_checkpoint(path, self.get_states())
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take back what ``save`` wrote; errors as ``set_states``."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"cannot read optimizer states: {error}") from error
+        self._set(data, None, str(path))
+
+    def _set(
+        self, states: bytes | Mapping[str, Any], counters: Mapping[str, Any] | None, where: str
+    ) -> None:
+        if isinstance(states, bytes):
+            states, record = unpack(states, where)
+            if record.get("optimizer") != self._kind():
+                raise CheckpointError(
+                    f"{where} holds states of optimizer {record.get('optimizer')!r}; this one is "
+                    f"{self._kind()!r}. Make the optimizer that wrote them."
+                )
+            counters = record.get("counters")
+        new = self._sorted(states, where)
+        checked = None if counters is None else self._counters(counters, where)
+        if checked is not None:
+            before = self.optimizer.counters()
+            try:
+                self.optimizer.set_counters(checked)
+            except (KeyError, TypeError, ValueError) as error:
+                self.optimizer.set_counters(before)
+                raise CheckpointError(f"{where}: damaged counters {counters!r}: {error}") from error
+        self._loaded = {}
+        for index, arrays in new.items():
+            if index not in self._states:
+                self._loaded[index] = {k: np.array(v) for k, v in arrays.items()}
+                continue
+            for kind, array in arrays.items():
+                self._states[index][kind][...] = array
+
+    def _sorted(self, states: Mapping[str, Any], where: str) -> dict[Index, dict[str, _Host]]:
+        """States by index and kind, all of them checked."""
+        kinds = list(self.optimizer.state_values())
+        labels = {self._label(i): i for i in [*self.optimizer.idx2name, *self._states]}
+        new: dict[Index, dict[str, _Host]] = {}
+        for key, value in states.items():
+            owner, kind, label = [*key.split("/", 2), "", ""][:3]
+            known = label in labels or not self.optimizer.idx2name
+            if owner != self._kind() or kind not in kinds or not label or not known:
+                raise CheckpointError(
+                    f"{where}: state {key!r} is unknown here. Optimizer {self._kind()!r} has the "
+                    f"states {kinds} of {sorted(labels) or 'any parameter'}; names are "
+                    f"'{self._kind()}/STATE/PARAMETER'. Use the arguments and the network of the "
+                    "run that wrote them."
+                )
+            array = np.asarray(value)
+            index = labels.get(label, int(label) if label.isdecimal() else label)
+            have = self._states.get(index, {}).get(kind)
+            if array.dtype != np.float32 or (have is not None and have.shape != array.shape):
+                expected = "float32" if have is None else f"float32 of shape {have.shape}"
+                raise CheckpointError(
+                    f"{where}: state {key!r} is {array.dtype} of shape {array.shape}; "
+                    f"expected {expected}."
+                )
+            new.setdefault(index, {})[kind] = array
+        wanted = [i for i in {**self._states, **new} if kinds]
+        missing = [self._key(k, i) for i in wanted for k in kinds if k not in new.get(i, {})]
+        if missing:
+            raise CheckpointError(
+                f"{where}: {len(missing)} states are missing: {', '.join(missing[:5])}"
+                f"{', ...' if len(missing) > 5 else ''}. Found {len(states)}. Use the states of "
+                "the same optimizer and network."
+            )
+        return new
+
+    def _counters(self, counters: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Counters by index, as the optimizer takes them."""
+        expected = set(self.optimizer.counters())
+        if not isinstance(counters, Mapping) or set(counters) != expected:
+            raise CheckpointError(
+                f"{where}: the counters {counters!r} must have the entries {sorted(expected)}."
+            )
+        labels = {self._label(i): i for i in [*self.optimizer.idx2name, *self._states]}
+        counts = counters["index_update_count"]
+        if not isinstance(counts, Mapping):
+            raise CheckpointError(f"{where}: index_update_count must be a dict, found {counts!r}.")
+        pairs = [
+            [labels.get(n, int(n) if n.isdecimal() else n), count] for n, count in counts.items()
+        ]
+        return {**counters, "index_update_count": pairs}
+
+    def _kind(self) -> str:
+        return type(self.optimizer).__name__.lower()
+
+    def _label(self, index: Index) -> str:
+        return self.optimizer.idx2name.get(index, str(index))
+
+    def _key(self, kind: str, index: Index) -> str:
+        return f"{self._kind()}/{kind}/{self._label(index)}"
+
+
+def get_updater(optimizer: Optimizer) -> Updater:
+    """An updater with states of its own for ``optimizer``."""
+    return Updater(optimizer)

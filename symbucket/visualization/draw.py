@@ -1,0 +1,125 @@
+"""Pictures of networks: SVG, PNG, PDF, Graphviz's own text, or a page to look around in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from symbucket.errors import InvalidArgumentError, UnsupportedError
+from symbucket.files import write_atomic
+from symbucket.visualization.colours import parameter_colours
+from symbucket.visualization.dot import to_dot
+from symbucket.visualization.extras import need
+from symbucket.visualization.fold import BUDGET, LARGE, Folded, View, fold
+from symbucket.visualization.network import Network
+from symbucket.visualization.page import to_page
+from symbucket.visualization.scene import make_scene
+from symbucket.visualization.sources import Graph, Shapes, networks_of
+
+IMAGES = ("svg", "png", "pdf")
+FORMATS = ("html", *IMAGES, "dot")
+_MEND = (
+    "Install Graphviz (apt-get install graphviz, brew install graphviz, "
+    "https://graphviz.org/download), or ask for an .html page, which needs none."
+)
+
+
+def draw(
+    source: Any,
+    file: str | os.PathLike[str],
+    *,
+    shape: Shapes | None = None,
+    graph: Graph = "symbol",
+    key: Hashable = None,
+    folded: bool = True,
+    budget: int = BUDGET,
+    title: str = "",
+) -> Path:
+    """Draw a network into a file whose suffix says the format, and give its path.
+
+    ``.html`` is one page without a network: pan, zoom, search, open and fold groups; it holds
+    several networks where the source has several (the keys of a bundle). ``.svg``, ``.png`` and
+    ``.pdf`` need Graphviz, ``.dot`` is the text for it.
+
+    Args:
+        source: what ``networks_of`` takes: a Symbol, a compiled program, an ONNX model or its file,
+            a bundle's folder, or a mapping of names to these.
+        file: where to write; the file appears whole or not at all.
+        shape: shapes of a symbol's data by name; they put a shape on every edge.
+        graph: a symbol as it stands ("symbol"), or compiled: "forward", "training".
+        key: only this network of several.
+        folded: False opens every group, which only small networks can bear. The page always begins
+            folded.
+        budget: how many boxes folding should leave, if it can.
+        title: a line above the picture; the network's name by default.
+
+    Raises InvalidArgumentError for an unknown format or too large a picture, UnsupportedError where
+    Graphviz is missing.
+    """
+    path = Path(file)
+    form = path.suffix.lstrip(".").lower()
+    if form not in FORMATS:
+        raise InvalidArgumentError(
+            f"{str(path)!r}: the format {form!r} is unknown; expected a file that ends in "
+            f"{', '.join('.' + f for f in FORMATS)}"
+        )
+    networks = networks_of(source, shape, graph, key)
+    if form == "html":
+        name = title or (next(iter(networks.values())).title if len(networks) == 1 else path.stem)
+        text = to_page({n: fold(network) for n, network in networks.items()}, name)
+        _write(path, text.encode())
+        return path
+    if len(networks) > 1:
+        raise InvalidArgumentError(
+            f"a .{form} shows one network, and here are {len(networks)}: "
+            f"{', '.join(networks)}. Choose one with key=, or ask for an .html page."
+        )
+    network = next(iter(networks.values()))
+    text = network_dot(network, folded, budget, title or network.title)
+    _write(path, text.encode() if form == "dot" else render(text, form))
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_atomic(path, content)
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot write {str(path)!r}: {error}") from error
+
+
+def network_dot(
+    network: Network, folded: bool = True, budget: int = BUDGET, title: str = ""
+) -> str:
+    """The text for Graphviz of a network, with what is alike folded unless it fits."""
+    tree = fold(network)
+    view = tree.default_view(budget) if folded else tree.full_view()
+    return view_dot(tree, view, parameter_colours(network.parameters), title)
+
+
+def view_dot(
+    tree: Folded, view: View, colours: Mapping[str, tuple[str, str]], title: str = ""
+) -> str:
+    """The text for Graphviz with some groups open; InvalidArgumentError where that is too much."""
+    shown = tree.shown(view)
+    if shown > LARGE:
+        raise InvalidArgumentError(
+            f"the picture would have {shown} boxes; {LARGE} are the most that can be laid out and "
+            "read. Leave it folded, or ask for an .html page and open what you want to see."
+        )
+    return to_dot(make_scene(tree, view), colours, title)
+
+
+def render(dot: str, form: str) -> bytes:
+    """Lay out and draw with Graphviz: "svg", "png" or "pdf"."""
+    graphviz = need("graphviz")
+    try:
+        drawn: bytes = graphviz.pipe("dot", form, dot.encode(), quiet=True)
+    except graphviz.ExecutableNotFound:
+        raise UnsupportedError(
+            f"A .{form} needs the program `dot` of Graphviz, which was not found. {_MEND}"
+        ) from None
+    except graphviz.CalledProcessError as error:
+        raise UnsupportedError(f"Graphviz could not draw this: {error}") from None
+    return drawn

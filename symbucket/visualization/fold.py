@@ -1,0 +1,278 @@
+"""Folding: boxes in groups in groups, made from paths, and which of them are open at first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from symbucket.visualization.network import BACKWARD, FORWARD, UPDATE, Network
+from symbucket.visualization.paths import ROOTS, Path, box_paths, is_step
+
+BUDGET = 32
+"""Boxes that a picture shows at first, if folding can make them so few."""
+LARGE = 600
+"""Boxes beyond which a layout takes minutes and nobody can read it."""
+
+PHASE, SCOPE, STEPS, STEP, REPEAT = "phase", "scope", "steps", "step", "repeat"
+_FEW = 3  # fewer members than this need no group around them
+_MANY = 4  # as many members of one pattern are a repetition; of time steps two
+_DIGITS = re.compile(r"\d+")
+
+
+@dataclass
+class Group:
+    """Boxes and groups (``members``, by number) that fold into one box.
+
+    ``kind``: a phase (backward, update), a name's prefix ("scope"), all time steps of one part
+    ("steps"), one of them ("step"), or other members of one pattern ("repeat"). ``size`` counts
+    the boxes inside; ``parent`` is -1 at the top.
+    """
+
+    label: str
+    kind: str
+    parent: int = -1
+    phase: str = FORWARD
+    boxes: list[int] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def members(self) -> int:
+        """Boxes and groups directly inside."""
+        return len(self.boxes) + len(self.groups)
+
+
+@dataclass(frozen=True)
+class View:
+    """Which groups are open. Of open time steps those ``picked`` show; the others are in runs."""
+
+    opened: frozenset[int] = frozenset()
+    picked: frozenset[int] = frozenset()
+
+
+@dataclass
+class Folded:
+    """A network with its groups; ``parents`` is each box's group, -1 at the top."""
+
+    network: Network
+    groups: list[Group]
+    parents: list[int]
+    top: Group
+
+    def representatives(self, view: View) -> list[str]:
+        """For each group the id of what hides it: the outermost closed group, or a run of steps.
+
+        ``g3`` is group 3, itself included, ``r7`` the run of steps that begins with group 7; an
+        open group has "".
+        """
+        found: list[str] = []
+        run = ""
+        for i, group in enumerate(self.groups):  # parents come before their members
+            above = found[group.parent] if group.parent >= 0 else ""
+            if above:
+                found.append(above)
+            elif self.in_steps(i) and i not in view.picked:
+                first = self.groups[group.parent].groups
+                before = first[first.index(i) - 1] if first[0] != i else -1
+                run = run if before >= 0 and before not in view.picked else f"r{i}"
+                found.append(run)
+            else:
+                found.append("" if i in view.opened else f"g{i}")
+        return found
+
+    def in_steps(self, i: int) -> bool:
+        """Whether a group is one of many time steps."""
+        parent = self.groups[i].parent
+        return parent >= 0 and self.groups[parent].kind == STEPS
+
+    def shown(self, view: View) -> int:
+        """Number of boxes in the picture: single ones, closed groups, runs of steps."""
+        hidden = self.representatives(view)
+        single = sum(1 for p in self.parents if p < 0 or not hidden[p])
+        return single + len({by for by in hidden if by})
+
+    def default_view(self, budget: int = BUDGET) -> View:
+        """What is open at first.
+
+        Phases are; then what is alike is opened together, outer before inner, while no more than
+        ``budget`` boxes show. Time steps stay folded.
+        """
+        opened = {i for i, g in enumerate(self.groups) if g.kind == PHASE}
+        while True:
+            for alike in self._closed_sets(opened):
+                # Parameters one by one make a picture wide and say little.
+                most = budget // 2 if all(map(self.only_arrays, alike)) else budget
+                if self.shown(View(frozenset(opened.union(alike)))) <= most:
+                    opened.update(alike)
+                    break
+            else:
+                return View(frozenset(opened))
+
+    def full_view(self) -> View:
+        """Everything open."""
+        steps = (i for i in range(len(self.groups)) if self.in_steps(i))
+        return View(frozenset(range(len(self.groups))), frozenset(steps))
+
+    def _closed_sets(self, opened: set[int]) -> list[list[int]]:
+        """Groups that could be opened next, those of one pattern together; best first."""
+        sets: dict[tuple[str, ...], list[int]] = {}
+        for i, group in enumerate(self.groups):
+            if i in opened or group.kind == STEPS:
+                continue
+            if group.parent < 0 or group.parent in opened:
+                sets.setdefault((group.kind, pattern(group.label)), []).append(i)
+
+        def order(alike: list[int]) -> tuple[bool, int, int]:
+            timed = any(self.groups[j].kind == STEPS for i in alike for j in self.groups[i].groups)
+            depth = min(self.depth(i) for i in alike)
+            return not timed, depth, sum(self.groups[i].members for i in alike)
+
+        return sorted(sets.values(), key=order)
+
+    def only_arrays(self, i: int) -> bool:
+        """Whether a group holds parameters or gradients and nothing that computes."""
+        group = self.groups[i]
+        return not group.groups and not any(self.network.boxes[j].op for j in group.boxes)
+
+    def depth(self, i: int) -> int:
+        """How many groups are around a group."""
+        count = 0
+        while self.groups[i].parent >= 0:
+            i = self.groups[i].parent
+            count += 1
+        return count
+
+    def path(self, i: int) -> list[str]:
+        """Labels from the outermost group to group ``i``."""
+        labels: list[str] = []
+        while i >= 0:
+            labels.append(self.groups[i].label)
+            i = self.groups[i].parent
+        return labels[::-1]
+
+
+def pattern(label: str) -> str:
+    """A label with its numbers taken out: what is alike but for them has the same."""
+    return _DIGITS.sub("#", label)
+
+
+def fold(network: Network) -> Folded:
+    """Group the boxes of a network by time step and by what their names begin with."""
+    top = _Folder("")
+    for i, path in enumerate(box_paths(network)):
+        top.add(path, i)
+    tree = _tree(top, network)
+    folded = Folded(network, [], [-1] * len(network.boxes), Group("", SCOPE))
+    folded.top.boxes, folded.top.groups = _number(tree, -1, FORWARD, folded)
+    folded.top.size = len(network.boxes)
+    return folded
+
+
+class _Folder:
+    """A node of the tree of paths."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.folders: dict[str, _Folder] = {}
+        self.boxes: list[int] = []
+
+    def add(self, path: Path, box: int) -> None:
+        folder = self
+        for token in path:
+            folder = folder.folders.setdefault(token, _Folder(token))
+        folder.boxes.append(box)
+
+
+@dataclass
+class _Tree:
+    label: str
+    kind: str
+    members: list[_Tree | int]
+
+
+_PHASES = {ROOTS[BACKWARD][0]: BACKWARD, ROOTS[UPDATE][0]: UPDATE}
+
+
+def _tree(folder: _Folder, network: Network) -> _Tree:
+    members: list[_Tree | int] = []
+    for child in folder.folders.values():
+        members += _simplified(_tree(child, network))
+    members += folder.boxes
+    if is_step(folder.token):
+        return _Tree(folder.token, STEP, members)
+    members = _repetitions(members, network)
+    if folder.token in _PHASES:
+        return _Tree(_PHASES[folder.token], PHASE, members)
+    return _Tree(folder.token, SCOPE, members)
+
+
+def _simplified(tree: _Tree) -> list[_Tree | int]:
+    """A group that is worth it, or its members with its name before theirs."""
+    if tree.kind != SCOPE:
+        return [tree]
+    timed = any(isinstance(m, _Tree) and m.kind == STEPS for m in tree.members)
+    if len(tree.members) >= _FEW or (timed and len(tree.members) > 1):
+        return [tree]
+    for member in tree.members:
+        if isinstance(member, _Tree):
+            between = "" if member.label.startswith("/") else "_"
+            member.label = f"{tree.label}{between}{member.label}"
+            if member.kind == STEP:  # of a network one step long: there is no time to fold
+                member.kind = SCOPE
+    return tree.members
+
+
+def _repetitions(members: Sequence[_Tree | int], network: Network) -> list[_Tree | int]:
+    """The members, those of one pattern in a group of their own."""
+    alike: dict[tuple[str, str], list[_Tree | int]] = {}
+    for member in members:
+        alike.setdefault(_likeness(member, network), []).append(member)
+    found: list[_Tree | int] = []
+    for (kind, like), several in alike.items():
+        first = several[0]
+        if isinstance(first, _Tree):
+            if kind == STEP and len(several) > 1:
+                several.sort(key=_step_number)
+                found.append(_Tree("t#", STEPS, several))
+            elif kind != STEP and "#" in like and len(several) >= _MANY:
+                found.append(_Tree(like, REPEAT, several))
+            else:
+                found += several
+        elif "#" in like and len(several) >= _MANY:
+            found.append(_Tree(network.boxes[first].op or like, REPEAT, several))
+        else:
+            found += several
+    return found
+
+
+def _step_number(member: _Tree | int) -> int:
+    return int(member.label.lstrip("/t")) if isinstance(member, _Tree) else 0
+
+
+def _likeness(member: _Tree | int, network: Network) -> tuple[str, str]:
+    if isinstance(member, _Tree):
+        return member.kind, pattern(member.label)
+    box = network.boxes[member]
+    if box.param:  # a parameter is one by itself, whatever its name
+        return "box", box.name.replace("#", "")
+    # Second and later nodes of a scope have a number behind: Reshape, Reshape_1, ...
+    like = pattern(box.name)
+    return f"{box.kind} {box.op}", like if like.endswith("#") else f"{like}_#"
+
+
+def _number(tree: _Tree, number: int, phase: str, folded: Folded) -> tuple[list[int], list[int]]:
+    """Give the groups numbers, outer ones first; returns the members of ``tree`` by number."""
+    boxes, groups = [], []
+    for member in tree.members:
+        if not isinstance(member, _Tree):
+            folded.parents[member] = number
+            boxes.append(member)
+            continue
+        inner = member.label if member.kind == PHASE else phase
+        group = Group(member.label.lstrip("/"), member.kind, number, inner)
+        groups.append(len(folded.groups))
+        folded.groups.append(group)
+        group.boxes, group.groups = _number(member, groups[-1], inner, folded)
+        group.size = len(group.boxes) + sum(folded.groups[g].size for g in group.groups)
+    return boxes, groups

@@ -1,0 +1,187 @@
+"""An ONNX model as a picture's network: a compiled program, an exported file, anybody's model."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from symbucket.visualization.network import (
+    BACKWARD,
+    DATA,
+    OUTPUT,
+    PARAMETER,
+    PHASES,
+    STATE,
+    UPDATE,
+    Box,
+    Edge,
+    Network,
+    Value,
+)
+
+GRADIENTS, NEW = (".grad", ".rows", ".values"), ".new"  # rows and values: a row-sparse gradient
+_CONSTANT = re.compile(r"const(_\d+)?")
+_PARAMETER = re.compile(r".*_(weight|bias|gamma|beta|parameters|alpha)")
+_STATE = re.compile(r".*_(moving_mean|moving_var|moving_inv_var)")
+_LONG = 80  # characters of an attribute that are shown
+
+
+def from_onnx(
+    model: onnx.ModelProto, kinds: Mapping[str, str] | None = None, title: str = ""
+) -> Network:
+    """The network of a model; constants are left out.
+
+    ``kinds`` says which inputs are "parameter", "state" or "data"; what it does not say is judged
+    by what the model does with an input (``P.grad`` among the outputs makes P a parameter) and by
+    its name. Backward nodes are those whose names begin with ``grad/``, nodes of an update those
+    beginning with ``update/``, and all that depends on them.
+    """
+    graph = model.graph
+    known = _values(graph)
+    makers = {name: node for node in graph.node for name in node.output if name}
+    if any(known.get(n, _NOTHING).shape is None for n in makers):
+        known = {**_inferred(model), **{n: v for n, v in known.items() if v.shape is not None}}
+    stored = {t.name: t for t in graph.initializer}
+    parts = _Parts(known)
+    outputs = {v.name for v in graph.output}
+    for value in graph.input:
+        if value.name not in stored:
+            parts.source(value.name, _kind(value.name, outputs, kinds or {}))
+    for tensor in graph.initializer:
+        if not _is_constant(tensor):
+            parts.source(tensor.name, (kinds or {}).get(tensor.name, PARAMETER))
+    for node in graph.node:
+        if any(node.input) or node.op_type != "Constant":
+            parts.node(node)
+    for value in graph.output:
+        parts.output(value.name)
+    return Network(title or graph.name or "network", tuple(parts.boxes), tuple(parts.edges))
+
+
+_NOTHING = Value("")
+
+
+class _Parts:
+    """Boxes and edges while they are collected."""
+
+    def __init__(self, known: Mapping[str, Value]) -> None:
+        self.known = known
+        self.boxes: list[Box] = []
+        self.edges: list[Edge] = []
+        self.made: dict[str, tuple[int, int]] = {}
+
+    def _value(self, name: str) -> Value:
+        return self.known.get(name, Value(name))
+
+    def source(self, name: str, kind: str) -> None:
+        param = name if kind == PARAMETER else ""
+        self.made[name] = (len(self.boxes), 0)
+        self.boxes.append(Box(name, "", kind, name, (self._value(name),), {}, param))
+
+    def node(self, node: onnx.NodeProto) -> None:
+        number = len(self.boxes)
+        name = node.name or next(iter(node.output), node.op_type)
+        read = [self.made[n] for n in _inputs(node) if n in self.made]
+        phase = max((PHASES.index(k) for k in self._kinds(name, read)), default=0)
+        scope = name.rpartition("/")[0]
+        outputs = tuple(self._value(n) for n in node.output)
+        attributes = {a.name: _attribute(a) for a in node.attribute}
+        op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+        self.boxes.append(Box(name, op, PHASES[phase], scope, outputs, attributes))
+        self.edges += [Edge(source, number, i) for source, i in dict.fromkeys(read)]
+        self.made.update({n: (number, i) for i, n in enumerate(node.output) if n})
+
+    def _kinds(self, name: str, read: list[tuple[int, int]]) -> Iterator[str]:
+        if name.startswith("grad/"):
+            yield BACKWARD
+        elif name.startswith("update/"):
+            yield UPDATE
+        # A sum or copy behind gradients is part of the backward half, whatever its name.
+        yield from (k for k in (self.boxes[i].kind for i, _ in read) if k in PHASES)
+
+    def output(self, name: str) -> None:
+        if name not in self.made:
+            return  # a constant that is an output has no box to come from
+        source, i = self.made[name]
+        param = name.rpartition(".")[0] if name.endswith(GRADIENTS) else ""
+        self.edges.append(Edge(source, len(self.boxes), i))
+        self.boxes.append(Box(name, "", OUTPUT, name, (self._value(name),), {}, param))
+
+
+def _inputs(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node reads, its inner graphs included."""
+    yield from (n for n in node.input if n)
+    for attribute in node.attribute:
+        for graph in [attribute.g, *attribute.graphs]:
+            for inner in graph.node:
+                yield from _inputs(inner)
+
+
+def _kind(name: str, outputs: set[str], kinds: Mapping[str, str]) -> str:
+    if name in kinds:
+        return kinds[name]
+    if name + NEW in outputs or _STATE.fullmatch(name):
+        return STATE
+    if any(name + g in outputs for g in GRADIENTS) or _PARAMETER.fullmatch(name):
+        return PARAMETER
+    return DATA
+
+
+def _is_constant(tensor: onnx.TensorProto) -> bool:
+    """Sizes, axes and scalars; what is learnt is an array of floats with a name of its own."""
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
+    plain = tensor.data_type not in (*floats, onnx.TensorProto.BFLOAT16)
+    return plain or not tensor.dims or _CONSTANT.fullmatch(tensor.name) is not None
+
+
+def _values(graph: onnx.GraphProto) -> dict[str, Value]:
+    found = {t.name: Value(t.name, _dtype(t.data_type), tuple(t.dims)) for t in graph.initializer}
+    for value in [*graph.value_info, *graph.output, *graph.input]:
+        tensor = value.type.tensor_type
+        shape: tuple[Any, ...] | None = None
+        if tensor.HasField("shape"):
+            shape = tuple(
+                d.dim_value if d.HasField("dim_value") else d.dim_param or None
+                for d in tensor.shape.dim
+            )
+        found[value.name] = Value(value.name, _dtype(tensor.elem_type), shape)
+    return found
+
+
+def _inferred(model: onnx.ModelProto) -> dict[str, Value]:
+    """Shapes that the model itself does not say."""
+    try:
+        found = onnx.shape_inference.infer_shapes(model)
+    except Exception:  # a picture without some shapes is better than none
+        return {}
+    return _values(found.graph)
+
+
+def _dtype(number: int) -> str:
+    try:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(number)) if number else ""
+    except KeyError:
+        return ""
+
+
+def _attribute(attribute: onnx.AttributeProto) -> str:
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, onnx.TensorProto):
+        size = math.prod(value.dims)
+        shown = f"{size} values"
+        if size <= 8 and not value.external_data:
+            shown = str(np.asarray(onnx.numpy_helper.to_array(value)).tolist())
+    elif isinstance(value, onnx.GraphProto):
+        shown = f"graph of {len(value.node)} nodes"
+    elif isinstance(value, bytes):
+        shown = value.decode("utf-8", "replace")
+    elif isinstance(value, (list, tuple)):
+        shown = ", ".join(str(v) for v in value[:16]) + (", ..." if len(value) > 16 else "")
+    else:
+        shown = str(value)
+    return shown if len(shown) <= _LONG else shown[: _LONG - 3] + "..."

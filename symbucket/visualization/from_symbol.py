@@ -1,0 +1,88 @@
+"""A symbol as a picture's network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from symbucket.symbol import Symbol
+from symbucket.symbol.infer import infer_shapes
+from symbucket.symbol.node import Entry, Node, auxiliary_states
+from symbucket.visualization.network import (
+    DATA,
+    FORWARD,
+    OUTPUT,
+    PARAMETER,
+    STATE,
+    Box,
+    Edge,
+    Network,
+    Value,
+)
+
+# Inputs of operators that bring data; the others bring what is learnt.
+_DATA_ARGUMENTS = frozenset(
+    "data label lhs rhs indices index condition x y shape_like like".split()
+)
+
+
+def from_symbol(
+    symbol: Symbol, shapes: Mapping[str, Sequence[int]] | None = None, title: str = ""
+) -> Network:
+    """The network of a symbol; with the shapes of its data, all edges have shapes.
+
+    Raises ShapeError where the shapes contradict each other, InvalidArgumentError where they name
+    no variable. What cannot be inferred stays unknown.
+    """
+    symbol.variables()  # refuses two variables of one name
+    nodes = symbol.nodes()
+    table = infer_shapes(nodes, shapes or {})
+    kinds = variable_kinds(nodes, shapes or {})
+    number = {node: i for i, node in enumerate(nodes)}
+
+    def value(node: Node, i: int, name: str) -> Value:
+        shape = table.shape_of((node, i))
+        return Value(name, "", None if shape is None else tuple(d or None for d in shape))
+
+    boxes, edges = [], []
+    for node in nodes:
+        if node.op is None:
+            kind = kinds[node.name]
+            param = node.name if kind == PARAMETER else ""
+            values = (value(node, 0, node.name),)
+            boxes.append(Box(node.name, "", kind, node.name, values, dict(node.attrs), param))
+            continue
+        names = node.op.outputs()
+        outputs = tuple(value(node, i, f"{node.name}_{n}") for i, n in enumerate(names))
+        attributes = {k: str(v) for k, v in node.op.given().items()} | dict(node.attrs)
+        boxes.append(Box(node.name, node.op.op_name, FORWARD, node.name, outputs, attributes))
+        edges += [Edge(number[child], number[node], i) for child, i in node.inputs]
+    for name, (node, i) in zip(symbol.list_outputs(), symbol.heads):
+        if node.op is not None:
+            edges.append(Edge(number[node], len(boxes), i))
+            boxes.append(Box(name, "", OUTPUT, name, (value(node, i, name),)))
+    return Network(title or symbol.name or "symbol", tuple(boxes), tuple(edges))
+
+
+def variable_kinds(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[str, str]:
+    """Variable name -> data, parameter or state.
+
+    Data is what shapes are given for, and what goes into an operator as its data; a weight is known
+    by the argument that it is passed for.
+    """
+    auxiliary = auxiliary_states(nodes)
+    kinds: dict[str, str] = {}
+    for node in nodes:
+        if node.op is None:
+            kinds.setdefault(node.name, STATE if node in auxiliary else DATA)
+            continue
+        for name, (child, _) in zip(node.op.arguments(), node.inputs):
+            plain = name in _DATA_ARGUMENTS or (node.op.variadic and name.startswith("arg"))
+            if child.op is None and child not in auxiliary and not plain:
+                kinds[child.name] = PARAMETER
+    return {name: DATA if name in given else kind for name, kind in kinds.items()}
+
+
+def parameter_inputs(node: Node, kinds: Mapping[str, str]) -> list[Entry]:
+    """The inputs of a node that are parameters or auxiliary states."""
+    return [(n, i) for n, i in node.inputs if n.op is None and kinds[n.name] in (PARAMETER, STATE)]

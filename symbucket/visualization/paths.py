@@ -1,0 +1,159 @@
+"""Where each box belongs: names are paths, and boxes with automatic names go to their neighbours.
+
+``lstm_l0_t3_i2h`` is step 3 of what begins with ``lstm_l0``: its path is ("lstm", "l0", "t3"). The
+node ``_mul7`` says nothing, but all that reads it is in step 3, so it belongs there too. A node
+``grad/X/Mul`` belongs among the backward nodes where X belongs among the forward ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+
+from symbucket.ops import names as operator_names
+from symbucket.visualization.network import (
+    BACKWARD,
+    DATA,
+    FORWARD,
+    OUTPUT,
+    PARAMETER,
+    STATE,
+    UPDATE,
+    Box,
+    Network,
+)
+
+Path = tuple[str, ...]
+
+# Folders of their own, whose names no node can have.
+ROOTS: dict[str, Path] = {FORWARD: (), BACKWARD: ("\0backward",), UPDATE: ("\0update",)}
+PREFIXES = {FORWARD: "", BACKWARD: "grad/", UPDATE: "update/"}
+_STEP = re.compile(r"t\d+")
+_SPLIT = re.compile(r"(?<=[^/_])_|(?=/)")
+_PASS = "stacked"  # the scope of what passes make of many steps at once
+_ROUNDS = 3
+
+
+def is_step(token: str) -> bool:
+    """Whether a part of a name says which time step it is."""
+    return _STEP.fullmatch(token.lstrip("/")) is not None
+
+
+def tokens(scope: str) -> Path:
+    """The parts of a name, a slash kept before its part; behind the time step is no folder."""
+    parts = [p for p in _SPLIT.split(scope.strip("/")) if p]
+    if parts[:1] == [_PASS]:  # one product for many steps is in none of them
+        parts[1:2] = [p.lstrip("/") for p in parts[1:2]]
+        kept = [p for p in parts[1:] if not is_step(p)]
+        step = next((i for i, p in enumerate(parts[1:]) if is_step(p)), len(kept))
+        return (*kept[:step], f"{_PASS}_{'_'.join(kept[step:])}" if kept[step:] else _PASS)
+    for i, part in enumerate(parts):
+        if is_step(part):
+            return tuple(parts[: i + 1])
+    return tuple(parts)
+
+
+def box_paths(network: Network) -> list[Path]:
+    """The path of every box."""
+    return _Paths(network).found()
+
+
+class _Paths:
+    def __init__(self, network: Network) -> None:
+        self.boxes = network.boxes
+        self.readers: list[list[int]] = [[] for _ in network.boxes]
+        self.sources: list[list[int]] = [[] for _ in network.boxes]
+        for edge in network.edges:
+            self.readers[edge.source].append(edge.target)
+            self.sources[edge.target].append(edge.source)
+        self.by_name = {b.name: i for i, b in enumerate(network.boxes)}
+        self.paths: list[Path | None] = [None] * len(network.boxes)
+        self.automatic = _automatic()
+
+    def found(self) -> list[Path]:
+        for phase in (FORWARD, BACKWARD, UPDATE):
+            members = [i for i, b in enumerate(self.boxes) if b.kind == phase]
+            for i in members:
+                self.paths[i] = self._named(self.boxes[i])
+            timed = _timed(p for p in map(self.paths.__getitem__, members) if p)
+            self._adopt(members, timed)
+            for i in members:
+                if self.paths[i] is None:
+                    scope = self.boxes[i].scope.removeprefix(PREFIXES[phase])
+                    self.paths[i] = (*ROOTS[phase], *tokens(scope))
+        for i, box in enumerate(self.boxes):
+            if box.kind in (PARAMETER, STATE):
+                self.paths[i] = self._beside(i, self.readers[i], "parameters")
+            elif box.kind == OUTPUT and box.param:
+                self.paths[i] = self._beside(i, self.sources[i], "gradients")
+            elif box.kind in (DATA, OUTPUT):
+                self.paths[i] = tokens(box.name)[:-1] if "/" in box.name else ()
+        return [p or () for p in self.paths]
+
+    def _named(self, box: Box) -> Path | None:
+        """The path that the name of a node says, or None."""
+        root, prefix = ROOTS[box.kind], PREFIXES[box.kind]
+        scope = box.scope.removeprefix(prefix)
+        if box.kind == BACKWARD and scope != box.scope:
+            of = self.by_name.get(scope)
+            if of is not None and self.boxes[of].kind == FORWARD:
+                return (*root, *(self.paths[of] or ()))
+        if not scope or (scope == box.scope and self.automatic(scope)):
+            return None
+        return (*root, *tokens(scope))
+
+    def _adopt(self, members: Sequence[int], timed: Callable[[Path], bool]) -> None:
+        """Boxes with automatic names go where their readers are, or what they read.
+
+        Only into an unrolled part: elsewhere a box by itself says more than a box put away.
+        """
+        own = set(members)
+        for _ in range(_ROUNDS):
+            changed = False
+            for order, around in ((members[::-1], self.readers), (members, self.sources)):
+                for i in order:
+                    if self.paths[i] is not None:
+                        continue
+                    near = [self.paths[j] for j in around[i] if j in own]
+                    if not near or any(p is None for p in near):
+                        continue
+                    shared = common([p for p in near if p is not None])
+                    if timed(shared):
+                        self.paths[i] = shared
+                        changed = True
+            if not changed:
+                return
+
+    def _beside(self, i: int, others: Sequence[int], folder: str) -> Path:
+        """A parameter is with the forward nodes that read it, a gradient with what makes it."""
+        kinds = [self.boxes[j].kind for j in others]
+        first = FORWARD if FORWARD in kinds else next(iter(kinds), FORWARD)
+        shared = common([self.paths[j] or () for j, k in zip(others, kinds) if k == first])
+        while shared and (is_step(shared[-1]) or shared[-1].startswith(_PASS)):
+            shared = shared[:-1]
+        return (*shared, folder)
+
+
+def common(paths: Sequence[Path]) -> Path:
+    """The longest path that all of them begin with."""
+    return reduce(_common, paths) if paths else ()
+
+
+def _common(a: Path, b: Path) -> Path:
+    n = 0
+    while n < min(len(a), len(b)) and a[n] == b[n]:
+        n += 1
+    return a[:n]
+
+
+def _timed(paths: Iterable[Path]) -> Callable[[Path], bool]:
+    """Tells whether a path is in a part of the network that is unrolled over time."""
+    prefixes = {p[: i + 1] for p in paths for i, t in enumerate(p[1:]) if is_step(t)}
+    return lambda path: any(path[: n + 1] in prefixes for n in range(len(path)))
+
+
+def _automatic() -> Callable[[str], bool]:
+    """Tells whether a node's name was made by the NameManager: an operator's name and a number."""
+    hints = {name.lower() for name in operator_names()} | {"split"}
+    return lambda scope: scope.rstrip("0123456789") in hints and scope[-1:].isdigit()

@@ -1,0 +1,154 @@
+"""From whatever a user has to the networks that can be drawn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from symbucket.compiler import (
+    CompilerOptions,
+    Program,
+    TrainingPrograms,
+    compile_inference,
+    compile_training,
+)
+from symbucket.errors import BundleError, InvalidArgumentError
+from symbucket.export.manifest import NAME as MANIFEST
+from symbucket.export.spec import NetworkSpec
+from symbucket.export.verify import read_manifest
+from symbucket.symbol import Symbol, load
+from symbucket.visualization.from_onnx import from_onnx
+from symbucket.visualization.from_symbol import from_symbol, variable_kinds
+from symbucket.visualization.network import DATA, PARAMETER, STATE, Network
+
+Graph = Literal["symbol", "forward", "training"]
+Shapes = Mapping[str, Sequence[int]] | Mapping[Any, Mapping[str, Sequence[int]]]
+GRAPHS = ("symbol", "forward", "training")
+# Shapes on all edges; the picture folds time steps itself.
+_OPTIONS = CompilerOptions(value_info=True, disable={"roll-loops"})
+_BUNDLE_KINDS = {"auxiliary state": STATE}
+
+
+def networks_of(
+    source: Any, shape: Shapes | None = None, graph: Graph = "symbol", key: Hashable = None
+) -> dict[str, Network]:
+    """The networks of a source by name.
+
+    ``source``: a Symbol; what the compiler makes (Program, TrainingPrograms); an
+    ``onnx.ModelProto``; the path of an ``.onnx`` file, of a symbol file (``.json``) or of a
+    bundle's folder; or a mapping of names (bucket keys) to any of these. ``shape``: shapes of a
+    symbol's data by name, for several symbols those of each by the mapping's names. ``graph``: a
+    symbol as it stands, or compiled to its forward or training graph, which needs shapes. ``key``:
+    only this network of a bundle or mapping.
+
+    Raises InvalidArgumentError for anything else, ShapeError where shapes are missing or wrong,
+    BundleError for a damaged bundle.
+    """
+    if graph not in GRAPHS:
+        raise InvalidArgumentError(f"graph={graph!r}; expected {', '.join(map(repr, GRAPHS))}")
+    if isinstance(source, Mapping):
+        return _several(source, shape, graph, key)
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+        return _bundle(Path(source), key)
+    if key is not None:
+        raise InvalidArgumentError(f"key={key!r} was given, but {_named(source)} has no keys")
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.suffix == ".json":
+            return networks_of(load(str(path)), shape, graph)
+        return {path.stem: from_onnx(_read(path), title=path.stem)}
+    if isinstance(source, Symbol):
+        return _symbol(source, shape, graph)
+    if isinstance(source, Program):
+        source = source.proto()
+    if isinstance(source, onnx.ModelProto):
+        return {source.graph.name or "network": from_onnx(source)}
+    if isinstance(source, TrainingPrograms):
+        parts = {"step": source.step, "forward": source.forward, "backward": source.backward}
+        return {n: from_onnx(p.proto(), title=n) for n, p in parts.items() if p is not None}
+    raise InvalidArgumentError(
+        f"cannot draw {_named(source)}; expected a Symbol, a compiled program, an onnx.ModelProto, "
+        "the path of an .onnx file, a symbol file or a bundle, or a mapping of names to these"
+    )
+
+
+def _named(source: Any) -> str:
+    shown = repr(source) if isinstance(source, (str, os.PathLike)) else ""
+    return shown or f"a {type(source).__name__}"
+
+
+def _several(
+    source: Mapping[Any, Any], shape: Shapes | None, graph: Graph, key: Hashable
+) -> dict[str, Network]:
+    if key is not None:
+        if key not in source:
+            known = ", ".join(map(repr, source)) or "none"
+            raise InvalidArgumentError(f"there is no network of key {key!r}; the keys are {known}")
+        source = {key: source[key]}
+    if not source:
+        raise InvalidArgumentError("there is no network to draw: the mapping is empty")
+    found: dict[str, Network] = {}
+    for name, part in source.items():
+        own: Any = (shape or {}).get(name, shape if isinstance(part, Symbol) else None)
+        made = networks_of(part, own, graph)
+        found.update({str(name) if len(made) == 1 else f"{name} {n}": m for n, m in made.items()})
+    return found
+
+
+def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Network]:
+    name = symbol.name or "symbol"
+    if graph == "symbol":
+        return {name: from_symbol(symbol, shape)}
+    arguments, _, auxiliary = symbol.infer_shape(**(shape or {}))
+    names = symbol.list_arguments()
+    kinds = variable_kinds(symbol.nodes(), shape or {})
+    shapes = dict(zip(names, arguments)) | dict(zip(symbol.list_auxiliary_states(), auxiliary))
+    if graph == "forward":
+        program = compile_inference(symbol, shapes, options=_OPTIONS)
+        return {name: from_onnx(program.proto(), kinds, f"{name} forward")}
+    wanted = [n for n in names if kinds[n] == PARAMETER]
+    programs = compile_training(symbol, shapes, wanted=wanted, options=_OPTIONS)
+    parts = {"training": programs.step, "forward": programs.forward, "backward": programs.backward}
+    return {
+        f"{name} {n}": from_onnx(p.proto(), kinds, f"{name} {n}")
+        for n, p in parts.items()
+        if p is not None
+    }
+
+
+def _bundle(folder: Path, key: Hashable) -> dict[str, Network]:
+    manifest = read_manifest(folder)
+    chosen = [n for n in manifest.networks if key is None or n.key == key]
+    if not chosen:
+        known = ", ".join(repr(n.key) for n in manifest.networks)
+        raise InvalidArgumentError(
+            f"the bundle {str(folder)!r} has no network of key {key!r}; its keys are {known}"
+        )
+    stored = {t.name: _BUNDLE_KINDS.get(t.kind, PARAMETER) for t in manifest.parameters}
+    return {str(n.key): _bundled(folder, n, stored) for n in chosen}
+
+
+def _bundled(folder: Path, network: NetworkSpec, stored: Mapping[str, str]) -> Network:
+    path = folder / network.file
+    if not path.is_file() or path.is_symlink():
+        raise BundleError(f"{str(folder)!r} lacks the file {network.file!r} that {MANIFEST} names")
+    kinds = {**dict.fromkeys((t.name for t in network.inputs), DATA), **stored}
+    return from_onnx(_read(path), kinds, f"key {network.key}")
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    """A model without its external data: a picture needs no numbers."""
+    if not path.is_file():
+        raise InvalidArgumentError(f"there is no file {str(path)!r}")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise InvalidArgumentError(f"{str(path)!r} is no ONNX file: {error}") from None
+    if not model.HasField("graph"):
+        raise InvalidArgumentError(f"{str(path)!r} is no ONNX file: there is no graph in it")
+    return model

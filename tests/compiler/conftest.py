@@ -1,1 +1,0 @@
-"""Makes ``verify_graph`` known to the tests in the folders beneath."""

@@ -1,0 +1,452 @@
+"""``Bundle``: routing, padding, order, sharing, freezing, counting; and serving while training."""
+
+import threading
+
+import numpy as np
+import onnx
+import pytest
+
+import symbucket as sb
+from symbucket import sym
+from symbucket.errors import (
+    DataError,
+    DeviceError,
+    InvalidArgumentError,
+    ShapeError,
+    StateError,
+    UnsupportedError,
+)
+from symbucket.export import Request, format_statistics
+from symbucket.runtime.arena import arena_of
+from tests.export.bundles import bound, edit, image_network, probabilities, sentences, trained
+from tests.small_networks import sentence_batch
+
+LENGTHS = (3, 9, 4, 6, 1, 5, 8, 2, 3, 4, 9)
+
+
+def smallest(length, keys=(4, 6, 9)):
+    return min(k for k in keys if k >= length)
+
+
+def served(bundle, requests):
+    return [found["softmax_output"] for found in bundle.run(requests)]
+
+
+def test_a_mixed_list_keeps_its_order_and_loses_its_padding(tmp_path):
+    module = trained()
+    module.export(tmp_path / "b")
+    requests = sentences(LENGTHS)
+    found = served(sb.Bundle(tmp_path / "b"), requests)
+    for tokens, result in zip(requests, found):
+        expected = probabilities(module, tokens, smallest(len(tokens)))
+        assert result.shape == (len(tokens), 10)
+        np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+def test_each_request_is_the_same_alone_and_in_company(original):
+    bundle = sb.Bundle(original)
+    requests = sentences(LENGTHS)
+    for tokens, result in zip(requests, served(bundle, requests)):
+        np.testing.assert_array_equal(bundle({"data": tokens})["softmax_output"], result)
+        np.testing.assert_array_equal(
+            bundle(Request({"data": tokens}, key=smallest(len(tokens))))["softmax_output"], result
+        )
+
+
+@pytest.fixture
+def arena():
+    """The arena as it is before the first need."""
+    found = arena_of(sb.cpu())
+    largest, found._largest = found._largest, 0
+    found.release()
+    yield found
+    found.expect(largest)
+
+
+def _needs(folder, keys=(4, 6, 9)):
+    models = [onnx.load(folder / f"key-{k}.onnx", load_external_data=False) for k in keys]
+    return [int(p.value) for m in models for p in m.metadata_props if p.key == "symbucket.arena"]
+
+
+def test_the_arena_grows_to_the_plan_of_each_network(original, arena):
+    module = trained()
+    needs = _needs(original)
+    for key, need in zip((4, 6, 9), needs):
+        # An export's models say shapes of all values, which changes nothing in the plan, and have
+        # their time steps unrolled.
+        executor = module.module_of(key).executors[0]
+        executor.options = executor.options.without("roll-loops")
+        program = executor.inference_program()
+        assert need == program.plan.arena
+    assert 0 < needs[0] < needs[1] < needs[2]
+    arena._largest = 0
+    bundle = sb.Bundle(original)
+    for length, need in ((9, needs[2]), (3, needs[2])):
+        bundle.run(sentences((length,)))
+        assert arena._largest == need
+        assert arena.reserved >= need
+    growths = arena.growths
+    bundle.run(sentences(LENGTHS))
+    assert arena.growths == growths
+
+
+def test_serving_a_live_module_grows_the_arena_to_the_plan(original, arena):
+    module = trained()
+    bundle = sb.Bundle.live(module)
+    arena._largest = 0  # the export's own runs need some as well
+    bundle.run(sentences((6,)))
+    assert arena._largest == _needs(original)[1]
+    assert arena.reserved >= arena._largest
+
+
+def test_a_model_that_says_no_need_is_served(original, folder, arena):
+    path = folder / "key-4.onnx"
+    model = onnx.load(path, load_external_data=False)
+    del model.metadata_props[:]
+    path.write_bytes(model.SerializeToString())
+    edit(folder, lambda document: None, resum=["key-4.onnx"])
+    (found,) = served(sb.Bundle(folder), sentences((4,)))
+    assert arena.reserved == 0
+    (expected,) = served(sb.Bundle(original), sentences((4,)))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_results_are_copies(original):
+    bundle = sb.Bundle(original)
+    first, second = sentences((4, 4))
+    kept = bundle(first)["softmax_output"]
+    before = kept.copy()
+    bundle(second)
+    np.testing.assert_array_equal(kept, before)
+
+
+def test_a_key_says_how_long_at_least(original):
+    bundle = sb.Bundle(original)
+    (tokens,) = sentences((3,))
+    assert bundle(Request({"data": tokens}, key=5))["softmax_output"].shape == (3, 10)
+    assert [k for k, s in bundle.statistics().items() if s.requests] == [6]
+
+
+def test_requests_of_one_bucket_share_batches_and_are_counted(original):
+    bundle = sb.Bundle(original)
+    bundle.run(sentences((3, 4, 4, 1, 2, 9)))
+    counted = bundle.statistics()
+    four, nine = counted[4], counted[9]
+    assert (four.requests, four.runs, four.used, four.positions) == (5, 2, 14, 2 * 16)
+    assert four.padding_share == 1 - 14 / 32
+    assert (nine.requests, nine.runs, nine.used) == (1, 1, 9)
+    assert counted[6].requests == 0
+    assert four.milliseconds > 0
+    assert four.build_milliseconds > 0
+    table = format_statistics(counted).splitlines()
+    assert table[0].split() == ["key", "requests", "runs", "padding", "ms", "ms/request"]
+    assert table[-1].split()[:3] == ["total", "6", "3"]
+    bundle.reset_statistics()
+    assert bundle.statistics()[4].requests == 0
+
+
+def test_sessions_are_made_on_demand_and_never_when_frozen(original):
+    bundle = sb.Bundle(original)
+    assert bundle.loaded_keys == []
+    bundle.run(sentences((3,)))
+    assert bundle.loaded_keys == [4]
+    bundle.freeze()
+    bundle.run(sentences((2, 4)))
+    with pytest.raises(StateError, match=r"frozen and key 9 has no session; loaded are 4. Call lo"):
+        bundle.run(sentences((2, 9)))
+    assert bundle.statistics()[4].requests == 3  # nothing of the refused list was run
+    with pytest.raises(StateError, match="frozen"):
+        bundle.load()
+    whole = sb.Bundle(original)
+    whole.load()
+    whole.freeze()
+    assert sorted(whole.loaded_keys) == [4, 6, 9]
+    assert len(whole.run(sentences(LENGTHS))) == len(LENGTHS)
+
+
+def test_sessions_share_parameters_and_memory(original):
+    bundle = sb.Bundle(original)
+    bundle.load()
+    loaded = list(bundle._loaded.values())
+    weights = [one.session._bound["pred_weight"] for one in loaded]
+    assert all(w is weights[0] for w in weights)
+    assert not weights[0].view().flags.writeable
+    starts = {one.inputs["data"].view().ctypes.data for one in loaded}
+    assert len(starts) == 1
+    assert all(one.inputs["data"].view().ctypes.data % 64 == 0 for one in loaded)
+
+
+def test_serving_needs_no_sym_gen_and_no_training(original):
+    """What serves imports nothing of symbucket.module, nor does running it."""
+    import ast
+    from pathlib import Path
+
+    folder = Path(sb.__file__).parent / "export"
+    for name in ("bundle", "route", "verify", "manifest", "spec", "keys", "statistics"):
+        tree = ast.parse((folder / f"{name}.py").read_text())
+        top = [n.module for n in tree.body if isinstance(n, ast.ImportFrom)]
+        assert not [m for m in top if m.startswith(("symbucket.module", "symbucket.compiler"))]
+
+
+def test_a_live_bundle_sees_each_update(tmp_path):
+    module = trained()
+    live = sb.Bundle.live(module)
+    module.export(tmp_path / "b")
+    kept = sb.Bundle(tmp_path / "b")
+    rng = np.random.default_rng(0)
+    requests = sentences(LENGTHS)
+    first = served(live, requests)
+    for left, right in zip(first, served(kept, requests)):
+        np.testing.assert_allclose(left, right, rtol=1e-6)
+    for step in range(3):
+        module.forward_backward(sentence_batch(rng, 6, 4))
+        module.update()
+        found = served(live, requests)
+        for tokens, result, old in zip(requests, found, first):
+            expected = probabilities(module, tokens, smallest(len(tokens)))
+            np.testing.assert_allclose(result, expected, rtol=1e-5, err_msg=f"step {step}")
+            assert np.abs(result - old).max() > 1e-5
+        first = found
+    module.set_params(*module.get_params())
+    assert live._parameters["pred_weight"] is module.store.args["pred_weight"]
+
+
+def test_a_live_bundle_of_another_batch_size():
+    module = trained()
+    live = sb.Bundle.live(module, keys=[6, 9], batch_size=1)
+    (tokens,) = sentences((5,))
+    np.testing.assert_allclose(
+        live(tokens)["softmax_output"], probabilities(module, tokens, 6), rtol=1e-5
+    )
+    assert live.statistics()[6].padding_share == pytest.approx(1 / 6)
+
+
+def test_padding_of_the_manifest_fills_what_requests_leave(tmp_path):
+    """The network sums over time, so the padding shows."""
+    net = sym.sum(sym.Variable("data"), axis=1, name="total")
+    module = sb.mod.BucketingModule(lambda _: (net, ("data",), ()), default_bucket_key=5)
+    module.bind([("data", (2, 5))])
+    module.init_params()
+    module.switch_bucket(3, [("data", (2, 3))])
+    module.export(tmp_path / "b", padding={"data": 10})
+    bundle = sb.Bundle(tmp_path / "b")
+    assert [float(r["total_output"]) for r in bundle.run([[1.0], [1, 2, 3], [1, 2, 3, 4]])] == [
+        21, 6, 20,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_images_of_two_sizes(tmp_path, batch):
+    keys = [(8, 8), (4, 8), (8, 4), (4, 4)]
+    module = sb.mod.BucketingModule(image_network, default_bucket_key=(8, 8))
+    module.bind([("image", (batch, 2, 8, 8))])
+    module.init_params(sb.init.Uniform(0.5))
+    for key in keys:
+        module.switch_bucket(key, [("image", (batch, 2, *key))])
+    module.export(tmp_path / "b")
+    bundle = sb.Bundle(tmp_path / "b")
+    pixels, flat = bundle.networks[8, 8].outputs
+    assert pixels.axes == ("batch", None, "key[0]", "key[1]")
+    assert flat.axes[0] == "batch"
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(2, *s)).astype(np.float32) for s in [(3, 8), (7, 3), (2, 2), (5, 5)]]
+    found = bundle.run(images)
+    hits = {k: s.requests for k, s in bundle.statistics().items()}
+    assert hits == {(4, 8): 1, (8, 4): 1, (4, 4): 1, (8, 8): 1}
+    for image, result in zip(images, found):
+        key = min((k for k in keys if k[0] >= image.shape[1] and k[1] >= image.shape[2]),
+                  key=lambda k: k[0] * k[1])  # fmt: skip
+        data = np.zeros((batch, 2, *key), np.float32)
+        data[0, :, : image.shape[1], : image.shape[2]] = image
+        shape = [("image", data.shape)]
+        module.forward(sb.io.DataBatch([data], bucket_key=key, provide_data=shape), is_train=False)
+        whole, flat = (o.asnumpy() for o in module.get_outputs())
+        np.testing.assert_allclose(
+            result["pixels_output"], whole[0, :, : image.shape[1], : image.shape[2]], rtol=1e-5
+        )
+        np.testing.assert_allclose(result["flat_output"], flat[0].reshape(-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["NT", "TN"])
+def test_rows_of_samples_are_found_in_either_order(tmp_path, layout):
+    """Time-major outputs interleave the samples: rows 0, batch, 2 * batch ... are the first's."""
+
+    def sym_gen(length):
+        rows = sym.Reshape(sym.Variable("data"), shape=(-1, 1))
+        return sym.FullyConnected(rows, num_hidden=3, name="fc"), ("data",), ()
+
+    def desc(length):
+        return [sb.io.DataDesc("data", (2, length) if layout == "NT" else (length, 2),
+                               layout=layout)]  # fmt: skip
+
+    module = sb.mod.BucketingModule(sym_gen, default_bucket_key=5)
+    module.bind(desc(5))
+    module.init_params(sb.init.Uniform(0.5))
+    module.switch_bucket(4, desc(4))
+    module.export(tmp_path / "b")
+    bundle = sb.Bundle(tmp_path / "b")
+    wanted = "batch*key" if layout == "NT" else "key*batch"
+    assert bundle.networks[5].outputs[0].axes == (wanted, None)
+    weight = module.get_params()[0]["fc_weight"].asnumpy()
+    requests = [np.arange(n) + 10.0 * n for n in (4, 3, 5, 4, 4)]
+    for values, result in zip(requests, bundle.run(requests)):
+        np.testing.assert_allclose(result["fc_output"], values[:, None] @ weight.T, rtol=1e-5)
+
+
+def test_rows_that_are_no_size_of_the_key(tmp_path):
+    """Three rows a sample, whatever the key is."""
+
+    def sym_gen(key):
+        rows = sym.Reshape(sym.Variable("data"), shape=(-1, 4))
+        return sym.FullyConnected(rows, num_hidden=2, name="fc"), ("data",), ()
+
+    module = sb.mod.BucketingModule(sym_gen, default_bucket_key="words")
+    module.bind([("data", (2, 12))])
+    module.init_params(sb.init.Uniform(0.5))
+    module.export(tmp_path / "b")
+    bundle = sb.Bundle(tmp_path / "b")
+    assert bundle.networks["words"].outputs[0].axes == ("batch*3", None)
+    weight = module.get_params()[0]["fc_weight"].asnumpy()
+    requests = [np.arange(12.0) + i for i in range(3)]
+    for values, result in zip(requests, bundle.run(requests)):
+        np.testing.assert_allclose(
+            result["fc_output"], values.reshape(3, 4) @ weight.T, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_equal_sizes_by_chance_are_not_cut(tmp_path):
+    """One bucket of 5 and 5 features: an output of (n, 5) is not taken for time."""
+    net = sym.FullyConnected(sym.Variable("data"), num_hidden=5, name="fc")
+    module = bound(net, [("data", (2, 5))], key=5)
+    module.export(tmp_path / "b")
+    bundle = sb.Bundle(tmp_path / "b")
+    assert bundle.networks[5].outputs[0].axes == ("batch", None)
+    assert bundle([1.0, 2, 3])["fc_output"].shape == (5,)
+
+
+def test_keys_that_are_no_sizes_are_asked_for_by_name(tmp_path):
+    def sym_gen(key):
+        x = sym.FullyConnected(sym.Variable("data"), num_hidden=2, name="fc")
+        return (sym.tanh(x, name="out") if key == "tanh" else x), ("data",), ()
+
+    module = sb.mod.BucketingModule(sym_gen, default_bucket_key="plain")
+    module.bind([("data", (2, 3))])
+    module.init_params(sb.init.Uniform(0.5))
+    module.switch_bucket("tanh", [("data", (2, 3))])
+    module.export(tmp_path / "b")
+    bundle = sb.Bundle(tmp_path / "b")
+    x = np.array([1.0, 2, 3])
+    plain = bundle(Request({"data": x}, "plain"))["fc_output"]
+    np.testing.assert_allclose(
+        bundle(Request({"data": x}, "tanh"))["out_output"], np.tanh(plain), rtol=1e-5
+    )
+    with pytest.raises(InvalidArgumentError, match=r"has no key, and no network .* found by size"):
+        bundle(x)
+    with pytest.raises(
+        InvalidArgumentError, match=r"asks for key 'relu'; the keys are 'plain', 't"
+    ):
+        bundle(Request({"data": x}, "relu"))
+
+
+def test_states_may_be_given_or_left_out(tmp_path):
+    net = sym.Variable("data") + sym.Variable("before")
+    module = sb.mod.Module(net, ("data",), (), state_names=("before",))
+    module.bind([("data", (2, 3))])
+    module.init_params()
+    module.export(tmp_path / "b")
+    bundle = sb.Bundle(tmp_path / "b")
+    (name,) = [t.name for t in bundle.networks[None].outputs]
+    assert bundle([1.0, 2, 3])[name].tolist() == [1, 2, 3]
+    found = bundle({"data": [1.0, 2, 3], "before": [10.0, 10, 10]})[name]
+    assert found.tolist() == [11, 12, 13]
+
+
+def test_outputs_over_the_whole_batch_are_not_served(tmp_path):
+    x = sym.Variable("data")
+    net = sym.Group([sym.FullyConnected(x, num_hidden=2, name="fc"), sym.mean(x, name="mean")])
+    module = bound(net, [("data", (2, 3))])
+    module.export(tmp_path / "b")
+    assert set(sb.Bundle(tmp_path / "b")([1.0, 2, 3])) == {"fc_output"}
+    module.export(tmp_path / "b", batch_size=1)
+    alone = sb.Bundle(tmp_path / "b")([1.0, 2, 3])
+    assert float(alone["mean_output"].item()) == 2
+    bound(sym.mean(x, name="mean"), [("data", (2, 3))]).export(tmp_path / "c")
+    with pytest.raises(ShapeError, match=r"not made sample by sample.*Export with batch_size=1"):
+        sb.Bundle(tmp_path / "c")([1.0, 2, 3])
+
+
+def test_random_outputs_are_not_taken_for_samples(tmp_path):
+    noise = sym.uniform(low=0, high=1, shape=(2, 3), name="noise")
+    module = bound(sym.Variable("data") + noise, [("data", (2, 3))])
+    module.export(tmp_path / "b")
+    assert sb.Bundle(tmp_path / "b").networks["net"].outputs[0].axes == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (np.zeros(10), r"request 0 fits no network.*key 9: data has shape \(10,\), longer than"),
+        (np.zeros((2, 3)), r"data has shape \(2, 3\), expected \(9,\) of one sample"),
+        ({}, "the request lacks data"),
+        ({"data": [1, 2], "word": [1]}, "there is no input 'word'; there are data"),
+        ([1, 2, 10], r"data\[2\] is 10; key 4 takes any integer below 10"),
+        ([1.0, np.nan], r"data\[1\] is nan"),
+        (["the", "dog"], "data has dtype <U3, not numbers"),
+        ([[1], [1, 2]], "data is no array"),
+        (Request({"data": [1]}, 99), "fits no network. the bundle has no bucket of such a key"),
+        (Request({"data": [1]}, (3, 3)), "no bucket of such a key. The keys are 9, 4, 6"),
+        (Request({"data": [1]}, []), "the keys are 9, 4, 6"),
+    ],
+)
+def test_requests_that_cannot_be_served(original, request_, message):
+    bundle = sb.Bundle(original)
+    with pytest.raises((DataError, InvalidArgumentError), match=message):
+        bundle.run([request_])
+    with pytest.raises((DataError, InvalidArgumentError), match="request 1"):
+        bundle.run([[1, 2], request_])
+    assert not any(s.requests for s in bundle.statistics().values())
+
+
+def test_unknown_keys_cannot_be_loaded(original):
+    with pytest.raises(InvalidArgumentError, match="has no key 7; it has 9, 4, 6"):
+        sb.Bundle(original).load([7])
+
+
+def test_training_graphs_are_not_served(tmp_path):
+    trained(keys=(4,)).export(tmp_path / "b", training=True)
+    with pytest.raises(UnsupportedError, match="holds training graphs, which Bundle does not"):
+        sb.Bundle(tmp_path / "b")
+
+
+def test_a_device_that_is_not_there(original):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("there is one")
+    with pytest.raises(DeviceError, match=r"gpu\(0\) needs the CUDAExecutionProvider"):
+        sb.Bundle(original, context=sb.gpu(0))
+
+
+def test_threads_may_share_a_bundle(original):
+    bundle = sb.Bundle(original)
+    requests = sentences(LENGTHS)
+    expected = served(bundle, requests)
+    wrong = []
+
+    def work(seed):
+        order = np.random.default_rng(seed).permutation(len(requests))
+        for _ in range(5):
+            for i, found in zip(order, served(bundle, [requests[i] for i in order])):
+                if not np.array_equal(found, expected[i]):
+                    wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_no_requests(original):
+    assert sb.Bundle(original).run([]) == []

@@ -1,0 +1,394 @@
+"""Damaged and hostile bundles are refused with the reason; nothing of them is run."""
+
+import json
+import os
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import symbucket as sb
+from symbucket.errors import BundleError
+from symbucket.export import Manifest
+from symbucket.export import manifest as manifests
+from symbucket.export.verify import open_bundle
+from symbucket.runtime import Session
+from tests.export.bundles import edit
+
+
+@pytest.fixture(autouse=True)
+def _no_session(monkeypatch):
+    def forbidden(*args):
+        raise AssertionError("a session was made")
+
+    monkeypatch.setattr(Session, "__init__", forbidden)
+
+
+def refused(folder, message):
+    with pytest.raises(BundleError, match=message) as caught:
+        sb.Bundle(folder)
+    assert "\n" not in str(caught.value)
+
+
+# Files ----------------------------------------------------------------------------------------
+
+
+def test_no_folder(tmp_path):
+    refused(tmp_path / "nowhere", "nowhere' does not exist; a bundle is a folder")
+    (tmp_path / "file").write_text("x")
+    refused(tmp_path / "file", "file' is no folder")
+    refused(tmp_path, r"lacks the file 'manifest.json'")
+
+
+@pytest.mark.parametrize("name", ["parameters.bin", "key-6.onnx"])
+def test_missing_and_damaged_files(folder, name):
+    path = folder / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    refused(folder, rf"{name}' has {len(content) - 1} bytes, the manifest says {len(content)}")
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    refused(folder, rf"{name}' is damaged: its SHA-256 is [0-9a-f]{{64}}, the manifest says")
+    path.unlink()
+    refused(folder, rf"lacks the file '{name}'")
+    path.mkdir()
+    refused(folder, rf"{name}' is no plain file")
+
+
+@pytest.mark.parametrize("name", ["parameters.bin", "key-6.onnx", "manifest.json"])
+def test_links(folder, tmp_path, name):
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    refused(folder, f"{name}' is a symbolic link; a bundle's files lie in its folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(folder):
+    (folder / "key-6.onnx").unlink()
+    os.mkfifo(folder / "key-6.onnx")
+    refused(folder, "key-6.onnx' is no plain file")
+
+
+def test_a_huge_manifest(folder, monkeypatch):
+    monkeypatch.setattr(manifests, "MAX_BYTES", 100)
+    refused(folder, "bytes; a manifest is far smaller")
+
+
+# The manifest ---------------------------------------------------------------------------------
+
+
+def first(document):
+    return document["networks"][0]
+
+
+CHANGES = {
+    "format": (lambda d: d.update(format="zip"), "is no manifest of a bundle"),
+    "version": (lambda d: d.update(version=2), "version 2 of the format is unknown; this"),
+    "version true": (lambda d: d.update(version=True), "version True of the format is unknown"),
+    "extra field": (lambda d: d.update(hook="rm"), "has the unknown field 'hook'"),
+    "missing field": (lambda d: d.pop("networks"), "lacks networks"),
+    "mode": (lambda d: d.update(mode="fast"), "mode is 'fast'; expected 'inference' or 'training'"),
+    "no networks": (lambda d: d.update(networks=[]), "expected at least one network"),
+    "networks": (lambda d: d.update(networks={}), "networks is {}; expected an array"),
+    "default key": (lambda d: d.update(default_key=5), "default_key is 5; expected the key of one"),
+    "key twice": (lambda d: d["networks"].append(first(d)), "the key 9 is there twice"),
+    "key": (lambda d: first(d).update(key={}), "key is {}; expected a bucket key"),
+    "parent": (
+        lambda d: first(d).update(file="../secret.onnx"),
+        r"file is '../secret.onnx'; expected a file name without folders",
+    ),
+    "absolute": (lambda d: first(d).update(file="/etc/passwd"), "expected a file name without"),
+    "backslash": (lambda d: first(d).update(file="a\\b"), "expected a file name without folders"),
+    "dots": (lambda d: first(d).update(file=".."), "expected a file name without folders"),
+    "parameter file": (
+        lambda d: d["parameters"].update(file="../parameters.bin"), "expected a file name without",
+    ),
+    "one file twice": (
+        lambda d: first(d).update(file="key-4.onnx"), "the file 'key-4.onnx' is there twice",
+    ),
+    "the manifest itself": (lambda d: first(d).update(file="manifest.json"), "is there twice"),
+    "checksum": (lambda d: first(d).update(sha256="0" * 63), "expected 64 hexadecimal digits"),
+    "size": (lambda d: first(d).update(bytes=-1), "expected an integer from 1"),
+    "batch": (lambda d: first(d).update(batch=0), "expected an integer from 1"),
+    "other batch": (
+        lambda d: first(d).update(batch=5), "axis 0 has size 4, but batch is 5 for key 9",
+    ),
+    "no outputs": (lambda d: first(d).update(outputs=[]), "expected at least one output"),
+    "dtype": (
+        lambda d: first(d)["inputs"][0].update(dtype="object"), "dtype is 'object'; expected",
+    ),
+    "negative shape": (
+        lambda d: first(d)["inputs"][0].update(shape=[4, -9]), "expected an integer from 0",
+    ),
+    "shape of floats": (
+        lambda d: first(d)["inputs"][0].update(shape=[4.0, 9]), "is 4.0; expected an integer",
+    ),
+    "absurd shape": (
+        lambda d: first(d)["inputs"][0].update(shape=[2**30, 2**30]), "expected a shape of at most",
+    ),
+    "absurd dimension": (
+        lambda d: first(d)["inputs"][0].update(shape=[4, 10**18]), "expected an integer from 0 to",
+    ),
+    "axes": (
+        lambda d: first(d)["inputs"][0].update(axes=["batch"]), "an entry for each of the 2 axes",
+    ),
+    "unknown axis": (
+        lambda d: first(d)["inputs"][0].update(axes=["batch", "time"]), "axis 1 is 'time', which",
+    ),
+    "axis of a tuple": (
+        lambda d: first(d)["inputs"][0].update(axes=["batch", "key[0]"]), "axis 1 is 'key.0.', wh",
+    ),
+    "product in an input": (
+        lambda d: first(d)["inputs"][0].update(axes=["batch*1", "key"]), "axis 0 is 'batch.1'",
+    ),
+    "two batches": (
+        lambda d: first(d)["outputs"][0].update(axes=["batch*key", "batch"]), "two batch axes",
+    ),
+    "wrong product": (
+        lambda d: first(d)["outputs"][0].update(axes=["batch*9*9", None]), "has size 36, but batch",
+    ),
+    "padding": (
+        lambda d: first(d)["inputs"][0].update(padding="0"), "padding is '0'; expected a number",
+    ),
+    "limits": (
+        lambda d: first(d)["inputs"][0].update(limits=[1]), r"limits is \[1\]; expected null or",
+    ),
+    "offset": (
+        lambda d: d["parameters"]["tensors"][0].update(offset=10**6), "a place inside the param",
+    ),
+    "odd offset": (
+        lambda d: d["parameters"]["tensors"][-1].update(offset=1473, shape=[9], length=36),
+        "a multiple of 4",
+    ),
+    "length": (
+        lambda d: d["parameters"]["tensors"][0].update(length=4), r"the bytes of shape \[10, 4\]",
+    ),
+    "overlap": (
+        lambda d: d["parameters"]["tensors"][1].update(offset=64), "overlaps the tensor before it",
+    ),
+    "tensor twice": (
+        lambda d: d["parameters"]["tensors"][1].update(name="embed_weight"), "is there twice",
+    ),
+    "empty name": (
+        lambda d: d["parameters"]["tensors"][1].update(name=""), "a string of 1 to 1000 characters",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_manifests_that_lie(folder, name):
+    change, message = CHANGES[name]
+    edit(folder, change)
+    refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"version": 1', '"version": 1, "version": 1', "an object has 'version' twice"),
+        ('"version": 1', '"version": NaN', "NaN is no JSON"),
+        ('"version": 1', f'"version": {"9" * 5000}', "a number of 5000 digits"),
+        ('"padding": 0.0', '"padding": 1e999', "padding is inf; expected a finite number"),
+        ('"key": 9', f'"key": {"[" * 100_000}{"]" * 100_000}', "nested too deeply|no bucket key"),
+        ('"key": 9', '"key": 1e999', "expected a bucket key"),
+        ("{", "{,", "damaged or no manifest"),
+    ],
+)
+def test_text_that_is_no_manifest(folder, old, new, message):
+    path = folder / "manifest.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    refused(folder, message)
+
+
+def test_bytes_that_are_no_text(folder):
+    (folder / "manifest.json").write_bytes(b"\xff\xfe\x00{}")
+    refused(folder, "damaged or no manifest")
+
+
+# Models ---------------------------------------------------------------------------------------
+
+
+def rewritten(folder, change):
+    """Change the model of key 6 and make the checksums right again, as an attacker would."""
+    path = folder / "key-6.onnx"
+    model = onnx.load(path, load_external_data=False)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    edit(folder, lambda d: None, resum=["key-6.onnx"])
+
+
+def external(model):
+    return next(t for t in model.graph.initializer if t.external_data)
+
+
+def point(model, field, value):
+    next(e for e in external(model).external_data if e.key == field).value = value
+
+
+def hidden_tensor(model):
+    tensor = onnx.helper.make_tensor("x", onnx.TensorProto.FLOAT, [1], [0.0])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["hidden"], value=tensor))
+
+
+def in_a_branch(model):
+    inner = onnx.helper.make_node("Steal", [], ["y"], domain="com.example")
+    graph = onnx.helper.make_graph([inner], "branch", [], [])
+    model.graph.node.append(
+        onnx.helper.make_node("If", ["c"], ["z"], then_branch=graph, else_branch=graph)
+    )
+
+
+def arena(model):
+    return next(e for e in model.metadata_props if e.key == "symbucket.arena")
+
+
+MODELS = {
+    "outside": (lambda m: point(m, "location", "../../secret"), "lies in '../../secret'"),
+    "absolute": (lambda m: point(m, "location", "/etc/passwd"), "lies in '/etc/passwd'"),
+    "other offset": (lambda m: point(m, "offset", "64"), "the manifest says"),
+    "other length": (lambda m: point(m, "length", "4"), "the manifest says"),
+    "other shape": (lambda m: external(m).dims.append(1), "has shape .* the manifest says"),
+    "other type": (lambda m: setattr(external(m), "data_type", 7), "the manifest says"),
+    "unknown": (lambda m: setattr(external(m), "name", "w"), "the manifest knows no parameter 'w'"),
+    "two locations": (
+        lambda m: external(m).external_data.add(key="location", value="parameters.bin"),
+        "the manifest says",
+    ),
+    "hidden in a node": (hidden_tensor, "'x' lies in '/etc/passwd'"),
+    "own operators": (
+        lambda m: m.opset_import.add(domain="com.example", version=1), "operators of 'com.example'",
+    ),
+    "own operator": (
+        lambda m: setattr(m.graph.node[0], "domain", "com.example"), "which is no standard",
+    ),
+    "in a branch": (in_a_branch, "com.example::Steal, which is no standard operator"),
+    "training info": (lambda m: m.training_info.add(), "has training graphs of its own"),
+    "functions": (lambda m: m.functions.add(name="f"), "has functions of its own"),
+    "opset": (lambda m: setattr(m.opset_import[0], "version", 22), "is of opset 22, the manifest"),
+    "other input": (lambda m: setattr(m.graph.input[0], "name", "x"), "its inputs are not those"),
+    "other output": (
+        lambda m: m.graph.output.append(m.graph.output[0]), "its outputs are not those",
+    ),
+    "absurd value": (
+        lambda m: m.graph.value_info[0].type.tensor_type.shape.dim.add(dim_value=2**50),
+        "has the absurd shape",
+    ),
+    "no number": (lambda m: setattr(arena(m), "value", "-1"), "symbucket.arena = '-1'; expected"),
+    "many digits": (lambda m: setattr(arena(m), "value", "9" * 5000), "expected one number"),
+    "two needs": (lambda m: m.metadata_props.append(arena(m)), "expected one number of bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_that_do_other_things(folder, name):
+    change, message = MODELS[name]
+    rewritten(folder, change)
+    refused(folder, message)
+
+
+def test_no_more_memory_is_reserved_than_all_values_take(folder):
+    honest = open_bundle(folder).needs["key-6.onnx"]
+    rewritten(folder, lambda m: setattr(arena(m), "value", "9" * 19))
+    lie = open_bundle(folder).needs["key-6.onnx"]
+    assert 0 < honest < lie < 1 << 20
+
+    def vast(model):
+        arena(model).value = "9" * 19
+        for _ in range(3):
+            kind = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2**30])
+            model.graph.value_info.append(kind)
+
+    rewritten(folder, vast)
+    assert open_bundle(folder).needs["key-6.onnx"] == manifests.MAX_TENSOR
+
+
+def test_bytes_that_are_no_model(folder):
+    (folder / "key-6.onnx").write_bytes(b"\x00" * 100)
+    edit(folder, lambda d: None, resum=["key-6.onnx"])
+    refused(folder, "is no ONNX model")
+
+
+# Fuzzing --------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
+        st.sampled_from(["batch", "key", "key[0]", "float32", "data", "../x", 0, 1, -1, 2**63]),
+    ),
+    lambda j: st.lists(j, max_size=3) | st.dictionaries(st.text(max_size=5), j, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+def places(value, path=()):
+    """Every place in a document."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    if isinstance(value, (dict, list)):
+        for name, part in items if isinstance(value, (dict, list)) else ():
+            yield from (
+                places(part, (*path, name)) if isinstance(part, (dict, list)) else [(*path, name)]
+            )
+
+
+def whole(text):
+    """Parse; either a manifest that writes and reads itself again, or BundleError."""
+    try:
+        found = manifests.parse(text)
+    except BundleError:
+        return None
+    assert isinstance(found, Manifest)
+    assert manifests.parse(manifests.to_json(found)) == found
+    for network in found.networks:
+        for tensor in [*network.inputs, *network.outputs]:
+            assert 0 <= tensor.nbytes <= manifests.MAX_TENSOR
+            assert np.asarray(tensor.shape, dtype=object).size == len(tensor.axes)
+    return found
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_any_change_is_refused_or_still_makes_sense(original, data):
+    document = json.loads((original / "manifest.json").read_text())
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from([p for p in places(document) if p]))
+        holder = document
+        for step in path[:-1]:
+            holder = holder[step]
+        change = data.draw(st.sampled_from(["set", "drop", "double"]))
+        if change == "set":
+            holder[path[-1]] = data.draw(JSON)
+        elif change == "drop":
+            del holder[path[-1]]
+        elif isinstance(holder, list):
+            holder.append(holder[path[-1]])
+        else:
+            holder["another"] = holder[path[-1]]
+    whole(json.dumps(document))
+
+
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=200), JSON.map(json.dumps)))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_refused(text):
+    assert whole(text) is None
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+@settings(max_examples=100, deadline=None)
+def test_a_torn_manifest_is_refused(original, start, length):
+    text = (original / "manifest.json").read_text()
+    torn = text[:start] + text[start + length :]
+    found = whole(torn)
+    assert found is None or json.loads(torn) is not None
+
+
+def test_a_good_manifest_comes_through(original):
+    text = (original / "manifest.json").read_text()
+    found = whole(text)
+    assert found is not None
+    assert manifests.to_json(found) == text

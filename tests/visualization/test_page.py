@@ -1,0 +1,79 @@
+"""The HTML page as a text: what is in it, and that it asks nobody for anything."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import symbucket as sb
+from symbucket.visualization.fold import fold
+from symbucket.visualization.network import DATA, Box, Network, Value
+from symbucket.visualization.page import to_page
+from symbucket.visualization.sources import networks_of
+from tests.visualization.viz_networks import language_model
+
+
+class Elements(HTMLParser):
+    """Tags with their attributes, and the text of scripts by id."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.scripts, self._inside = [], {}, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self._inside = dict(attrs).get("id")
+
+    def handle_data(self, data):
+        if self._inside:
+            self.scripts[self._inside] = self.scripts.get(self._inside, "") + data
+
+    def handle_endtag(self, tag):
+        if tag == "script":
+            self._inside = None
+
+
+def test_a_page_loads_nothing(tmp_path):
+    symbol, shapes = language_model(5)
+    text = sb.viz.draw(symbol, tmp_path / "a.html", shape=shapes, graph="training").read_text()
+    page = Elements(text)
+    assert not [t for t in page.tags if {"src", "href", "data"} & set(t[1])]
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert not re.search(r"https?:|\*", policy)
+    assert not re.search(r"@[A-Z]+@", text)
+
+
+def test_the_data_say_all_that_can_be_searched():
+    symbol, shapes = language_model(5)
+    networks = networks_of(symbol, shapes, "training")
+    (network,) = networks.values()
+    page = Elements(to_page({"5": fold(network)}, "five"))
+    data = json.loads(page.scripts["network-0"])
+    assert [b["name"] for b in data["boxes"]] == [b.name for b in network.boxes]
+    assert len(data["edges"]) == 3 * len(network.edges)
+    step = next(b for b in data["boxes"] if b["name"] == "lstm_l1_t3_out/Mul")
+    assert step["op"] == "Mul"
+    assert step["outputs"] == [["lstm_l1_t3_out/Mul", "float32", "3\N{MULTIPLICATION SIGN}4"]]
+    assert data["groups"][step["parent"]]["label"] == "t3"
+
+
+def test_a_page_can_hold_all_keys():
+    networks = {
+        str(k): fold(next(iter(networks_of(language_model(k)[0]).values()))) for k in (3, 6)
+    }
+    page = Elements(to_page(networks, "keys"))
+    names = [a["data-name"] for t, a in page.tags if a.get("type") == "application/json"]
+    assert names == ["3", "6"]
+
+
+def test_names_cannot_leave_their_place():
+    name = '</script><script>alert("x")</script>\u2028@VIZ@<!--'
+    box = Box(name, "", DATA, name, (Value(name, "", (name,)),), {name: name}, name)
+    page = Elements(to_page({name: fold(Network(name, (box,), ()))}, name))
+    assert sum(tag == "script" for tag, _ in page.tags) == 4  # network, Graphviz, scene, app
+    assert json.loads(page.scripts["network-0"])["boxes"][0]["name"] == name

@@ -1,0 +1,247 @@
+"""The HTML page in a browser: open, fold, search, read a shape."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+
+import symbucket as sb
+from symbucket.visualization.colours import parameter_colours
+from symbucket.visualization.dot import to_dot
+from symbucket.visualization.fold import STEPS, View, fold
+from symbucket.visualization.scene import make_scene
+from symbucket.visualization.sources import networks_of
+from tests.visualization.viz_networks import language_model
+
+SECONDS = 30  # to wait; a shared machine may be slow
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra viewtest is not there")
+    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
+    if driver is None or chromium is None:
+        pytest.skip("chromium and chromedriver are not installed (Debian: chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.add_argument("--window-size=1400,900")
+    # No name is looked up: whatever the page asked for would fail and be in the log.
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(driver)
+    started = webdriver.Chrome(options=options, service=service)
+    yield started
+    started.quit()
+
+
+@pytest.fixture(scope="module")
+def network():
+    symbol, shapes = language_model(12)
+    return next(iter(networks_of(symbol, shapes, "training").values()))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    symbols, shapes = {}, {}
+    for key in (12, 5):
+        symbols[key], shapes[key] = language_model(key)
+    path = tmp_path_factory.mktemp("page") / "net.html"
+    return sb.viz.draw(symbols, path, shape=shapes, graph="training", title="Two keys")
+
+
+@pytest.fixture
+def page(browser, file):
+    browser.get(file.as_uri())
+    wait(browser)
+    yield browser
+    assert [m for m in browser.get_log("browser") if m["level"] == "SEVERE"] == []
+
+
+def wait(browser, state="ready"):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    ready = f"return document.body.dataset.state === '{state}'"
+    WebDriverWait(browser, SECONDS, 0.05).until(lambda b: b.execute_script(ready))
+
+
+def css(browser, selector):
+    return browser.find_elements("css selector", selector)
+
+
+def shown(browser):
+    return int(browser.execute_script("return document.body.dataset.shown"))
+
+
+def texts(browser):
+    found = "return [...document.querySelectorAll('#stage .node')].map(n => n.textContent)"
+    return browser.execute_script(found)
+
+
+def click_on(browser, selector, double=False):
+    """A click at the middle of something in the drawing."""
+    from selenium.webdriver import ActionChains
+
+    (found,) = css(browser, selector)
+    actions = ActionChains(browser)
+    (actions.double_click if double else actions.click)(found).perform()
+
+
+def test_the_page_opens_folded(page, network):
+    tree = fold(network)
+    assert page.title == "Two keys"
+    assert shown(page) == tree.shown(tree.default_view()) == len(css(page, "#stage .node"))
+    assert any("t0 \N{HORIZONTAL ELLIPSIS} t11" in t for t in texts(page))
+    assert len(css(page, "#stage .cluster")) == len(tree.default_view().opened)
+
+
+def test_the_page_draws_what_a_picture_draws(page, network):
+    tree = fold(network)
+    colours = parameter_colours(network.parameters)
+    view = tree.default_view()
+    steps = [i for i, g in enumerate(tree.groups) if g.kind == STEPS]
+    members = [tree.groups[i].groups for i in steps]
+    few = View(
+        view.opened | set(steps) | {m[4] for m in members},
+        frozenset(m[k] for m in members for k in (0, 4, 5)),
+    )
+    for tried in (View(), view, few, tree.full_view()):
+        script = """
+            const view = {opened: new Set(arguments[0]), picked: new Set(arguments[1])};
+            return makeDot(page.net, view, makeLines(page.net, view));"""
+        made = page.execute_script(script, sorted(tried.opened), sorted(tried.picked))
+        assert made == to_dot(make_scene(tree, tried), colours)
+
+
+def test_groups_open_and_fold(page):
+    before = shown(page)
+    steps = next(i for i, t in enumerate(texts(page)) if "t11" in t)
+    group = page.execute_script(f"return document.querySelectorAll('#stage .node')[{steps}].id")
+    click_on(page, f"#{group}", double=True)
+    wait(page)
+    assert shown(page) == before + 3  # t0, t1, a run, t11
+    assert any("t2 \N{HORIZONTAL ELLIPSIS} t10" in t for t in texts(page))
+    css(page, "#toggle")[0].click()  # the open group is chosen; its button folds it again
+    wait(page)
+    assert shown(page) == before
+
+
+def test_a_step_opens_and_goes_back_among_the_others(page):
+    page.execute_script("""
+        const steps = page.net.groups.findIndex((g) => g.kind === 'steps');
+        window.step = page.net.groups[steps].groups[6];
+        reveal(`g${window.step}`);""")
+    wait(page)
+    opened = shown(page)
+    assert any("t0 \N{HORIZONTAL ELLIPSIS} t5" in t for t in texts(page))
+    css(page, "#toggle")[0].click()
+    wait(page)
+    assert shown(page) > opened + 5
+    css(page, "#unpick")[0].click()
+    wait(page)
+    assert shown(page) == opened - 2  # all steps are one run again
+
+
+def test_search_finds_opens_and_shows_a_shape(page):
+    field = css(page, "#search")[0]
+    field.send_keys("lstm_l1_t7_out")
+    found = [e.text for e in css(page, "#hits li a")]
+    assert found[0] == "lstm_l1_t7_out/Mul"
+    assert any(name.startswith("grad/") for name in found)
+    assert css(page, "#stage .found")  # the folded steps that hide it are marked
+    css(page, "#hits li a")[0].click()
+    wait(page)
+    (node,) = css(page, "#stage .node.chosen")
+    assert "lstm_l1_t7_out" in node.text
+    details = css(page, "#details")[0].text
+    assert "Mul, forward" in details
+    assert "float32 3\N{MULTIPLICATION SIGN}4" in details
+    frame, stage = node.rect, css(page, "#stage")[0].rect
+    assert abs(frame["x"] + frame["width"] / 2 - stage["x"] - stage["width"] / 2) < 40
+    assert abs(frame["y"] + frame["height"] / 2 - stage["y"] - stage["height"] / 2) < 40
+
+
+def test_search_knows_operators_and_shapes(page):
+    field = css(page, "#search")[0]
+    field.send_keys("11x4")
+    count = int(css(page, "#hits p")[0].text.split()[0])
+    assert count >= 2  # embed_weight, pred_weight and their gradients among them
+    field.clear()
+    field.send_keys("nothing of that name")
+    assert css(page, "#hits p")[0].text == "0 found"
+
+
+def test_pointing_at_a_box_tells_its_whole_name(page):
+    titles = [t.get_attribute("textContent") for t in css(page, "#stage .node title")]
+    assert "embed_weight 11\N{MULTIPLICATION SIGN}4" in titles
+    edges = [t.get_attribute("textContent") for t in css(page, "#stage .edge title")]
+    assert "3\N{MULTIPLICATION SIGN}12\N{MULTIPLICATION SIGN}4" in edges
+
+
+def test_edges_tell_their_values(page):
+    page.execute_script("""
+        const lines = [...page.lines.values()];
+        const line = lines.find((l) => l.kind === 'plain' && l.values.length > 1);
+        choose(line.id);""")
+    details = css(page, "#details")[0].text
+    assert " values" in details
+    assert "\N{MULTIPLICATION SIGN}" in details
+
+
+def test_pan_and_zoom(page):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+    def view():
+        return page.execute_script("return [page.view.x, page.view.y, page.view.k]")
+
+    start = view()
+    stage = css(page, "#stage")[0]
+    ActionChains(page).scroll_from_origin(ScrollOrigin.from_element(stage), 0, -300).perform()
+    closer = view()
+    assert closer[2] > start[2] * 1.2
+    ActionChains(page).drag_and_drop_by_offset(stage, 60, 25).perform()
+    x, y, k = view()
+    assert (x - closer[0], y - closer[1], k) == pytest.approx((60, 25, closer[2]), abs=2)
+    css(page, "#fit")[0].click()
+    assert view() == pytest.approx(start)
+
+
+def test_another_key_in_the_same_colours(page):
+    colour = """
+        const at = page.net.boxes.findIndex((b) => b.name === 'embed_weight');
+        return page.net.styles[page.net.boxes[at].style];"""
+    first = page.execute_script(colour)
+    boxes = page.execute_script("return page.net.boxes.length")
+    page.execute_script("document.body.dataset.state = 'changing'")
+    css(page, "#network option")[1].click()
+    wait(page)
+    assert page.execute_script("return page.net.boxes.length") < boxes
+    assert page.execute_script(colour) == first
+
+
+def test_too_much_at_once_is_refused(page):
+    before = shown(page)
+    page.execute_script("""
+        const all = (test) => new Set(page.net.groups.keys().filter(test));
+        page.net.large = 300;
+        draw({ opened: all(() => true), picked: all((i) => inSteps(page.net, i)) });""")
+    assert "300 are the most" in css(page, "#trouble")[0].text
+    assert shown(page) == before
+
+
+def test_thousands_of_nodes_open_within_seconds(browser, tmp_path):
+    symbol, shapes = language_model(60)
+    began = time.perf_counter()
+    path = sb.viz.draw(symbol, tmp_path / "n.html", shape=shapes, graph="training")
+    made = time.perf_counter() - began
+    began = time.perf_counter()
+    browser.get(path.as_uri())
+    wait(browser)
+    opened = time.perf_counter() - began
+    assert browser.execute_script("return page.net.boxes.length") > 3000
+    assert shown(browser) < 60
+    assert opened < 5, f"opened in {opened:.1f} s (made in {made:.1f} s)"
