@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 import math
-import numbers
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
-from symbucket.errors import InvalidArgumentError
+from symbucket.checks import check_integer
 
 if TYPE_CHECKING:
     from symbucket.metric import EvalMetric
@@ -50,12 +49,6 @@ class _SavesCheckpoints(Protocol):
     ) -> object: ...
 
 
-def _whole(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise InvalidArgumentError(f"{what} must be a whole number >= 1, found {value!r}.")
-    return int(value)
-
-
 def _values_text(metric: EvalMetric) -> str:
     return "".join(f"\t{name}={value:f}" for name, value in metric.get_name_value())
 
@@ -66,7 +59,7 @@ def do_checkpoint(prefix: str, period: int = 1) -> EpochEndCallback:
     The callback takes ``(iter_no, sym, arg, aux)``, ``iter_no`` counting from 0; the checkpoint
     after the first epoch carries number 1.
     """
-    period = _whole("do_checkpoint: period", period)
+    period = check_integer(period, "do_checkpoint: period", 1)
 
     def callback(iter_no: int, sym: Any, arg: Mapping[str, Any], aux: Mapping[str, Any]) -> None:
         # Imported here: this module stays usable with numpy alone.
@@ -85,7 +78,7 @@ def module_checkpoint(
 
     Unlike :func:`do_checkpoint` it can save the optimizer's states as well.
     """
-    period = _whole("module_checkpoint: period", period)
+    period = check_integer(period, "module_checkpoint: period", 1)
 
     def callback(iter_no: int, sym: Any = None, arg: Any = None, aux: Any = None) -> None:
         if (iter_no + 1) % period == 0:
@@ -100,7 +93,7 @@ def log_train_metric(period: int, auto_reset: bool = False) -> Callable[[BatchEn
     ``auto_reset`` starts the metric's running window anew after each message; what it has
     gathered over the epoch stays (``get_global``).
     """
-    period = _whole("log_train_metric: period", period)
+    period = check_integer(period, "log_train_metric: period", 1)
 
     def callback(param: BatchEndParam) -> None:
         if param.nbatch % period != 0 or param.eval_metric is None:
@@ -127,8 +120,8 @@ class Speedometer:
     """
 
     def __init__(self, batch_size: int, frequent: int = 50, auto_reset: bool = True) -> None:
-        self.batch_size = _whole("Speedometer: batch_size", batch_size)
-        self.frequent = _whole("Speedometer: frequent", frequent)
+        self.batch_size = check_integer(batch_size, "Speedometer: batch_size", 1)
+        self.frequent = check_integer(frequent, "Speedometer: frequent", 1)
         self.auto_reset = auto_reset
         self._last = -1
         self._since: tuple[int, float] | None = None
@@ -177,8 +170,8 @@ class ProgressBar:
     """
 
     def __init__(self, total: int, length: int = 80, stream: TextIO | None = None) -> None:
-        self.total = _whole("ProgressBar: total", total)
-        self.length = _whole("ProgressBar: length", length)
+        self.total = check_integer(total, "ProgressBar: total", 1)
+        self.length = check_integer(length, "ProgressBar: length", 1)
         self.stream = stream
 
     def __call__(self, param: BatchEndParam) -> None:

@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
+from symbucket.checks import check_integer
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 
 __all__ = [
@@ -25,13 +26,9 @@ __all__ = [
 ]
 
 
-def _whole(owner: object, name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise InvalidArgumentError(
-            f"{type(owner).__name__}: {name} must be a whole number of updates >= {least}, "
-            f"found {value!r}."
-        )
-    return int(value)
+def _updates(owner: object, name: str, value: Any, minimum: int) -> int:
+    """Return ``value``, a number of updates of ``minimum`` or more."""
+    return check_integer(value, f"{type(owner).__name__}: {name} (in updates)", minimum)
 
 
 def _rate(owner: object, name: str, value: Any) -> float:
@@ -65,7 +62,9 @@ class LRScheduler:
     ) -> None:
         self.base_lr = _rate(self, "base_lr", base_lr)
         self.warmup_final_lr = self.base_lr
-        self.warmup_steps = _whole(self, "warmup_steps", warmup_steps, 0)
+        self.warmup_steps = check_integer(
+            warmup_steps, f"{type(self).__name__}: warmup_steps (in updates)", 0
+        )
         self.warmup_begin_lr = _rate(self, "warmup_begin_lr", warmup_begin_lr)
         if self.warmup_begin_lr > self.base_lr:
             raise InvalidArgumentError(
@@ -155,7 +154,7 @@ class FactorScheduler(_SteppedScheduler):
         warmup_mode: str = "linear",
     ) -> None:
         super().__init__(factor, base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
-        self.step = _whole(self, "step", step, 1)
+        self.step = _updates(self, "step", step, 1)
         self.stop_factor_lr = _rate(self, "stop_factor_lr", stop_factor_lr)
 
     def _drops(self, num_update: int) -> int:
@@ -183,7 +182,7 @@ class MultiFactorScheduler(_SteppedScheduler):
             raise InvalidArgumentError(
                 f"MultiFactorScheduler: step must be a list of update numbers, found {step!r}."
             )
-        self.step = [_whole(self, f"step[{i}]", s, 1) for i, s in enumerate(step)]
+        self.step = [_updates(self, f"step[{i}]", s, 1) for i, s in enumerate(step)]
         for i in range(1, len(self.step)):
             if self.step[i] <= self.step[i - 1]:
                 raise InvalidArgumentError(
@@ -208,7 +207,9 @@ class _DecayScheduler(LRScheduler):
         warmup_mode: str,
     ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
-        self.max_update = _whole(self, "max_update", max_update, 1)
+        self.max_update = check_integer(
+            max_update, f"{type(self).__name__}: max_update (in updates)", 1
+        )
         if self.max_update <= self.warmup_steps:
             raise InvalidArgumentError(
                 f"{type(self).__name__}: max_update={max_update} leaves no update after "

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from symbucket.checks import check_integer
 from symbucket.engine import Executor
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.runtime import NDArray
@@ -65,10 +66,6 @@ class Monitor:
         sort: bool = False,
         monitor_all: bool = False,
     ) -> None:
-        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
-            raise InvalidArgumentError(
-                f"Monitor: interval is {interval!r}; expected a whole number of batches, 1 or more"
-            )
         if stat_func is not None and not callable(stat_func):
             raise InvalidArgumentError(
                 f"Monitor: stat_func is {stat_func!r}; expected a function of an NDArray"
@@ -85,7 +82,7 @@ class Monitor:
             raise InvalidArgumentError(
                 f"Monitor: pattern is {pattern!r}, which is no regular expression ({error})"
             ) from None
-        self.interval = interval
+        self.interval = check_integer(interval, "Monitor: interval (in batches)", 1)
         self.stat_func = _root_mean_square if stat_func is None else stat_func
         self.sort = bool(sort)
         self.step = 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
+from symbucket.checks import did_you_mean
 from symbucket.errors import InvalidArgumentError, NameConflictError
 
 T = TypeVar("T")
@@ -56,11 +56,9 @@ class Registry(Generic[T]):
         try:
             return self._classes[name.lower()]
         except KeyError:
-            near = get_close_matches(name.lower(), self._classes, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise InvalidArgumentError(
-                f"no {self.kind} is registered under {name!r}.{hint} "
-                f"Known: {', '.join(sorted(self._classes))}."
+                f"no {self.kind} is registered under {name!r}; known are "
+                f"{', '.join(sorted(self._classes))}{did_you_mean(name, self._classes)}"
             ) from None
 
     def create(self, spec: object, *args: Any, **kwargs: Any) -> T:

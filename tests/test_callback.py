@@ -167,5 +167,5 @@ def test_batch_end_param():
     ],
 )
 def test_bad_arguments(make):
-    with pytest.raises(InvalidArgumentError, match="must be a whole number >= 1, found"):
+    with pytest.raises(InvalidArgumentError, match="expected an integer of 1 or more"):
         make()

@@ -183,7 +183,7 @@ def test_feedforward_hands_it_on():
 
 @pytest.mark.parametrize("interval", [0, -1, 1.5, True, "1"])
 def test_intervals_are_whole(interval):
-    with pytest.raises(InvalidArgumentError, match=r"interval is .* whole number of batches"):
+    with pytest.raises(InvalidArgumentError, match=r"interval .*expected an integer of 1 or more"):
         sb.mon.Monitor(interval)
 
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from symbucket.checks import check_choice, check_integer
 from symbucket.io._buckets import batch_count, order_samples, plan_epoch
-from symbucket.io._checks import checked_choice, checked_count
 from symbucket.io._seed import epoch_generator, resolve_seed
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
@@ -42,8 +42,8 @@ class BucketedIter(WholeBatchIter):
     def __init__(
         self, batch_size: int, *, seed: int | None, shuffle: bool, last_batch: str
     ) -> None:
-        super().__init__(checked_count(batch_size, "batch_size"))
-        self.last_batch = checked_choice(last_batch, "last_batch", self._last_batches)
+        super().__init__(check_integer(batch_size, "batch_size", 1))
+        self.last_batch = check_choice(last_batch, "last_batch", self._last_batches)
         self.shuffle = bool(shuffle)
         self.seed = resolve_seed(seed)
         self.epoch = -1

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from symbucket.checks import is_integer
 from symbucket.errors import DataError
-from symbucket.io._checks import is_integer
 
 
 def checked_buckets(buckets: Iterable[int]) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from symbucket import random
-from symbucket.io._checks import checked_count
+from symbucket.checks import check_integer
 
 
 def resolve_seed(seed: int | None) -> int:
@@ -19,7 +19,7 @@ def resolve_seed(seed: int | None) -> int:
     """
     if seed is None:
         return int(random.next_stream("iterator").integers(1 << 62))
-    return checked_count(seed, "seed", minimum=0)
+    return check_integer(seed, "seed", 0)
 
 
 def epoch_generator(seed: int, epoch: int) -> np.random.Generator:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from symbucket.checks import check_integer
 from symbucket.errors import DataError
 from symbucket.io._bucketed import BucketedIter, logger
 from symbucket.io._buckets import assign_buckets, batch_count, checked_buckets, choose_buckets
-from symbucket.io._checks import checked_integer
 from symbucket.io._tokens import store_sentences
 from symbucket.io.batch import DataBatch
 from symbucket.io.bucket_table import BucketRow
@@ -47,7 +47,7 @@ class BucketedTextIter(BucketedIter):
         last_batch: str,
     ) -> None:
         super().__init__(batch_size, seed=seed, shuffle=shuffle, last_batch=last_batch)
-        self.invalid_label = checked_integer(invalid_label, "invalid_label")
+        self.invalid_label = check_integer(invalid_label, "invalid_label")
         given = [] if buckets is None else checked_buckets(buckets)
         self._store = store_sentences(sentences, dtype, self.invalid_label)
         self.dtype: np.dtype[Any] = self._store.tokens.dtype

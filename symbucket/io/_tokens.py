@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from symbucket.checks import is_integer
 from symbucket.errors import DataError, InvalidArgumentError
-from symbucket.io._checks import is_integer
 
 
 @dataclass(frozen=True)

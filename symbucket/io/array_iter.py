@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symbucket.checks import check_choice, check_integer
 from symbucket.errors import DataError, NameConflictError, StateError
 from symbucket.io._arrays import as_array, float32
-from symbucket.io._checks import checked_choice, checked_count
 from symbucket.io._seed import epoch_generator, resolve_seed
 from symbucket.io.desc import DataDesc
 from symbucket.io.iterator import DataIter
@@ -64,9 +64,9 @@ class NDArrayIter(DataIter):
         label_name: str = "softmax_label",
         seed: int | None = None,
     ) -> None:
-        super().__init__(checked_count(batch_size, "batch_size"))
+        super().__init__(check_integer(batch_size, "batch_size", 1))
         self.shuffle = bool(shuffle)
-        self.last_batch_handle = checked_choice(
+        self.last_batch_handle = check_choice(
             last_batch_handle, "last_batch_handle", ("pad", "discard", "roll_over")
         )
         self.seed = resolve_seed(seed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
+from symbucket.checks import check_integer
 from symbucket.errors import UnsupportedError
-from symbucket.io._checks import checked_count
 from symbucket.io.batch import DataBatch
 from symbucket.io.desc import DataDesc
 
@@ -34,7 +34,7 @@ class DataIter:
     default_bucket_key: Hashable = None
 
     def __init__(self, batch_size: int = 0) -> None:
-        self.batch_size = checked_count(batch_size, "batch_size", minimum=0)
+        self.batch_size = check_integer(batch_size, "batch_size", 0)
 
     def __iter__(self) -> DataIter:
         return self

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from symbucket.checks import check_integer
 from symbucket.errors import DataError
-from symbucket.io._checks import checked_count
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.iterator import DataIter
@@ -35,7 +35,7 @@ class ResizeIter(WholeBatchIter):
             )
         super().__init__(data_iter.batch_size)
         self.data_iter = data_iter
-        self.size = checked_count(size, "size")
+        self.size = check_integer(size, "size", 1)
         self.reset_internal = bool(reset_internal)
         self.provide_data = data_iter.provide_data
         self.provide_label = data_iter.provide_label

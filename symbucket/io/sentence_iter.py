@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from symbucket.checks import check_choice, check_integer
 from symbucket.errors import DataError, NameConflictError
-from symbucket.io._checks import checked_choice, checked_integer
 from symbucket.io._text import BucketedTextIter
 from symbucket.io.desc import DataDesc
 
@@ -44,8 +44,8 @@ def encode_sentences(
             vocabulary is then unchanged.
         InvalidArgumentError: a label is no integer.
     """
-    invalid = checked_integer(invalid_label, "invalid_label")
-    start = checked_integer(start_label, "start_label")
+    invalid = check_integer(invalid_label, "invalid_label")
+    start = check_integer(start_label, "start_label")
     if vocab is None:
         return _encode_new(sentences, invalid, invalid_key, start)
     return _encode_known(sentences, vocab, invalid, start, unknown_token), vocab
@@ -160,7 +160,7 @@ class BucketSentenceIter(BucketedTextIter):
     ) -> None:
         self.data_name = data_name
         self.label_name = label_name
-        self.layout = checked_choice(layout, "layout", ("NT", "TN"))
+        self.layout = check_choice(layout, "layout", ("NT", "TN"))
         if data_name == label_name:
             raise NameConflictError(
                 f"BucketSentenceIter: data_name and label_name are both {data_name!r}; "

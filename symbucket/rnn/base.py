@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from symbucket import symbol as sym
+from symbucket.checks import check_integer
 from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
 from symbucket.ops import find
 from symbucket.ops.attributes import describe
@@ -219,11 +220,7 @@ class BaseRNNCell:
             )
 
     def _checked_hidden(self, num_hidden: int) -> int:
-        if isinstance(num_hidden, bool) or not isinstance(num_hidden, int) or num_hidden <= 0:
-            raise InvalidArgumentError(
-                f"{self!r}: num_hidden={num_hidden!r} must be a whole number of 1 or more"
-            )
-        return num_hidden
+        return check_integer(num_hidden, f"{self!r}: num_hidden", 1)
 
     def _activate(self, data: Symbol, activation: Activation, **kwargs: Any) -> Symbol:
         if callable(activation):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from symbucket.checkpoint import load_checkpoint, save_checkpoint
+from symbucket.checks import check_integer
 from symbucket.errors import InvalidArgumentError
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.symbol import Symbol
@@ -63,10 +64,7 @@ def do_rnn_checkpoint(cells: Cells, prefix: str, period: int = 1) -> EpochCallba
     The checkpoint after the first epoch carries number 1.
     """
     checked = _checked(cells)
-    if isinstance(period, bool) or not isinstance(period, int) or period < 1:
-        raise InvalidArgumentError(
-            f"do_rnn_checkpoint: period={period!r} must be a whole number of 1 or more"
-        )
+    period = check_integer(period, "do_rnn_checkpoint: period", 1)
 
     def callback(
         epoch: int, symbol: Symbol, arg_params: Mapping[str, Any], aux_params: Mapping[str, Any]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symbucket import symbol as sym
-from symbucket.errors import InvalidArgumentError
+from symbucket.checks import check_fraction
 from symbucket.rnn import sequence
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.rnn.params import RNNParams
@@ -27,7 +27,7 @@ class DropoutCell(BaseRNNCell):
         self, dropout: float, prefix: str = "dropout_", params: RNNParams | None = None
     ) -> None:
         super().__init__(prefix, params)
-        self.dropout = checked_share(dropout, f"{self!r}: dropout")
+        self.dropout = check_fraction(dropout, f"{self!r}: dropout")
 
     @property
     def state_info(self) -> list[dict[str, Any]]:
@@ -53,10 +53,3 @@ class DropoutCell(BaseRNNCell):
         if isinstance(inputs, Symbol):
             return self(inputs, self._begin(begin_state))
         return super().unroll(length, inputs, begin_state, layout, merge_outputs)
-
-
-def checked_share(value: float, what: str) -> float:
-    """``value`` as a share from 0 up to below 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise InvalidArgumentError(f"{what}={value!r} must be a number from 0 up to below 1")
-    return float(value)

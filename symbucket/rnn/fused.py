@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from symbucket import symbol as sym
-from symbucket.errors import InvalidArgumentError, ParameterError, UnsupportedError
+from symbucket.checks import check_choice, check_fraction, check_integer, check_number
+from symbucket.errors import ParameterError, UnsupportedError
 from symbucket.rnn import packing, sequence
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.rnn.bidirectional import BidirectionalCell
-from symbucket.rnn.dropout import DropoutCell, checked_share
+from symbucket.rnn.dropout import DropoutCell
 from symbucket.rnn.gru import GRUCell
-from symbucket.rnn.lstm import LSTMCell, checked_bias
+from symbucket.rnn.lstm import LSTMCell
 from symbucket.rnn.params import RNNParams
 from symbucket.rnn.sequence import Inputs, Outputs
 from symbucket.rnn.sequential import SequentialRNNCell
@@ -58,22 +59,15 @@ class FusedRNNCell(BaseRNNCell):
         prefix: str | None = None,
         params: RNNParams | None = None,
     ) -> None:
-        if mode not in _GATES:
-            raise InvalidArgumentError(
-                f"FusedRNNCell: mode={mode!r} must be one of {', '.join(map(repr, _GATES))}"
-            )
+        check_choice(mode, "FusedRNNCell: mode", list(_GATES))
         super().__init__(prefix=f"{mode}_" if prefix is None else prefix, params=params)
         self._num_hidden = self._checked_hidden(num_hidden)
-        if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers <= 0:
-            raise InvalidArgumentError(
-                f"{self!r}: num_layers={num_layers!r} must be a whole number of 1 or more"
-            )
-        self._num_layers = num_layers
+        self._num_layers = check_integer(num_layers, f"{self!r}: num_layers", 1)
         self._mode = mode
         self._bidirectional = bool(bidirectional)
-        self._dropout = checked_share(dropout, f"{self!r}: dropout")
+        self._dropout = check_fraction(dropout, f"{self!r}: dropout")
         self._get_next_state = bool(get_next_state)
-        self._forget_bias = checked_bias(forget_bias)
+        self._forget_bias = float(check_number(forget_bias, "forget_bias"))
         self._directions = ("l", "r") if bidirectional else ("l",)
         settings = {
             "init": None,

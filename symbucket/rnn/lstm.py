@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symbucket import symbol as sym
-from symbucket.errors import InvalidArgumentError
+from symbucket.checks import check_number
 from symbucket.rnn.gated import GatedCell
 from symbucket.rnn.params import RNNParams
 from symbucket.symbol import Symbol
@@ -35,7 +35,8 @@ class LSTMCell(GatedCell):
         params: RNNParams | None = None,
         forget_bias: float = 1.0,
     ) -> None:
-        start = json.dumps(["lstmbias", {"forget_bias": checked_bias(forget_bias)}])
+        bias = float(check_number(forget_bias, "forget_bias"))
+        start = json.dumps(["lstmbias", {"forget_bias": bias}])
         super().__init__(num_hidden, prefix, params, init=start)
 
     @property
@@ -59,13 +60,3 @@ class LSTMCell(GatedCell):
         squashed = sym.Activation(memory, act_type="tanh")
         output = sym.elemwise_mul(out_gate, squashed, name=f"{name}out")
         return output, [output, memory]
-
-
-def checked_bias(forget_bias: float) -> float:
-    """``forget_bias`` as a number."""
-    try:
-        return float(forget_bias)
-    except (TypeError, ValueError):
-        raise InvalidArgumentError(
-            f"forget_bias={forget_bias!r} must be a number, as forget_bias=1.0"
-        ) from None

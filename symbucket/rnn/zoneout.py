@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from symbucket import symbol as sym
+from symbucket.checks import check_fraction
 from symbucket.errors import UnsupportedError
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.rnn.bidirectional import BidirectionalCell
-from symbucket.rnn.dropout import checked_share
 from symbucket.rnn.fused import FusedRNNCell
 from symbucket.rnn.group import CellGroup
 from symbucket.rnn.modifier import ModifierCell
@@ -28,8 +28,8 @@ class ZoneoutCell(ModifierCell):
         self, base_cell: BaseRNNCell, zoneout_outputs: float = 0.0, zoneout_states: float = 0.0
     ) -> None:
         _require_steps(base_cell)
-        self.zoneout_outputs = checked_share(zoneout_outputs, "ZoneoutCell: zoneout_outputs")
-        self.zoneout_states = checked_share(zoneout_states, "ZoneoutCell: zoneout_states")
+        self.zoneout_outputs = check_fraction(zoneout_outputs, "ZoneoutCell: zoneout_outputs")
+        self.zoneout_states = check_fraction(zoneout_states, "ZoneoutCell: zoneout_states")
         self.prev_output: Symbol | None = None
         super().__init__(base_cell)
 

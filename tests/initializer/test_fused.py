@@ -142,7 +142,7 @@ def test_parameter_store_fills_a_network_with_a_fused_cell():
 
 
 def test_errors():
-    with pytest.raises(InvalidArgumentError, match="mode='lstmm' must be one of"):
+    with pytest.raises(InvalidArgumentError, match="mode is 'lstmm'; expected one of"):
         init.FusedRNN(None, 4, 1, "lstmm")
     with pytest.raises(InvalidArgumentError, match="no initializer is registered under 'xavvier'"):
         init.FusedRNN("xavvier", 4, 1, "lstm")
