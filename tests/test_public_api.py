@@ -38,7 +38,7 @@ PUBLIC = {
         CosineScheduler FactorScheduler LRScheduler MultiFactorScheduler PolyScheduler
     """,
     "symbucket.metric": """
-        Accuracy CompositeEvalMetric CrossEntropy CustomMetric EvalMetric F1 GraphSum Loss
+        Accuracy CompositeEvalMetric CrossEntropy CustomMetric EvalMetric F1 GraphMetric Loss
         MAE MSE NegativeLogLikelihood Perplexity RMSE TopKAccuracy alias create np register
     """,
     "symbucket.mod": "BaseModule BucketingModule Module RecurrentModule Terminals",

@@ -1,6 +1,5 @@
 """Symbol + shapes -> forward ONNX graph -> gradients -> passes -> ready model."""
 
-from symbucket.compiler.metrics import MetricSpec, fits
 from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.program import (
     Program,
@@ -15,14 +14,12 @@ from symbucket.compiler.trainability import check_gradients, holds_foreign
 
 __all__ = [
     "CompilerOptions",
-    "MetricSpec",
     "Program",
     "Tensor",
     "TrainingPrograms",
     "check_gradients",
     "compile_inference",
     "compile_training",
-    "fits",
     "holds_foreign",
     "output_names",
     "pass_names",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import onnx_ir as ir
 
@@ -19,68 +17,37 @@ from symbucket.ir import (
     shape_of,
     shape_rule,
 )
-
-
-@dataclass(frozen=True)
-class MetricSpec:
-    """A sum over a batch and the number of its terms.
-
-    kind "nll": ``-log(max(p, floor) + eps)`` of the label's class over labels that are not
-    ``ignore_label``, the classes along the last axis. "accuracy": the number of rows whose largest
-    entry is at the label. "sum": the sum of all elements (``label`` is not used).
-    """
-
-    kind: Literal["nll", "accuracy", "sum"]
-    output: str
-    label: str = ""
-    ignore_label: float | None = None
-    floor: float = 0.0
-    eps: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """What the two outputs are called: ``name.total`` and ``name.count``."""
-        ignored = "" if self.ignore_label is None else f"-ignore{self.ignore_label:g}"
-        return f"metric/{self.kind}{ignored}/{self.output}"
-
+from symbucket.metric import GraphMetric
 
 mark("LabelLoss", domain=OWN_DOMAIN, no_gradient=True)
 
 
-def fits(spec: MetricSpec, output: Sequence[int], label: Sequence[int] | None) -> bool:
-    """Whether a metric can be computed in the graph for these shapes."""
-    if spec.kind == "sum":
-        return True
-    rows = math.prod(output[:-1])
-    return len(output) > 1 and label is not None and math.prod(label) == rows
-
-
 def emit_metrics(
     g: Builder,
-    specs: Sequence[MetricSpec],
+    metrics: Sequence[GraphMetric],
     outputs: Mapping[str, ir.Value],
     variables: Mapping[str, ir.Value],
 ) -> dict[str, ir.Value]:
-    """Append the nodes of all metrics; gives scalars (shape (1,)) by name."""
-    found: dict[str, ir.Value] = {}
-    for spec in specs:
-        with g.scoped(spec.name):
-            total, count = _emit(g, spec, outputs[spec.output], variables.get(spec.label))
-        found[f"{spec.name}.total"], found[f"{spec.name}.count"] = total, count
-    return found
+    """Append the nodes of all metrics, and return their totals and counts (shape (1,)) by name."""
+    sums: dict[str, ir.Value] = {}
+    for metric in metrics:
+        with g.scoped(metric.name):
+            total, count = _emit(g, metric, outputs[metric.output], variables.get(metric.label))
+        sums[metric.total_name], sums[metric.count_name] = total, count
+    return sums
 
 
 def _emit(
-    g: Builder, spec: MetricSpec, pred: ir.Value, label: ir.Value | None
+    g: Builder, metric: GraphMetric, pred: ir.Value, label: ir.Value | None
 ) -> tuple[ir.Value, ir.Value]:
     shape = shape_of(pred)
-    if spec.kind == "sum":
+    if metric.kind == "sum":
         total = g.reduce_sum(g.reshape(pred, (math.prod(shape),)), [0])
         return total, g.filled((1,), float(math.prod(shape)), dtype_of(pred))
     assert label is not None
     rows = g.reshape(pred, (math.prod(shape[:-1]), shape[-1]))
     label = g.reshape(label, (shape_of(rows)[0],))
-    if spec.kind == "accuracy":
+    if metric.kind == "accuracy":
         best = g.op("ArgMax", rows, axis=1, keepdims=0)
         hit = g.op("Equal", best, g.cast(label, ir.DataType.INT64))
         total = g.reduce_sum(g.cast(hit, dtype_of(pred)), [0])
@@ -91,10 +58,10 @@ def _emit(
         label,
         outputs=2,
         domain=OWN_DOMAIN,
-        use_ignore=int(spec.ignore_label is not None),
-        ignore_label=float(spec.ignore_label or 0.0),
-        floor=spec.floor,
-        eps=spec.eps,
+        use_ignore=int(metric.ignore_label is not None),
+        ignore_label=float(metric.ignore_label or 0.0),
+        floor=metric.floor,
+        eps=metric.eps,
     )
     return total, count
 

@@ -18,13 +18,14 @@ from symbucket.compiler.fit_memory_limit import within_limit
 from symbucket.compiler.gc_pause import paused_collector
 from symbucket.compiler.lower import Lowered, lower
 from symbucket.compiler.memory import Buffer, MemoryPlan, plan_graph, recompute
-from symbucket.compiler.metrics import MetricSpec, emit_metrics
+from symbucket.compiler.metrics import emit_metrics
 from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.rewrite import run_passes
 from symbucket.compiler.rewrite.loss_chunks import WISH
 from symbucket.compiler.shorten_names import shorten_names
 from symbucket.errors import NameConflictError
 from symbucket.ir import IR_VERSION, Builder, dtype_of, shape_of
+from symbucket.metric import GraphMetric
 from symbucket.symbol.symbol import Symbol
 
 PRODUCER = "symbucket"
@@ -94,7 +95,7 @@ def compile_inference(
     dtypes: Mapping[str, Any] | None = None,
     name: str = "inference",
     fetch: Iterable[str] | None = None,
-    metrics: Sequence[MetricSpec] = (),
+    metrics: Sequence[GraphMetric] = (),
     options: CompilerOptions = DEFAULTS,
 ) -> Program:
     """The model that computes the outputs of ``symbol`` with is_train false.
@@ -121,7 +122,7 @@ def _inference(
     dtypes: Mapping[str, Any] | None,
     name: str,
     fetch: Iterable[str] | None,
-    metrics: Sequence[MetricSpec],
+    metrics: Sequence[GraphMetric],
     options: CompilerOptions,
 ) -> Program:
     lowered = lower(symbol, shapes, dtypes or {}, training=False, name=name)
@@ -141,7 +142,7 @@ def compile_training(
     wanted: Iterable[str] = (),
     name: str = "training",
     fetch: Iterable[str] | None = None,
-    metrics: Sequence[MetricSpec] = (),
+    metrics: Sequence[GraphMetric] = (),
     options: CompilerOptions = DEFAULTS,
     row_sparse: Collection[str] = (),
 ) -> TrainingPrograms:
@@ -186,7 +187,7 @@ def _training(
     wanted: Iterable[str],
     name: str,
     fetch: Iterable[str] | None,
-    metrics: Sequence[MetricSpec],
+    metrics: Sequence[GraphMetric],
     options: CompilerOptions,
     row_sparse: Collection[str],
 ) -> TrainingPrograms:

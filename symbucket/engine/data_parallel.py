@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.compiler import CompilerOptions, MetricSpec
+from symbucket.compiler import CompilerOptions
 from symbucket.context import Context, cpu
 from symbucket.engine import Executor
 from symbucket.engine.executor import _Request
 from symbucket.errors import DataError, InvalidArgumentError, StateError, UnsupportedError
 from symbucket.io import DataDesc
+from symbucket.metric import GraphMetric
 from symbucket.runtime import NDArray, RowSparse
 from symbucket.runtime.buffers import Pool
 from symbucket.symbol import Symbol
@@ -344,11 +345,11 @@ class ExecutorGroup(Executor):
                 future.result()
 
     def measure(
-        self, is_train: bool, metrics: Sequence[MetricSpec], row_sparse: Iterable[str] = ()
+        self, is_train: bool, metrics: Sequence[GraphMetric], row_sparse: Iterable[str] = ()
     ) -> dict[str, float]:
         """The sums of all contexts together; gradients always come as whole arrays."""
         self._run(is_train, _Request(tuple(metrics)))
-        names = [f"{m.name}.{part}" for m in metrics for part in ("total", "count")]
+        names = [name for m in metrics for name in (m.total_name, m.count_name)]
         return {n: sum(float(p._buffers[n].asscalar()) for p in self.parts) for n in names}
 
     @property

@@ -11,7 +11,6 @@ import numpy as np
 
 from symbucket.compiler import (
     CompilerOptions,
-    MetricSpec,
     Program,
     Tensor,
     TrainingPrograms,
@@ -23,6 +22,7 @@ from symbucket.compiler.memory.pool_plan import NODE, SESSION
 from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError, StateError
+from symbucket.metric import GraphMetric
 from symbucket.runtime import RowSparse
 from symbucket.runtime.buffers import BACKWARD, OUTPUTS, STASH, Buffers, Pool
 from symbucket.runtime.ndarray import NDArray
@@ -36,7 +36,7 @@ from symbucket.symbol.symbol import Symbol
 class _Request:
     """What a run returns: all outputs, or the sums of metrics; and how gradients come."""
 
-    metrics: tuple[MetricSpec, ...] = ()
+    metrics: tuple[GraphMetric, ...] = ()
     row_sparse: frozenset[str] = frozenset()
 
 
@@ -214,7 +214,7 @@ class Executor:
         return self.outputs
 
     def measure(
-        self, is_train: bool, metrics: Sequence[MetricSpec], row_sparse: Iterable[str] = ()
+        self, is_train: bool, metrics: Sequence[GraphMetric], row_sparse: Iterable[str] = ()
     ) -> dict[str, float]:
         """Run the symbol for sums over the batch instead of outputs, which are not kept.
 
@@ -223,7 +223,7 @@ class Executor:
         """
         request = _Request(tuple(metrics), frozenset(row_sparse if is_train else ()))
         self._run(is_train, request)
-        sums = [f"{m.name}.{part}" for m in metrics for part in ("total", "count")]
+        sums = [name for m in metrics for name in (m.total_name, m.count_name)]
         return {name: float(self._buffers[name].asscalar()) for name in sums}
 
     @property
@@ -301,7 +301,7 @@ class Executor:
 
     # Building --------------------------------------------------------------------------------
 
-    def inference_program(self, metrics: Sequence[MetricSpec] = ()) -> Program:
+    def inference_program(self, metrics: Sequence[GraphMetric] = ()) -> Program:
         """Compile the inference model (a fresh one at each call)."""
         self.builds["inference"] += 1
         return compile_inference(

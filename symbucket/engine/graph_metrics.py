@@ -1,82 +1,68 @@
-"""Which metrics a network can compute in its own graph, and the sums that come of it."""
+"""Metrics that a network computes in its own graph, as sums over the batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from symbucket.compiler import MetricSpec, fits
-from symbucket.metric import EvalMetric
+from symbucket.metric import EvalMetric, GraphMetric
 
-Measures = list[tuple[EvalMetric, list[MetricSpec]]]
+Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Sums:
-    """What a run returned for a metric in place of outputs."""
+class MetricSums:
+    """The sums in a network's graph that a metric needs in place of outputs.
+
+    ``leaves`` pairs each metric below ``metric`` (itself, or a composite's children) with its sums.
+    """
 
     metric: EvalMetric
-    measures: Measures
-    values: Mapping[str, float]
+    leaves: tuple[tuple[EvalMetric, tuple[GraphMetric, ...]], ...]
 
-    def add(self) -> None:
-        """Add them to the metric."""
-        for leaf, specs in self.measures:
-            total = sum(self.values[f"{s.name}.total"] for s in specs)
-            leaf.update_sums(total, sum(self.values[f"{s.name}.count"] for s in specs))
+    @property
+    def graph_metrics(self) -> tuple[GraphMetric, ...]:
+        """The sums that the graph has to compute, each once."""
+        return tuple(dict.fromkeys(g for _, graph_metrics in self.leaves for g in graph_metrics))
 
-
-class MeasureCache:
-    """The measures of each metric for each set of shapes, worked out once."""
-
-    def __init__(self) -> None:
-        # Kept with the metrics, so that no other one can take the id of a key.
-        self._found: dict[tuple[int, Hashable], tuple[EvalMetric, Measures | None]] = {}
-
-    def of(
-        self,
-        metric: EvalMetric,
-        shapes: Hashable,
-        outputs: Callable[[], Mapping[str, Sequence[int]]],
-        labels: Callable[[], Mapping[str, Sequence[int]]],
-    ) -> Measures | None:
-        """As of ``graph_measures``; ``outputs`` and ``labels`` are called for new shapes."""
-        key = id(metric), shapes
-        if key not in self._found:
-            self._found[key] = metric, graph_measures(metric, outputs(), labels())
-        return self._found[key][1]
+    def add(self, values: Mapping[str, float]) -> None:
+        """Add a run's totals and counts, by the names of its outputs, to the metrics."""
+        for leaf, graph_metrics in self.leaves:
+            total = sum(values[g.total_name] for g in graph_metrics)
+            leaf.update_sums(total, sum(values[g.count_name] for g in graph_metrics))
 
 
-def graph_measures(
-    metric: EvalMetric,
-    outputs: Mapping[str, Sequence[int]],
-    labels: Mapping[str, Sequence[int]],
-) -> Measures | None:
-    """The sums in the graph that give ``metric``, or None where the outputs themselves are needed.
+def metric_sums(metric: EvalMetric, outputs: Shapes, labels: Shapes) -> MetricSums | None:
+    """Return the sums that make up ``metric``, or None if it needs the outputs themselves.
 
-    ``outputs`` and ``labels`` map names to shapes. Each metric beneath a composite is paired with
-    the sums to add to it.
+    ``outputs`` and ``labels`` map the network's names to shapes.
     """
-    found: Measures = []
-    narrowed = type(metric).update_dict is not EvalMetric.update_dict and metric.leaves() == [
-        metric
-    ]
-    for leaf in metric.leaves():
-        how = leaf.graph_sum()
-        names = leaf.output_names or list(outputs)
-        targets = leaf.label_names or list(labels)
-        if how is None or narrowed or any(n not in outputs for n in names):
+    leaves = metric.leaves()
+    composite = leaves != [metric]
+    overridden = type(metric).update_dict is not EvalMetric.update_dict and not composite
+    selects = metric.output_names is not None or metric.label_names is not None
+    if overridden or (composite and selects):  # the children see less than the network's outputs
+        return None
+    pairs = []
+    for leaf in leaves:
+        graph_metrics = _leaf_sums(leaf, outputs, labels)
+        if graph_metrics is None:
             return None
-        if how.kind == "sum":
-            found.append((leaf, [MetricSpec("sum", name) for name in names]))
-            continue
-        if len(names) != 1 or len(targets) != 1 or targets[0] not in labels:
-            return None
-        spec = MetricSpec(how.kind, names[0], targets[0], how.ignore_label, how.floor, how.eps)
-        if not fits(spec, outputs[names[0]], labels[targets[0]]):
-            return None
-        found.append((leaf, [spec]))
-    names_given = metric.output_names is not None or metric.label_names is not None
-    if names_given and metric.leaves() != [metric]:
-        return None  # a composite that narrows what its children see
-    return found or None
+        pairs.append((leaf, graph_metrics))
+    return MetricSums(metric, tuple(pairs)) if pairs else None
+
+
+def _leaf_sums(leaf: EvalMetric, outputs: Shapes, labels: Shapes) -> tuple[GraphMetric, ...] | None:
+    graph_metric = leaf.graph_metric()
+    output_names = leaf.output_names or list(outputs)
+    label_names = leaf.label_names or list(labels)
+    if graph_metric is None or any(n not in outputs for n in output_names):
+        return None
+    if graph_metric.kind == "sum":
+        return tuple(graph_metric.on(name) for name in output_names)
+    if len(output_names) != 1 or len(label_names) != 1 or label_names[0] not in labels:
+        return None
+    (output,), (label,) = output_names, label_names
+    if not graph_metric.fits(outputs[output], labels[label]):
+        return None
+    return (graph_metric.on(output, label),)

@@ -22,7 +22,7 @@ from symbucket.compiler import (
 )
 from symbucket.compiler.memory import MemoryPlan, PoolPlan, plan_graph
 from symbucket.compiler.update import UpdateSpec, build_update
-from symbucket.engine.graph_metrics import graph_measures
+from symbucket.engine.graph_metrics import metric_sums
 from symbucket.engine.network import Network, Shapes
 from symbucket.errors import DataError
 from symbucket.io import DataDesc
@@ -103,8 +103,8 @@ def _specs(network: Network, shapes: Shapes, eval_metric: Any) -> tuple[Any, ...
         return ()
     metric = metrics.create(eval_metric)
     outputs = dict(network.output_shapes(shapes))
-    measures = graph_measures(metric, outputs, {d.name: d.shape for d in shapes.labels})
-    return tuple(dict.fromkeys(s for _, many in measures or [] for s in many))
+    sums = metric_sums(metric, outputs, {d.name: d.shape for d in shapes.labels})
+    return () if sums is None else sums.graph_metrics
 
 
 def shapes_of_key(key: Any, default: Any, bound: Shapes) -> Shapes:

@@ -4,11 +4,12 @@ A metric keeps ``(sum_metric, num_inst)``. ``update`` adds a batch's labels and 
 ``update_sums`` adds sums that were computed elsewhere, such as inside the training graph.
 """
 
-from symbucket.metric.base import EvalMetric, GraphSum, alias, register
+from symbucket.metric.base import EvalMetric, alias, register
 from symbucket.metric.binary import F1
 from symbucket.metric.classification import Accuracy, TopKAccuracy
 from symbucket.metric.composite import CompositeEvalMetric, create
 from symbucket.metric.custom import CustomMetric, np
+from symbucket.metric.graph_metric import GraphMetric
 from symbucket.metric.likelihood import CrossEntropy, NegativeLogLikelihood, Perplexity
 from symbucket.metric.regression import MAE, MSE, RMSE, Loss
 
@@ -22,7 +23,7 @@ __all__ = [
     "CrossEntropy",
     "CustomMetric",
     "EvalMetric",
-    "GraphSum",
+    "GraphMetric",
     "Loss",
     "NegativeLogLikelihood",
     "Perplexity",

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
+from symbucket.metric.graph_metric import GraphMetric
 from symbucket.registry import Registry
 
 NameValue = tuple[str, float] | tuple[list[str], list[float]]
-
-
-@dataclass(frozen=True)
-class GraphSum:
-    """How a metric's ``sum_metric`` and ``num_inst`` can be computed inside a network's graph.
-
-    kind "nll": sum of ``-log(max(p, floor) + eps)`` over labels that are not ``ignore_label``;
-    "accuracy": number of rows with the largest entry at the label; "sum": sum of all elements.
-    """
-
-    kind: Literal["nll", "accuracy", "sum"]
-    ignore_label: float | None = None
-    floor: float = 0.0
-    eps: float = 0.0
 
 
 class EvalMetric:
@@ -109,8 +95,8 @@ class EvalMetric:
         """The metrics that sum for themselves: this one, or a composite's children."""
         return [self]
 
-    def graph_sum(self) -> GraphSum | None:
-        """How ``fit`` may compute this metric in the graph, or None where it needs the outputs.
+    def graph_metric(self) -> GraphMetric | None:
+        """Return the sum that ``fit`` may compute in the graph, or None if it needs the outputs.
 
         A subclass that changes ``update`` must change this too; the sums go to ``update_sums``.
         """

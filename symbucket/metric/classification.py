@@ -15,7 +15,8 @@ from symbucket.metric._arrays import (
     class_rows,
     pairs,
 )
-from symbucket.metric.base import EvalMetric, GraphSum, alias, register
+from symbucket.metric.base import EvalMetric, alias, register
+from symbucket.metric.graph_metric import GraphMetric
 
 
 def _right_classes(
@@ -69,11 +70,11 @@ class Accuracy(EvalMetric):
             count += number
         self._add(total, count)
 
-    def graph_sum(self) -> GraphSum | None:
-        """See :meth:`EvalMetric.graph_sum`."""
+    def graph_metric(self) -> GraphMetric | None:
+        """See :meth:`EvalMetric.graph_metric`."""
         if type(self) is not Accuracy or self.axis not in (-1, 1) or self.ignore_label is not None:
             return None
-        return GraphSum("accuracy")
+        return GraphMetric("accuracy")
 
     def _one(self, label: Array, pred: Array) -> tuple[float, int]:
         if pred.shape == label.shape:

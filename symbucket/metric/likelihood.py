@@ -10,7 +10,8 @@ import numpy as np
 
 from symbucket.errors import InvalidArgumentError
 from symbucket.metric._arrays import check_ignore_label, class_labels, class_rows, pairs
-from symbucket.metric.base import EvalMetric, GraphSum, alias, register
+from symbucket.metric.base import EvalMetric, alias, register
+from symbucket.metric.graph_metric import GraphMetric
 
 
 class _Likelihood(EvalMetric):
@@ -66,11 +67,11 @@ class Perplexity(_Likelihood):
         self.axis = axis
         super().__init__(name, output_names, label_names, ignore_label=self.ignore_label, axis=axis)
 
-    def graph_sum(self) -> GraphSum | None:
-        """See :meth:`EvalMetric.graph_sum`."""
+    def graph_metric(self) -> GraphMetric | None:
+        """See :meth:`EvalMetric.graph_metric`."""
         if type(self) is not Perplexity or self.axis not in (-1, 1):
             return None
-        return GraphSum("nll", self.ignore_label, floor=1e-10)
+        return GraphMetric("nll", ignore_label=self.ignore_label, floor=1e-10)
 
     def _nll(self, picked: np.ndarray[Any, np.dtype[np.float64]]) -> float:
         # np.maximum hands NaN on.
@@ -103,11 +104,11 @@ class _SmoothedLikelihood(_Likelihood):
         self.ignore_label = check_ignore_label(name, ignore_label)
         super().__init__(name, output_names, label_names, eps=eps, ignore_label=self.ignore_label)
 
-    def graph_sum(self) -> GraphSum | None:
-        """See :meth:`EvalMetric.graph_sum`."""
+    def graph_metric(self) -> GraphMetric | None:
+        """See :meth:`EvalMetric.graph_metric`."""
         if type(self) not in (CrossEntropy, NegativeLogLikelihood):
             return None
-        return GraphSum("nll", self.ignore_label, eps=self.eps)
+        return GraphMetric("nll", ignore_label=self.ignore_label, eps=self.eps)
 
     def _nll(self, picked: np.ndarray[Any, np.dtype[np.float64]]) -> float:
         # log of 0 (eps=0) is an honest infinity; of a negative "probability", NaN.

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from symbucket.metric._arrays import array_list, pairs, same_shape
-from symbucket.metric.base import EvalMetric, GraphSum, register
+from symbucket.metric.base import EvalMetric, register
+from symbucket.metric.graph_metric import GraphMetric
 
 
 class _Distance(EvalMetric):
@@ -98,6 +99,6 @@ class Loss(EvalMetric):
         arrays = [array.astype(np.float64) for array in array_list(preds)]
         self._add(sum(float(a.sum()) for a in arrays), sum(a.size for a in arrays))
 
-    def graph_sum(self) -> GraphSum | None:
-        """See :meth:`EvalMetric.graph_sum`."""
-        return GraphSum("sum") if type(self) is Loss else None
+    def graph_metric(self) -> GraphMetric | None:
+        """See :meth:`EvalMetric.graph_metric`."""
+        return GraphMetric("sum") if type(self) is Loss else None

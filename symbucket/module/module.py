@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import symbucket.module.onnx_values  # noqa: F401 - registers the initializer
+from symbucket import metric as metrics
 from symbucket import optimizer as opt
 from symbucket.checkpoint import load_checkpoint
 from symbucket.compiler import CompilerOptions
@@ -20,8 +21,8 @@ from symbucket.engine import Executor
 from symbucket.engine.data_parallel import Devices, contexts_of
 from symbucket.engine.eviction import ExecutorCache, ExecutorStats
 from symbucket.engine.executor_pool import BoundExecutors
-from symbucket.engine.graph_metrics import MeasureCache, Measures, Sums
-from symbucket.engine.network import Descs, Network, Shapes
+from symbucket.engine.graph_metrics import MetricSums, metric_sums
+from symbucket.engine.network import Descs, Network, Shapes, Signature
 from symbucket.engine.parameters import ParameterStore
 from symbucket.engine.plan import optimizer_of, plan_model, pool_of, rows_of
 from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
@@ -100,8 +101,9 @@ class Module(BaseModule):
         self._pins = True  # whether the executor of the bound shapes is never dropped
         self._updater: opt.Updater | None = None
         self._states: dict[str, np.ndarray[Any, Any]] = {}
-        self._sums: Sums | None = None  # of the last forward, where it returned no outputs
-        self._measure_cache = MeasureCache()
+        # Of the last forward, if it returned sums of a metric in place of outputs.
+        self._sums: tuple[MetricSums, Mapping[str, float]] | None = None
+        self._metric_sums: dict[tuple[metrics.EvalMetric, Signature], MetricSums | None] = {}
 
     # Descriptions ----------------------------------------------------------------------------
 
@@ -199,7 +201,7 @@ class Module(BaseModule):
                 self._devices = shared_module._devices
         store.admit(self._name, params, aux)
         self._store = store
-        self._measure_cache = MeasureCache()
+        self._metric_sums = {}
         self._bound = BoundExecutors(
             network,
             requests,
@@ -327,14 +329,12 @@ class Module(BaseModule):
             executor = self._use(shapes)
             executor.feed({**arrays, **self._states})
             self._sums = None
-            measures = self._measures()
-            if measures is None:
+            sums = self._sums_in_graph()
+            if sums is None:
                 executor.forward(is_train=training)
             else:
-                assert self._measured is not None
-                specs = tuple(dict.fromkeys(s for _, many in measures for s in many))
-                sums = executor.measure(training, specs, self._row_sparse())
-                self._sums = Sums(self._measured, measures, sums)
+                values = executor.measure(training, sums.graph_metrics, self._row_sparse())
+                self._sums = sums, values
         except BaseException:
             vars(self).update(before)  # the last batch stays the current one
             raise
@@ -343,16 +343,15 @@ class Module(BaseModule):
             described = batch.provide_label or self._labelled.labels
             self._metric_names = [d.name for d in described]
 
-    def _measures(self) -> Measures | None:
-        """How the metric that is being measured can be computed in this network's graph."""
+    def _sums_in_graph(self) -> MetricSums | None:
+        """Return the sums for the metric that is being measured, if this network can give them."""
         if self._measured is None:
             return None
-        return self._measure_cache.of(
-            self._measured,
-            self._shapes.signature,
-            lambda: dict(self.output_shapes),
-            lambda: {d.name: d.shape for d in self.label_shapes},
-        )
+        key = self._measured, self._shapes.signature
+        if key not in self._metric_sums:
+            labels = {d.name: d.shape for d in self.label_shapes}
+            self._metric_sums[key] = metric_sums(self._measured, dict(self.output_shapes), labels)
+        return self._metric_sums[key]
 
     def _backward(self, out_grads: Any) -> None:
         self.executor.backward(out_grads)
@@ -418,13 +417,15 @@ class Module(BaseModule):
         self._states = made
 
     def _results(self) -> Mapping[str, Any]:
-        return super()._results() if self._sums is None else self._sums.values
+        return super()._results() if self._sums is None else self._sums[1]
 
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
         self._require(params=True)
-        if self._sums is not None and self._sums.metric is eval_metric:
-            self._sums.add()
-            return
+        if self._sums is not None:
+            sums, values = self._sums
+            if sums.metric is eval_metric:
+                sums.add(values)
+                return
         super().update_metric(eval_metric, labels)
 
     @staticmethod

@@ -6,11 +6,12 @@ import pytest
 
 import symbucket as sb
 from symbucket import sym
-from symbucket.compiler import MetricSpec, compile_training
+from symbucket.compiler import compile_training
+from symbucket.metric import GraphMetric
 from symbucket.runtime import Session
 
 HIDDEN, CLASSES, ROWS = 200, 10_000, 32
-NLL = MetricSpec("nll", "softmax_output", "softmax_label", 0.0)
+NLL = GraphMetric("nll", "softmax_output", "softmax_label", 0.0)
 
 
 def _language_model(steps):

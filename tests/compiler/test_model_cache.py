@@ -15,7 +15,6 @@ import symbucket as sb
 from symbucket import random, sym
 from symbucket.compiler import (
     CompilerOptions,
-    MetricSpec,
     compile_inference,
     compile_training,
     fingerprint,
@@ -25,12 +24,13 @@ from symbucket.compiler.cache import ModelCache
 from symbucket.compiler.codec import pack, unpack
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import info
+from symbucket.metric import GraphMetric
 from symbucket.ops.record import _REGISTRY, Operator, operator
 from symbucket.symbol.symbol import apply
 from tests.small_networks import generate, language_model, numbers, same, sentence_batch, shapes
 
 SHAPES = {"data": (3, 4), "softmax_label": (3, 4)}
-NLL = MetricSpec("nll", "softmax_output", "softmax_label", 0.0)
+NLL = GraphMetric("nll", "softmax_output", "softmax_label", 0.0)
 
 
 @pytest.fixture

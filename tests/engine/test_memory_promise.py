@@ -121,7 +121,8 @@ def test_which_kernels_write_over_their_input():
 
 
 NETWORK = """
-from symbucket.compiler import CompilerOptions, MetricSpec, compile_training
+from symbucket.compiler import CompilerOptions, compile_training
+from symbucket.metric import GraphMetric
 from symbucket.compiler.memory import Arena, run_through
 
 def network(length, hidden=64, vocab=3000):
@@ -139,7 +140,7 @@ def step(length, **options):
     net = network(length)
     shapes = {"data": (32, length), "softmax_label": (32, length)}
     wanted = [n for n in net.list_arguments() if n not in shapes]
-    spec = MetricSpec("nll", "softmax_output", "softmax_label", 0.0)
+    spec = GraphMetric("nll", "softmax_output", "softmax_label", 0.0)
     return compile_training(net, shapes, wanted=wanted, fetch=(), metrics=[spec],
                             options=CompilerOptions(**options)).step
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from symbucket import sym
-from symbucket.compiler import CompilerOptions, MetricSpec, compile_inference, compile_training
+from symbucket.compiler import CompilerOptions, compile_inference, compile_training
 from symbucket.compiler.memory import plan_graph
 from symbucket.compiler.memory.recompute import recompute
 from symbucket.compiler.rewrite import loss_chunks, schedule_for_memory
 from symbucket.errors import InvalidArgumentError, MemoryLimitError
+from symbucket.metric import GraphMetric
 from tests.compiler.rewrite.graph_text import changed, graph, lines
 from tests.compiler.rewrite.test_keep_numbers import (
     ACCURACY,
@@ -75,7 +76,7 @@ def test_infinite_losses_of_ignored_rows_stay_out_of_chunks():
     net = network(lambda x: x, use_ignore=True, ignore_label=0)
     arrays = arrays_of(net, WIDE)
     arrays["pred_bias"][0] = -1e4
-    spec = MetricSpec("nll", "softmax_output", "softmax_label", 0.0)
+    spec = GraphMetric("nll", "softmax_output", "softmax_label", 0.0)
     plain, *_ = chunked(net, WIDE, 4, arrays, metrics=[spec, NLL])
     assert np.isfinite(plain[f"{spec.name}.total"])
 

@@ -7,13 +7,13 @@ import symbucket as sb
 from symbucket import sym
 from symbucket.compiler import (
     CompilerOptions,
-    MetricSpec,
     compile_inference,
     compile_training,
     pass_names,
     program,
 )
 from symbucket.compiler.rewrite import run_passes
+from symbucket.metric import GraphMetric
 from symbucket.runtime import NDArray, Session
 from tests.compiler.verify_graph import check_model, verify
 
@@ -105,9 +105,9 @@ SEQUENCES = {
     "smooth": lambda: network(cells(RNN), smooth_alpha=0.1, **VALID),
 }
 OTHERS = {"double": (_double, {"data": (3, 5)}), "images": (_images, {"data": (3, 5)})}
-NLL = MetricSpec("nll", "softmax_output", "softmax_label", floor=1e-10)
-NLL_IGNORE = MetricSpec("nll", "softmax_output", "softmax_label", 0.0, floor=1e-10)
-ACCURACY = MetricSpec("accuracy", "softmax_output", "softmax_label")
+NLL = GraphMetric("nll", "softmax_output", "softmax_label", floor=1e-10)
+NLL_IGNORE = GraphMetric("nll", "softmax_output", "softmax_label", 0.0, floor=1e-10)
+ACCURACY = GraphMetric("accuracy", "softmax_output", "softmax_label")
 
 
 def arrays_of(net, shapes, labels="some", dtype=np.float32):
@@ -208,7 +208,7 @@ def test_an_ignored_label_may_lie_outside_the_classes(ignored):
     arrays = arrays_of(net, SHAPES)
     label = arrays["softmax_label"]
     label[label == 0] = ignored
-    spec = MetricSpec("nll", "softmax_output", "softmax_label", ignored)
+    spec = GraphMetric("nll", "softmax_output", "softmax_label", ignored)
     check(net, arrays, fetch=(), metrics=[spec])
     check(net, arrays, metrics=[spec])
 
@@ -288,7 +288,7 @@ def test_two_metrics_of_one_count():
     ]
     net = sym.Group(heads)
     shapes = {"data": (ROWS, 2), "softmax_label": (ROWS,)}
-    specs = [MetricSpec("nll", f"{n}_output", "softmax_label") for n in "ab"]
+    specs = [GraphMetric("nll", f"{n}_output", "softmax_label") for n in "ab"]
     plain = check(net, arrays_of(net, shapes), shapes, fetch=(), metrics=specs)
     assert [plain[f"{s.name}.count"].item() for s in specs] == [ROWS, ROWS]
 
