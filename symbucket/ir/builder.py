@@ -142,7 +142,12 @@ class Builder:
         domain: str = "",
         **attributes: Any,
     ) -> list[ir.Value]:
-        """Append a node and give its outputs. Attributes that are None are left out."""
+        """Append a node and return its outputs.
+
+        Attributes that are None are left out, and so are inputs at the end that are None.
+        """
+        while inputs and inputs[-1] is None:
+            inputs = inputs[:-1]
         given = {k: v for k, v in attributes.items() if v is not None}
         name = self.unique(f"{self.scope}/{op_type}" if self.scope else op_type)
         node = ir.Node(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from functools import reduce
 from typing import Any, Literal
 
@@ -140,11 +139,15 @@ class Convolution(_Windowed):
         bias = [] if self.no_bias else [unify(ins[2], (self.num_filter,))]
         return [data, weight, *bias], [out]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(
+        self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None = None
+    ) -> ir.Value:
         windows = self._windows()
         return g.op(
             "Conv",
-            *inputs,
+            data,
+            weight,
+            bias,
             dilations=list(windows.dilations),
             group=self.num_group,
             **_attributes(windows),
@@ -231,11 +234,15 @@ class Deconvolution(_Windowed):
             raise ShapeError(f"pad={self.pad} leaves nothing of the output: its sizes are {found}")
         return found
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        windows, more = self._windows(shape_of(inputs[0])[2:])
+    def emit(
+        self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None = None
+    ) -> ir.Value:
+        windows, more = self._windows(shape_of(data)[2:])
         return g.op(
             "ConvTranspose",
-            *inputs,
+            data,
+            weight,
+            bias,
             dilations=list(windows.dilations),
             output_padding=list(more) if any(more) else None,
             group=self.num_group,
@@ -310,25 +317,24 @@ class Pooling(_Windowed):
                 )
         return dataclasses.replace(plain, ends=tuple(e + m for e, m in zip(plain.ends, more)))
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        size = shape_of(x)[2:]
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        size = shape_of(data)[2:]
         axes = g.ints(*range(2, len(size) + 2))
         if self.global_pool:
             if self.pool_type == "max":
-                return self._max(g, x, _windows(size, (), (), ()))
-            return g.op("ReduceSum" if self.pool_type == "sum" else "ReduceMean", x, axes)
+                return self._max(g, data, _windows(size, (), (), ()))
+            return g.op("ReduceSum" if self.pool_type == "sum" else "ReduceMean", data, axes)
         windows = self._windows(size)
         if self.pool_type == "max":
-            return self._max(g, x, windows)
-        y = g.op("AveragePool", x, count_include_pad=1, **_attributes(windows))
+            return self._max(g, data, windows)
+        y = g.op("AveragePool", data, count_include_pad=1, **_attributes(windows))
         area = math.prod(self.kernel)
         if self.pool_type == "sum":
-            return g.op("Mul", y, g.const(float(area), like=x))
+            return g.op("Mul", y, g.const(float(area), like=data))
         plain = _windows(self.kernel, self.stride, (), self.pad)
         counts = covered(plain, size, windows.counts(size), pad=self.count_include_pad)
         factor = area / reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])
-        return y if np.all(factor == 1.0) else g.op("Mul", y, g.const(factor, like=x))
+        return y if np.all(factor == 1.0) else g.op("Mul", y, g.const(factor, like=data))
 
     def _max(self, g: Emitter, x: ir.Value, windows: Windows) -> ir.Value:
         # The gradient wants to know where the largest elements stood.

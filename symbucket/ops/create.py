@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ class _Fill(Operator):
     def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
         return [], [np.dtype(self.dtype)]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(self, g: Emitter) -> ir.Value:
         dtype = ir.DataType.from_numpy(np.dtype(self.dtype))
         return g.filled(g.out_shapes[0], self.fill(), dtype)
 
@@ -109,14 +108,14 @@ class Arange(Operator):
     def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
         return [], [np.dtype(self.dtype)]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(self, g: Emitter) -> ir.Value:
         return g.const(self._numbers())
 
 
 class _Like(Operator):
     fill_value = 0.0
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         return g.filled(g.out_shapes[0], self.fill_value, ir.DataType.from_numpy(g.out_dtypes[0]))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -94,8 +94,8 @@ _UNARY: dict[str, Unary] = {
 
 
 def _define_unary(name: str, rule: Unary, *aliases: str) -> None:
-    def emit(self: Operator, g: Emitter, *inputs: ir.Value) -> ir.Value:
-        return rule(g, inputs[0])
+    def emit(self: Operator, g: Emitter, data: ir.Value) -> ir.Value:
+        return rule(g, data)
 
     body = {
         "emit": emit,
@@ -115,8 +115,8 @@ class Activation(Operator):
 
     act_type: Literal["relu", "sigmoid", "tanh", "softrelu", "softsign"]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        return _UNARY[self.act_type](g, inputs[0])
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return _UNARY[self.act_type](g, data)
 
 
 @operator("clip")
@@ -126,9 +126,8 @@ class Clip(Operator):
     a_min: float
     a_max: float
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        return g.op("Clip", x, g.const(self.a_min, like=x), g.const(self.a_max, like=x))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return g.op("Clip", data, g.const(self.a_min, like=data), g.const(self.a_max, like=data))
 
 
 @operator("hard_sigmoid")
@@ -138,11 +137,10 @@ class HardSigmoid(Operator):
     alpha: float = 0.2
     beta: float = 0.5
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        line = g.op("Mul", x, g.const(self.alpha, like=x))
-        line = g.op("Add", line, g.const(self.beta, like=x))
-        return g.op("Clip", line, g.const(0.0, like=x), g.const(1.0, like=x))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        line = g.op("Mul", data, g.const(self.alpha, like=data))
+        line = g.op("Add", line, g.const(self.beta, like=data))
+        return g.op("Clip", line, g.const(0.0, like=data), g.const(1.0, like=data))
 
 
 @operator("smooth_l1")
@@ -151,12 +149,12 @@ class SmoothL1(Operator):
 
     scalar: float = 1.0
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x, squared = inputs[0], self.scalar**2
-        size = g.op("Abs", x)
-        inner = g.op("Mul", g.op("Mul", x, x), g.const(0.5 * squared, like=x))
-        outer = g.op("Sub", size, g.const(0.5 / squared, like=x))
-        return g.op("Where", g.op("Less", size, g.const(1.0 / squared, like=x)), inner, outer)
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        squared = self.scalar**2
+        size = g.op("Abs", data)
+        inner = g.op("Mul", g.op("Mul", data, data), g.const(0.5 * squared, like=data))
+        outer = g.op("Sub", size, g.const(0.5 / squared, like=data))
+        return g.op("Where", g.op("Less", size, g.const(1.0 / squared, like=data)), inner, outer)
 
 
 # Arithmetic ------------------------------------------------------------------------------------
@@ -243,8 +241,8 @@ class _Broadcast(_TwoInputs):
 
 
 def _define_binary(name: str, rule: Binary, base: type[Operator], *aliases: str) -> None:
-    def emit(self: Operator, g: Emitter, *inputs: ir.Value) -> ir.Value:
-        return rule(g, inputs[0], inputs[1])
+    def emit(self: Operator, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+        return rule(g, lhs, rhs)
 
     kind = "with broadcasting" if base is _Broadcast else "of two arrays of one shape"
     body = {"emit": emit, "__doc__": f"``{name}`` {kind}.", "__module__": __name__}
@@ -287,8 +285,8 @@ _SCALAR: dict[str, Binary] = {
 
 
 def _define_scalar(name: str, rule: Binary) -> None:
-    def emit(self: _Scalar, g: Emitter, *inputs: ir.Value) -> ir.Value:
-        return rule(g, inputs[0], g.const(self.scalar, like=inputs[0]))
+    def emit(self: _Scalar, g: Emitter, data: ir.Value) -> ir.Value:
+        return rule(g, data, g.const(self.scalar, like=data))
 
     body = {
         "emit": emit,
@@ -313,7 +311,7 @@ class AddN(Operator):
     def arguments(self) -> tuple[str, ...]:
         return tuple(f"arg{i}" for i in range(self.num_args))
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value:
         return g.op("Sum", *inputs)
 
 
@@ -335,5 +333,5 @@ class Cast(Operator):
         """The output has the attribute's dtype."""
         return ins, [np.dtype(self.dtype)]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        return g.cast(inputs[0], ir.DataType.from_numpy(np.dtype(self.dtype)))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return g.cast(data, ir.DataType.from_numpy(np.dtype(self.dtype)))

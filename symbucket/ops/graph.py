@@ -98,7 +98,7 @@ class OnnxGraph(Operator):
         taken: list[DType] = [d or types[n] for n, d in zip(named, ins)]
         return taken, [_dtype(o) for o in self.model.graph.output]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(self, g: Emitter, *inputs: ir.Value) -> Sequence[ir.Value]:
         types = self._types()
         given = {
             name: g.cast(value, ir.DataType.from_numpy(types[name]))
@@ -134,5 +134,5 @@ def _output_shapes(op: OnnxGraph, shapes: tuple[Shape, ...]) -> tuple[Shape, ...
         g.input(n, s, ir.DataType.from_numpy(types[n])) for n, s in zip(named, shapes, strict=True)
     ]
     with g.scoped("onnx"):
-        made = op.emit(g, *inputs)
-    return tuple(shape_of(v) for v in ([made] if isinstance(made, ir.Value) else made))
+        outputs = op.emit(g, *inputs)
+    return tuple(shape_of(v) for v in outputs)

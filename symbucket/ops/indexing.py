@@ -67,11 +67,10 @@ class Take(_ByIndex):
             return {}
         return {"indices": IndexBounds("positions", ins[0][self.axis])}
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        a, index = inputs
+    def emit(self, g: Emitter, a: ir.Value, indices: ir.Value) -> ir.Value:
         axis = axis_of(self.axis, len(shape_of(a)))
-        index = positions(g, index, shape_of(a)[axis], self.mode)
-        return g.op("Gather", a, index, axis=axis)
+        indices = positions(g, indices, shape_of(a)[axis], self.mode)
+        return g.op("Gather", a, indices, axis=axis)
 
 
 @operator("batch_take")
@@ -89,11 +88,10 @@ class BatchTake(_ByIndex):
             out = unify(out, a[:1])
         return [a, out], [out]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        a, index = inputs
+    def emit(self, g: Emitter, a: ir.Value, indices: ir.Value) -> ir.Value:
         rows, columns = shape_of(a)
-        index = g.reshape(positions(g, index, columns, "clip"), (rows, 1))
-        return g.reshape(g.op("GatherElements", a, index, axis=1), (rows,))
+        indices = g.reshape(positions(g, indices, columns, "clip"), (rows, 1))
+        return g.reshape(g.op("GatherElements", a, indices, axis=1), (rows,))
 
 
 @operator("pick", "choose_element_0index")
@@ -124,8 +122,7 @@ class Pick(_ByIndex):
         index = unify(index, kept if whole else left)
         return [data, index], [unify(outs[0], kept if self.keepdims else left)]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        data, index = inputs
+    def emit(self, g: Emitter, data: ir.Value, index: ir.Value) -> ir.Value:
         if self.axis is None:
             data = g.reshape(data, (math.prod(shape_of(data)),))
         shape = shape_of(data)
@@ -163,8 +160,8 @@ class OneHot(Operator):
     def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
         return ins, [np.dtype(self.dtype)]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        index = g.cast(inputs[0], ir.DataType.INT64)
+    def emit(self, g: Emitter, indices: ir.Value) -> ir.Value:
+        index = g.cast(indices, ir.DataType.INT64)
         index = g.reshape(index, (*shape_of(index), 1))
         hit = g.op("Equal", index, g.const(np.arange(self.depth, dtype=np.int64)))
         dtype = np.dtype(self.dtype)
@@ -197,8 +194,7 @@ class Where(Operator):
         dtype = ins[1] or ins[2] or outs[0]
         return [ins[0], dtype, dtype], [dtype]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        condition, x, y = inputs
+    def emit(self, g: Emitter, condition: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
         shape, rank = shape_of(condition), len(shape_of(x))
         condition = g.reshape(condition, (*shape, *[1] * (rank - len(shape))))
         return g.op("Where", g.cast(condition, ir.DataType.BOOL), x, y)
@@ -223,8 +219,8 @@ class GatherND(_ByIndex):
             )
         return ins, [unify(outs[0], (*index[1:], *data[index[0] :]))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        return g.op("GatherND", inputs[0], _last_first(g, inputs[1]))
+    def emit(self, g: Emitter, data: ir.Value, indices: ir.Value) -> ir.Value:
+        return g.op("GatherND", data, _last_first(g, indices))
 
 
 @operator("scatter_nd")
@@ -251,10 +247,9 @@ class ScatterND(_ByIndex):
             data = unify(data, (*index[1:], *self.shape[index[0] :]))
         return [data, index], [unify(outs[0], self.shape)]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        data, index = inputs
+    def emit(self, g: Emitter, data: ir.Value, indices: ir.Value) -> ir.Value:
         zeros = g.filled(self.shape, 0.0, dtype_of(data))
-        return g.op("ScatterND", zeros, _last_first(g, index), data)
+        return g.op("ScatterND", zeros, _last_first(g, indices), data)
 
 
 def _last_first(g: Emitter, index: ir.Value) -> ir.Value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import onnx_ir as ir
@@ -46,15 +45,13 @@ class LeakyReLU(Operator):
             gamma = unify(gamma, (data[1],))
         return [data, gamma], [data]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
+    def emit(self, g: Emitter, data: ir.Value, gamma: ir.Value | None = None) -> ir.Value:
         if self.act_type == "leaky":
-            return g.op("LeakyRelu", x, alpha=self.slope)
+            return g.op("LeakyRelu", data, alpha=self.slope)
         if self.act_type == "elu":
-            return g.op("Elu", x, alpha=self.slope)
-        if self.act_type == "prelu":
-            gamma = inputs[1]
-            after = [1] * (len(shape_of(x)) - 2)
+            return g.op("Elu", data, alpha=self.slope)
+        if gamma is not None:
+            after = [1] * (len(shape_of(data)) - 2)
             column = (*shape_of(gamma), *after)
-            return g.op("PRelu", x, g.reshape(gamma, column))
-        return g.op("Selu" if self.act_type == "selu" else "Gelu", x)
+            return g.op("PRelu", data, g.reshape(gamma, column))
+        return g.op("Selu" if self.act_type == "selu" else "Gelu", data)

@@ -187,8 +187,7 @@ class SoftmaxOutput(_Output):
         ignored = self.ignore_label if self.use_ignore else None
         return {"label": IndexBounds("classes", classes, also=ignored)}
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        data, label = inputs
+    def emit(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
         shape = shape_of(data)
         axis, spatial = 1, 1
         if self.multi_output:
@@ -226,8 +225,7 @@ class _Regression(_Output):
                 label = unify(label, data)
         return [data, label], [data]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        data, label = inputs
+    def emit(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
         shape = shape_of(data)
         label = g.cast(g.reshape(label, shape), dtype_of(data))
         out = self.link(g, data)
@@ -284,19 +282,17 @@ class MakeLoss(Operator):
     normalization: Normalization = "null"
     is_loss = True
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        shape = shape_of(x)
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = shape_of(data)
         if self.normalization == "valid":
-            counted = g.cast(g.op("Greater", x, g.const(self.valid_thresh, like=x)), dtype_of(x))
-            count = g.op(
-                "Max", g.reduce_sum(counted, range(len(shape)), False), g.const(1.0, like=x)
-            )
-            dx = g.op("Div", g.filled(shape, self.grad_scale, dtype_of(x)), count)
+            above = g.op("Greater", data, g.const(self.valid_thresh, like=data))
+            count = g.reduce_sum(g.cast(above, dtype_of(data)), range(len(shape)), keepdims=False)
+            count = g.op("Max", count, g.const(1.0, like=data))
+            dx = g.op("Div", g.filled(shape, self.grad_scale, dtype_of(data)), count)
         else:
             divisor = shape[0] if self.normalization == "batch" else 1
-            dx = g.filled(shape, self.grad_scale / divisor, dtype_of(x))
-        return g.own("LossOutput", x, x, dx)
+            dx = g.filled(shape, self.grad_scale / divisor, dtype_of(data))
+        return g.own("LossOutput", data, data, dx)
 
 
 @operator("BlockGrad", "stop_gradient")
@@ -305,5 +301,5 @@ class BlockGrad(Operator):
 
     is_loss = True
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        return g.own("BlockGrad", inputs[0])
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return g.own("BlockGrad", data)

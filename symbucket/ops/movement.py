@@ -20,8 +20,8 @@ class _ToOutShape(Operator):
 
     moves_only = True
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        return g.reshape(inputs[0], g.out_shapes[0])
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return g.reshape(data, g.out_shapes[0])
 
 
 @operator("Reshape", "reshape")
@@ -180,10 +180,8 @@ class Squeeze(_ToOutShape):
 
 
 @operator("reshape_like")
-class ReshapeLike(_ToOutShape):
+class ReshapeLike(Operator):
     """``lhs`` in the shape of ``rhs``."""
-
-    moves_only = False  # true of lhs, but the values of rhs are never read
 
     def arguments(self) -> tuple[str, ...]:
         return ("lhs", "rhs")
@@ -191,6 +189,9 @@ class ReshapeLike(_ToOutShape):
     def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
         shape = unify(outs[0], ins[1])
         return [ins[0], shape], [shape]
+
+    def emit(self, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+        return g.reshape(lhs, shape_of(rhs))
 
 
 @operator("transpose")
@@ -221,8 +222,8 @@ class Transpose(Operator):
             raise ShapeError(f"axes={self.axes} is not a permutation of {rank} axes")
         return perm
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        return g.op("Transpose", inputs[0], perm=self._perm(len(shape_of(inputs[0]))))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return g.op("Transpose", data, perm=self._perm(len(shape_of(data))))
 
 
 @operator("SwapAxis", "swapaxes", "SwapAxes")
@@ -247,8 +248,8 @@ class SwapAxis(Operator):
             data = unify(data, tuple(out[p] for p in self._perm(len(out))))
         return [data], [out]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        return g.op("Transpose", inputs[0], perm=self._perm(len(shape_of(inputs[0]))))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return g.op("Transpose", data, perm=self._perm(len(shape_of(data))))
 
 
 @operator("Concat", "concat")
@@ -281,7 +282,7 @@ class Concat(Operator):
             ins = [with_dim(s, axis, s[axis] or rest) for s in ins if s is not None]
         return ins, [out]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value:
         return g.op("Concat", *inputs, axis=axis_of(self.dim, len(shape_of(inputs[0]))))
 
 
@@ -310,7 +311,7 @@ class Stack(Operator):
         out = unify(outs[0], (*shape[:axis], self.num_args, *shape[axis:]))
         return [shape] * len(ins), [out]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value:
         shape = shape_of(inputs[0])
         axis = axis_of(self.axis, len(shape) + 1)
         wide = [g.reshape(x, (*shape[:axis], 1, *shape[axis:])) for x in inputs]
@@ -371,14 +372,13 @@ class SliceChannel(Operator):
             data = unify(data, with_dim(out, axis, out[axis] * self.num_outputs))
         return [data], [out] * self.num_outputs
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value | Sequence[ir.Value]:
         if self.num_outputs == 1:
-            return [g.reshape(x, g.out_shapes[0]) if self.squeeze_axis else g.op("Identity", x)]
-        axis = axis_of(self.axis, len(shape_of(x)))
-        size = shape_of(x)[axis] // self.num_outputs
+            return g.reshape(data, g.out_shapes[0]) if self.squeeze_axis else g.op("Identity", data)
+        axis = axis_of(self.axis, len(shape_of(data)))
+        size = shape_of(data)[axis] // self.num_outputs
         sizes = g.ints(*[size] * self.num_outputs)
-        parts = g.ops("Split", x, sizes, axis=axis, outputs=self.num_outputs)
+        parts = g.ops("Split", data, sizes, axis=axis, outputs=self.num_outputs)
         if not self.squeeze_axis:
             return parts
         return [g.reshape(p, s) for p, s in zip(parts, g.out_shapes)]
@@ -421,11 +421,11 @@ class SliceAxis(Operator):
         assert out is not None
         return [unify(data, with_dim(out, axis, data[axis]))], [out]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        shape = shape_of(inputs[0])
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = shape_of(data)
         axis = axis_of(self.axis, len(shape))
         taken = _range(self.begin, self.end, 1, shape[axis])
-        return _slice(g, inputs[0], [axis], [taken], [shape[axis]])
+        return _slice(g, data, [axis], [taken], [shape[axis]])
 
 
 @operator("slice", "crop")
@@ -457,7 +457,7 @@ class Slice(Operator):
             raise ShapeError(f"[{self.begin}:{self.end}] of {data} is empty")
         return ins, [unify(outs[0], (*sizes, *data[len(sizes) :]))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        shape = shape_of(inputs[0])
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = shape_of(data)
         ranges = self._ranges(shape)
-        return _slice(g, inputs[0], range(len(ranges)), ranges, shape)
+        return _slice(g, data, range(len(ranges)), ranges, shape)

@@ -46,13 +46,13 @@ class FullyConnected(Operator):
         bias = [] if self.no_bias else [unify(ins[2], (self.num_hidden,))]
         return [data, weight, *bias], [out]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x, w = inputs[0], inputs[1]
-        shape = shape_of(x)
+    def emit(
+        self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None = None
+    ) -> ir.Value:
+        shape = shape_of(data)
         rows = shape[0] if self.flatten else math.prod(shape[:-1])
-        x = g.reshape(x, (rows, math.prod(shape) // rows))
-        bias = () if self.no_bias else (inputs[2],)
-        y = g.op("Gemm", x, w, *bias, transB=1)
+        data = g.reshape(data, (rows, math.prod(shape) // rows))
+        y = g.op("Gemm", data, weight, bias, transB=1)
         return g.reshape(y, g.out_shapes[0])
 
 
@@ -86,14 +86,14 @@ class Embedding(Operator):
         weight = ins[1] or outs[0]
         return [ins[0], weight], [weight]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        rows = inputs[0]
+    def emit(self, g: Emitter, data: ir.Value, weight: ir.Value) -> ir.Value:
+        rows = data
         if dtype_of(rows) not in (ir.DataType.INT32, ir.DataType.INT64):
             rows = g.cast(rows, ir.DataType.INT64)
         # Negative ids are padding and read row 0, as MXNet clips them; ONNX would count from the
         # end. Ids that are too large are refused on the host, see index_bounds.
         rows = g.op("Max", rows, g.const(0, like=rows))
-        return g.op("Gather", inputs[1], rows, axis=0)
+        return g.op("Gather", weight, rows, axis=0)
 
     def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
         return {"data": IndexBounds("ids of the table", self.input_dim, low=None)}

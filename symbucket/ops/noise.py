@@ -105,16 +105,15 @@ class Dropout(Operator):
                 axis_of(axis, len(shape))
         return [shape], [shape]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         if self.p == 0.0 or not (g.training or self.mode == "always"):
-            return g.op("Identity", x)
-        shape = shape_of(x)
+            return g.op("Identity", data)
+        shape = shape_of(data)
         for axis in self.axes:
             shape = with_dim(shape, axis_of(axis, len(shape)), 1)
         drawn = _uniform(g, shape, 0.0, 1.0, ir.DataType.FLOAT)
         keep = g.op("GreaterOrEqual", drawn, g.const(self.p))
-        return g.own("Masked", x, keep, scale=1.0 / (1.0 - self.p))
+        return g.own("Masked", data, keep, scale=1.0 / (1.0 - self.p))
 
 
 class _Draw(Operator):
@@ -149,7 +148,7 @@ class RandomUniform(_Draw):
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(self, g: Emitter) -> ir.Value:
         return _uniform(g, g.out_shapes[0], self.low, self.high, self.onnx_dtype())
 
 
@@ -165,7 +164,7 @@ class RandomNormal(_Draw):
     def __post_init__(self) -> None:
         self.check(self.scale >= 0, f"scale={self.scale} must not be negative")
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
+    def emit(self, g: Emitter) -> ir.Value:
         return g.op(
             "RandomNormal",
             shape=list(g.out_shapes[0]),

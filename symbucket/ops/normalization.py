@@ -148,19 +148,26 @@ class BatchNorm(_Normalization):
     def channels(self, data: tuple[int, ...]) -> int:
         return data[axis_of(self.axis, len(data))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x, gamma, beta, moving_mean, moving_var = inputs
-        shape = shape_of(x)
+    def emit(
+        self,
+        g: Emitter,
+        data: ir.Value,
+        gamma: ir.Value,
+        beta: ir.Value,
+        moving_mean: ir.Value,
+        moving_var: ir.Value,
+    ) -> ir.Value:
+        shape = shape_of(data)
         sizes, column = _around(shape, axis_of(self.axis, len(shape)))
-        x = g.reshape(x, sizes)
+        data = g.reshape(data, sizes)
         scale = None if self.fix_gamma else gamma
         if g.training and not self.use_global_stats:
-            y, _, mean, var = normalize(g, x, [0, 2][: len(sizes) - 1], self.eps)
+            y, _, mean, var = normalize(g, data, [0, 2][: len(sizes) - 1], self.eps)
             self._follow(g, moving_mean, mean)
             self._follow(g, moving_var, var)
         else:
-            root = g.op("Sqrt", g.op("Add", moving_var, g.const(self.eps, like=x)))
-            away = g.op("Sub", x, g.reshape(moving_mean, column))
+            root = g.op("Sqrt", g.op("Add", moving_var, g.const(self.eps, like=data)))
+            away = g.op("Sub", data, g.reshape(moving_mean, column))
             y = g.op("Mul", away, g.reshape(g.op("Reciprocal", root), column))
         return g.reshape(_scale_and_shift(g, y, scale, beta, column), shape)
 
@@ -186,11 +193,10 @@ class LayerNorm(_Normalization):
     def channels(self, data: tuple[int, ...]) -> int:
         return data[axis_of(self.axis, len(data))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x, gamma, beta = inputs
-        shape = shape_of(x)
+    def emit(self, g: Emitter, data: ir.Value, gamma: ir.Value, beta: ir.Value) -> ir.Value:
+        shape = shape_of(data)
         sizes, column = _around(shape, axis_of(self.axis, len(shape)))
-        y = normalize(g, g.reshape(x, sizes), [1], self.eps)[0]
+        y = normalize(g, g.reshape(data, sizes), [1], self.eps)[0]
         return g.reshape(_scale_and_shift(g, y, gamma, beta, column), shape)
 
 
@@ -208,11 +214,10 @@ class InstanceNorm(_Normalization):
             raise ShapeError(f"data must have three or more axes (n, c, ...), it has shape {data}")
         return data[1]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x, gamma, beta = inputs
-        shape = shape_of(x)
-        x = g.reshape(x, (*shape[:2], math.prod(shape[2:])))
-        y = normalize(g, x, [2], self.eps)[0]
+    def emit(self, g: Emitter, data: ir.Value, gamma: ir.Value, beta: ir.Value) -> ir.Value:
+        shape = shape_of(data)
+        data = g.reshape(data, (*shape[:2], math.prod(shape[2:])))
+        y = normalize(g, data, [2], self.eps)[0]
         return g.reshape(_scale_and_shift(g, y, gamma, beta, (shape[1], 1)), shape)
 
 
@@ -239,11 +244,10 @@ class GroupNorm(_Normalization):
             raise ShapeError(f"{data[1]} channels cannot be divided into {self.num_groups} groups")
         return self.num_groups
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x, gamma, beta = inputs
-        shape, groups = shape_of(x), self.num_groups
-        x = g.reshape(x, (shape[0], groups, math.prod(shape[1:]) // groups))
-        y = normalize(g, x, [2], self.eps)[0]
+    def emit(self, g: Emitter, data: ir.Value, gamma: ir.Value, beta: ir.Value) -> ir.Value:
+        shape, groups = shape_of(data), self.num_groups
+        data = g.reshape(data, (shape[0], groups, math.prod(shape[1:]) // groups))
+        y = normalize(g, data, [2], self.eps)[0]
         return g.reshape(_scale_and_shift(g, y, gamma, beta, (groups, 1)), shape)
 
 

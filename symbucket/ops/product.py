@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import onnx_ir as ir
 
@@ -56,16 +55,15 @@ class Dot(_Product):
         b = with_dim(b, len(b) - 1 if self.transpose_b else 0, k or k2)
         return [a, b], [unify(outs[0], (*rows, *columns) or (1,))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        a, b = inputs
-        k, rows, _, columns = self._parts(shape_of(a), shape_of(b))
+    def emit(self, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+        k, rows, _, columns = self._parts(shape_of(lhs), shape_of(rhs))
         m, n = math.prod(rows), math.prod(columns)
-        a = g.reshape(a, (k, m) if self.transpose_a else (m, k))
-        b = g.reshape(b, (n, k) if self.transpose_b else (k, n))
+        lhs = g.reshape(lhs, (k, m) if self.transpose_a else (m, k))
+        rhs = g.reshape(rhs, (n, k) if self.transpose_b else (k, n))
         product = g.op(
             "Gemm",
-            a,
-            b,
+            lhs,
+            rhs,
             transA=int(self.transpose_a) or None,
             transB=int(self.transpose_b) or None,
         )
@@ -97,10 +95,9 @@ class BatchDot(_Product):
         b = (*lead, *n, *k) if self.transpose_b else (*lead, *k, *n)
         return [a, b], [(*lead, *m, *n)]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        a, b = inputs
-        rank = len(shape_of(a))
+    def emit(self, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+        rank = len(shape_of(lhs))
         swap = [*range(rank - 2), rank - 1, rank - 2]
-        a = g.transpose(a, swap) if self.transpose_a else a
-        b = g.transpose(b, swap) if self.transpose_b else b
-        return g.op("MatMul", a, b)
+        lhs = g.transpose(lhs, swap) if self.transpose_a else lhs
+        rhs = g.transpose(rhs, swap) if self.transpose_b else rhs
+        return g.op("MatMul", lhs, rhs)

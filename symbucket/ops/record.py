@@ -111,8 +111,12 @@ class Operator:
         """The arguments that hold integers of a limited range, with that range."""
         return {}
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        """Append the ONNX nodes of this operator and give its outputs."""
+    def emit(self, g: Emitter, *inputs: Any, **_: Any) -> ir.Value | Sequence[ir.Value]:
+        """Append the ONNX nodes of this operator and return its output or outputs.
+
+        The values come in the order of ``arguments`` and ``auxiliary``. An override names them:
+        ``def emit(self, g, data, weight, bias=None)``.
+        """
         raise InvalidArgumentError(f"{self.op_name}: this operator has no expansion into ONNX")
 
     @classmethod

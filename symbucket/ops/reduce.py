@@ -52,12 +52,11 @@ class _Reduce(Operator):
             return ins, outs
         return ins, [unify(outs[0], reduced_shape(data, self.axes(len(data)), self.keepdims))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        axes = self.axes(len(shape_of(x)))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        axes = self.axes(len(shape_of(data)))
         if not axes:
-            return g.op("Identity", x)
-        y = g.op(self.onnx_type, x, g.ints(*axes), keepdims=int(self.keepdims))
+            return g.op("Identity", data)
+        y = g.op(self.onnx_type, data, g.ints(*axes), keepdims=int(self.keepdims))
         return g.reshape(y, g.out_shapes[0])
 
 
@@ -100,13 +99,12 @@ class Norm(Operator):
         axes = reduced_axes(self.axis, False, len(data))
         return ins, [unify(outs[0], reduced_shape(data, axes, self.keepdims))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        axes = g.ints(*reduced_axes(self.axis, False, len(shape_of(x))))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        axes = g.ints(*reduced_axes(self.axis, False, len(shape_of(data))))
         if self.ord == 1:
-            y = g.op("ReduceSum", g.op("Abs", x), axes, keepdims=int(self.keepdims))
+            y = g.op("ReduceSum", g.op("Abs", data), axes, keepdims=int(self.keepdims))
         else:
-            y = g.op("ReduceL2", x, axes, keepdims=int(self.keepdims))
+            y = g.op("ReduceL2", data, axes, keepdims=int(self.keepdims))
         return g.reshape(y, g.out_shapes[0])
 
 
@@ -124,13 +122,12 @@ class _Position(Operator):
         axes = reduced_axes(self.axis, False, len(data))
         return ins, [unify(outs[0], reduced_shape(data, axes, self.keepdims))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        shape = shape_of(x)
-        flat = g.op("Reshape", x, g.ints(-1)) if self.axis is None else x
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = shape_of(data)
+        flat = g.op("Reshape", data, g.ints(-1)) if self.axis is None else data
         axis = 0 if self.axis is None else axis_of(self.axis, len(shape))
         place = g.op(self.onnx_type, flat, axis=axis, keepdims=int(self.keepdims))
-        return g.reshape(g.cast(place, dtype_of(x)), g.out_shapes[0])
+        return g.reshape(g.cast(place, dtype_of(data)), g.out_shapes[0])
 
 
 @operator("argmax")
@@ -168,14 +165,13 @@ class L2Normalization(Operator):
             raise ShapeError(f"mode={self.mode!r} needs {least} or more axes, data is {shape}")
         return [shape], [shape]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        rank = len(shape_of(x))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        rank = len(shape_of(data))
         axes = {
             "instance": range(1, rank),
             "channel": range(1, 2),
             "spatial": range(2, rank),
         }[self.mode]
-        total = g.reduce_sum(g.op("Mul", x, x), axes)
-        length = g.op("Sqrt", g.op("Add", total, g.const(self.eps, like=x)))
-        return g.op("Div", x, length)
+        total = g.reduce_sum(g.op("Mul", data, data), axes)
+        length = g.op("Sqrt", g.op("Add", total, g.const(self.eps, like=data)))
+        return g.op("Div", data, length)

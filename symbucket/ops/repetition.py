@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,8 +20,8 @@ Types = tuple[list[DType], list[DType]]
 class _Expand(Operator):
     """Axes of size 1 become larger."""
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        return g.op("Expand", inputs[0], g.ints(*g.out_shapes[0]))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return g.op("Expand", data, g.ints(*g.out_shapes[0]))
 
 
 @operator("broadcast_to")
@@ -72,7 +71,7 @@ class BroadcastAxis(_Expand):
 
 
 @operator("broadcast_like")
-class BroadcastLike(_Expand):
+class BroadcastLike(Operator):
     """``lhs`` with axes of size 1 repeated to the sizes of ``rhs``.
 
     ``lhs_axes`` and ``rhs_axes`` choose the axes that correspond; all of them by default.
@@ -111,6 +110,9 @@ class BroadcastLike(_Expand):
             out = with_dim(out, place, size or (a[place] if a[place] > 1 else 0))
         return ins, [unify(outs[0], out)]
 
+    def emit(self, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+        return g.op("Expand", lhs, g.ints(*g.out_shapes[0]))
+
 
 @operator("tile")
 class Tile(Operator):
@@ -134,9 +136,9 @@ class Tile(Operator):
             return ins, outs
         return ins, [unify(outs[0], tuple(d * r for d, r in zip(*self._aligned(ins[0]))))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        shape, reps = self._aligned(shape_of(inputs[0]))
-        return g.op("Tile", g.reshape(inputs[0], shape), g.ints(*reps))
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape, reps = self._aligned(shape_of(data))
+        return g.op("Tile", g.reshape(data, shape), g.ints(*reps))
 
 
 @operator("repeat")
@@ -159,14 +161,13 @@ class Repeat(Operator):
         axis = axis_of(self.axis, len(data))
         return ins, [unify(outs[0], with_dim(data, axis, data[axis] * self.repeats))]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        shape = shape_of(x) if self.axis is not None else (math.prod(shape_of(x)),)
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = shape_of(data) if self.axis is not None else (math.prod(shape_of(data)),)
         axis = 0 if self.axis is None else axis_of(self.axis, len(shape))
         before, after = shape[: axis + 1], shape[axis + 1 :]
-        x = g.reshape(x, (*before, 1, *after))
-        x = g.op("Expand", x, g.ints(*before, self.repeats, *after))
-        return g.reshape(x, g.out_shapes[0])
+        data = g.reshape(data, (*before, 1, *after))
+        data = g.op("Expand", data, g.ints(*before, self.repeats, *after))
+        return g.reshape(data, g.out_shapes[0])
 
 
 @operator("flip", "reverse")
@@ -184,12 +185,12 @@ class Flip(Operator):
                 raise ShapeError(f"axis={self.axis} names one of {len(shape)} axes twice")
         return [shape], [shape]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        shape = shape_of(inputs[0])
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = shape_of(data)
         axes = [axis_of(a, len(shape)) for a in self.axis]
         return g.op(
             "Slice",
-            inputs[0],
+            data,
             g.ints(*(shape[a] - 1 for a in axes)),
             g.ints(*(-shape[a] - 1 for a in axes)),
             g.ints(*axes),
@@ -224,13 +225,13 @@ class SliceLike(Operator):
             out = with_dim(out, axis, size)
         return ins, [unify(outs[0], out)]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        shape, wanted = shape_of(inputs[0]), g.out_shapes[0]
+    def emit(self, g: Emitter, data: ir.Value, shape_like: ir.Value) -> ir.Value:
+        shape, wanted = shape_of(data), g.out_shapes[0]
         axes = [i for i, (d, w) in enumerate(zip(shape, wanted)) if d != w]
         if not axes:
-            return g.op("Identity", inputs[0])
+            return g.op("Identity", data)
         ends = g.ints(*(wanted[a] for a in axes))
-        return g.op("Slice", inputs[0], g.ints(*(0 for _ in axes)), ends, g.ints(*axes))
+        return g.op("Slice", data, g.ints(*(0 for _ in axes)), ends, g.ints(*axes))
 
 
 @operator("Pad", "pad")
@@ -271,8 +272,8 @@ class Pad(Operator):
                     raise ShapeError(f"axis {i} of {data} is too short for {self.pad_width}")
         return [data], [out]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        x = data
         before, after = self.pad_width[::2], self.pad_width[1::2]
         if self.mode == "constant":
             value = g.const(self.constant_value, like=x)
@@ -282,4 +283,4 @@ class Pad(Operator):
             if before[axis] or after[axis]:
                 padded = np.pad(np.arange(size), (before[axis], after[axis]), mode=self.mode)
                 x = g.op("Gather", x, g.const(padded.astype(np.int64)), axis=axis)
-        return g.op("Identity", x) if x is inputs[0] else x
+        return g.op("Identity", x) if x is data else x

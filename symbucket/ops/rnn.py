@@ -154,34 +154,33 @@ class RNN(Operator):
 
     # Expansion -----------------------------------------------------------------------------------
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        data, vector, *begin = inputs
+    def emit(
+        self, g: Emitter, data: ir.Value, parameters: ir.Value, *states: ir.Value
+    ) -> ir.Value | Sequence[ir.Value]:
         steps, batch, channels = shape_of(data)
-        weights = self._unpack(g, vector, channels)
+        weights = self._unpack(g, parameters, channels)
         cells = len(weights)
-        starts = [self._starts(g, state, cells) for state in begin]
-        finals: list[list[ir.Value]] = [[] for _ in begin]
+        starts = [self._starts(g, state, cells) for state in states]
+        finals: list[list[ir.Value]] = [[] for _ in states]
         rows = g.reshape(data, (steps * batch, channels))
         for layer in range(self.num_layers):
             if layer and self.p and g.training:
-                dropped = Dropout(p=self.p).emit(g, rows)
-                assert isinstance(dropped, ir.Value)
-                rows = dropped
+                rows = Dropout(p=self.p).emit(g, rows)
             sides = []
             for direction in range(self._directions):
                 i = layer * self._directions + direction
-                first = [states[i] for states in starts]
+                first = [layers[i] for layers in starts]
                 outputs, last = self._run(
                     g, rows, weights[i], first, steps=steps, backwards=direction == 1
                 )
                 sides.append(_joined(g, outputs, axis=0))
-                for found, state in zip(finals, last):
-                    found.append(g.reshape(state, (1, batch, self.state_size)))
+                for final, state in zip(finals, last):
+                    final.append(g.reshape(state, (1, batch, self.state_size)))
             rows = _joined(g, sides, axis=1)
         out = g.reshape(rows, (steps, batch, self._directions * self.state_size))
         if not self.state_outputs:
             return out
-        return [out, *(_joined(g, states, axis=0) for states in finals)]
+        return [out, *(_joined(g, final, axis=0) for final in finals)]
 
     def _unpack(self, g: Emitter, vector: ir.Value, channels: int) -> list[_Weights]:
         sizes = self._sizes(channels)

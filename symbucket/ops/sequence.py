@@ -70,16 +70,15 @@ class SequenceMask(_Sequence):
     value: float = 0.0
     axis: int = 0
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        if not self.use_sequence_length:
-            return g.op("Identity", x)
-        shape = shape_of(x)
+    def emit(self, g: Emitter, data: ir.Value, sequence_length: ir.Value | None = None) -> ir.Value:
+        if sequence_length is None:
+            return g.op("Identity", data)
+        shape = shape_of(data)
         steps, lengths = [1] * len(shape), [1] * len(shape)
         steps[self.axis], lengths[1 - self.axis] = shape[self.axis], shape[1 - self.axis]
         time = g.const(np.arange(shape[self.axis], dtype=np.int64).reshape(steps))
-        inside = g.op("Less", time, g.reshape(g.cast(inputs[1], ir.DataType.INT64), lengths))
-        return g.op("Where", inside, x, g.const(self.value, like=x))
+        inside = g.op("Less", time, g.reshape(g.cast(sequence_length, ir.DataType.INT64), lengths))
+        return g.op("Where", inside, data, g.const(self.value, like=data))
 
 
 @operator("SequenceLast")
@@ -100,20 +99,19 @@ class SequenceLast(_Sequence):
             out = unify(out, (data[1 - self.axis], *data[2:]))
         return inputs, [out]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        shape, rest = shape_of(x), shape_of(x)[2:]
+    def emit(self, g: Emitter, data: ir.Value, sequence_length: ir.Value | None = None) -> ir.Value:
+        shape, rest = shape_of(data), shape_of(data)[2:]
         steps, batch = shape[self.axis], shape[1 - self.axis]
-        if not self.use_sequence_length:
-            return g.op("Gather", x, g.const(np.int64(steps - 1)), axis=self.axis)
-        last = g.op("Sub", self.lengths(g, inputs[1], 1), g.const(np.int64(1)))
+        if sequence_length is None:
+            return g.op("Gather", data, g.const(np.int64(steps - 1)), axis=self.axis)
+        last = g.op("Sub", self.lengths(g, sequence_length, 1), g.const(np.int64(1)))
         # One row for each step and sequence; the last step of sequence b is one of them.
         rows = np.arange(batch, dtype=np.int64)
         if self.axis == 0:
             row = g.op("Add", g.op("Mul", last, g.const(np.int64(batch))), g.const(rows))
         else:
             row = g.op("Add", last, g.const(rows * steps))
-        return g.op("Gather", g.reshape(x, (steps * batch, *rest)), row, axis=0)
+        return g.op("Gather", g.reshape(data, (steps * batch, *rest)), row, axis=0)
 
 
 @operator("SequenceReverse")
@@ -126,12 +124,10 @@ class SequenceReverse(_Sequence):
     def __post_init__(self) -> None:
         self.check(self.axis == 0, f"axis={self.axis} must be 0")
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        if self.use_sequence_length:
+    def emit(self, g: Emitter, data: ir.Value, sequence_length: ir.Value | None = None) -> ir.Value:
+        if sequence_length is not None:
             # A length of 0 and of 1 both leave a sequence as it is; the runtime refuses 0.
-            return g.op(
-                "ReverseSequence", x, self.lengths(g, inputs[1], 1), batch_axis=1, time_axis=0
-            )
-        size = shape_of(x)[0]
-        return g.op("Slice", x, g.ints(size - 1), g.ints(-size - 1), g.ints(0), g.ints(-1))
+            lengths = self.lengths(g, sequence_length, 1)
+            return g.op("ReverseSequence", data, lengths, batch_axis=1, time_axis=0)
+        size = shape_of(data)[0]
+        return g.op("Slice", data, g.ints(size - 1), g.ints(-size - 1), g.ints(0), g.ints(-1))

@@ -43,10 +43,9 @@ class _Softmax(Operator):
         factor = self.sign / (self.temperature or 1.0)
         return x if factor == 1.0 else g.op("Mul", x, g.const(factor, like=x))
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        axis = axis_of(self.axis, len(shape_of(x)))
-        return g.op(self.onnx_type, self.scaled(g, x), axis=axis)
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        axis = axis_of(self.axis, len(shape_of(data)))
+        return g.op(self.onnx_type, self.scaled(g, data), axis=axis)
 
 
 @operator("softmax")
@@ -77,20 +76,19 @@ class Softmax(_Softmax):
         dtype = ins[0] or outs[0]
         return [dtype, *ins[1:]], [dtype]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        if not self.use_length:
-            return super().emit(g, *inputs)
-        x, length = inputs
-        shape = shape_of(x)
+    def emit(self, g: Emitter, data: ir.Value, length: ir.Value | None = None) -> ir.Value:
+        if length is None:
+            return super().emit(g, data)
+        shape = shape_of(data)
         axis = axis_of(self.axis, len(shape))
         column = with_dim((1,) * len(shape), axis, shape[axis])
         steps = np.arange(shape[axis], dtype=np.int64).reshape(column)
         length = g.reshape(g.cast(length, ir.DataType.INT64), with_dim(shape, axis, 1))
         inside = g.op("Less", g.const(steps), length)
         # Far below every value of use, and finite: a row without elements must not become NaN.
-        masked = g.op("Where", inside, self.scaled(g, x), g.const(-1e30, like=x))
+        masked = g.op("Where", inside, self.scaled(g, data), g.const(-1e30, like=data))
         y = g.op("Softmax", masked, axis=axis)
-        return g.op("Where", inside, y, g.const(0.0, like=x))
+        return g.op("Where", inside, y, g.const(0.0, like=data))
 
 
 @operator("softmin")
@@ -123,12 +121,11 @@ class SoftmaxActivation(Operator):
             raise ShapeError(f"data must have two or more axes, it has shape {shape}")
         return [shape], [shape]
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        x = inputs[0]
-        shape = shape_of(x)
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = shape_of(data)
         if self.mode == "instance":
-            x = g.reshape(x, (shape[0], math.prod(shape[1:])))
-        return g.reshape(g.op("Softmax", x, axis=1), shape)
+            data = g.reshape(data, (shape[0], math.prod(shape[1:])))
+        return g.reshape(g.op("Softmax", data, axis=1), shape)
 
 
 @operator("softmax_cross_entropy")
@@ -155,8 +152,7 @@ class SoftmaxCrossEntropy(Operator):
     def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
         return {"label": IndexBounds("classes", ins[0][1])}
 
-    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
-        data, label = inputs
+    def emit(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
         rows = shape_of(label)[0]
         index = g.reshape(g.cast(label, ir.DataType.INT64), (rows, 1))
         picked = g.op("GatherElements", g.op("LogSoftmax", data, axis=1), index, axis=1)
