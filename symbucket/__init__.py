@@ -8,27 +8,36 @@ batches say which bucket they are.
 import symbucket.ir  # before onnx_ir, which it makes lighter
 import symbucket.runtime.backend  # noqa: F401 - first, so that a missing runtime is said at once
 from symbucket import (
+    base,
     callback,
+    checkpoint,
+    context,
+    executor,
     initializer,
     io,
+    kvstore,
     lr_scheduler,
     metric,
     model,
     module,
     monitor,
     ndarray,
+    operator,
     optimizer,
     random,
     rnn,
     symbol,
+    test_utils,
     visualization,
 )
 from symbucket import initializer as init
+from symbucket import kvstore as kv
 from symbucket import module as mod
 from symbucket import monitor as mon
 from symbucket import ndarray as nd
 from symbucket import symbol as sym
 from symbucket import visualization as viz
+from symbucket.base import MXNetError
 from symbucket.context import Context, cpu, gpu
 from symbucket.engine import Executor
 from symbucket.errors import SymbucketError
@@ -43,18 +52,25 @@ __all__ = [
     "Bundle",
     "Context",
     "Executor",
+    "MXNetError",
     "NDArray",
     "NameManager",
     "Prefix",
     "Symbol",
     "SymbucketError",
+    "base",
     "callback",
     "check_padding",
+    "checkpoint",
+    "context",
     "cpu",
+    "executor",
     "gpu",
     "init",
     "initializer",
     "io",
+    "kv",
+    "kvstore",
     "lr_scheduler",
     "metric",
     "mod",
@@ -64,11 +80,13 @@ __all__ = [
     "monitor",
     "nd",
     "ndarray",
+    "operator",
     "optimizer",
     "random",
     "rnn",
     "sym",
     "symbol",
+    "test_utils",
     "visualization",
     "viz",
 ]

@@ -1,15 +1,15 @@
 """Every error that symbucket raises on purpose.
 
 Each class also derives from the built-in error that Python code would expect in its place, so
-``except ValueError`` works as usual. A message says what was found, what was expected, where
-(node, parameter, bucket key) and what to do.
+``except ValueError`` works as usual; all of them are RuntimeErrors, as MXNet's own error is. A
+message says what was found, what was expected, where (node, parameter, bucket key) and what to do.
 """
 
 from __future__ import annotations
 
 
-class SymbucketError(Exception):
-    """Base of all errors raised by symbucket."""
+class SymbucketError(RuntimeError):
+    """Base of all errors raised by symbucket; ``symbucket.base.MXNetError`` is the same class."""
 
 
 class InvalidArgumentError(SymbucketError, ValueError):
@@ -40,7 +40,7 @@ class BundleError(InvalidArgumentError):
     """A bundle (exported networks) is missing, damaged, hostile or of an unknown version."""
 
 
-class StateError(SymbucketError, RuntimeError):
+class StateError(SymbucketError):
     """A method was called before the one that it builds on (``bind`` before ``forward``)."""
 
 
@@ -48,7 +48,7 @@ class UnsupportedError(SymbucketError, NotImplementedError):
     """An operator, gradient or option that this version does not have."""
 
 
-class DeviceError(SymbucketError, RuntimeError):
+class DeviceError(SymbucketError):
     """An execution provider or device is not available."""
 
 

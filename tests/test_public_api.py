@@ -14,10 +14,12 @@ import symbucket as sb
 
 PUBLIC = {
     "symbucket": """
-        AttrScope Bundle Context Executor NDArray NameManager Prefix Symbol SymbucketError callback
-        check_padding cpu gpu init initializer io lr_scheduler metric mod model module mon monitor
-        nd ndarray optimizer random rnn sym symbol visualization viz
+        AttrScope Bundle Context Executor MXNetError NDArray NameManager Prefix Symbol
+        SymbucketError base callback check_padding checkpoint context cpu executor gpu init
+        initializer io kv kvstore lr_scheduler metric mod model module mon monitor nd ndarray
+        operator optimizer random rnn sym symbol test_utils visualization viz
     """,
+    "symbucket.base": "MXNetError integer_types numeric_types string_types",
     "symbucket.callback": """
         BatchEndParam LogValidationMetricsCallback ProgressBar Speedometer do_checkpoint
         log_train_metric module_checkpoint
@@ -30,10 +32,13 @@ PUBLIC = {
         Bilinear Constant FusedRNN InitDesc Initializer LSTMBias Load MSRAPrelu Mixed Normal One
         Orthogonal Uniform Xavier Zero alias create register
     """,
+    "symbucket.context": "Context cpu gpu",
+    "symbucket.executor": "Executor",
     "symbucket.io": """
         BucketRow BucketSentenceIter DataBatch DataDesc DataIter KeyedIter NDArrayIter ResizeIter
         StepSentenceIter encode_sentences format_bucket_table normalize_descs
     """,
+    "symbucket.kvstore": "KVStore create",
     "symbucket.lr_scheduler": """
         CosineScheduler FactorScheduler LRScheduler MultiFactorScheduler PolyScheduler
     """,
@@ -45,6 +50,9 @@ PUBLIC = {
     "symbucket.model": "BatchEndParam FeedForward load_checkpoint save_checkpoint",
     "symbucket.mon": "Monitor",
     "symbucket.ndarray": "NDArray array empty full load ones save waitall zeros",
+    "symbucket.operator": """
+        OperatorArguments get_all_registered_operators get_operator_arguments
+    """,
     "symbucket.optimizer": """
         AdaDelta AdaGrad Adam Adamax Ftrl NAG Nadam Optimizer RMSProp SGD Signum Updater create
         get_updater register
@@ -57,6 +65,12 @@ PUBLIC = {
     """,
     "symbucket.engine": "Executor bind simple_bind",
     "symbucket.runtime": "NDArray RowSparse Session",
+    "symbucket.test_utils": """
+        almost_equal assert_almost_equal assert_exception check_numeric_gradient
+        check_symbolic_backward check_symbolic_forward default_context default_dtype list_gpus
+        numeric_grad rand_ndarray rand_shape_2d rand_shape_3d rand_shape_nd random_arrays same
+        set_default_context simple_forward
+    """,
     "symbucket.viz": """
         BucketShare Summary SummaryRow bucket_picture bucket_shares draw format_summary
         open_in_netron plan_picture plot_network print_summary summarize

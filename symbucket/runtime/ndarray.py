@@ -52,8 +52,8 @@ class NDArray(NDArrayOperatorsMixin):
         self[...] = values
 
     @classmethod
-    def _of(cls, values: Any, context: Context) -> NDArray:
-        """A copy of a numpy array in its own dtype (the constructor makes float64 float32)."""
+    def of(cls, values: Any, context: Context) -> NDArray:
+        """Copy a numpy array in its own dtype (the constructor makes float64 float32)."""
         array = cls.empty(np.shape(values), np.asarray(values).dtype, context)
         array[...] = values
         return array
@@ -169,7 +169,7 @@ class NDArray(NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any) -> NDArray:
         """A new array with the same values in another shape."""
-        return NDArray._of(self.view().reshape(*shape), self.context)
+        return NDArray.of(self.view().reshape(*shape), self.context)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         view = self.view()
@@ -188,10 +188,10 @@ class NDArray(NDArrayOperatorsMixin):
         if not isinstance(result, np.ndarray):
             return result
         keeps = any(getattr(x, "dtype", None) == np.float64 for x in plain)
-        return NDArray._of(result, cpu()) if keeps else NDArray(result)
+        return NDArray.of(result, cpu()) if keeps else NDArray(result)
 
     def __getitem__(self, key: Any) -> NDArray:
-        return NDArray._of(self.view()[key], self.context)
+        return NDArray.of(self.view()[key], self.context)
 
     def __setitem__(self, key: Any, values: Any) -> None:
         values = values.view() if isinstance(values, NDArray) else np.asarray(values)

@@ -1,0 +1,112 @@
+"""``symbucket.kvstore``: sums by key, optimizers in the store."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import symbucket as sb
+from symbucket.errors import InvalidArgumentError, ShapeError, StateError, UnsupportedError
+
+
+def ones(*shape):
+    return sb.nd.ones(shape)
+
+
+def test_push_replaces_by_the_sum_over_devices_and_pull_copies():
+    store = sb.kv.create("device")
+    store.init(3, ones(2, 3))
+    out = sb.nd.zeros((2, 3))
+    store.pull(3, out=out)
+    assert out.asnumpy().tolist() == np.ones((2, 3)).tolist()
+    store.push(3, [ones(2, 3) * 2, ones(2, 3) * 5])
+    targets = [sb.nd.zeros((2, 3)), sb.nd.zeros((2, 3))]
+    store.pull(3, out=targets)
+    assert all((t.asnumpy() == 7).all() for t in targets)
+    targets[0][:] = 0  # a copy: the store keeps its own
+    store.pull(3, out=out)
+    assert (out.asnumpy() == 7).all()
+    assert (store.type, store.rank, store.num_workers) == ("device", 0, 1)
+
+
+def test_lists_of_keys():
+    store = sb.kv.create()
+    store.init(["a", "b"], [ones(2), ones(3)])
+    out = [ones(2), ones(3)]
+    store.pushpull(["a", "b"], [ones(2) * 4, [ones(3), ones(3)]], out=out)
+    assert [o.asnumpy().tolist() for o in out] == [[4, 4], [2, 2, 2]]
+
+
+def test_updater_gets_the_sum_and_writes_into_the_stored_array():
+    store = sb.kv.create("local")
+    store.init("w", ones(4))
+    pushed_sums = []
+
+    def update(key, pushed, stored):
+        pushed_sums.append((key, pushed.asnumpy().tolist()))
+        stored[:] = stored - 0.5 * pushed
+
+    store.set_updater(update)
+    store.push("w", [ones(4), ones(4) * 2])
+    out = ones(4)
+    store.pull("w", out=out)
+    assert pushed_sums == [("w", [3.0] * 4)]
+    assert out.asnumpy().tolist() == [-0.5] * 4
+
+
+def test_optimizer_in_the_store_equals_the_updater(tmp_path):
+    rng = np.random.default_rng(7)
+    gradients = rng.normal(size=(5, 3)).astype(np.float32)
+
+    def optimizer():
+        return sb.optimizer.create("adam", learning_rate=0.1)
+
+    pulled, expected = sb.nd.array([1.0, 2.0, 3.0]), sb.nd.array([1.0, 2.0, 3.0])
+    store, update = sb.kv.create(), sb.optimizer.get_updater(optimizer())
+    store.init(0, pulled)
+    store.set_optimizer(optimizer())
+    for gradient in gradients:
+        store.push(0, sb.nd.array(gradient))
+        update(0, sb.nd.array(gradient), expected)
+    store.pull(0, out=pulled)
+    assert pulled.asnumpy().tolist() == expected.asnumpy().tolist()
+    store.save_optimizer_states(tmp_path / "store.states")
+    other = sb.kv.create()
+    other.init(0, pulled)
+    other.set_optimizer(optimizer())
+    other.load_optimizer_states(tmp_path / "store.states")
+    other.push(0, sb.nd.array(gradients[0]))
+    update(0, sb.nd.array(gradients[0]), expected)
+    other.pull(0, out=pulled)
+    assert pulled.asnumpy().tolist() == expected.asnumpy().tolist()
+
+
+def test_errors_change_nothing():
+    store = sb.kv.create()
+    store.init("a", ones(2))
+    with pytest.raises(InvalidArgumentError, match="key 'a' has a value already"):
+        store.init(["b", "a"], [ones(2), ones(2)])
+    with pytest.raises(InvalidArgumentError, match="key 'b' has no value; call init first"):
+        store.push("b", ones(2))
+    with pytest.raises(ShapeError, match=r"key 'a' has shape \(3,\), the stored one \(2,\)"):
+        store.push("a", ones(3))
+    out = ones(2) * 9
+    with pytest.raises(ShapeError, match=r"out has shape \(3,\)"):
+        store.pull("a", out=[out, ones(3)])
+    assert out.asnumpy().tolist() == [9, 9]
+    with pytest.raises(InvalidArgumentError, match="out= is missing"):
+        store.pull("a")
+    with pytest.raises(InvalidArgumentError, match="2 keys, but 1 values"):
+        store.push(["a", "b"], [ones(2)])
+    with pytest.raises(InvalidArgumentError, match="comes twice"):
+        store.push(["a", "a"], [ones(2), ones(2)])
+    with pytest.raises(InvalidArgumentError, match="is a float; expected an NDArray"):
+        store.push("a", 1.0)
+    with pytest.raises(InvalidArgumentError, match=r"key is 1\.5; expected an integer, a string"):
+        store.push(1.5, ones(2))
+    with pytest.raises(StateError, match="call set_optimizer first"):
+        store.save_optimizer_states("x")
+    with pytest.raises(UnsupportedError, match="one process"):
+        sb.kv.create("dist_sync")
+    with pytest.raises(InvalidArgumentError, match="Did you mean 'local'"):
+        sb.kv.create("locl")
