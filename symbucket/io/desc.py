@@ -80,6 +80,15 @@ class DataDesc(tuple[str, tuple[int, ...]]):
         """One letter an axis, or None."""
         return self._layout
 
+    @property
+    def batch_axis(self) -> int:
+        """Position of ``N`` in the layout, as :meth:`get_batch_axis`."""
+        return self.get_batch_axis(self._layout)
+
+    def with_shape(self, shape: Sequence[int]) -> DataDesc:
+        """Return the description of an array of another shape, the rest as here."""
+        return DataDesc(self.name, shape, self._dtype, self._layout)
+
     @staticmethod
     def get_batch_axis(layout: str | None) -> int:
         """Position of ``N`` in the layout: 0 if layout is None, -1 if it has no ``N``."""

@@ -64,6 +64,12 @@ def test_desc_is_immutable():
 )
 def test_batch_axis(layout, axis):
     assert DataDesc.get_batch_axis(layout) == axis
+    assert DataDesc("data", (2, 3), layout=layout).batch_axis == axis
+
+
+def test_a_description_of_another_shape_keeps_the_rest():
+    desc = DataDesc("data", (2, 3), np.int64, "TN")
+    assert desc.with_shape((4, 5)) == DataDesc("data", (4, 5), np.int64, "TN")
 
 
 @pytest.mark.parametrize(
