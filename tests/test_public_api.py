@@ -25,8 +25,8 @@ PUBLIC = {
         log_train_metric module_checkpoint
     """,
     "symbucket.export": """
-        Bundle KeyStatistics Manifest NetworkSpec Request StoredTensor TensorSpec export_module
-        format_statistics open_bundle
+        Bundle InputSpec KeyStatistics Manifest NetworkSpec OutputSpec Request StoredTensor
+        TensorSpec export_module format_statistics open_bundle
     """,
     "symbucket.init": """
         Bilinear Constant FusedRNN InitDesc Initializer LSTMBias Load MSRAPrelu Mixed Normal One

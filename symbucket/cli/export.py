@@ -74,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
             attach=attach,
             progress=steps,
         )
-    size = sum(nbytes for _, nbytes, _ in manifest.files)
+    size = sum(file.nbytes for file in manifest.files())
     print(
         f"{args.folder}: {len(manifest.networks)} {manifest.mode} networks of epoch {epoch}, "
-        f"{len(manifest.parameters)} parameters, {size / 1e6:.1f} MB"
+        f"{len(manifest.parameters.tensors)} parameters, {size / 1e6:.1f} MB"
     )
     return 0
 

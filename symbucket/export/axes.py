@@ -9,16 +9,24 @@ random in these runs, so nothing depends on how well the network is trained.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from symbucket.compiler import Program, Tensor
 from symbucket.context import cpu
-from symbucket.export.spec import BATCH, KEY, NetworkSpec, TensorSpec, key_factor
+from symbucket.export.spec import (
+    BATCH,
+    KEY,
+    InputSpec,
+    NetworkSpec,
+    OutputSpec,
+    TensorSpec,
+    key_factor,
+)
 from symbucket.runtime import NDArray, Session
 from symbucket.symbol.bounds import InputBounds
 
@@ -178,7 +186,7 @@ def label_axes(
                 _labelled_output(spec, family, same, position, orders.get(same[0].name))
                 for same in outputs
             ]
-            found[i] = dataclasses.replace(
+            found[i] = msgspec.structs.replace(
                 spec, inputs=tuple(new_inputs), outputs=tuple(new_outputs)
             )
     return found
@@ -238,26 +246,26 @@ def _key_axes(
 def _labelled_input(
     spec: NetworkSpec,
     family: Sequence[NetworkSpec],
-    same: Sequence[TensorSpec],
+    same: Sequence[InputSpec],
     position: int,
     layout: str | None,
-) -> TensorSpec:
+) -> InputSpec:
     tensor = same[position]
     free = [i for i, a in enumerate(tensor.axes) if a is None]
     axes = list(tensor.axes)
     if tensor.kind in ("data", "label"):
         for axis, part in _key_axes(family, same, free, layout).items():
             axes[axis] = key_factor(spec.key, part)
-    return dataclasses.replace(tensor, axes=tuple(axes))
+    return msgspec.structs.replace(tensor, axes=tuple(axes))
 
 
 def _labelled_output(
     spec: NetworkSpec,
     family: Sequence[NetworkSpec],
-    same: Sequence[TensorSpec],
+    same: Sequence[OutputSpec],
     position: int,
     order: Order | None,
-) -> TensorSpec:
+) -> OutputSpec:
     tensor = same[position]
     if tensor.kind != "output":
         return tensor
@@ -271,12 +279,12 @@ def _labelled_output(
             axes[axis] = "*".join([BATCH, *factors] if together else [*factors, BATCH])
             free.remove(axis)
             if any(f.startswith(KEY) for f in factors):
-                return dataclasses.replace(tensor, axes=tuple(axes))
+                return msgspec.structs.replace(tensor, axes=tuple(axes))
     for axis, part in _key_axes(family, same, free, None).items():
         varies = _matches(family, [t.shape[axis] for t in same], [part])[1]
         if varies or len(axes) > 2:  # two axes: more likely (batch, features)
             axes[axis] = key_factor(spec.key, part)
-    return dataclasses.replace(tensor, axes=tuple(axes))
+    return msgspec.structs.replace(tensor, axes=tuple(axes))
 
 
 def _inner_factors(

@@ -14,7 +14,7 @@ import numpy as np
 from symbucket.context import Context, cpu
 from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
 from symbucket.export.route import Array, Placed, Router, check_served, cut, fill, required
-from symbucket.export.spec import NetworkSpec, TensorSpec
+from symbucket.export.spec import NetworkSpec, OutputSpec
 from symbucket.export.statistics import KeyStatistics
 from symbucket.export.verify import open_bundle
 from symbucket.runtime import NDArray, Session
@@ -33,7 +33,7 @@ class _Loaded:
     session: Session
     inputs: dict[str, NDArray]
     outputs: dict[str, NDArray]
-    served: list[TensorSpec]
+    served: list[OutputSpec]
 
 
 class Bundle:

@@ -13,9 +13,8 @@ from symbucket.compiler import CompilerOptions, Program, compile_inference, comp
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.export.axes import Probe, label_axes
-from symbucket.export.manifest import fits
 from symbucket.export.merge import merge_step
-from symbucket.export.spec import Mode, NetworkSpec, TensorSpec
+from symbucket.export.spec import InputSpec, Mode, NetworkSpec, OutputSpec, fits_dtype
 from symbucket.io.desc import DataDesc
 from symbucket.module.base import BaseModule
 from symbucket.module.bucketing import BucketingModule
@@ -212,7 +211,7 @@ def _check_padding(padding: Mapping[str, float] | None, sources: Sequence[_Sourc
             raise InvalidArgumentError(
                 f"padding names {name!r}, but the inputs are {', '.join(names)}"
             )
-        if not np.isfinite(value) or not fits(float(value), names[name].dtype):
+        if not np.isfinite(value) or not fits_dtype(float(value), names[name].dtype):
             raise InvalidArgumentError(
                 f"padding[{name!r}] = {value!r} is no value of {names[name].dtype}"
             )
@@ -238,7 +237,7 @@ def _described(
         value = (padding or {}).get(tensor.name, ignored[0] if ignored else 0.0)
         axes = tuple("batch" if i == axis else None for i in range(len(tensor.shape)))
         inputs.append(
-            TensorSpec(
+            InputSpec(
                 tensor.name,
                 kind,
                 tensor.dtype,
@@ -256,10 +255,16 @@ def _described(
         if mode == "training" and tensor.name.rpartition(".")[0] in source.module.store.aux:
             kind = "auxiliary state" if tensor.name.endswith(".new") else kind
         axes = (None,) * len(tensor.shape)
-        outputs.append(TensorSpec(tensor.name, kind, tensor.dtype, tensor.shape, axes))
+        outputs.append(OutputSpec(tensor.name, kind, tensor.dtype, tensor.shape, axes))
     batched = any(t.batch_axis is not None for t in inputs)
     return NetworkSpec(
-        source.key, "", 0, "", source.batch if batched else None, tuple(inputs), tuple(outputs)
+        file="",  # with size and checksum, known when it is written
+        nbytes=0,
+        sha256="",
+        key=source.key,
+        batch=source.batch if batched else None,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
 from symbucket.export.keys import sizes_of
-from symbucket.export.spec import BATCH, KEY, NetworkSpec, TensorSpec
+from symbucket.export.spec import BATCH, KEY, InputSpec, NetworkSpec, OutputSpec
 
 Array = np.ndarray[Any, Any]
 
@@ -108,7 +108,7 @@ class Router:
         return ", ".join(keys[:10]) + (f", ... ({len(keys)})" if len(keys) > 10 else "")
 
 
-def required(network: NetworkSpec) -> list[TensorSpec]:
+def required(network: NetworkSpec) -> list[InputSpec]:
     """The inputs that a request must have; labels and states may be left out."""
     return [t for t in network.inputs if t.kind == "data"]
 
@@ -172,11 +172,11 @@ def _check_limits(network: NetworkSpec, arrays: Mapping[str, Array], where: str)
             )
 
 
-def _wanted(spec: TensorSpec) -> tuple[int, ...]:
+def _wanted(spec: InputSpec) -> tuple[int, ...]:
     return tuple(d for d, a in zip(spec.shape, spec.axes) if a != BATCH)
 
 
-def fill(buffer: Array, spec: TensorSpec, values: Sequence[Array | None]) -> int:
+def fill(buffer: Array, spec: InputSpec, values: Sequence[Array | None]) -> int:
     """Write samples into an input's buffer, padding everywhere else; gives elements written."""
     buffer[...] = spec.padding
     axis = spec.batch_axis
@@ -191,7 +191,7 @@ def fill(buffer: Array, spec: TensorSpec, values: Sequence[Array | None]) -> int
 
 
 def cut(
-    values: Array, spec: TensorSpec, network: NetworkSpec, row: int, sizes: Mapping[str, int]
+    values: Array, spec: OutputSpec, network: NetworkSpec, row: int, sizes: Mapping[str, int]
 ) -> Array:
     """One sample of an output, without batch axis and padding, as a copy."""
     expanded: list[int] = []
@@ -219,7 +219,7 @@ def cut(
     return np.array(part).reshape(shape)
 
 
-def check_served(network: NetworkSpec) -> list[TensorSpec]:
+def check_served(network: NetworkSpec) -> list[OutputSpec]:
     """The outputs that one request can be given; ShapeError where there is none."""
     if network.batch is None or network.batch == 1:
         return list(network.outputs)

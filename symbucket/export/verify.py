@@ -24,7 +24,16 @@ from google.protobuf.message import DecodeError
 
 from symbucket.errors import BundleError
 from symbucket.export import manifest as manifests
-from symbucket.export.spec import ARENA, Manifest, NetworkSpec, StoredTensor, TensorSpec
+from symbucket.export.spec import (
+    ARENA,
+    MANIFEST_FILE,
+    MAX_TENSOR_BYTES,
+    BundleFile,
+    Manifest,
+    NetworkSpec,
+    StoredTensor,
+    TensorSpec,
+)
 
 _CHUNK = 1 << 20
 _BLOCK = 256  # what the runtime's arena rounds sizes up to
@@ -55,30 +64,30 @@ def open_bundle(folder: str | os.PathLike[str]) -> Opened:
     manifest = read_manifest(path)
     handles = {}
     try:
-        for name, nbytes, _ in manifest.files:  # all must be there before the first is read
-            handles[name] = _open_plain(path, name, nbytes)
+        for file in manifest.files():  # all must be there before the first is read
+            handles[file.file] = _open_plain(path, file.file, file.nbytes)
         mapped = b""
         models: dict[str, bytes] = {}  # and attachments, until all are read
-        for name, _, sha256 in manifest.files:
-            if name == manifest.parameter_file:
-                mapped = _map(handles[name])
-                _check_sum(path, name, mapped, sha256)
+        for file in manifest.files():
+            if file is manifest.parameters:
+                mapped = _map(handles[file.file])
+                _check_sum(path, file, mapped)
             else:
-                models[name] = _read(handles[name])
-                _check_sum(path, name, models[name], sha256)
+                models[file.file] = _read(handles[file.file])
+                _check_sum(path, file, models[file.file])
     except OSError as error:
         raise BundleError(f"cannot read the bundle {str(path)!r}: {error}") from error
     finally:
         for handle in handles.values():
             os.close(handle)
-    stored = {t.name: t for t in manifest.parameters}
+    stored = {t.name: t for t in manifest.parameters.tensors}
     needs: dict[str, int] = {}
     for network in manifest.networks:
         models[network.file], needs[network.file] = _ready_model(
             models[network.file], network, manifest, stored, str(path / network.file)
         )
-    arrays = {t.name: _array(mapped, t) for t in manifest.parameters}
-    attachments = {name: models.pop(name) for name, _, _ in manifest.attachments}
+    arrays = {t.name: _array(mapped, t) for t in manifest.parameters.tensors}
+    attachments = {f.file: models.pop(f.file) for f in manifest.attachments}
     return Opened(path, manifest, models, needs, attachments, arrays)
 
 
@@ -87,9 +96,9 @@ def read_manifest(folder: Path) -> Manifest:
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
         raise BundleError(f"{str(folder)!r} {what}; a bundle is a folder that export wrote")
-    where = str(folder / manifests.NAME)
+    where = str(folder / MANIFEST_FILE)
     try:
-        handle = _open_plain(folder, manifests.NAME, None)
+        handle = _open_plain(folder, MANIFEST_FILE, None)
         try:
             size = os.fstat(handle).st_size
             if size > manifests.MAX_BYTES:
@@ -133,15 +142,15 @@ def _map(handle: int) -> Any:
     return mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
 
 
-def _check_sum(folder: Path, name: str, content: Any, sha256: str) -> None:
+def _check_sum(folder: Path, file: BundleFile, content: Any) -> None:
     digest = hashlib.sha256()
     with memoryview(content) as view:
         for start in range(0, len(view), _CHUNK):
             digest.update(view[start : start + _CHUNK])
-    if digest.hexdigest() != sha256:
+    if digest.hexdigest() != file.sha256:
         raise BundleError(
-            f"{str(folder / name)!r} is damaged: its SHA-256 is {digest.hexdigest()}, the manifest "
-            f"says {sha256}"
+            f"{str(folder / file.file)!r} is damaged: its SHA-256 is {digest.hexdigest()}, the "
+            f"manifest says {file.sha256}"
         )
 
 
@@ -175,14 +184,14 @@ def _ready_model(
         raise BundleError(f"{where!r} is no ONNX model: {error}") from None
     _check_operators(model, manifest, where)
     graph = model.graph
-    external = _external(graph, stored, manifest.parameter_file, where)
+    external = _external(graph, stored, manifest.parameters.file, where)
     _check_typed(graph.input, network.inputs, "inputs", where)
     _check_typed(graph.output, network.outputs, "outputs", where)
     sizes = []
     for value in graph.value_info:
         shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
         sizes.append(math.prod(shape) * 8)
-        if sizes[-1] > manifests.MAX_TENSOR:
+        if sizes[-1] > MAX_TENSOR_BYTES:
             raise BundleError(f"{where!r}: the value {value.name!r} has the absurd shape {shape}")
     need = _need(model, sum(-(-size // _BLOCK) * _BLOCK for size in sizes), where)
     kept = [t for t in graph.initializer if t.name not in external]
@@ -210,7 +219,7 @@ def _need(model: onnx.ModelProto, values: int, where: str) -> int:
             f"{where!r}: its metadata says {ARENA} = {', '.join(s[:80] for s in said)!r}; expected "
             "one number of bytes"
         )
-    return max(0, min(int(said[0]), values, manifests.MAX_TENSOR))
+    return max(0, min(int(said[0]), values, MAX_TENSOR_BYTES))
 
 
 def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:

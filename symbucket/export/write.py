@@ -8,9 +8,9 @@ import os
 import secrets
 import shutil
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 
@@ -20,7 +20,16 @@ from symbucket.export import manifest as manifests
 from symbucket.export.keys import file_name
 from symbucket.export.model import file_model
 from symbucket.export.networks import Network, Progress, default_key, networks_of, store_of
-from symbucket.export.spec import Manifest, Mode, NetworkSpec, StoredTensor
+from symbucket.export.spec import (
+    MANIFEST_FILE,
+    BundleFile,
+    Manifest,
+    Mode,
+    NetworkSpec,
+    ParameterFile,
+    StoredTensor,
+    is_file_name,
+)
 from symbucket.ir import IR_VERSION, OPSET
 from symbucket.module.base import BaseModule
 
@@ -73,8 +82,8 @@ def check_target(target: Path) -> None:
         return
     refusal = "It is not overwritten; give another folder, or remove it yourself."
     try:
-        text = (target / manifests.NAME).read_bytes()
-        known = {manifests.NAME, *(name for name, _, _ in manifests.parse(text).files)}
+        text = (target / MANIFEST_FILE).read_bytes()
+        known = {MANIFEST_FILE, *(f.file for f in manifests.parse(text).files())}
     except (OSError, BundleError):
         raise BundleError(f"{str(target)!r} is there and is no bundle. {refusal}") from None
     strange = sorted(present - known)
@@ -116,12 +125,12 @@ def _write(
         raise InvalidArgumentError(f"two keys would share a file: {', '.join(sorted(names))}")
     tell("writing parameters", 0, 1)
     used = {name for network in networks for name in network.parameters}
-    stored, size, digest = _write_parameters(folder / PARAMETER_FILE, store_of(module), used)
-    by_name = {t.name: t for t in stored}
+    parameters = _write_parameters(folder, store_of(module), used)
+    stored = {t.name: t for t in parameters.tensors}
     specs: list[NetworkSpec] = []
     for i, (network, name) in enumerate(zip(networks, names)):
         tell(f"writing {name}", i, len(networks))
-        content = file_model(network, by_name, PARAMETER_FILE, mode).SerializeToString()
+        content = file_model(network, stored, PARAMETER_FILE, mode).SerializeToString()
         _write_file(folder / name, content)
         try:
             onnx.checker.check_model(str(folder / name), full_check=True)
@@ -130,24 +139,21 @@ def _write(
                 f"internal: the network of bucket key {network.spec.key!r} fails ONNX's check: "
                 f"{error}"
             ) from error
-        sha256 = hashlib.sha256(content).hexdigest()
-        specs.append(replace(network.spec, file=name, nbytes=len(content), sha256=sha256))
+        file = _described(name, content)
+        specs.append(msgspec.structs.replace(network.spec, **msgspec.structs.asdict(file)))
     made = Manifest(
-        mode,
-        __version__,
-        OPSET,
-        IR_VERSION,
-        default_key(module, specs),
-        PARAMETER_FILE,
-        size,
-        digest,
-        tuple(stored),
-        tuple(specs),
-        tuple((n, len(c), hashlib.sha256(c).hexdigest()) for n, c in attached.items()),
+        producer=__version__,
+        mode=mode,
+        opset=OPSET,
+        ir_version=IR_VERSION,
+        default_key=default_key(module, specs),
+        parameters=parameters,
+        networks=tuple(specs),
+        attachments=tuple(_described(name, content) for name, content in attached.items()),
     )
     for name, content in attached.items():
         _write_file(folder / name, content)
-    _write_file(folder / manifests.NAME, manifests.to_json(made).encode("ascii"))
+    _write_file(folder / MANIFEST_FILE, manifests.to_json(made).encode("ascii"))
     with contextlib.suppress(OSError):  # not every system can sync a folder
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -161,8 +167,8 @@ def _write(
 def _attachments(attach: Mapping[str, bytes]) -> dict[str, bytes]:
     """Refuse names that are no plain file names or that the bundle itself uses."""
     for name in attach:
-        ours = name.lower() in (manifests.NAME, PARAMETER_FILE) or name.lower().endswith(".onnx")
-        if not manifests.is_file_name(name) or ours:
+        ours = name.lower() in (MANIFEST_FILE, PARAMETER_FILE) or name.lower().endswith(".onnx")
+        if not is_file_name(name) or ours:
             raise InvalidArgumentError(
                 f"attach: {name!r} cannot be the name of an attachment; use letters, digits, '.', "
                 "'_' and '-', and none of the names of the bundle itself"
@@ -177,14 +183,16 @@ def _write_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _write_parameters(
-    path: Path, store: ParameterStore, used: set[str]
-) -> tuple[list[StoredTensor], int, str]:
-    """Write the parameters one after the other; gives their places, the size and the SHA-256."""
-    found: list[StoredTensor] = []
+def _described(name: str, content: bytes) -> BundleFile:
+    return BundleFile(name, len(content), hashlib.sha256(content).hexdigest())
+
+
+def _write_parameters(folder: Path, store: ParameterStore, used: set[str]) -> ParameterFile:
+    """Write the parameters one after the other."""
+    tensors: list[StoredTensor] = []
     digest = hashlib.sha256()
     position = 0
-    with path.open("xb") as file:
+    with (folder / PARAMETER_FILE).open("xb") as file:
 
         def put(content: bytes | memoryview) -> None:
             nonlocal position
@@ -201,9 +209,9 @@ def _write_parameters(
                 put(bytes(-position % (_PAGE if values.nbytes >= _PAGE else _LINE)))
                 start = position
                 put(values.reshape(-1).view(np.uint8).data)
-                found.append(
+                tensors.append(
                     StoredTensor(name, kind, array.dtype, array.shape, start, values.nbytes)
                 )
         file.flush()
         os.fsync(file.fileno())
-    return found, position, digest.hexdigest()
+    return ParameterFile(PARAMETER_FILE, position, digest.hexdigest(), tuple(tensors))

@@ -18,8 +18,7 @@ from symbucket.compiler import (
     compile_training,
 )
 from symbucket.errors import BundleError, InvalidArgumentError
-from symbucket.export.manifest import NAME as MANIFEST
-from symbucket.export.spec import NetworkSpec
+from symbucket.export.spec import MANIFEST_FILE, NetworkSpec
 from symbucket.export.verify import read_manifest
 from symbucket.symbol import Symbol, load
 from symbucket.visualization.from_onnx import from_onnx
@@ -129,14 +128,16 @@ def _bundle(folder: Path, key: Hashable) -> dict[str, Network]:
         raise InvalidArgumentError(
             f"the bundle {str(folder)!r} has no network of key {key!r}; its keys are {known}"
         )
-    stored = {t.name: _BUNDLE_KINDS.get(t.kind, PARAMETER) for t in manifest.parameters}
+    stored = {t.name: _BUNDLE_KINDS.get(t.kind, PARAMETER) for t in manifest.parameters.tensors}
     return {str(n.key): _bundled(folder, n, stored) for n in chosen}
 
 
 def _bundled(folder: Path, network: NetworkSpec, stored: Mapping[str, str]) -> Network:
     path = folder / network.file
     if not path.is_file() or path.is_symlink():
-        raise BundleError(f"{str(folder)!r} lacks the file {network.file!r} that {MANIFEST} names")
+        raise BundleError(
+            f"{str(folder)!r} lacks the file {network.file!r} that {MANIFEST_FILE} names"
+        )
     kinds = {**dict.fromkeys((t.name for t in network.inputs), DATA), **stored}
     return from_onnx(_read(path), kinds, f"key {network.key}")
 

@@ -87,7 +87,7 @@ def test_all_files_refer_to_one_parameter_file(original):
 def test_large_parameters_start_on_pages(tmp_path):
     net = sym.FullyConnected(sym.Variable("data"), num_hidden=64, name="fc")
     manifest = bound(net, [("data", (2, 33))]).export(tmp_path / "b")
-    places = {t.name: t for t in manifest.parameters}
+    places = {t.name: t for t in manifest.parameters.tensors}
     assert places["fc_weight"].offset % 4096 == 0
     assert places["fc_weight"].length == 64 * 33 * 4
 
