@@ -11,10 +11,10 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError, SymbucketError
 from symbucket.ir import new_graph, shape_of
 from symbucket.ops.record import Emitter
-from symbucket.ops.shape import Shape
 from symbucket.symbol.infer import infer_shapes, infer_types
 from symbucket.symbol.node import Entry
 from symbucket.symbol.symbol import Symbol
+from symbucket.types import Shape
 
 
 @dataclass

@@ -29,8 +29,8 @@ from symbucket.export.spec import (
 )
 from symbucket.runtime import NDArray, Session
 from symbucket.symbol.bounds import InputBounds
+from symbucket.types import Array
 
-Array = np.ndarray[Any, Any]
 Order = tuple[int, bool]
 """An output's batch axis, and whether the rows of a sample lie together (batch-major) in it."""
 

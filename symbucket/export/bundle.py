@@ -13,12 +13,13 @@ import numpy as np
 
 from symbucket.context import Context, cpu
 from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
-from symbucket.export.route import Array, Placed, Router, check_served, cut, fill, required
+from symbucket.export.route import Placed, Router, check_served, cut, fill, required
 from symbucket.export.spec import NetworkSpec, OutputSpec
 from symbucket.export.statistics import KeyStatistics
 from symbucket.export.verify import open_bundle
 from symbucket.runtime import NDArray, Session
 from symbucket.runtime.ndarray import aligned_empty
+from symbucket.types import Array
 
 if TYPE_CHECKING:
     from symbucket.module.base import BaseModule

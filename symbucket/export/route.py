@@ -12,8 +12,7 @@ import numpy as np
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
 from symbucket.export.keys import sizes_of
 from symbucket.export.spec import BATCH, KEY, InputSpec, NetworkSpec, OutputSpec
-
-Array = np.ndarray[Any, Any]
+from symbucket.types import Array
 
 
 @dataclass(frozen=True)

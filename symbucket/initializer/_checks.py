@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import InvalidArgumentError, ShapeError
-from symbucket.initializer.base import Array, Initializer
+from symbucket.initializer.base import Initializer
+from symbucket.types import Array
 
 
 def number(owner: Initializer, name: str, value: Any, *, least: float = 0.0) -> float:

@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from symbucket import random
 from symbucket.errors import ParameterError, UnsupportedError
 from symbucket.registry import Registry
-
-Array = npt.NDArray[Any]
+from symbucket.types import Array
 
 
 class InitDesc(str):

@@ -7,7 +7,8 @@ from math import prod, sqrt
 import numpy as np
 
 from symbucket.initializer._checks import number, one_of, want_float, want_rank
-from symbucket.initializer.base import Array, Initializer, register
+from symbucket.initializer.base import Initializer, register
+from symbucket.types import Array
 
 
 @register

@@ -8,7 +8,8 @@ import numpy as np
 
 from symbucket.errors import ShapeError
 from symbucket.initializer._checks import number, want_float
-from symbucket.initializer.base import Array, Initializer, alias, register
+from symbucket.initializer.base import Initializer, alias, register
+from symbucket.types import Array
 
 
 @register

@@ -6,8 +6,9 @@ from typing import Any
 
 from symbucket.errors import InvalidArgumentError
 from symbucket.initializer._checks import want_float
-from symbucket.initializer.base import Array, InitDesc, Initializer, create, register
+from symbucket.initializer.base import InitDesc, Initializer, create, register
 from symbucket.rnn import FusedRNNCell
+from symbucket.types import Array
 
 
 @register

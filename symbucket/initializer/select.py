@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import InvalidArgumentError, ParameterError, UnsupportedError
-from symbucket.initializer.base import Array, Initializer, create, register
+from symbucket.initializer.base import Initializer, create, register
+from symbucket.types import Array
 
 
 @register

@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
-
-Array = npt.NDArray[Any]
-Ints = npt.NDArray[np.int64]
+from symbucket.types import Array, IntArray
 
 
 def array_list(arrays: Any) -> list[Array]:
@@ -59,7 +57,7 @@ def class_rows(metric: str, pred: Array, axis: int) -> Array:
 
 def class_labels(
     metric: str, label: Array, table: tuple[int, ...], ignore_label: int | None
-) -> tuple[Ints, npt.NDArray[np.bool_]]:
+) -> tuple[IntArray, npt.NDArray[np.bool_]]:
     """Flat labels and the mask of those that count.
 
     ``table`` is (rows, classes) of the output that they belong to.

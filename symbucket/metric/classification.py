@@ -9,7 +9,6 @@ import numpy as np
 
 from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.metric._arrays import (
-    Array,
     check_ignore_label,
     class_labels,
     class_rows,
@@ -17,6 +16,7 @@ from symbucket.metric._arrays import (
 )
 from symbucket.metric.base import EvalMetric, alias, register
 from symbucket.metric.graph_metric import GraphMetric
+from symbucket.types import Array
 
 
 def _right_classes(

@@ -24,8 +24,8 @@ from symbucket.module.module import Module
 from symbucket.optimizer import Optimizer
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
+from symbucket.types import Array
 
-Array = np.ndarray[Any, Any]
 Params = Mapping[str, Any]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from symbucket.errors import ParameterError
 from symbucket.initializer import Initializer, register
-from symbucket.initializer.base import Array
 from symbucket.symbol.onnx_import import VALUES
+from symbucket.types import Array
 
 
 @register

@@ -38,9 +38,9 @@ from symbucket.module.time_slices import (
 from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
+from symbucket.types import Array
 
 Descs = list[DataDesc]
-Array = np.ndarray[Any, Any]
 
 
 class RecurrentModule(BaseModule):

@@ -10,10 +10,9 @@ import numpy as np
 
 from symbucket.errors import DataError, ShapeError, UnsupportedError
 from symbucket.io import DataBatch, DataDesc
+from symbucket.types import Array, Shape
 
-Array = np.ndarray[Any, Any]
 Descs = list[DataDesc]
-Shape = tuple[int, ...]
 
 
 def read(batch: DataBatch, data: Descs, labels: Descs) -> tuple[Descs, Descs, dict[str, Array]]:

@@ -13,9 +13,9 @@ import onnx_ir as ir
 from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
 from symbucket.ir import Windows, covered, shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import Partial, unify
+from symbucket.ops.shape import unify
+from symbucket.types import InferredShapes, PartialShape
 
-Shapes = tuple[list[Partial], list[Partial]]
 Ints = tuple[int, ...]
 
 _LAYOUTS = (None, "NCW", "NCHW", "NCDHW")
@@ -121,7 +121,7 @@ class Convolution(_Windowed):
     def _windows(self) -> Windows:
         return _windows(self.kernel, self.stride, self.dilate, self.pad)
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, weight, out = ins[0], ins[1], outs[0]
         weight = unify(weight, (self.num_filter, 0, *self.kernel))
         if data is not None:
@@ -202,7 +202,7 @@ class Deconvolution(_Windowed):
         pads = tuple((c + 1) // 2 for c in cut)
         return dataclasses.replace(windows, begins=pads, ends=pads), tuple(c % 2 for c in cut)
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, weight, out = ins[0], ins[1], outs[0]
         filters = self.num_filter // self.num_group
         weight = unify(weight, (0, filters, *self.kernel))
@@ -286,7 +286,7 @@ class Pooling(_Windowed):
                 "only",
             )
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, out = ins[0], outs[0]
         if data is None:
             return ins, outs

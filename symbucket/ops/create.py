@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.ops.record import DType, Emitter, Operator, operator
-from symbucket.ops.shape import Partial, unify
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import unify
+from symbucket.types import Array, InferredShapes, InferredTypes, PartialDType, PartialShape
 
 
 class _Fill(Operator):
@@ -21,12 +21,10 @@ class _Fill(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ()
 
-    def infer_shape(
-        self, ins: list[Partial], outs: list[Partial]
-    ) -> tuple[list[Partial], list[Partial]]:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         return [], [unify(outs[0], self.shape or None)]
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         return [], [np.dtype(self.dtype)]
 
     def emit(self, g: Emitter) -> ir.Value:
@@ -92,7 +90,7 @@ class Arange(Operator):
             f"start={self.start}, stop={self.stop}, step={self.step} leave no numbers",
         )
 
-    def _numbers(self) -> np.ndarray[Any, Any]:
+    def _numbers(self) -> Array:
         start, stop = (0.0, self.start) if self.stop is None else (self.start, self.stop)
         numbers = start + self.step * np.arange(max(0, math.ceil((stop - start) / self.step)))
         return np.repeat(numbers, self.repeat).astype(self.dtype)
@@ -100,12 +98,10 @@ class Arange(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ()
 
-    def infer_shape(
-        self, ins: list[Partial], outs: list[Partial]
-    ) -> tuple[list[Partial], list[Partial]]:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         return [], [unify(outs[0], self._numbers().shape)]
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         return [], [np.dtype(self.dtype)]
 
     def emit(self, g: Emitter) -> ir.Value:

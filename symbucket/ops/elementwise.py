@@ -11,8 +11,9 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import dtype_of
-from symbucket.ops.record import DType, Emitter, Operator, operator
-from symbucket.ops.shape import Partial, unify
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import unify
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
 Unary = Callable[[Emitter, ir.Value], ir.Value]
 
@@ -224,9 +225,7 @@ class _TwoInputs(Operator):
 class _Broadcast(_TwoInputs):
     """Two operands whose shapes broadcast: equal sizes, or 1 on either side."""
 
-    def infer_shape(
-        self, ins: list[Partial], outs: list[Partial]
-    ) -> tuple[list[Partial], list[Partial]]:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         a, b = ins
         if a is None or b is None:
             return ins, outs
@@ -329,7 +328,7 @@ class Cast(Operator):
         except TypeError:
             self.check(False, f"dtype={self.dtype!r} is not a numpy dtype")
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         """The output has the attribute's dtype."""
         return ins, [np.dtype(self.dtype)]
 

@@ -7,7 +7,7 @@ import binascii
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -17,10 +17,9 @@ from google.protobuf.message import DecodeError
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import new_graph, shape_of
 from symbucket.ops.foreign import emit_graph
-from symbucket.ops.record import DType, Emitter, Operator, operator
-from symbucket.ops.shape import Partial, Shape, known, unify
-
-Types = tuple[list[DType], list[DType]]
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import known, unify
+from symbucket.types import DType, InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 
 def pack(model: onnx.ModelProto) -> str:
@@ -82,20 +81,18 @@ class OnnxGraph(Operator):
     def outputs(self) -> tuple[str, ...]:
         return tuple(o.name for o in self.model.graph.output)
 
-    def infer_shape(
-        self, ins: list[Partial], outs: list[Partial]
-    ) -> tuple[list[Partial], list[Partial]]:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         found = [unify(a, b) for a, b in zip(ins, self._declared())]
         if not all(known(s) for s in found):
             return found, outs
         shapes = _output_shapes(self, tuple(tuple(s or ()) for s in found))
         return found, [unify(a, b) for a, b in zip(outs, shapes)]
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         types = self._types()
         named = [*self.arguments(), *self.states]
         # An input may come in another dtype (ids as float32, as MXNet's iterators give them).
-        taken: list[DType] = [d or types[n] for n, d in zip(named, ins)]
+        taken: list[PartialDType] = [d or types[n] for n, d in zip(named, ins)]
         return taken, [_dtype(o) for o in self.model.graph.output]
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> Sequence[ir.Value]:
@@ -106,12 +103,12 @@ class OnnxGraph(Operator):
         }
         return emit_graph(g, self.model.graph, opset_of(self.model), given)
 
-    def _types(self) -> dict[str, np.dtype[Any]]:
+    def _types(self) -> dict[str, DType]:
         return {i.name: _dtype(i) for i in self.model.graph.input}
 
-    def _declared(self) -> list[Partial]:
+    def _declared(self) -> list[PartialShape]:
         """The shapes that the file says, 0 where it leaves a dimension open."""
-        found: dict[str, Partial] = {}
+        found: dict[str, PartialShape] = {}
         for value in self.model.graph.input:
             tensor = value.type.tensor_type
             dims = tuple(int(d.dim_value) for d in tensor.shape.dim)
@@ -119,7 +116,7 @@ class OnnxGraph(Operator):
         return [found[n] for n in [*self.arguments(), *self.states]]
 
 
-def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
+def _dtype(value: onnx.ValueInfoProto) -> DType:
     kind = value.type.tensor_type.elem_type
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind) if kind else np.float32)
 

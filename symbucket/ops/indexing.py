@@ -11,11 +11,9 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import dtype_of, shape_of
-from symbucket.ops.record import DType, Emitter, IndexBounds, Operator, operator
-from symbucket.ops.shape import Partial, Shape, axis_of, known, unify, with_dim
-
-Shapes = tuple[list[Partial], list[Partial]]
-Types = tuple[list[DType], list[DType]]
+from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
+from symbucket.ops.shape import axis_of, known, unify, with_dim
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 
@@ -37,7 +35,7 @@ def positions(g: Emitter, index: ir.Value, size: int, mode: str) -> ir.Value:
 class _ByIndex(Operator):
     """The dtype of the index has nothing to do with that of the data."""
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         dtype = ins[0] or outs[0]
         return [dtype, ins[1]], [dtype]
 
@@ -55,7 +53,7 @@ class Take(_ByIndex):
     def arguments(self) -> tuple[str, ...]:
         return ("a", "indices")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         a, index = ins
         if a is None or index is None:
             return ins, outs
@@ -80,7 +78,7 @@ class BatchTake(_ByIndex):
     def arguments(self) -> tuple[str, ...]:
         return ("a", "indices")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         a, out = ins[0], unify(ins[1], outs[0])
         if a is not None:
             if len(a) != 2:
@@ -109,7 +107,7 @@ class Pick(_ByIndex):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "index")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, index = ins
         if data is None:
             return ins, outs
@@ -149,7 +147,7 @@ class OneHot(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("indices",)
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         index, out = ins[0], outs[0]
         if index is not None:
             out = unify(out, (*index, self.depth))
@@ -157,7 +155,7 @@ class OneHot(Operator):
             index = out[:-1]
         return [index], [out]
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         return ins, [np.dtype(self.dtype)]
 
     def emit(self, g: Emitter, indices: ir.Value) -> ir.Value:
@@ -181,7 +179,7 @@ class Where(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("condition", "x", "y")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         condition = ins[0]
         shape = unify(unify(ins[1], ins[2]), outs[0])
         if condition is not None and shape is not None and len(condition) == 1 < len(shape):
@@ -190,7 +188,7 @@ class Where(Operator):
             shape = condition = unify(condition, shape)
         return [condition, shape, shape], [shape]
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         dtype = ins[1] or ins[2] or outs[0]
         return [ins[0], dtype, dtype], [dtype]
 
@@ -207,7 +205,7 @@ class GatherND(_ByIndex):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "indices")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, index = ins
         if data is None or not known(index):
             return ins, outs
@@ -235,7 +233,7 @@ class ScatterND(_ByIndex):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "indices")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, index = ins
         if known(index):
             assert index is not None

@@ -9,7 +9,8 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import Partial, unify
+from symbucket.ops.shape import unify
+from symbucket.types import InferredShapes, PartialShape
 
 
 @operator("LeakyReLU")
@@ -29,9 +30,7 @@ class LeakyReLU(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "gamma") if self.act_type == "prelu" else ("data",)
 
-    def infer_shape(
-        self, ins: list[Partial], outs: list[Partial]
-    ) -> tuple[list[Partial], list[Partial]]:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = unify(ins[0], outs[0])
         if self.act_type != "prelu":
             return [data], [data]

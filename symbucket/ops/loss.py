@@ -24,11 +24,10 @@ from symbucket.ir import (
     shape_of,
     shape_rule,
 )
-from symbucket.ops.record import DType, Emitter, IndexBounds, Operator, operator
-from symbucket.ops.shape import Partial, Shape, known, unify, with_dim
+from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
+from symbucket.ops.shape import known, unify, with_dim
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
-Shapes = tuple[list[Partial], list[Partial]]
-Types = tuple[list[DType], list[DType]]
 Grads = Sequence[ir.Value | None]
 
 Normalization = Literal["null", "batch", "valid"]
@@ -134,7 +133,7 @@ class _Output(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "label")
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         data = ins[0] or outs[0]
         return [data, ins[1]], [data]
 
@@ -166,7 +165,7 @@ class SoftmaxOutput(_Output):
             return data[:-1]
         return data[:1]
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, label = unify(ins[0], outs[0]), ins[1]
         if data is not None:
             if len(data) < 2:
@@ -217,7 +216,7 @@ class SoftmaxOutput(_Output):
 class _Regression(_Output):
     grad_scale: float = 1.0
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, label = unify(ins[0], outs[0]), ins[1]
         if data is not None:
             column = len(data) == 2 and data[1] == 1

@@ -10,9 +10,8 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import Partial, Shape, axis_of, known, unify, with_dim
-
-Shapes = tuple[list[Partial], list[Partial]]
+from symbucket.ops.shape import axis_of, known, unify, with_dim
+from symbucket.types import InferredShapes, PartialShape, Shape
 
 
 class _ToOutShape(Operator):
@@ -59,7 +58,7 @@ class Reshape(_ToOutShape):
     def _codes(self) -> tuple[int, ...]:
         return self.shape[::-1] if self.reverse else self.shape
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, out = ins[0], outs[0]
         if data is None:
             return ins, outs
@@ -132,7 +131,7 @@ class Reshape(_ToOutShape):
 class Flatten(_ToOutShape):
     """All axes but the first joined into one."""
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if data is None:
             return ins, outs
@@ -146,7 +145,7 @@ class ExpandDims(_ToOutShape):
 
     axis: int
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, out = ins[0], outs[0]
         if data is not None:
             axis = axis_of(self.axis, len(data) + 1)
@@ -163,7 +162,7 @@ class Squeeze(_ToOutShape):
 
     axis: int | tuple[int, ...] | None = None
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if not known(data):
             return ins, outs
@@ -186,7 +185,7 @@ class ReshapeLike(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("lhs", "rhs")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         shape = unify(outs[0], ins[1])
         return [ins[0], shape], [shape]
 
@@ -201,7 +200,7 @@ class Transpose(Operator):
     moves_only = True
     axes: tuple[int, ...] | None = None
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, out = ins[0], outs[0]
         known_rank = data if data is not None else out
         if known_rank is None:
@@ -240,7 +239,7 @@ class SwapAxis(Operator):
         perm[a], perm[b] = b, a
         return perm
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, out = ins[0], outs[0]
         if data is not None:
             out = unify(out, tuple(data[p] for p in self._perm(len(data))))
@@ -264,12 +263,12 @@ class Concat(Operator):
     def arguments(self) -> tuple[str, ...]:
         return tuple(f"arg{i}" for i in range(self.num_args))
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         shape = next((s for s in [*outs, *ins] if s is not None), None)
         if shape is None:
             return ins, outs
         axis = axis_of(self.dim, len(shape))
-        common: Partial = with_dim(shape, axis, 0)
+        common: PartialShape = with_dim(shape, axis, 0)
         for s in [*ins, *outs]:
             common = unify(common, None if s is None else with_dim(s, axis, 0))
         assert common is not None
@@ -298,8 +297,8 @@ class Stack(Operator):
     def arguments(self) -> tuple[str, ...]:
         return tuple(f"arg{i}" for i in range(self.num_args))
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
-        shape: Partial = None
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        shape: PartialShape = None
         for s in ins:
             shape = unify(shape, s)
         if outs[0] is not None:
@@ -338,9 +337,9 @@ class SliceChannel(Operator):
             return ("output",)
         return tuple(f"output{i}" for i in range(self.num_outputs))
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
-        out: Partial = None
+        out: PartialShape = None
         for s in outs:
             out = unify(out, s)
         if data is None and out is not None:
@@ -407,7 +406,7 @@ class SliceAxis(Operator):
     begin: int
     end: int | None = None
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if data is None:
             return ins, outs
@@ -445,7 +444,7 @@ class Slice(Operator):
         steps += [1] * (len(self.begin) - len(steps))
         return [_range(b, e, s, d) for b, e, s, d in zip(self.begin, self.end, steps, shape)]
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if not known(data):
             return ins, outs

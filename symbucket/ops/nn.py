@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import dtype_of, shape_of
-from symbucket.ops.record import DType, Emitter, IndexBounds, Operator, operator
-from symbucket.ops.shape import Partial, Shape, unify
+from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
+from symbucket.ops.shape import unify
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 
 @operator("FullyConnected")
@@ -27,9 +28,7 @@ class FullyConnected(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "weight") if self.no_bias else ("data", "weight", "bias")
 
-    def infer_shape(
-        self, ins: list[Partial], outs: list[Partial]
-    ) -> tuple[list[Partial], list[Partial]]:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, weight, out = ins[0], ins[1], outs[0]
         if data is not None:
             if len(data) < 2 and self.flatten:
@@ -72,9 +71,7 @@ class Embedding(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "weight")
 
-    def infer_shape(
-        self, ins: list[Partial], outs: list[Partial]
-    ) -> tuple[list[Partial], list[Partial]]:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, out = ins[0], outs[0]
         if data is not None:
             out = unify(out, (*data, self.output_dim))
@@ -82,7 +79,7 @@ class Embedding(Operator):
             data = out[:-1]
         return [data, unify(ins[1], (self.input_dim, self.output_dim))], [out]
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         weight = ins[1] or outs[0]
         return [ins[0], weight], [weight]
 

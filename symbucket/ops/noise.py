@@ -24,11 +24,9 @@ from symbucket.ir import (
     shape_of,
     shape_rule,
 )
-from symbucket.ops.record import DType, Emitter, Operator, operator
-from symbucket.ops.shape import Partial, Shape, axis_of, unify, with_dim
-
-Shapes = tuple[list[Partial], list[Partial]]
-Types = tuple[list[DType], list[DType]]
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import axis_of, unify, with_dim
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 _SEEDS = 2**24  # seeds of RandomUniform are float32, which holds whole numbers up to this exactly
 
@@ -98,7 +96,7 @@ class Dropout(Operator):
     def __post_init__(self) -> None:
         self.check(0.0 <= self.p < 1.0, f"p={self.p} must be from 0 up to below 1")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         shape = unify(ins[0], outs[0])
         if shape is not None:
             for axis in self.axes:
@@ -125,7 +123,7 @@ class _Draw(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ()
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         return [], [unify(outs[0], self.shape or None)]
 
     def onnx_dtype(self) -> ir.DataType:
@@ -135,7 +133,7 @@ class _Draw(Operator):
     def _name(self) -> str:
         return "float32" if self.dtype == "None" else self.dtype
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         return [], [np.dtype(self._name())]
 
 

@@ -23,9 +23,9 @@ from symbucket.ir import (
     shape_rule,
 )
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import Partial, axis_of, unify
+from symbucket.ops.shape import axis_of, unify
+from symbucket.types import InferredShapes, PartialShape
 
-Shapes = tuple[list[Partial], list[Partial]]
 Grads = Sequence[ir.Value | None]
 
 
@@ -108,9 +108,9 @@ class _Normalization(Operator):
             raise ShapeError(f"data must have two or more axes, it has shape {data}")
         return data[1]
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = unify(ins[0], outs[0])
-        vector: Partial = None if data is None else (self.channels(data),)
+        vector: PartialShape = None if data is None else (self.channels(data),)
         for shape in ins[1:]:
             vector = unify(vector, shape)
         return [data, *[vector] * (len(ins) - 1)], [data]

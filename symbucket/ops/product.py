@@ -9,9 +9,8 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import Partial, Shape, unify, unify_all, with_dim
-
-Shapes = tuple[list[Partial], list[Partial]]
+from symbucket.ops.shape import unify, unify_all, with_dim
+from symbucket.types import InferredShapes, PartialShape, Shape
 
 
 class _Product(Operator):
@@ -41,7 +40,7 @@ class Dot(_Product):
         right = (b[-1], b[:-1]) if self.transpose_b else (b[0], b[1:])
         return (*left, *right)
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         a, b = ins
         if a is None or b is None:
             return ins, outs
@@ -77,7 +76,7 @@ class BatchDot(_Product):
     transpose_a: bool = False
     transpose_b: bool = False
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         a, b, out = *ins, outs[0]
         for name, shape in (("lhs", a), ("rhs", b)):
             if shape is not None and len(shape) < 3:

@@ -13,13 +13,13 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import Builder
 from symbucket.ops.attributes import describe, parse
-from symbucket.ops.shape import Partial, Shape, unify_all
+from symbucket.ops.shape import unify_all
+from symbucket.types import DType, InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -28,10 +28,6 @@ else:
     def dataclass_transform(**_: Any) -> Any:
         """typing_extensions is only there for type checkers."""
         return lambda f: f
-
-
-DType = np.dtype[Any] | None
-"""A dtype, or None where it is not known yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Emitter(Builder):
         super().__init__(graph)
         self.training = training
         self.out_shapes: Sequence[Shape] = ()
-        self.out_dtypes: Sequence[np.dtype[Any]] = ()
+        self.out_dtypes: Sequence[DType] = ()
         self.aux_updates: dict[ir.Value, ir.Value] = {}
 
     def update_aux(self, state: ir.Value, new: ir.Value) -> None:
@@ -92,9 +88,7 @@ class Operator:
         """Names of the outputs."""
         return ("output",)
 
-    def infer_shape(
-        self, ins: list[Partial], outs: list[Partial]
-    ) -> tuple[list[Partial], list[Partial]]:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         """What is known of input shapes and output shapes, made more complete in both directions.
 
         Raises ShapeError where the shapes contradict each other.
@@ -102,7 +96,7 @@ class Operator:
         shape = unify_all([*ins, *outs])
         return [shape] * len(ins), [shape] * len(outs)
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> tuple[list[DType], list[DType]]:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         """The same for dtypes."""
         dtype = next((d for d in [*ins, *outs] if d is not None), None)
         return [d or dtype for d in ins], [d or dtype for d in outs]

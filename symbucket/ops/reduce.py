@@ -10,9 +10,9 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import dtype_of, shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import Partial, Shape, axis_of, unify
+from symbucket.ops.shape import axis_of, unify
+from symbucket.types import InferredShapes, PartialShape, Shape
 
-Shapes = tuple[list[Partial], list[Partial]]
 Axes = int | tuple[int, ...] | None
 
 
@@ -46,7 +46,7 @@ class _Reduce(Operator):
         """The axes that go away."""
         return reduced_axes(self.axis, self.exclude, rank)
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if data is None:
             return ins, outs
@@ -92,7 +92,7 @@ class Norm(Operator):
     def __post_init__(self) -> None:
         self.check(self.ord in (1, 2), f"ord={self.ord} must be 1 or 2")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if data is None:
             return ins, outs
@@ -115,7 +115,7 @@ class _Position(Operator):
     axis: int | None = None
     keepdims: bool = False
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if data is None:
             return ins, outs
@@ -158,7 +158,7 @@ class L2Normalization(Operator):
     eps: float = 1e-10
     mode: Literal["instance", "channel", "spatial"] = "instance"
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         shape = unify(ins[0], outs[0])
         least = 3 if self.mode == "spatial" else 2
         if shape is not None and len(shape) < least:

@@ -10,11 +10,9 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
-from symbucket.ops.record import DType, Emitter, Operator, operator
-from symbucket.ops.shape import Partial, Shape, axis_of, known, unify, with_dim
-
-Shapes = tuple[list[Partial], list[Partial]]
-Types = tuple[list[DType], list[DType]]
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import axis_of, known, unify, with_dim
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 
 class _Expand(Operator):
@@ -31,7 +29,7 @@ class BroadcastTo(_Expand):
     moves_only = True
     shape: tuple[int, ...]
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if data is None:
             return ins, [unify(outs[0], self.shape)]
@@ -57,7 +55,7 @@ class BroadcastAxis(_Expand):
             f"axis={self.axis} and size={self.size} must be equally long",
         )
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, out = ins[0], outs[0]
         if data is None:
             return ins, outs
@@ -90,11 +88,11 @@ class BroadcastLike(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("lhs", "rhs")
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         dtype = ins[0] or outs[0]
         return [dtype, ins[1]], [dtype]
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         a, b = ins
         if a is None or b is None:
             return ins, outs
@@ -131,7 +129,7 @@ class Tile(Operator):
             (1,) * (rank - len(self.reps)) + self.reps,
         )
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         if ins[0] is None:
             return ins, outs
         return ins, [unify(outs[0], tuple(d * r for d, r in zip(*self._aligned(ins[0]))))]
@@ -152,7 +150,7 @@ class Repeat(Operator):
     def __post_init__(self) -> None:
         self.check(self.repeats > 0, f"repeats={self.repeats} must be positive")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if data is None:
             return ins, outs
@@ -177,7 +175,7 @@ class Flip(Operator):
     moves_only = True
     axis: tuple[int, ...]
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         shape = unify(ins[0], outs[0])
         if shape is not None:
             axes = [axis_of(axis, len(shape)) for axis in self.axis]
@@ -207,11 +205,11 @@ class SliceLike(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "shape_like")
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         dtype = ins[0] or outs[0]
         return [dtype, ins[1]], [dtype]
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, like = ins
         if data is None or like is None:
             return ins, outs
@@ -252,7 +250,7 @@ class Pad(Operator):
             f"pad_width={self.pad_width} must be pairs of numbers >= 0",
         )
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, out = ins[0], outs[0]
         extra = [a + b for a, b in zip(self.pad_width[::2], self.pad_width[1::2])]
         for shape in (data, out):

@@ -17,9 +17,8 @@ from symbucket.errors import ShapeError, UnsupportedError
 from symbucket.ir import shape_of
 from symbucket.ops.noise import Dropout
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import Partial, unify
-
-Shapes = tuple[list[Partial], list[Partial]]
+from symbucket.ops.shape import unify
+from symbucket.types import InferredShapes, PartialShape
 
 _GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
 
@@ -115,16 +114,16 @@ class RNN(Operator):
         """Length of ``parameters`` for data of so many channels."""
         return sum(self._rows * (wide + hidden + 2) for wide, hidden in self._sizes(channels))
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, vector, states = ins[0], ins[1], ins[2:]
         out, finals = outs[0], outs[1:]
         if data is not None and len(data) != 3:
             raise ShapeError(f"data must be (steps, n, channels), it has shape {data}")
-        state: Partial = (self.num_layers * self._directions, 0, self.state_size)
+        state: PartialShape = (self.num_layers * self._directions, 0, self.state_size)
         for shape in [*states, *finals]:
             state = unify(state, shape)
         assert state is not None
-        frame: Partial = (0, state[1])
+        frame: PartialShape = (0, state[1])
         for shape in (data, out):
             frame = unify(frame, None if shape is None else shape[:2])
         assert frame is not None
@@ -136,7 +135,7 @@ class RNN(Operator):
         data = unify(data, (0, 0, channels))
         return [data, vector, *[state] * len(states)], [out, *[state] * len(finals)]
 
-    def _vector(self, vector: Partial, channels: int) -> tuple[Partial, int]:
+    def _vector(self, vector: PartialShape, channels: int) -> tuple[PartialShape, int]:
         """The shape of ``parameters`` and the channels, each from the other."""
         if channels:
             return unify(vector, (self.parameter_count(channels),)), channels

@@ -9,11 +9,9 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
-from symbucket.ops.record import DType, Emitter, IndexBounds, Operator, operator
-from symbucket.ops.shape import Partial, Shape, unify
-
-Shapes = tuple[list[Partial], list[Partial]]
-Types = tuple[list[DType], list[DType]]
+from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
+from symbucket.ops.shape import unify
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 
 class _Sequence(Operator):
@@ -28,15 +26,15 @@ class _Sequence(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "sequence_length") if self.use_sequence_length else ("data",)
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         dtype = ins[0] or outs[0]
         return [dtype, *ins[1:]], [dtype]
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = unify(ins[0], outs[0])
         return self.with_lengths(data, ins), [data]
 
-    def with_lengths(self, data: Partial, ins: list[Partial]) -> list[Partial]:
+    def with_lengths(self, data: PartialShape, ins: list[PartialShape]) -> list[PartialShape]:
         """The inputs, where the data's shape says how many lengths there are, and the other way."""
         if data is not None and len(data) < 2:
             raise ShapeError(f"data must have two or more axes, it has shape {data}")
@@ -88,7 +86,7 @@ class SequenceLast(_Sequence):
     use_sequence_length: bool = False
     axis: int = 0
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, out = ins[0], outs[0]
         if data is None and out is not None:
             batch, rest = out[:1], out[1:]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symbucket.errors import ShapeError
-
-Shape = tuple[int, ...]
-Partial = Shape | None
+from symbucket.types import PartialShape, Shape
 
 
-def unify(a: Partial, b: Partial) -> Partial:
+def unify(a: PartialShape, b: PartialShape) -> PartialShape:
     """What both shapes say together; ShapeError where they contradict each other."""
     if a is None or b is None:
         return b if a is None else a
@@ -23,15 +21,15 @@ def unify(a: Partial, b: Partial) -> Partial:
     return tuple(x or y for x, y in zip(a, b))
 
 
-def unify_all(shapes: Sequence[Partial]) -> Partial:
+def unify_all(shapes: Sequence[PartialShape]) -> PartialShape:
     """What all shapes say together."""
-    out: Partial = None
+    out: PartialShape = None
     for shape in shapes:
         out = unify(out, shape)
     return out
 
 
-def known(shape: Partial) -> bool:
+def known(shape: PartialShape) -> bool:
     """Whether rank and every dimension are known."""
     return shape is not None and 0 not in shape
 

@@ -11,11 +11,9 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
-from symbucket.ops.record import DType, Emitter, IndexBounds, Operator, operator
-from symbucket.ops.shape import Partial, Shape, axis_of, unify, with_dim
-
-Shapes = tuple[list[Partial], list[Partial]]
-Types = tuple[list[DType], list[DType]]
+from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
+from symbucket.ops.shape import axis_of, unify, with_dim
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 
 class _Softmax(Operator):
@@ -32,7 +30,7 @@ class _Softmax(Operator):
             f"temperature={self.temperature} must be positive",
         )
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = unify(ins[0], outs[0])
         if data is not None:
             axis_of(self.axis, len(data))
@@ -63,7 +61,7 @@ class Softmax(_Softmax):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "length") if self.use_length else ("data",)
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         if not self.use_length:
             return super().infer_shape(ins, outs)
         data, length = unify(ins[0], outs[0]), ins[1]
@@ -72,7 +70,7 @@ class Softmax(_Softmax):
             length = unify(length, (*data[:axis], *data[axis + 1 :]))
         return [data, length], [data]
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         dtype = ins[0] or outs[0]
         return [dtype, *ins[1:]], [dtype]
 
@@ -115,7 +113,7 @@ class SoftmaxActivation(Operator):
 
     mode: Literal["instance", "channel"] = "instance"
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         shape = unify(ins[0], outs[0])
         if shape is not None and len(shape) < 2:
             raise ShapeError(f"data must have two or more axes, it has shape {shape}")
@@ -135,7 +133,7 @@ class SoftmaxCrossEntropy(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "label")
 
-    def infer_shape(self, ins: list[Partial], outs: list[Partial]) -> Shapes:
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, label = ins
         if data is not None and len(data) != 2:
             raise ShapeError(f"data must have two axes, it has shape {data}")
@@ -145,7 +143,7 @@ class SoftmaxCrossEntropy(Operator):
             data = unify(data, (label[0], 0))
         return [data, label], [unify(outs[0], (1,))]
 
-    def infer_type(self, ins: list[DType], outs: list[DType]) -> Types:
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         dtype = ins[0] or outs[0]
         return [dtype, ins[1]], [dtype]
 

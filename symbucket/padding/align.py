@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from symbucket.types import Array
+
 _MOST = 64  # ways to lay one array over the other that are tried
 
 

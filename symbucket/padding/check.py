@@ -19,8 +19,8 @@ from symbucket.padding.loss import loss_of
 from symbucket.symbol import NameManager, Symbol
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.symbol import entry_name
+from symbucket.types import Array
 
-Array = np.ndarray[Any, Any]
 Pad = float | Mapping[str, float]
 
 _HINTS = {

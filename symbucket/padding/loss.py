@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from symbucket.ops.loss import (
@@ -14,8 +12,7 @@ from symbucket.ops.loss import (
     SoftmaxOutput,
 )
 from symbucket.ops.record import Operator
-
-Array = np.ndarray[Any, Any]
+from symbucket.types import Array
 
 
 def loss_of(op: Operator, output: Array, label: Array | None) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from symbucket.errors import DataError
 from symbucket.ops.record import IndexBounds
 from symbucket.symbol.infer import ShapeTable
 from symbucket.symbol.node import Node
+from symbucket.types import Array
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class InputBounds:
     node: str
     bounds: IndexBounds
 
-    def check(self, values: np.ndarray[Any, Any], where: str) -> None:
+    def check(self, values: Array, where: str) -> None:
         """Raise DataError where a value lies outside; ``where`` names the batch's bucket."""
         if values.size == 0:
             return

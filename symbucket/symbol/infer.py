@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import InvalidArgumentError, ShapeError
-from symbucket.ops.shape import Partial, known, unify
+from symbucket.ops.shape import known, unify
 from symbucket.symbol.node import Entry, Node
+from symbucket.types import DType, PartialShape
 
 _ROUNDS = 50  # each round is a sweep down and a sweep up; real networks need two or three
 
@@ -20,13 +21,13 @@ class ShapeTable:
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
-        self._shapes: dict[Entry, Partial] = {}
+        self._shapes: dict[Entry, PartialShape] = {}
 
-    def shape_of(self, entry: Entry) -> Partial:
+    def shape_of(self, entry: Entry) -> PartialShape:
         """The shape of an entry, None where nothing is known."""
         return self._shapes.get(entry)
 
-    def set(self, entry: Entry, shape: Partial) -> bool:
+    def set(self, entry: Entry, shape: PartialShape) -> bool:
         """Add knowledge; True where something new was learnt."""
         before = self._shapes.get(entry)
         after = unify(before, shape)
@@ -89,12 +90,12 @@ def infer_shapes(nodes: Sequence[Node], given: Mapping[str, Sequence[int]]) -> S
 _DTYPE_NUMBERS = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")
 
 
-def checked_dtype(name: str, said: Any) -> np.dtype[Any]:
+def checked_dtype(name: str, said: Any) -> DType:
     """A variable's dtype from anything that numpy takes, or from MXNet's number as a string."""
     try:
         if isinstance(said, str) and said.isdecimal():
             said = _DTYPE_NUMBERS[int(said)]
-        found: np.dtype[Any] = np.dtype(said)
+        found: DType = np.dtype(said)
         return found
     except (TypeError, ValueError, IndexError):
         raise InvalidArgumentError(
@@ -130,9 +131,9 @@ def _step(table: ShapeTable, node: Node) -> bool:
     return any(changed)
 
 
-def infer_types(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[Entry, np.dtype[Any]]:
+def infer_types(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[Entry, DType]:
     """dtypes of every output, float32 where nothing says otherwise."""
-    table: dict[Entry, np.dtype[Any] | None] = {}
+    table: dict[Entry, DType | None] = {}
     for node in nodes:
         if node.op is None:
             said = given.get(node.name, node.attrs.get("__dtype__"))
@@ -153,7 +154,7 @@ def infer_types(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[Entry, 
     return {entry: dtype or np.dtype(np.float32) for entry, dtype in table.items()}
 
 
-def _type_step(table: dict[Entry, np.dtype[Any] | None], node: Node) -> bool:
+def _type_step(table: dict[Entry, DType | None], node: Node) -> bool:
     assert node.op is not None
     entries = [*node.inputs, *((node, i) for i in range(node.num_outputs))]
     before = [table.get(entry) for entry in entries]
@@ -167,7 +168,7 @@ def _type_step(table: dict[Entry, np.dtype[Any] | None], node: Node) -> bool:
     return changed
 
 
-def _has_types(table: dict[Entry, np.dtype[Any] | None], node: Node) -> bool:
+def _has_types(table: dict[Entry, DType | None], node: Node) -> bool:
     entries = [*node.inputs, *((node, i) for i in range(node.num_outputs))]
     return all(table.get(entry) is not None for entry in entries)
 

@@ -10,13 +10,10 @@ import numpy as np
 
 from symbucket.errors import InvalidArgumentError
 from symbucket.ops.record import find
-from symbucket.ops.shape import Partial, Shape
 from symbucket.symbol import infer, serialize
 from symbucket.symbol.node import Entry, Node, auxiliary_states, check_names, topological
 from symbucket.symbol.scope import AttrScope
-
-Shapes = list[Shape]
-Dtypes = list[np.dtype[Any]]
+from symbucket.types import DType, PartialShape, Shape
 
 # Methods on a symbol that are operators with the symbol as first input, as in MXNet.
 _FLUENT = frozenset(
@@ -161,7 +158,7 @@ class Symbol:
 
     # Inference -------------------------------------------------------------------------------
 
-    def infer_shape(self, **shapes: Sequence[int]) -> tuple[Shapes, Shapes, Shapes]:
+    def infer_shape(self, **shapes: Sequence[int]) -> tuple[list[Shape], list[Shape], list[Shape]]:
         """Shapes of arguments, outputs and auxiliary states from the given argument shapes.
 
         Raises ShapeError, which names the arguments that stay unknown or the node where shapes
@@ -173,12 +170,12 @@ class Symbol:
 
     def infer_shape_partial(
         self, **shapes: Sequence[int]
-    ) -> tuple[list[Partial], list[Partial], list[Partial]]:
+    ) -> tuple[list[PartialShape], list[PartialShape], list[PartialShape]]:
         """Like ``infer_shape``; what is not known stays None (or 0 in a dimension)."""
         table = infer.infer_shapes(self.nodes(), shapes)
         return self._collect(table.shape_of)
 
-    def infer_type(self, **dtypes: Any) -> tuple[Dtypes, Dtypes, Dtypes]:
+    def infer_type(self, **dtypes: Any) -> tuple[list[DType], list[DType], list[DType]]:
         """dtypes of arguments, outputs and auxiliary states; unknown ones become float32."""
         table = infer.infer_types(self.nodes(), dtypes)
         return self._collect(table.__getitem__)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from symbucket.types import Array
+
 Maker = Callable[[np.random.Generator], Array]
 
 

@@ -23,9 +23,9 @@ from symbucket.compiler import (
 from symbucket.context import cpu
 from symbucket.runtime.session import session_options
 from symbucket.symbol import Symbol
+from symbucket.types import Array
 
 DATA = Path(__file__).parent.parent / "data"
-Array = np.ndarray[Any, Any]
 
 
 @functools.cache

@@ -11,17 +11,18 @@ import pytest
 
 import symbucket as sb
 from symbucket import ops
-from symbucket.ops.shape import Partial, unify
+from symbucket.ops.shape import unify
+from symbucket.types import PartialShape
 from tests.ops.op_cases import BY_ID
 
 
-def made(name: str) -> tuple[Any, list[Partial], list[Partial]]:
+def made(name: str) -> tuple[Any, list[PartialShape], list[PartialShape]]:
     """The operator of a case with the full shapes of inputs and outputs."""
     case = BY_ID[name]
     record = ops.find(case.op)
     count = {"num_args": len(case.inputs)} if record.variadic else {}
     op = record.make({**count, **case.attrs})
-    ins: list[Partial] = [a.shape for a in case.make(0).values()]
+    ins: list[PartialShape] = [a.shape for a in case.make(0).values()]
     _, outs = op.infer_shape(list(ins), [None] * len(op.outputs()))
     return op, ins, outs
 
@@ -37,7 +38,7 @@ def test_incomplete_shapes_are_completed_and_never_contradicted(name: str) -> No
     assert all(s is not None and 0 not in s for s in [*ins, *outs])
     rng = random.Random(zlib.crc32(name.encode()))
 
-    def hide(shape: Partial) -> Partial:
+    def hide(shape: PartialShape) -> PartialShape:
         assert shape is not None
         if rng.random() < 0.3:
             return None

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symbucket as sb
-from symbucket.ops.shape import Shape
+from symbucket.types import Shape
 
 
 @dataclass
