@@ -8,6 +8,7 @@ batches say which bucket they are.
 import symbucket.ir  # before onnx_ir, which it makes lighter
 import symbucket.runtime.backend  # noqa: F401 - first, so that a missing runtime is said at once
 from symbucket import (
+    attribute,
     base,
     callback,
     checkpoint,
@@ -21,6 +22,7 @@ from symbucket import (
     model,
     module,
     monitor,
+    name,
     ndarray,
     operator,
     optimizer,
@@ -37,14 +39,16 @@ from symbucket import monitor as mon
 from symbucket import ndarray as nd
 from symbucket import symbol as sym
 from symbucket import visualization as viz
+from symbucket.attribute import AttrScope
 from symbucket.base import MXNetError
 from symbucket.context import Context, cpu, gpu
 from symbucket.engine import Executor
 from symbucket.errors import SymbucketError
 from symbucket.export import Bundle
+from symbucket.name import NameManager, Prefix
 from symbucket.padding import check_padding
 from symbucket.runtime import NDArray
-from symbucket.symbol import AttrScope, NameManager, Prefix, Symbol
+from symbucket.symbol import Symbol
 
 __version__ = "0.1.0"
 __all__ = [
@@ -58,6 +62,7 @@ __all__ = [
     "Prefix",
     "Symbol",
     "SymbucketError",
+    "attribute",
     "base",
     "callback",
     "check_padding",
@@ -78,6 +83,7 @@ __all__ = [
     "module",
     "mon",
     "monitor",
+    "name",
     "nd",
     "ndarray",
     "operator",

@@ -15,9 +15,9 @@ import symbucket as sb
 PUBLIC = {
     "symbucket": """
         AttrScope Bundle Context Executor MXNetError NDArray NameManager Prefix Symbol
-        SymbucketError base callback check_padding checkpoint context cpu executor gpu init
-        initializer io kv kvstore lr_scheduler metric mod model module mon monitor nd ndarray
-        operator optimizer random rnn sym symbol test_utils visualization viz
+        SymbucketError attribute base callback check_padding checkpoint context cpu executor gpu
+        init initializer io kv kvstore lr_scheduler metric mod model module mon monitor name nd
+        ndarray operator optimizer random rnn sym symbol test_utils visualization viz
     """,
     "symbucket.base": "MXNetError integer_types numeric_types string_types",
     "symbucket.callback": """
@@ -32,6 +32,7 @@ PUBLIC = {
         Bilinear Constant FusedRNN InitDesc Initializer LSTMBias Load MSRAPrelu Mixed Normal One
         Orthogonal Uniform Xavier Zero alias create register
     """,
+    "symbucket.attribute": "AttrScope",
     "symbucket.context": "Context cpu gpu",
     "symbucket.executor": "Executor",
     "symbucket.io": """
@@ -49,6 +50,7 @@ PUBLIC = {
     "symbucket.mod": "BaseModule BucketingModule Module RecurrentModule Terminals",
     "symbucket.model": "BatchEndParam FeedForward load_checkpoint save_checkpoint",
     "symbucket.mon": "Monitor",
+    "symbucket.name": "NameManager Prefix",
     "symbucket.ndarray": "NDArray array empty full load ones save waitall zeros",
     "symbucket.operator": """
         OperatorArguments get_all_registered_operators get_operator_arguments

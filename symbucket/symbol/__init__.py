@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import symbucket.ops as _ops
+from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError
+from symbucket.name import NameManager, Prefix
 from symbucket.ops.attributes import describe as _describe
 from symbucket.symbol.onnx_import import from_onnx
-from symbucket.symbol.scope import AttrScope, NameManager, Prefix
 from symbucket.symbol.symbol import Group, Symbol, Variable, apply, load, load_json
 
 var = Variable

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError
+from symbucket.name import NameManager
 from symbucket.ops.record import Operator
 from symbucket.symbol.node import Entry, Node
-from symbucket.symbol.scope import AttrScope, NameManager
 from symbucket.symbol.symbol import Symbol
 
 _HIDDEN = re.compile(r"__\w+__$")

@@ -18,11 +18,12 @@ import onnx.inliner
 import onnx.version_converter
 from google.protobuf.message import DecodeError
 
+from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError, UnsupportedError
+from symbucket.name import NameManager
 from symbucket.ops.foreign import unknown_nodes
 from symbucket.ops.graph import OnnxGraph, opset_of, pack
 from symbucket.symbol.node import Entry, Node
-from symbucket.symbol.scope import AttrScope, NameManager
 from symbucket.symbol.symbol import Group, Symbol, apply
 
 VALUES: dict[str, np.ndarray[Any, Any]] = {}

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError
 from symbucket.ops.record import find
 from symbucket.symbol import infer, serialize
 from symbucket.symbol.node import Entry, Node, auxiliary_states, check_names, topological
-from symbucket.symbol.scope import AttrScope
 from symbucket.types import DType, PartialShape, Shape
 
 # Methods on a symbol that are operators with the symbol as first input, as in MXNet.

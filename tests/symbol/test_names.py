@@ -1,5 +1,6 @@
 """Automatic names, prefixes and attribute scopes."""
 
+import asyncio
 import threading
 
 import pytest
@@ -99,6 +100,38 @@ def test_one_scope_object_can_be_entered_again():
 def test_attribute_scope_refuses_what_is_no_string():
     with pytest.raises(InvalidArgumentError, match=r"must be a string, as in AttrScope\(a='1'\)"):
         sb.AttrScope(a=1)
+
+
+def test_one_name_manager_can_be_entered_again():
+    manager = sb.NameManager()
+    with manager, manager:
+        assert sym.relu(sym.Variable("x")).name == "relu0"
+    with manager:
+        assert sym.relu(sym.Variable("x")).name == "relu1"
+    assert sym.relu(sym.Variable("x")).name == "relu0"
+
+
+def test_asyncio_tasks_do_not_see_each_others_scopes():
+    symbols = {}
+
+    async def work(key, entered, both):
+        with sb.AttrScope(__k__=key), sb.Prefix(f"{key}_"):
+            entered.set()
+            await both.wait()  # the other task is inside its scopes too
+            node = sym.relu(sym.Variable("x"))
+            symbols[key] = node.name, node.attr("__k__")
+
+    async def main():
+        both, events = asyncio.Event(), [asyncio.Event(), asyncio.Event()]
+        tasks = [asyncio.create_task(work(k, e, both)) for k, e in zip("ab", events)]
+        for event in events:
+            await event.wait()
+        both.set()
+        await asyncio.gather(*tasks)
+        return sym.relu(sym.Variable("x")).attr("__k__")
+
+    assert asyncio.run(main()) is None
+    assert symbols == {"a": ("a_relu0", "a"), "b": ("b_relu0", "b")}
 
 
 def test_threads_have_their_own_scopes_and_counters():
