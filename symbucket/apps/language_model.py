@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 import symbucket as sb
+from symbucket.apps.corpus import Vocabulary, python_sentences, read_sentences, split
 from symbucket.errors import CheckpointError
 from symbucket.files import write_atomic
-from symbucket.io.corpus import Vocabulary, python_sentences, read_sentences, split
 
 try:
     from tqdm import tqdm

@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 from symbucket.apps import language_model
+from symbucket.apps.corpus import Vocabulary
 from symbucket.cli import sources
 from symbucket.io import DataDesc
-from symbucket.io.corpus import Vocabulary
 from symbucket.metric import Perplexity
 from symbucket.module.bucketing import BucketingModule
 

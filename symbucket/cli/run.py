@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from symbucket.apps.corpus import Vocabulary, read_sentences
 from symbucket.cli.progress import Steps
 from symbucket.cli.sources import key_of
 from symbucket.context import cpu, gpu
 from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.export import Bundle, Request, format_statistics
-from symbucket.io.corpus import Vocabulary, read_sentences
 
 HELP = "run a bundle on a text or an .npz file"
 DESCRIPTION = (

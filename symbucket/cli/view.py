@@ -7,9 +7,9 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
+from symbucket.apps.corpus import python_sentences, read_sentences
 from symbucket.cli import sources
 from symbucket.errors import InvalidArgumentError
-from symbucket.io.corpus import python_sentences, read_sentences
 from symbucket.module.bucketing import BucketingModule
 from symbucket.symbol import Symbol, load
 from symbucket.visualization import (

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symbucket.apps.corpus import Vocabulary, python_sentences, read_sentences, split
+from symbucket.apps.corpus.paragraphs import paragraphs
+from symbucket.apps.corpus.tokens import split_sentences
 from symbucket.errors import DataError, InvalidArgumentError
-from symbucket.io import corpus
-from symbucket.io.corpus import Vocabulary, python_sentences, read_sentences, split
 
 # --- cleaning ------------------------------------------------------------------------------------
 
@@ -21,8 +22,8 @@ from symbucket.io.corpus import Vocabulary, python_sentences, read_sentences, sp
 def sentences_of(text: str) -> list[str]:
     return [
         " ".join(sentence)
-        for paragraph in corpus._paragraphs(text)
-        for sentence in corpus._sentences(paragraph, {})
+        for paragraph in paragraphs(text)
+        for sentence in split_sentences(paragraph, {})
     ]
 
 
@@ -140,8 +141,8 @@ def test_what_is_not_prose_is_left_out(text: str) -> None:
 
 @given(st.text(alphabet=st.sampled_from("Aa.b_ \n`'\"*()[]:-=<>#|\\1,?é\t\x01"), max_size=200))
 def test_any_text_gives_sound_tokens(text: str) -> None:
-    for paragraph in corpus._paragraphs(text):
-        for sentence in corpus._sentences(paragraph, {}):
+    for paragraph in paragraphs(text):
+        for sentence in split_sentences(paragraph, {}):
             assert all(token and token == token.strip() for token in sentence)
             assert not any(c in token for token in sentence for c in '\x01 \n"`')
             assert sentence.count("(") == sentence.count(")")
