@@ -58,25 +58,6 @@ How to read it:
 Arithmetic on symbols (`a + b`, `a * 2.0`, `a > b`) makes the operators of the last section.
 """
 
-FAMILIES = {
-    "nn": "Layers",
-    "convolution": "Convolution and pooling",
-    "rnn": "Recurrent layers",
-    "normalization": "Normalization",
-    "softmax": "Softmax",
-    "loss": "Losses and gradient blocks",
-    "leaky": "Leaky activations",
-    "elementwise": "Element by element",
-    "product": "Products of matrices",
-    "reduce": "Reductions",
-    "movement": "Shape, slices and joins",
-    "repetition": "Repetition and broadcasting",
-    "indexing": "Indexing",
-    "sequence": "Sequences of different lengths",
-    "noise": "Random numbers",
-    "create": "New arrays",
-    "graph": "Graphs from elsewhere",
-}
 LAST = "Behind arithmetic, and in symbol files"
 
 _SQUARE: Shapes = {"data": (2, 3), "label": (2, 3)}
@@ -197,10 +178,9 @@ def page() -> str:
     families: dict[str, list[Record]] = defaultdict(list)
     for record in records():
         hidden = all(n.startswith("_") for n in (record.op_name, *record.aliases))
-        family = record.__module__.rpartition(".")[2]
-        families[LAST if hidden else FAMILIES[family]].append(record)
+        families[LAST if hidden else _family(record)].append(record)
     parts = [INTRODUCTION]
-    for title in (*FAMILIES.values(), LAST):
+    for title in (*sorted(families.keys() - {LAST}), LAST):
         members = sorted(families.get(title, []), key=lambda r: r.op_name.lower())
         if not members:
             continue
@@ -210,6 +190,14 @@ def page() -> str:
         if short:
             parts.append(_table(short, found, attributes=title == LAST))
     return "\n".join(parts)
+
+
+def _family(record: Record) -> str:
+    """The title of the section: ``FAMILY`` of the record's module."""
+    module = sys.modules[record.__module__]
+    if not hasattr(module, "FAMILY"):
+        raise SystemExit(f"{module.__name__} has no FAMILY, the title of its section on the page")
+    return str(module.FAMILY)
 
 
 def _entry(record: Record, one: Found) -> str:

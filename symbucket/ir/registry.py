@@ -24,10 +24,12 @@ TensorType = tuple[tuple[int, ...], ir.DataType]
 """Shape and dtype of a value; symbucket graphs are static, every dimension is known."""
 
 ShapeRule = Callable[[ir.Node], Sequence[TensorType]]
-GradientRule = Callable[
-    ["Builder", ir.Node, Sequence["ir.Value | None"], Sequence[bool]], Sequence["ir.Value | None"]
-]
-"""``rule(g, node, output_gradients, wanted)`` gives one gradient (or None) for each input.
+
+Grads = Sequence["ir.Value | None"]
+"""One gradient for each output or input of a node; None if there is none."""
+
+GradientRule = Callable[["Builder", ir.Node, Grads, Sequence[bool]], Grads]
+"""``rule(g, node, output_gradients, wanted)`` returns one gradient (or None) for each input.
 
 ``output_gradients[i]`` is None where nothing flows back into output i; ``wanted[i]`` tells whether
 the gradient of input i will be used, so a rule can leave out work.

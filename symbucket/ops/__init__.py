@@ -1,47 +1,15 @@
-"""Operator records: one class an operator, by family. Importing this registers all of them."""
+"""Operator records: one class an operator, one module a family.
 
-from symbucket.ops import (
-    convolution,
-    create,
-    elementwise,
-    graph,
-    indexing,
-    leaky,
-    loss,
-    movement,
-    nn,
-    noise,
-    normalization,
-    product,
-    reduce,
-    repetition,
-    rnn,
-    sequence,
-    softmax,
-)
+Importing this package imports every module in it, which registers all operators. A new family is a
+new module with a ``FAMILY``, its title in the documentation.
+"""
+
+import importlib
+import pkgutil
+
 from symbucket.ops.record import Emitter, Operator, find, names, operator
 
-__all__ = [
-    "Emitter",
-    "Operator",
-    "convolution",
-    "create",
-    "elementwise",
-    "find",
-    "graph",
-    "indexing",
-    "leaky",
-    "loss",
-    "movement",
-    "names",
-    "nn",
-    "noise",
-    "normalization",
-    "operator",
-    "product",
-    "reduce",
-    "repetition",
-    "rnn",
-    "sequence",
-    "softmax",
-]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["Emitter", "Operator", "find", "names", "operator"]

@@ -16,6 +16,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, PartialShape
 
+FAMILY = "Convolution and pooling"
+
 Ints = tuple[int, ...]
 
 _LAYOUTS = (None, "NCW", "NCHW", "NCDHW")

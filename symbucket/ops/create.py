@@ -11,6 +11,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import Array, InferredShapes, InferredTypes, PartialDType, PartialShape
 
+FAMILY = "New arrays"
+
 
 class _Fill(Operator):
     """A tensor of one value; 0 in ``shape`` is a dimension to be inferred from its use."""

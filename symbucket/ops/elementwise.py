@@ -15,6 +15,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
+FAMILY = "Element by element"
+
 Unary = Callable[[Emitter, ir.Value], ir.Value]
 
 

@@ -21,6 +21,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import known, unify
 from symbucket.types import DType, InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
+FAMILY = "Graphs from elsewhere"
+
 
 def pack(model: onnx.ModelProto) -> str:
     """A model as text that a symbol file can hold."""

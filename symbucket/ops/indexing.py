@@ -15,6 +15,8 @@ from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import axis_of, known, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
+FAMILY = "Indexing"
+
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 
 

@@ -12,6 +12,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, PartialShape
 
+FAMILY = "Leaky activations"
+
 
 @operator("LeakyReLU")
 class LeakyReLU(Operator):

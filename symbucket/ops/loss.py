@@ -16,6 +16,7 @@ from symbucket.errors import ShapeError
 from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
+    Grads,
     attr,
     dtype_of,
     expansion,
@@ -28,7 +29,8 @@ from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import known, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
-Grads = Sequence[ir.Value | None]
+FAMILY = "Losses and gradient blocks"
+
 
 Normalization = Literal["null", "batch", "valid"]
 

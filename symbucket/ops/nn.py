@@ -13,6 +13,8 @@ from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
+FAMILY = "Layers"
+
 
 @operator("FullyConnected")
 class FullyConnected(Operator):

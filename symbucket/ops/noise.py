@@ -28,6 +28,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
+FAMILY = "Random numbers"
+
 _SEEDS = 2**24  # seeds of RandomUniform are float32, which holds whole numbers up to this exactly
 
 

@@ -15,6 +15,7 @@ from symbucket.errors import ShapeError, UnsupportedError
 from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
+    Grads,
     attr,
     dtype_of,
     expansion,
@@ -26,7 +27,7 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify
 from symbucket.types import InferredShapes, PartialShape
 
-Grads = Sequence[ir.Value | None]
+FAMILY = "Normalization"
 
 
 # The node of our own domain ---------------------------------------------------------------------

@@ -12,6 +12,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify, unify_all, with_dim
 from symbucket.types import InferredShapes, PartialShape, Shape
 
+FAMILY = "Products of matrices"
+
 
 class _Product(Operator):
     """Two matrices; the flags exchange the axes of one before the product."""

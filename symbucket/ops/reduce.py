@@ -13,6 +13,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify
 from symbucket.types import InferredShapes, PartialShape, Shape
 
+FAMILY = "Reductions"
+
 Axes = int | tuple[int, ...] | None
 
 

@@ -14,6 +14,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, known, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
+FAMILY = "Repetition and broadcasting"
+
 
 class _Expand(Operator):
     """Axes of size 1 become larger."""

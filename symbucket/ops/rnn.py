@@ -20,6 +20,8 @@ from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, PartialShape
 
+FAMILY = "Recurrent layers"
+
 _GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
 
 

@@ -13,6 +13,8 @@ from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
+FAMILY = "Sequences of different lengths"
+
 
 class _Sequence(Operator):
     """Data (time, batch, ...), or (batch, time, ...) with ``axis=1``; lengths (batch,) if used."""

@@ -15,6 +15,8 @@ from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import axis_of, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
+FAMILY = "Softmax"
+
 
 class _Softmax(Operator):
     """Along ``axis``, of the data divided by ``temperature``."""

@@ -1,0 +1,226 @@
+"""Operators that join arrays, split them and cut slices out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError
+from symbucket.ir import shape_of
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import axis_of, known, unify, with_dim
+from symbucket.types import InferredShapes, PartialShape, Shape
+
+FAMILY = "Slices and joins"
+
+
+@operator("Concat", "concat")
+class Concat(Operator):
+    """Any number of arrays joined along axis ``dim``."""
+
+    moves_only = True
+    num_args: int
+    dim: int = 1
+    variadic = True
+
+    def arguments(self) -> tuple[str, ...]:
+        return tuple(f"arg{i}" for i in range(self.num_args))
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        shape = next((s for s in [*outs, *ins] if s is not None), None)
+        if shape is None:
+            return ins, outs
+        axis = axis_of(self.dim, len(shape))
+        common: PartialShape = with_dim(shape, axis, 0)
+        for s in [*ins, *outs]:
+            common = unify(common, None if s is None else with_dim(s, axis, 0))
+        assert common is not None
+        ins = [unify(s, common) for s in ins]
+        sizes = [s[axis] for s in ins if s is not None]
+        total = 0 if 0 in sizes else sum(sizes)
+        out = unify(outs[0], with_dim(common, axis, total))
+        if out is not None and out[axis] and sizes.count(0) == 1:
+            rest = out[axis] - sum(sizes)
+            ins = [with_dim(s, axis, s[axis] or rest) for s in ins if s is not None]
+        return ins, [out]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value:
+        return g.op("Concat", *inputs, axis=axis_of(self.dim, len(shape_of(inputs[0]))))
+
+
+@operator("stack")
+class Stack(Operator):
+    """Arrays of one shape joined along a new axis."""
+
+    moves_only = True
+    num_args: int
+    axis: int = 0
+    variadic = True
+
+    def arguments(self) -> tuple[str, ...]:
+        return tuple(f"arg{i}" for i in range(self.num_args))
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        shape: PartialShape = None
+        for s in ins:
+            shape = unify(shape, s)
+        if outs[0] is not None:
+            axis = axis_of(self.axis, len(outs[0]))
+            shape = unify(shape, (*outs[0][:axis], *outs[0][axis + 1 :]))
+        if shape is None:
+            return ins, outs
+        axis = axis_of(self.axis, len(shape) + 1)
+        out = unify(outs[0], (*shape[:axis], self.num_args, *shape[axis:]))
+        return [shape] * len(ins), [out]
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value:
+        shape = shape_of(inputs[0])
+        axis = axis_of(self.axis, len(shape) + 1)
+        wide = [g.reshape(x, (*shape[:axis], 1, *shape[axis:])) for x in inputs]
+        return g.op("Concat", *wide, axis=axis)
+
+
+@operator("SliceChannel", "split")
+class SliceChannel(Operator):
+    """The data cut along ``axis`` into ``num_outputs`` equal parts.
+
+    ``squeeze_axis`` removes the axis, whose parts must then be of size 1.
+    """
+
+    moves_only = True
+    num_outputs: int
+    axis: int = 1
+    squeeze_axis: bool = False
+
+    def __post_init__(self) -> None:
+        self.check(self.num_outputs > 0, f"num_outputs={self.num_outputs} must be positive")
+
+    def outputs(self) -> tuple[str, ...]:
+        if self.num_outputs == 1:
+            return ("output",)
+        return tuple(f"output{i}" for i in range(self.num_outputs))
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data = ins[0]
+        out: PartialShape = None
+        for s in outs:
+            out = unify(out, s)
+        if data is None and out is not None:
+            rank = len(out) + self.squeeze_axis
+            axis = axis_of(self.axis, rank)
+            if self.squeeze_axis:
+                data = (*out[:axis], self.num_outputs, *out[axis:])
+            else:
+                data = with_dim(out, axis, out[axis] * self.num_outputs)
+        if data is None:
+            return ins, outs
+        axis = axis_of(self.axis, len(data))
+        size = data[axis]
+        if size % self.num_outputs:
+            raise ShapeError(f"axis {axis} of {data} cannot be cut into {self.num_outputs} parts")
+        if self.squeeze_axis and size and size != self.num_outputs:
+            raise ShapeError(
+                f"squeeze_axis needs parts of size 1; axis {axis} of {data} gives "
+                f"{size // self.num_outputs}"
+            )
+        part = with_dim(data, axis, size // self.num_outputs)
+        if self.squeeze_axis:
+            part = (*data[:axis], *data[axis + 1 :])
+        out = unify(out, part)
+        assert out is not None
+        if self.squeeze_axis:
+            data = unify(data, (*out[:axis], self.num_outputs, *out[axis:]))
+        else:
+            data = unify(data, with_dim(out, axis, out[axis] * self.num_outputs))
+        return [data], [out] * self.num_outputs
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value | Sequence[ir.Value]:
+        if self.num_outputs == 1:
+            return g.reshape(data, g.out_shapes[0]) if self.squeeze_axis else g.op("Identity", data)
+        axis = axis_of(self.axis, len(shape_of(data)))
+        size = shape_of(data)[axis] // self.num_outputs
+        sizes = g.ints(*[size] * self.num_outputs)
+        parts = g.ops("Split", data, sizes, axis=axis, outputs=self.num_outputs)
+        if not self.squeeze_axis:
+            return parts
+        return [g.reshape(p, s) for p, s in zip(parts, g.out_shapes)]
+
+
+def _range(begin: int | None, end: int | None, step: int, size: int) -> range:
+    return range(*slice(begin, end, step).indices(size))
+
+
+def _slice(
+    g: Emitter, x: ir.Value, axes: Sequence[int], ranges: Sequence[range], sizes: Sequence[int]
+) -> ir.Value:
+    starts = [r.start for r in ranges]
+    # A backward slice through the first element ends before it, which ONNX writes as -size - 1.
+    ends = [r.stop if r.stop >= 0 else -size - 1 for r, size in zip(ranges, sizes)]
+    steps = [r.step for r in ranges]
+    return g.op("Slice", x, g.ints(*starts), g.ints(*ends), g.ints(*axes), g.ints(*steps))
+
+
+@operator("slice_axis")
+class SliceAxis(Operator):
+    """``data[begin:end]`` along ``axis``; negative positions count from the end."""
+
+    moves_only = True
+    axis: int
+    begin: int
+    end: int | None = None
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data = ins[0]
+        if data is None:
+            return ins, outs
+        axis = axis_of(self.axis, len(data))
+        if not data[axis]:
+            return ins, [unify(outs[0], data)]
+        size = len(_range(self.begin, self.end, 1, data[axis]))
+        if size == 0:
+            raise ShapeError(f"[{self.begin}:{self.end}] of axis {axis} of {data} is empty")
+        out = unify(outs[0], with_dim(data, axis, size))
+        assert out is not None
+        return [unify(data, with_dim(out, axis, data[axis]))], [out]
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = shape_of(data)
+        axis = axis_of(self.axis, len(shape))
+        taken = _range(self.begin, self.end, 1, shape[axis])
+        return _slice(g, data, [axis], [taken], [shape[axis]])
+
+
+@operator("slice", "crop")
+class Slice(Operator):
+    """``data[begin[0]:end[0]:step[0], ...]``; None leaves a bound open."""
+
+    moves_only = True
+    begin: tuple[int | None, ...]
+    end: tuple[int | None, ...]
+    step: tuple[int | None, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self.check(len(self.begin) == len(self.end), "begin and end must be equally long")
+
+    def _ranges(self, shape: Shape) -> list[range]:
+        steps = [s or 1 for s in self.step or ()]
+        steps += [1] * (len(self.begin) - len(steps))
+        return [_range(b, e, s, d) for b, e, s, d in zip(self.begin, self.end, steps, shape)]
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data = ins[0]
+        if not known(data):
+            return ins, outs
+        assert data is not None
+        if len(self.begin) > len(data):
+            raise ShapeError(f"begin={self.begin} has more entries than {data} has axes")
+        sizes = tuple(len(r) for r in self._ranges(data))
+        if 0 in sizes:
+            raise ShapeError(f"[{self.begin}:{self.end}] of {data} is empty")
+        return ins, [unify(outs[0], (*sizes, *data[len(sizes) :]))]
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = shape_of(data)
+        ranges = self._ranges(shape)
+        return _slice(g, data, range(len(ranges)), ranges, shape)
