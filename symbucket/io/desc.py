@@ -15,8 +15,8 @@ from symbucket.errors import DataError, NameConflictError
 class DataDesc(tuple[str, tuple[int, ...]]):
     """Name and shape of one input array, with its dtype and layout.
 
-    It is the pair ``(name, shape)``: it unpacks, indexes, hashes and compares with a plain pair
-    as one. Two descriptions are equal when dtype and layout agree as well. Immutable.
+    It is the pair ``(name, shape)``, as in MXNet: it unpacks, indexes, hashes and compares as one,
+    so dtype and layout do not count when two descriptions are compared. Immutable.
 
     Args:
         name: name of the variable that the array feeds.
@@ -25,8 +25,8 @@ class DataDesc(tuple[str, tuple[int, ...]]):
         layout: one letter an axis; ``N`` marks the batch axis.
 
     Raises:
-        DataError: the name is no non-empty string, the shape no sequence of sizes, the dtype
-            unknown, or the layout no string.
+        DataError: the name is not a non-empty string, the shape is not a sequence of sizes, the
+            dtype is unknown, or the layout is not a string.
     """
 
     _dtype: np.dtype[Any]
@@ -82,11 +82,11 @@ class DataDesc(tuple[str, tuple[int, ...]]):
 
     @property
     def batch_axis(self) -> int:
-        """Position of ``N`` in the layout, as :meth:`get_batch_axis`."""
+        """Position of the batch axis: 0 if layout is None, -1 if the layout has no ``N``."""
         return self.get_batch_axis(self._layout)
 
     def with_shape(self, shape: Sequence[int]) -> DataDesc:
-        """Return the description of an array of another shape, the rest as here."""
+        """Return the same description with another shape."""
         return DataDesc(self.name, shape, self._dtype, self._layout)
 
     @staticmethod
@@ -96,20 +96,6 @@ class DataDesc(tuple[str, tuple[int, ...]]):
 
     def __setattr__(self, attribute: str, value: object) -> None:
         raise AttributeError(f"DataDesc is immutable: build a new one to change {attribute!r}")
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, DataDesc) and (self._dtype, self._layout) != (
-            other._dtype,
-            other._layout,
-        ):
-            return False
-        return tuple.__eq__(self, other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    # Equal descriptions are equal pairs, so the pair's hash serves; a plain pair must find it too.
-    __hash__ = tuple.__hash__
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return (self.name, self.shape, self._dtype, self._layout)

@@ -221,7 +221,7 @@ def _read(sym_gen: Callable[[Any], Any], batch: DataBatch, key: Any = None) -> _
         for desc, value in zip(given or [], values):
             if desc.name in symbol.list_arguments():
                 arrays[desc.name] = np.asarray(value)
-                axes[desc.name] = DataDesc.get_batch_axis(desc.layout)
+                axes[desc.name] = desc.batch_axis
                 descs.append(desc)
     symbol = _without_dropout(symbol)
     return _Run(key, symbol, arrays, axes, descs, None, [])  # type: ignore[arg-type]
@@ -278,14 +278,14 @@ def _padded(batch: DataBatch, short: _Run, longer: Any, pad: Pad) -> DataBatch:
     ):
         arrays, described = [], []
         for desc, value in zip(descs or [], values):
-            array, axis = np.asarray(value), DataDesc.get_batch_axis(desc.layout)
+            array, axis = np.asarray(value), desc.batch_axis
             grown = [
                 (0, 0 if i == axis else sizes.get(n, n) - n) for i, n in enumerate(array.shape)
             ]
             fill = pad.get(desc.name, 0) if isinstance(pad, Mapping) else pad
             array = np.pad(array, grown, constant_values=fill)
             arrays.append(array)
-            described.append(DataDesc(desc.name, array.shape, desc.dtype, desc.layout))
+            described.append(desc.with_shape(array.shape))
         parts += [arrays, described]
     data, provide_data, label, provide_label = parts
     return DataBatch(

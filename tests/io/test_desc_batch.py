@@ -29,19 +29,25 @@ def test_desc_is_the_pair_of_name_and_shape():
     assert repr(desc) == "DataDesc('data', (32, 10), float32, 'NCHW')"
 
 
-def test_descs_differ_by_each_of_four_fields():
+def test_descs_compare_as_the_pairs_that_they_are():
     base = DataDesc("data", (2, 3), "int32", "NT")
-    assert base == DataDesc("data", (2, 3), np.int32, "NT")
-    assert hash(base) == hash(DataDesc("data", (2, 3), np.int32, "NT"))
-    for other in (
-        DataDesc("date", (2, 3), "int32", "NT"),
-        DataDesc("data", (3, 2), "int32", "NT"),
-        DataDesc("data", (2, 3), "int64", "NT"),
-        DataDesc("data", (2, 3), "int32", "TN"),
-    ):
+    pair = ("data", (2, 3))
+    for same in (base, pair, DataDesc(*pair, "int64", "NT"), DataDesc(*pair, "int32", "TN")):
+        assert base == same
+        assert same == base
+        assert hash(base) == hash(same)
+    for other in (DataDesc("date", (2, 3), "int32", "NT"), DataDesc("data", (3, 2), "int32", "NT")):
         assert base != other
         assert (base == other) is False
     assert base != ("data", (3, 2))
+
+
+def test_desc_with_another_shape_keeps_the_rest():
+    desc = DataDesc("data", (2, 3), "int32", "TN").with_shape((5, 4))
+    assert (desc.name, desc.shape, desc.dtype, desc.layout) == ("data", (5, 4), "int32", "TN")
+    assert desc.batch_axis == 1
+    assert DataDesc("x", (2,), layout=None).batch_axis == 0
+    assert DataDesc("x", (2,), layout="T").batch_axis == -1
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,7 @@ def test_descs_differ_by_each_of_four_fields():
 def test_desc_survives_copies(clone):
     desc = DataDesc("data", (2, 3), "int32", "TN")
     assert clone(desc) == desc
+    assert clone(desc).dtype == np.int32
     assert clone(desc).layout == "TN"
 
 
