@@ -56,10 +56,10 @@ def _neighbours(path: str) -> str:
     prefix = name.rpartition("-")[0]
     if not prefix or not os.path.isdir(folder):
         return ""
-    found = sorted(
+    checkpoints = sorted(
         f for f in os.listdir(folder) if f.startswith(prefix + "-") and f.endswith(".params")
     )
-    return f"; found there: {', '.join(found)}" if found else ""
+    return f"; found there: {', '.join(checkpoints)}" if checkpoints else ""
 
 
 def params_path(prefix: str, epoch: int) -> str:

@@ -25,7 +25,7 @@ Named = Iterable[tuple[str, NDArray]]
 class Monitored(Protocol):
     """What a monitor can look at, besides an Executor: all modules."""
 
-    def monitored(self, wanted: Callable[[str], bool]) -> Named: ...
+    def monitored(self, selects: Callable[[str], bool]) -> Named: ...
 
 
 class Monitor:
@@ -112,13 +112,13 @@ class Monitor:
         if not self.activated:
             return []
         self.activated = False
-        found = [
+        statistics = [
             (self.step, name, self._text(name, array))
             for source in self._sources
             for name, array in self._arrays(source)
             if self._wants(name)
         ]
-        return sorted(found, key=lambda entry: entry[1]) if self.sort else found
+        return sorted(statistics, key=lambda entry: entry[1]) if self.sort else statistics
 
     def toc_print(self) -> None:
         """Log what :meth:`toc` gives, one line for each array."""
@@ -134,9 +134,9 @@ class Monitor:
         return source.monitored(self._wants)
 
     def _text(self, name: str, array: NDArray) -> str:
-        found = self.stat_func(array)
+        statistic = self.stat_func(array)
         parts = []
-        for value in found if isinstance(found, (list, tuple)) else [found]:
+        for value in statistic if isinstance(statistic, (list, tuple)) else [statistic]:
             numbers = np.asarray(value)
             if numbers.dtype.kind not in "biufc":
                 raise InvalidArgumentError(
@@ -147,10 +147,10 @@ class Monitor:
         return "\t".join(parts)
 
 
-def arrays_of(executor: Executor, wanted: Callable[[str], bool]) -> Named:
-    """Outputs (if one is wanted: they may not be there), arguments, gradients, auxiliary states."""
+def arrays_of(executor: Executor, selects: Callable[[str], bool]) -> Named:
+    """Return outputs (if one is selected), arguments, gradients and auxiliary states by name."""
     names = executor.symbol.list_outputs()
-    outputs = zip(names, executor.outputs) if any(map(wanted, names)) else ()
+    outputs = zip(names, executor.outputs) if any(map(selects, names)) else ()
     return [
         *outputs,
         *executor.arg_dict.items(),

@@ -35,13 +35,13 @@ def array(
     """
     if dtype is None and isinstance(source_array, NDArray):
         dtype = source_array.dtype
-    wanted = _dtype(dtype)
+    checked_dtype = _dtype(dtype)
     try:
-        values = np.asarray(source_array).astype(wanted)
+        values = np.asarray(source_array).astype(checked_dtype)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
             f"nd.array: {type(source_array).__name__} cannot be made an array of "
-            f"{wanted} ({error}); expected numbers in lists of equal lengths"
+            f"{checked_dtype} ({error}); expected numbers in lists of equal lengths"
         ) from error
     return _holding(values, ctx)
 
@@ -68,9 +68,9 @@ def full(
     dtype: npt.DTypeLike | None = None,
 ) -> NDArray:
     """A new array in which every element is ``val``."""
-    made = empty(shape, ctx, dtype)
-    made[...] = val
-    return made
+    filled = empty(shape, ctx, dtype)
+    filled[...] = val
+    return filled
 
 
 def save(
@@ -116,10 +116,10 @@ def load(fname: str) -> list[NDArray] | dict[str, NDArray]:
     try:
         with safetensors.safe_open(fname, "numpy") as file:
             about = file.metadata() or {}
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            loaded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"nd.load: {fname!r} is damaged or no such file: {error}") from error
-    arrays = {name: _holding(values, None) for name, values in found.items()}
+    arrays = {name: _holding(values, None) for name, values in loaded.items()}
     if about.get("format") != _FORMAT or about.get("kind") != "list":
         return arrays
     try:
@@ -135,9 +135,9 @@ def waitall() -> None:
 
 
 def _holding(values: np.ndarray[Any, Any], ctx: Context | None) -> NDArray:
-    made = NDArray.empty(values.shape, values.dtype, ctx)
-    made[...] = values
-    return made
+    array = NDArray.empty(values.shape, values.dtype, ctx)
+    array[...] = values
+    return array
 
 
 def _dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:

@@ -42,12 +42,13 @@ class Registry(Generic[T]):
                 f"cannot register {klass!r} as {self.kind} {name!r}: it must be a subclass of "
                 f"{self.base.__module__}.{self.base.__name__}."
             )
-        known = self._classes.get(name.lower())
+        registered = self._classes.get(name.lower())
         # The same class defined again (a notebook cell run twice) replaces the old one.
-        if known is not None and known.__qualname__ != klass.__qualname__:
+        if registered is not None and registered.__qualname__ != klass.__qualname__:
             raise NameConflictError(
                 f"{self.kind} name {name.lower()!r} already belongs to "
-                f"{known.__module__}.{known.__qualname__}; give {klass.__qualname__} another name."
+                f"{registered.__module__}.{registered.__qualname__}; give "
+                f"{klass.__qualname__} another name."
             )
         self._classes[name.lower()] = klass
 

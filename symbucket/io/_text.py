@@ -48,12 +48,12 @@ class BucketedTextIter(BucketedIter):
     ) -> None:
         super().__init__(batch_size, seed=seed, shuffle=shuffle, last_batch=last_batch)
         self.invalid_label = check_integer(invalid_label, "invalid_label")
-        given = [] if buckets is None else checked_buckets(buckets)
+        requested = [] if buckets is None else checked_buckets(buckets)
         self._store = store_sentences(sentences, dtype, self.invalid_label)
         self.dtype: np.dtype[Any] = self._store.tokens.dtype
 
         lengths = self._store.lengths
-        keys = given or choose_buckets(lengths, self.batch_size)
+        keys = requested or choose_buckets(lengths, self.batch_size)
         self.default_bucket_key = keys[-1]
         assigned = assign_buckets(lengths, keys)
         counts = np.bincount(assigned, minlength=len(keys) + 1)

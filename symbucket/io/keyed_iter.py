@@ -89,10 +89,10 @@ class KeyedIter(BucketedIter):
         samples = {"data": _listed(data, "data")}
         if label is not None:
             samples["label"] = _listed(label, "label")
-        for what, found in samples.items():
-            if len(found) != len(listed):
+        for what, arrays in samples.items():
+            if len(arrays) != len(listed):
                 raise DataError(
-                    f"KeyedIter: {what} has {len(found)} samples, but there are {len(listed)} "
+                    f"KeyedIter: {what} has {len(arrays)} samples, but there are {len(listed)} "
                     "keys; give one of each for every sample"
                 )
         self.num_data = len(listed)
@@ -222,7 +222,7 @@ def _stacked(
                 f"{what}[{rows[0]}] of the same bucket key {key!r} has {_names(named[0])}; samples "
                 "of one key need the same ones"
             )
-    found = {}
+    by_name = {}
     for name_ in named[0]:
         arrays = [
             as_array(f"KeyedIter: {what}[{position}], array {name_!r}", sample[name_])
@@ -235,10 +235,10 @@ def _stacked(
                     f"{what}[{rows[0]}] of the same bucket key {key!r} has {arrays[0].shape}; pad "
                     "them to one shape, or give them keys of their own"
                 )
-        found[name_] = float32(
+        by_name[name_] = float32(
             f"KeyedIter: {what} array {name_!r} of bucket key {key!r}", np.stack(arrays)
         )
-    return found
+    return by_name
 
 
 def _names(sample: Mapping[str, Any]) -> str:

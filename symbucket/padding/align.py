@@ -11,7 +11,7 @@ import numpy as np
 
 from symbucket.types import Array
 
-_MOST = 64  # ways to lay one array over the other that are tried
+_MAX_ALIGNMENTS = 64  # ways to lay one array over the other that are tried
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Padding:
     lengths: Mapping[tuple[int, int], Array]
 
     def best(self, short: Array, long: Array) -> Aligned | None:
-        """The way to lay one over the other with the least error; None where there is none.
+        """Return the way to lay one over the other that has the least error; None if there is none.
 
         An axis may hold time alone or with rows in it, (rows * time) or (time * rows): all ways
         are tried, since shapes do not say which it is.
@@ -50,21 +50,21 @@ class Padding:
         if short.ndim != long.ndim:
             return None
         choices = [self._axis(a, b) for a, b in zip(short.shape, long.shape)]
-        found: Aligned | None = None
-        for axes in islice(product(*choices), _MOST):
+        best: Aligned | None = None
+        for axes in islice(product(*choices), _MAX_ALIGNMENTS):
             index = np.ix_(*(axis.index for axis in axes))
             valid = self._valid(short.shape, axes)
             error = error_of(short[valid], long[index][valid])
-            if found is None or error < found.error:
-                found = Aligned(index, valid, error)
+            if best is None or error < best.error:
+                best = Aligned(index, valid, error)
             if error == 0.0:
                 break
-        return found
+        return best
 
     def _axis(self, size: int, longer: int) -> list[_Axis]:
         if size == longer:
             return [_Axis(np.arange(size), None)]
-        found = []
+        axes = []
         for a, b in self.pairs:
             if not a or size % a or size * b != longer * a:
                 continue
@@ -72,8 +72,8 @@ class Padding:
             rest = size // a
             for outer in (n for n in range(1, rest + 1) if rest % n == 0):
                 grid = np.arange(longer).reshape(outer, b, rest // outer)
-                found.append(_Axis(grid[:, :a].ravel(), _filled(lengths, outer, a, rest // outer)))
-        return found
+                axes.append(_Axis(grid[:, :a].ravel(), _filled(lengths, outer, a, rest // outer)))
+        return axes
 
     @staticmethod
     def _valid(shape: tuple[int, ...], axes: Sequence[_Axis]) -> Array:
@@ -114,8 +114,8 @@ def find_lengths(
     pairs: Sequence[tuple[int, int]],
     pad: float | Mapping[str, float],
 ) -> Padding:
-    """How much of every padded axis each row fills: what follows is ``pad`` in all arrays."""
-    found: dict[tuple[int, int], Array] = {}
+    """Find how much of every padded axis each row fills: what follows is ``pad`` in all arrays."""
+    lengths: dict[tuple[int, int], Array] = {}
     for name, array in arrays.items():
         batch = batch_axes[name]
         fill = pad.get(name, 0) if isinstance(pad, Mapping) else pad
@@ -126,16 +126,16 @@ def find_lengths(
                 moved = np.moveaxis(array, (batch, axis), (0, 1))
                 used = (moved != fill).reshape(*moved.shape[:2], -1).any(axis=2)
                 last = np.where(used, np.arange(1, a + 1), 0).max(axis=1)
-                known = found.get((a, b))
-                if known is None:
-                    found[a, b] = last
-                elif known.shape == last.shape:
-                    found[a, b] = np.maximum(known, last)
-    return Padding(pairs, found)
+                longest = lengths.get((a, b))
+                if longest is None:
+                    lengths[a, b] = last
+                elif longest.shape == last.shape:
+                    lengths[a, b] = np.maximum(longest, last)
+    return Padding(pairs, lengths)
 
 
 def error_of(short: Any, long: Any) -> float:
-    """The largest difference over the largest value of ``short``; 0 where there is nothing."""
+    """Return the largest difference over the largest value of ``short``; 0 for empty arrays."""
     short, long = np.asarray(short, np.float64), np.asarray(long, np.float64)
     if not short.size:
         return 0.0

@@ -16,7 +16,7 @@ from symbucket.types import Array
 
 
 def loss_of(op: Operator, output: Array, label: Array | None) -> float | None:
-    """The loss of one loss operator with this output; None where ``op`` is none."""
+    """Return the loss of a loss operator for this output; None if ``op`` is not a loss."""
     output = output.astype(np.float64)
     if isinstance(op, MakeLoss):
         divisor = {
@@ -51,10 +51,10 @@ def _softmax_loss(op: SoftmaxOutput, output: Array, label: Array) -> float:
         rows = output.reshape(-1, classes)
         batch = output.shape[0]
     labels = label.reshape(-1).astype(np.int64)
-    kept = labels != int(op.ignore_label)
+    counted = labels != int(op.ignore_label)
     picked = rows[np.arange(len(rows)), np.clip(labels, 0, rows.shape[1] - 1)]
     each = -np.log(np.maximum(picked, 1e-30))
     if op.use_ignore:
-        each = each[kept]
-    divisor = {"null": 1, "batch": batch, "valid": max(1, int(kept.sum()))}[op.normalization]
+        each = each[counted]
+    divisor = {"null": 1, "batch": batch, "valid": max(1, int(counted.sum()))}[op.normalization]
     return float(each.sum() * op.grad_scale / divisor)

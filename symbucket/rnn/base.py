@@ -194,11 +194,11 @@ class BaseRNNCell:
     def _flat_states(self, states: Sequence[Any]) -> list[Symbol]:
         """States as one flat list (BidirectionalCell gives one list a direction), checked."""
         flat = flatten(states)
-        wanted = self.state_info
-        if len(flat) != len(wanted) or not all(isinstance(s, Symbol) for s in flat):
-            shapes = ", ".join(str(info["shape"]) for info in wanted) or "none"
+        infos = self.state_info
+        if len(flat) != len(infos) or not all(isinstance(s, Symbol) for s in flat):
+            shapes = ", ".join(str(info["shape"]) for info in infos) or "none"
             raise InvalidArgumentError(
-                f"{self!r} has {len(wanted)} states of shapes {shapes} (0 is the batch size) and "
+                f"{self!r} has {len(infos)} states of shapes {shapes} (0 is the batch size) and "
                 f"got {states!r}. Take them from begin_state() or from the step before."
             )
         return flat

@@ -35,7 +35,6 @@ def save_rnn_checkpoint(
 
     Raises ParameterError, with nothing written, where a cell's weights are missing.
     """
-
     unpacked = dict(arg_params)
     for cell in _checked(cells):
         unpacked = cell.unpack_weights(unpacked)
@@ -50,7 +49,6 @@ def load_rnn_checkpoint(
     ``cells`` may be another form of the cells that the checkpoint was written with, as the
     ``unfuse()`` of a FusedRNNCell. Gives symbol, arg_params, aux_params.
     """
-
     checked = _checked(cells)
     symbol, packed, aux_params = load_checkpoint(prefix, epoch)
     for cell in checked:
@@ -76,8 +74,8 @@ def do_rnn_checkpoint(cells: Cells, prefix: str, period: int = 1) -> EpochCallba
 
 
 def _checked(cells: Cells) -> list[BaseRNNCell]:
-    found = [cells] if isinstance(cells, BaseRNNCell) else list(cells)
-    for cell in found:
+    listed = [cells] if isinstance(cells, BaseRNNCell) else list(cells)
+    for cell in listed:
         if not isinstance(cell, BaseRNNCell):
             raise InvalidArgumentError(f"cells must be cells of symbucket.rnn, not {cell!r}")
-    return found
+    return listed

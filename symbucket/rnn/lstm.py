@@ -55,8 +55,8 @@ class LSTMCell(GatedCell):
         forget_gate = sym.Activation(f, act_type="sigmoid", name=f"{name}f")
         candidate = sym.Activation(c, act_type="tanh", name=f"{name}c")
         out_gate = sym.Activation(o, act_type="sigmoid", name=f"{name}o")
-        kept, new = forget_gate * states[1], in_gate * candidate
-        memory = sym.elemwise_add(kept, new, name=f"{name}state")
+        remembered, added = forget_gate * states[1], in_gate * candidate
+        memory = sym.elemwise_add(remembered, added, name=f"{name}state")
         squashed = sym.Activation(memory, act_type="tanh")
         output = sym.elemwise_mul(out_gate, squashed, name=f"{name}out")
         return output, [output, memory]

@@ -15,9 +15,9 @@ Arrays = Mapping[str, Any]
 def take(args: dict[str, Any], name: str, who: str) -> np.ndarray[Any, Any]:
     """Remove ``name`` from ``args`` and give it as a numpy array."""
     if name not in args:
-        given = ", ".join(list(args)[:12]) or "nothing"
+        names = ", ".join(list(args)[:12]) or "nothing"
         raise ParameterError(
-            f"{who} needs {name!r}, which is not among the given arrays: {given}. Pass the "
+            f"{who} needs {name!r}, which is not among the given arrays: {names}. Pass the "
             "parameters of the network that this cell is part of (pack_weights takes what "
             "unpack_weights gave)."
         )
@@ -29,7 +29,7 @@ def require_shape(
 ) -> None:
     """Raise ParameterError unless ``array`` has ``shape`` (None: any size)."""
     fits = len(array.shape) == len(shape) and all(
-        wanted in (None, size) for wanted, size in zip(shape, array.shape)
+        expected in (None, size) for expected, size in zip(shape, array.shape)
     )
     if not fits:
         said = ", ".join("any" if d is None else str(d) for d in shape)

@@ -236,7 +236,7 @@ def test_bad_input():
     batch = _batch()
     with pytest.raises(DataError, match="with a bucket_key"):
         sb.check_padding(_tagger(), sb.io.DataBatch(batch.data))
-    with pytest.raises(DataError, match="cannot be told from the keys"):
+    with pytest.raises(DataError, match="do not tell which axes to pad"):
         sb.check_padding(_tagger(), batch, 4)
     with pytest.raises(DataError, match="pads no axis"):
         sb.check_padding(lambda key: _tagger()(5), _batch(5, key=7), 8)
