@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from symbucket.ir import Builder, dtype_of, new_graph, shape_of
+from symbucket.ir import Builder, copy_node, dtype_of, new_graph, shape_of
 
 
 @dataclass
@@ -57,16 +57,8 @@ def split_at_heads(
 
     for node in [n for n in graph if n not in first]:
         inputs = [None if v is None else bring(v) for v in node.inputs]
-        copy = ir.Node(
-            node.domain,
-            node.op_type,
-            inputs,
-            node.attributes.values(),
-            num_outputs=len(node.outputs),
-            name=node.name,
-        )
+        copy = copy_node(node, inputs)
         for old, new in zip(node.outputs, copy.outputs):
-            new.name, new.shape, new.type = old.name, old.shape, old.type
             made[old] = new
             backward.unique(old.name or "")  # the passes' names are not to be these
         backward.graph.append(copy)

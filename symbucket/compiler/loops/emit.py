@@ -9,7 +9,7 @@ import onnx_ir as ir
 from symbucket.compiler.loops.carried_stacks import copy_in, remember_states, stack_before
 from symbucket.compiler.loops.loop import Chain, Column, Given, Same, State
 from symbucket.compiler.loops.slices import is_also, stack_of
-from symbucket.ir import Builder, dtype_of, own_body, readers, shape_of
+from symbucket.ir import Builder, copy_node, dtype_of, own_body, readers, shape_of
 
 
 def write_scan(graph: ir.Graph, chain: Chain) -> list[ir.Node]:
@@ -99,16 +99,8 @@ class _Writer:
                 inputs.append(self._states[source.column, source.output])
             else:
                 inputs.append(self._inner[source.column, source.output])
-        node = ir.Node(
-            model.domain,
-            model.op_type,
-            inputs,
-            list(model.attributes.values()),
-            num_outputs=len(model.outputs),
-            name=model.name,
-        )
-        for i, (made, old) in enumerate(zip(node.outputs, model.outputs)):
-            made.name, made.shape, made.type = old.name, old.shape, old.type
+        node = copy_node(model, inputs)
+        for i, made in enumerate(node.outputs):
             self._inner[column, i] = made
         self._body.append(node)
 
