@@ -26,7 +26,7 @@ def draw_arrays(net, shapes, seed=0, dtype=np.float32):
 def run_program(program, arrays):
     """Outputs of a finished model by name."""
     session = Session(program.model, sb.cpu(), "rolled")
-    session.bind_inputs({t.name: NDArray._of(arrays[t.name], sb.cpu()) for t in program.inputs})
+    session.bind_inputs({t.name: NDArray.of(arrays[t.name], sb.cpu()) for t in program.inputs})
     outputs = {t.name: NDArray.empty(t.shape, t.dtype) for t in program.outputs}
     session.bind_outputs(outputs)
     session.run()

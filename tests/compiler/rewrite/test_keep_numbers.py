@@ -130,7 +130,7 @@ def arrays_of(net, shapes, labels="some", dtype=np.float32):
 def run(made, arrays):
     """Outputs of a finished model by name."""
     session = Session(made.model, sb.cpu(), "test")
-    session.bind_inputs({t.name: NDArray._of(arrays[t.name], sb.cpu()) for t in made.inputs})
+    session.bind_inputs({t.name: NDArray.of(arrays[t.name], sb.cpu()) for t in made.inputs})
     outputs = {t.name: NDArray.empty(t.shape, t.dtype) for t in made.outputs}
     session.bind_outputs(outputs)
     session.run()
