@@ -9,7 +9,7 @@ order, each in a process of its own; they take turns, an epoch each, and one run
     python benchmarks/lstm_lm.py --case short                   # bucketed against padded
     python benchmarks/lstm_lm.py --profile                      # where a step's time goes
 
-PyTorch comes with the extra `bench`. MXNet 1.9.1 wants Python 3.8 with numpy below 1.24.
+`nox -s benchmark -- ...` installs PyTorch. MXNet 1.9.1 wants Python 3.8 with numpy below 1.24.
 """
 
 from __future__ import annotations

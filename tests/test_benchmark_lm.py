@@ -193,7 +193,7 @@ def test_run_compares_bucketed_with_padded(tmp_path):
         assert part in text
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch (extra bench) is not installed")
+@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch (group bench) is not installed")
 def test_losses_are_those_of_pytorch(tmp_path):
     _, found = results(
         tmp_path, "--engines", "symbucket,torch,torch-tuned", "--epochs", "1", "--gemm-seconds", "0"

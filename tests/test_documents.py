@@ -184,3 +184,20 @@ def test_names_of_the_library_exist(document):
                 break
             assert hasattr(found, part), f"{document}: {name}"
             found = getattr(found, part)
+
+
+# Tools -------------------------------------------------------------------------------------------
+
+
+def test_pre_commit_runs_the_linter_that_ci_runs():
+    pins = set(re.findall(r"ruff==[\d.]+", read("pyproject.toml")))
+    assert len(pins) == 1
+    assert set(re.findall(r"ruff==[\d.]+", read(".pre-commit-config.yaml"))) == pins
+
+
+def test_contributing_names_every_session_of_nox():
+    table = BLOCK.sub("", read("CONTRIBUTING.md")).partition("## ")[0]
+    sessions = re.findall(r"^@nox\.session\n(?:@.*\n)?def (\w+)", read("noxfile.py"), re.MULTILINE)
+    assert sessions
+    named = set(re.findall(r"`(\w+)(?:\(\w+\))?`", table))
+    assert set(sessions) <= named

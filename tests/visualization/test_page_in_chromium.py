@@ -20,7 +20,7 @@ SECONDS = 30  # to wait; a shared machine may be slow
 
 @pytest.fixture(scope="module")
 def browser():
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra viewtest is not there")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="group viewtest is not installed")
     driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
     if driver is None or chromium is None:
         pytest.skip("chromium and chromedriver are not installed (Debian: chromium-driver)")
