@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 
 from symbucket.export.keys import encode_key
-from symbucket.export.networks import Network
+from symbucket.export.networks import ServedNetwork
 from symbucket.export.spec import ARENA, Mode, StoredTensor
 
 
 def file_model(
-    network: Network, stored: Mapping[str, StoredTensor], parameter_file: str, mode: Mode
+    network: ServedNetwork, stored: Mapping[str, StoredTensor], parameter_file: str, mode: Mode
 ) -> onnx.ModelProto:
     """The model of a network as it is written.
 

@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Network:
+class ServedNetwork:
     """One compiled network; ``parameters`` are those of its inputs that are no data."""
 
     spec: NetworkSpec
@@ -114,7 +114,7 @@ def networks_of(
     batch_size: int | None,
     padding: Mapping[str, float] | None,
     progress: Progress | None = None,
-) -> list[Network]:
+) -> list[ServedNetwork]:
     """Compile the networks of ``keys`` (all bound ones by default) in the order of the keys.
 
     Raises InvalidArgumentError for keys that are not bound, an unknown name in ``padding``, or a
@@ -144,7 +144,7 @@ def networks_of(
             probes[i] = _prober(source, store)
     specs = label_axes(specs, layouts, probes)
     return [
-        Network(s, p, tuple(t.name for t in p.inputs if t.name in parameters))
+        ServedNetwork(s, p, tuple(t.name for t in p.inputs if t.name in parameters))
         for s, p in zip(specs, programs)
     ]
 

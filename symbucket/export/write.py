@@ -19,7 +19,7 @@ from symbucket.errors import BundleError, InvalidArgumentError, SymbucketError
 from symbucket.export import manifest as manifests
 from symbucket.export.keys import file_name
 from symbucket.export.model import file_model
-from symbucket.export.networks import Network, Progress, default_key, networks_of, store_of
+from symbucket.export.networks import Progress, ServedNetwork, default_key, networks_of, store_of
 from symbucket.export.spec import (
     MANIFEST_FILE,
     BundleFile,
@@ -111,7 +111,7 @@ def _put_in_place(temporary: Path, target: Path) -> None:
 
 def _write(
     folder: Path,
-    networks: Sequence[Network],
+    networks: Sequence[ServedNetwork],
     module: BaseModule,
     mode: Mode,
     attached: Mapping[str, bytes],

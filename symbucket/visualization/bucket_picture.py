@@ -11,8 +11,8 @@ import numpy as np
 
 from symbucket.errors import InvalidArgumentError
 from symbucket.visualization.colours import FAINT, FILLS, INK, PALE
+from symbucket.visualization.diagram import BACKWARD, FORWARD
 from symbucket.visualization.figures import new_figure, save
-from symbucket.visualization.network import BACKWARD, FORWARD
 
 _BARS = 120  # more bars than that become too thin to see
 _ROWS = 3  # of labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 
-from symbucket.visualization.network import BACKWARD, DATA, FORWARD, OUTPUT, STATE, UPDATE
+from symbucket.visualization.diagram import BACKWARD, DATA, FORWARD, OUTPUT, STATE, UPDATE
 
 INK = "#2b3440"
 FAINT = "#6b7684"

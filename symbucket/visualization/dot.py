@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from html import escape
 
 from symbucket.visualization.colours import FAINT, FILLS, FRAMES, INK, LINE, PALE
-from symbucket.visualization.fold import PHASE, Folded, Group
-from symbucket.visualization.network import BACKWARD, printable
+from symbucket.visualization.diagram import BACKWARD, printable
+from symbucket.visualization.fold import Folded, Group
 from symbucket.visualization.scene import Line, Scene, box_texts, group_texts, run_texts
+from symbucket.visualization.tree import PHASE
 
 FONT = "Helvetica,Arial,sans-serif"
 HEADER = [
@@ -56,7 +57,7 @@ def _members(
 
 def box_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) -> str:
     """Attributes of a box; what holds an array is round."""
-    box = folded.network.boxes[i]
+    box = folded.diagram.boxes[i]
     fill, border = colours[box.param] if box.param else FILLS[box.kind]
     style = f'fillcolor="{fill}", color="{border}"'
     return f'{style}, shape=ellipse, margin="0.04,0.02"' if not box.op else style
@@ -65,7 +66,7 @@ def box_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) ->
 def group_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) -> str:
     """Attributes of a closed group; parameters alone have the colour of the first."""
     group = folded.groups[i]
-    boxes = [folded.network.boxes[j] for j in group.boxes]
+    boxes = [folded.diagram.boxes[j] for j in group.boxes]
     alone = folded.only_arrays(i) and all(b.param for b in boxes)
     fill, border = colours[boxes[0].param] if alone else FILLS[group.phase]
     return f'fillcolor="{fill}", color="{border}", penwidth=1.8'

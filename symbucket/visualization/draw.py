@@ -10,10 +10,10 @@ from typing import Any
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.files import write_atomic
 from symbucket.visualization.colours import parameter_colours
+from symbucket.visualization.diagram import Diagram
 from symbucket.visualization.dot import to_dot
 from symbucket.visualization.extras import need
 from symbucket.visualization.fold import BUDGET, LARGE, Folded, View, fold
-from symbucket.visualization.network import Network
 from symbucket.visualization.page import to_page
 from symbucket.visualization.scene import make_scene
 from symbucket.visualization.sources import Graph, Shapes, networks_of
@@ -90,7 +90,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def network_dot(
-    network: Network, folded: bool = True, budget: int = BUDGET, title: str = ""
+    network: Diagram, folded: bool = True, budget: int = BUDGET, title: str = ""
 ) -> str:
     """The text for Graphviz of a network, with what is alike folded unless it fits."""
     tree = fold(network)

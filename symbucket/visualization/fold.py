@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from symbucket.visualization.network import BACKWARD, FORWARD, UPDATE, Network
-from symbucket.visualization.paths import ROOTS, Path, box_paths, is_step
+from symbucket.visualization.acyclic import dissolve_cycles, has_cycles
+from symbucket.visualization.diagram import FORWARD, Diagram
+from symbucket.visualization.paths import box_paths
+from symbucket.visualization.tree import PHASE, SCOPE, STEPS, Tree, build_tree, pattern
 
 BUDGET = 32
 """Boxes that a picture shows at first, if folding can make them so few."""
 LARGE = 600
 """Boxes beyond which a layout takes minutes and nobody can read it."""
-
-PHASE, SCOPE, STEPS, STEP, REPEAT = "phase", "scope", "steps", "step", "repeat"
-_FEW = 3  # fewer members than this need no group around them
-_MANY = 4  # as many members of one pattern are a repetition; of time steps two
-_DIGITS = re.compile(r"\d+")
 
 
 @dataclass
@@ -55,7 +50,7 @@ class View:
 class Folded:
     """A network with its groups; ``parents`` is each box's group, -1 at the top."""
 
-    network: Network
+    diagram: Diagram
     groups: list[Group]
     parents: list[int]
     top: Group
@@ -133,7 +128,7 @@ class Folded:
     def only_arrays(self, i: int) -> bool:
         """Whether a group holds parameters or gradients and nothing that computes."""
         group = self.groups[i]
-        return not group.groups and not any(self.network.boxes[j].op for j in group.boxes)
+        return not group.groups and not any(self.diagram.boxes[j].op for j in group.boxes)
 
     def depth(self, i: int) -> int:
         """How many groups are around a group."""
@@ -152,120 +147,27 @@ class Folded:
         return labels[::-1]
 
 
-def pattern(label: str) -> str:
-    """A label with its numbers taken out: what is alike but for them has the same."""
-    return _DIGITS.sub("#", label)
+def fold(diagram: Diagram) -> Folded:
+    """Group the boxes of a diagram by time step and by what their names begin with.
 
-
-def fold(network: Network) -> Folded:
-    """Group the boxes of a network by time step and by what their names begin with."""
-    top = _Folder("")
-    for i, path in enumerate(box_paths(network)):
-        top.add(path, i)
-    tree = _tree(top, network)
-    folded = Folded(network, [], [-1] * len(network.boxes), Group("", SCOPE))
+    However its groups are opened, the picture of a diagram without cycles has no cycles but loops
+    of time: groups that would make one are dissolved.
+    """
+    tree = build_tree(diagram, box_paths(diagram))
+    if has_cycles(tree, diagram):  # automatic names told too little
+        tree = build_tree(diagram, box_paths(diagram, adopt=True))
+        dissolve_cycles(tree, diagram)
+    folded = Folded(diagram, [], [-1] * len(diagram.boxes), Group("", SCOPE))
     folded.top.boxes, folded.top.groups = _number(tree, -1, FORWARD, folded)
-    folded.top.size = len(network.boxes)
+    folded.top.size = len(diagram.boxes)
     return folded
 
 
-class _Folder:
-    """A node of the tree of paths."""
-
-    def __init__(self, token: str) -> None:
-        self.token = token
-        self.folders: dict[str, _Folder] = {}
-        self.boxes: list[int] = []
-
-    def add(self, path: Path, box: int) -> None:
-        folder = self
-        for token in path:
-            folder = folder.folders.setdefault(token, _Folder(token))
-        folder.boxes.append(box)
-
-
-@dataclass
-class _Tree:
-    label: str
-    kind: str
-    members: list[_Tree | int]
-
-
-_PHASES = {ROOTS[BACKWARD][0]: BACKWARD, ROOTS[UPDATE][0]: UPDATE}
-
-
-def _tree(folder: _Folder, network: Network) -> _Tree:
-    members: list[_Tree | int] = []
-    for child in folder.folders.values():
-        members += _simplified(_tree(child, network))
-    members += folder.boxes
-    if is_step(folder.token):
-        return _Tree(folder.token, STEP, members)
-    members = _repetitions(members, network)
-    if folder.token in _PHASES:
-        return _Tree(_PHASES[folder.token], PHASE, members)
-    return _Tree(folder.token, SCOPE, members)
-
-
-def _simplified(tree: _Tree) -> list[_Tree | int]:
-    """A group that is worth it, or its members with its name before theirs."""
-    if tree.kind != SCOPE:
-        return [tree]
-    timed = any(isinstance(m, _Tree) and m.kind == STEPS for m in tree.members)
-    if len(tree.members) >= _FEW or (timed and len(tree.members) > 1):
-        return [tree]
-    for member in tree.members:
-        if isinstance(member, _Tree):
-            between = "" if member.label.startswith("/") else "_"
-            member.label = f"{tree.label}{between}{member.label}"
-            if member.kind == STEP:  # of a network one step long: there is no time to fold
-                member.kind = SCOPE
-    return tree.members
-
-
-def _repetitions(members: Sequence[_Tree | int], network: Network) -> list[_Tree | int]:
-    """The members, those of one pattern in a group of their own."""
-    alike: dict[tuple[str, str], list[_Tree | int]] = {}
-    for member in members:
-        alike.setdefault(_likeness(member, network), []).append(member)
-    found: list[_Tree | int] = []
-    for (kind, like), several in alike.items():
-        first = several[0]
-        if isinstance(first, _Tree):
-            if kind == STEP and len(several) > 1:
-                several.sort(key=_step_number)
-                found.append(_Tree("t#", STEPS, several))
-            elif kind != STEP and "#" in like and len(several) >= _MANY:
-                found.append(_Tree(like, REPEAT, several))
-            else:
-                found += several
-        elif "#" in like and len(several) >= _MANY:
-            found.append(_Tree(network.boxes[first].op or like, REPEAT, several))
-        else:
-            found += several
-    return found
-
-
-def _step_number(member: _Tree | int) -> int:
-    return int(member.label.lstrip("/t")) if isinstance(member, _Tree) else 0
-
-
-def _likeness(member: _Tree | int, network: Network) -> tuple[str, str]:
-    if isinstance(member, _Tree):
-        return member.kind, pattern(member.label)
-    box = network.boxes[member]
-    if box.param:  # a parameter is one by itself, whatever its name
-        return "box", box.name.replace("#", "")
-    # Second and later nodes of a scope have a number behind: Reshape, Reshape_1, ...
-    like = pattern(box.name)
-    return f"{box.kind} {box.op}", like if like.endswith("#") else f"{like}_#"
-
-
-def _number(tree: _Tree, number: int, phase: str, folded: Folded) -> tuple[list[int], list[int]]:
+def _number(tree: Tree, number: int, phase: str, folded: Folded) -> tuple[list[int], list[int]]:
     """Give the groups numbers, outer ones first; returns the members of ``tree`` by number."""
     boxes, groups = [], []
     for member in tree.members:
-        if not isinstance(member, _Tree):
+        if not isinstance(member, Tree):
             folded.parents[member] = number
             boxes.append(member)
             continue

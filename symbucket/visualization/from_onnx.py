@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from symbucket.visualization.network import (
+from symbucket.visualization.diagram import (
     BACKWARD,
     DATA,
     OUTPUT,
@@ -19,8 +19,8 @@ from symbucket.visualization.network import (
     STATE,
     UPDATE,
     Box,
+    Diagram,
     Edge,
-    Network,
     Value,
 )
 
@@ -33,7 +33,7 @@ _LONG = 80  # characters of an attribute that are shown
 
 def from_onnx(
     model: onnx.ModelProto, kinds: Mapping[str, str] | None = None, title: str = ""
-) -> Network:
+) -> Diagram:
     """The network of a model; constants are left out.
 
     ``kinds`` says which inputs are "parameter", "state" or "data"; what it does not say is judged
@@ -60,7 +60,7 @@ def from_onnx(
             parts.node(node)
     for value in graph.output:
         parts.output(value.name)
-    return Network(title or graph.name or "network", tuple(parts.boxes), tuple(parts.edges))
+    return Diagram(title or graph.name or "network", tuple(parts.boxes), tuple(parts.edges))
 
 
 _NOTHING = Value("")

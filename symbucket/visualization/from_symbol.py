@@ -8,15 +8,15 @@ from typing import Any
 from symbucket.symbol import Symbol
 from symbucket.symbol.infer import infer_shapes
 from symbucket.symbol.node import Entry, Node, auxiliary_states
-from symbucket.visualization.network import (
+from symbucket.visualization.diagram import (
     DATA,
     FORWARD,
     OUTPUT,
     PARAMETER,
     STATE,
     Box,
+    Diagram,
     Edge,
-    Network,
     Value,
 )
 
@@ -28,7 +28,7 @@ _DATA_ARGUMENTS = frozenset(
 
 def from_symbol(
     symbol: Symbol, shapes: Mapping[str, Sequence[int]] | None = None, title: str = ""
-) -> Network:
+) -> Diagram:
     """The network of a symbol; with the shapes of its data, all edges have shapes.
 
     Raises ShapeError where the shapes contradict each other, InvalidArgumentError where they name
@@ -61,7 +61,7 @@ def from_symbol(
         if node.op is not None:
             edges.append(Edge(number[node], len(boxes), i))
             boxes.append(Box(name, "", OUTPUT, name, (value(node, i, name),)))
-    return Network(title or symbol.name or "symbol", tuple(boxes), tuple(edges))
+    return Diagram(title or symbol.name or "symbol", tuple(boxes), tuple(edges))
 
 
 def variable_kinds(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[str, str]:

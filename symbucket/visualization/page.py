@@ -10,10 +10,10 @@ from importlib.resources import files
 from typing import Any
 
 from symbucket.visualization.colours import FAINT, FILLS, parameter_colours
+from symbucket.visualization.diagram import BACKWARD, DATA, FORWARD, OUTPUT, UPDATE
 from symbucket.visualization.dot import EDGES, HEADER, box_style, frame_style, group_style
 from symbucket.visualization.extras import layout_script
 from symbucket.visualization.fold import LARGE, Folded
-from symbucket.visualization.network import BACKWARD, DATA, FORWARD, OUTPUT, UPDATE
 from symbucket.visualization.scene import SHOWN_SHAPES, box_texts, group_texts
 
 _LEGEND = {
@@ -31,7 +31,7 @@ def to_page(networks: Mapping[str, Folded], title: str) -> str:
     With several networks the page lets one choose among them. What the names contain can do no
     harm: they are only ever shown as text.
     """
-    names = {p for folded in networks.values() for p in folded.network.parameters}
+    names = {p for folded in networks.values() for p in folded.diagram.parameters}
     colours = parameter_colours(sorted(names))
     scripts = [
         f'<script type="application/json" id="network-{i}" data-name="{escape(name)}">'
@@ -63,7 +63,7 @@ def _json(data: Any) -> str:
 
 
 def _legend(networks: Mapping[str, Folded], parameters: bool) -> str:
-    kinds = {b.kind for folded in networks.values() for b in folded.network.boxes}
+    kinds = {b.kind for folded in networks.values() for b in folded.diagram.boxes}
     shown = [
         f'<span><i style="background:{fill};border-color:{border}"></i>{name}</span>'
         for name, (fill, border) in _LEGEND.items()
@@ -86,7 +86,7 @@ def page_data(folded: Folded, colours: Mapping[str, tuple[str, str]]) -> dict[st
         return styles.setdefault(text, len(styles))
 
     boxes = []
-    for i, box in enumerate(folded.network.boxes):
+    for i, box in enumerate(folded.diagram.boxes):
         first, second = box_texts(folded, i)
         boxes.append(
             {
@@ -123,7 +123,7 @@ def page_data(folded: Folded, colours: Mapping[str, tuple[str, str]]) -> dict[st
         "boxes": boxes,
         "groups": groups,
         "top": {"boxes": folded.top.boxes, "groups": folded.top.groups},
-        "edges": [n for e in folded.network.edges for n in (e.source, e.target, e.output)],
+        "edges": [n for e in folded.diagram.edges for n in (e.source, e.target, e.output)],
         "open": sorted(folded.default_view().opened),
         "styles": list(styles),
         "edgeStyles": EDGES,

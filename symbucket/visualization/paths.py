@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
 from symbucket.ops import names as operator_names
-from symbucket.visualization.network import (
+from symbucket.visualization.diagram import (
     BACKWARD,
     DATA,
     FORWARD,
@@ -21,7 +21,7 @@ from symbucket.visualization.network import (
     STATE,
     UPDATE,
     Box,
-    Network,
+    Diagram,
 )
 
 Path = tuple[str, ...]
@@ -54,30 +54,37 @@ def tokens(scope: str) -> Path:
     return tuple(parts)
 
 
-def box_paths(network: Network) -> list[Path]:
-    """The path of every box."""
-    return _Paths(network).found()
+def box_paths(diagram: Diagram, adopt: bool = False) -> list[Path]:
+    """Return the path of every box.
+
+    With ``adopt``, boxes with automatic names join the part of the network that they serve, also
+    outside unrolled parts.
+    """
+    return _Paths(diagram, adopt).resolve()
 
 
 class _Paths:
-    def __init__(self, network: Network) -> None:
-        self.boxes = network.boxes
-        self.readers: list[list[int]] = [[] for _ in network.boxes]
-        self.sources: list[list[int]] = [[] for _ in network.boxes]
-        for edge in network.edges:
+    def __init__(self, diagram: Diagram, adopt: bool) -> None:
+        self.adopt = adopt
+        self.boxes = diagram.boxes
+        self.readers: list[list[int]] = [[] for _ in diagram.boxes]
+        self.sources: list[list[int]] = [[] for _ in diagram.boxes]
+        for edge in diagram.edges:
             self.readers[edge.source].append(edge.target)
             self.sources[edge.target].append(edge.source)
-        self.by_name = {b.name: i for i, b in enumerate(network.boxes)}
-        self.paths: list[Path | None] = [None] * len(network.boxes)
+        self.by_name = {b.name: i for i, b in enumerate(diagram.boxes)}
+        self.paths: list[Path | None] = [None] * len(diagram.boxes)
         self.automatic = _automatic()
 
-    def found(self) -> list[Path]:
+    def resolve(self) -> list[Path]:
         for phase in (FORWARD, BACKWARD, UPDATE):
             members = [i for i, b in enumerate(self.boxes) if b.kind == phase]
             for i in members:
                 self.paths[i] = self._named(self.boxes[i])
             timed = _timed(p for p in map(self.paths.__getitem__, members) if p)
             self._adopt(members, timed)
+            if self.adopt and phase == FORWARD:
+                self._serve(members)
             for i in members:
                 if self.paths[i] is None:
                     scope = self.boxes[i].scope.removeprefix(PREFIXES[phase])
@@ -125,6 +132,32 @@ class _Paths:
             if not changed:
                 return
 
+    def _serve(self, members: Sequence[int]) -> None:
+        """Boxes with automatic names join the scope of the named boxes before and after them.
+
+        If these have none in common, they join that of the boxes after them alone: what a layer
+        prepares for itself belongs to it. A parameter tells the scope of what reads it.
+        """
+        unnamed = [i for i in members if self.paths[i] is None]
+        named = {i: path for i in members if (path := self.paths[i]) is not None}
+        for i in unnamed:
+            sources = (self.boxes[j] for j in self.sources[i])
+            scopes = [tokens(b.scope)[:-1] for b in sources if not b.op]
+            if scopes and (scope := common(scopes)):
+                named[i] = scope
+        after: dict[int, Path] = {}
+        for i in reversed(unnamed):
+            readers = [j for j in self.readers[i] if self.boxes[j].kind == FORWARD]
+            after[i] = common([named[j] if j in named else after.get(j, ()) for j in readers])
+        before: dict[int, Path] = {}
+        for i in unnamed:
+            sources_ = [j for j in self.sources[i] if self.boxes[j].kind == FORWARD]
+            before[i] = common([named[j] if j in named else before.get(j, ()) for j in sources_])
+        for i in unnamed:
+            path = named.get(i) or common([before[i], after[i]]) or after[i]
+            if path:
+                self.paths[i] = path
+
     def _beside(self, i: int, others: Sequence[int], folder: str) -> Path:
         """A parameter is with the forward nodes that read it, a gradient with what makes it."""
         kinds = [self.boxes[j].kind for j in others]
@@ -154,6 +187,11 @@ def _timed(paths: Iterable[Path]) -> Callable[[Path], bool]:
 
 
 def _automatic() -> Callable[[str], bool]:
-    """Tells whether a node's name was made by the NameManager: an operator's name and a number."""
-    hints = {name.lower() for name in operator_names()} | {"split"}
-    return lambda scope: scope.rstrip("0123456789") in hints and scope[-1:].isdigit()
+    """Return what tells whether a NameManager made a name: an operator's name and a number."""
+    hints = {name.lower().replace("_", "") for name in operator_names()} | {"split"}
+
+    def automatic(scope: str) -> bool:
+        hint = scope.rstrip("0123456789")
+        return hint != scope and hint.replace("_", "") in hints
+
+    return automatic

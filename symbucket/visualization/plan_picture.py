@@ -13,8 +13,8 @@ import numpy as np
 from symbucket.compiler.memory import MemoryPlan, PlannedTensor, PoolPlan
 from symbucket.errors import InvalidArgumentError
 from symbucket.visualization.colours import FAINT, FILLS, INK, PALE
+from symbucket.visualization.diagram import BACKWARD, FORWARD
 from symbucket.visualization.figures import MEGA, new_figure, save
-from symbucket.visualization.network import BACKWARD, FORWARD
 
 Part = tuple[str, Sequence[PlannedTensor], int, int]  # name, tensors, nodes, peak
 _MANY = 300  # tensors

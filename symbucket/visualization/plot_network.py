@@ -10,10 +10,10 @@ from typing import Any
 
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import Symbol
+from symbucket.visualization.diagram import PARAMETER, STATE, Diagram, Edge
 from symbucket.visualization.draw import network_dot
 from symbucket.visualization.extras import need
 from symbucket.visualization.from_symbol import from_symbol
-from symbucket.visualization.network import PARAMETER, STATE, Edge, Network
 
 
 def plot_network(
@@ -61,7 +61,7 @@ def _quoted(value: object) -> str:
     return str(value).replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _without_weights(network: Network) -> Network:
+def _without_weights(network: Diagram) -> Diagram:
     kept = [i for i, b in enumerate(network.boxes) if b.kind not in (PARAMETER, STATE)]
     number = {old: new for new, old in enumerate(kept)}
     edges = [

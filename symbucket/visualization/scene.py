@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from symbucket.visualization.fold import REPEAT, STEPS, Folded, View
-from symbucket.visualization.network import BACKWARD, FORWARD, printable
+from symbucket.visualization.diagram import BACKWARD, FORWARD, printable
+from symbucket.visualization.fold import Folded, View
+from symbucket.visualization.tree import REPEAT, STEPS
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 LONGEST = 30  # characters of a name on a box; the full one is a click away
@@ -43,7 +44,7 @@ def make_scene(folded: Folded, view: View) -> Scene:
     hidden = folded.representatives(view)
     lines: dict[tuple[str, str], Line] = {}
     seen: set[tuple[str, str, int, int]] = set()
-    for edge in folded.network.edges:
+    for edge in folded.diagram.edges:
         source, target = (shown_id(folded, hidden, box) for box in (edge.source, edge.target))
         if source == target and not _crosses(folded, source, edge.source, edge.target):
             continue
@@ -106,7 +107,7 @@ def _text(folded: Folded, values: list[tuple[int, int]]) -> str:
     """The shape; of several values their number too, where they are of few shapes."""
     counts: dict[str, int] = {}
     for box, output in values:
-        outputs = folded.network.boxes[box].outputs
+        outputs = folded.diagram.boxes[box].outputs
         shape = outputs[output].text if output < len(outputs) else ""
         counts[shape] = counts.get(shape, 0) + 1
     if "" in counts:
@@ -118,7 +119,7 @@ def _text(folded: Folded, values: list[tuple[int, int]]) -> str:
 
 def box_texts(folded: Folded, number: int) -> tuple[str, str]:
     """The two lines on a box: what it is, and its name."""
-    box = folded.network.boxes[number]
+    box = folded.diagram.boxes[number]
     if not box.op:
         return short(box.name), box.outputs[0].text
     name = box.name.removesuffix(f"/{box.op}")

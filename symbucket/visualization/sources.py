@@ -21,9 +21,9 @@ from symbucket.errors import BundleError, InvalidArgumentError
 from symbucket.export.spec import MANIFEST_FILE, NetworkSpec
 from symbucket.export.verify import read_manifest
 from symbucket.symbol import Symbol, load
+from symbucket.visualization.diagram import DATA, PARAMETER, STATE, Diagram
 from symbucket.visualization.from_onnx import from_onnx
 from symbucket.visualization.from_symbol import from_symbol, variable_kinds
-from symbucket.visualization.network import DATA, PARAMETER, STATE, Network
 
 Graph = Literal["symbol", "forward", "training"]
 Shapes = Mapping[str, Sequence[int]] | Mapping[Any, Mapping[str, Sequence[int]]]
@@ -35,7 +35,7 @@ _BUNDLE_KINDS = {"auxiliary state": STATE}
 
 def networks_of(
     source: Any, shape: Shapes | None = None, graph: Graph = "symbol", key: Hashable = None
-) -> dict[str, Network]:
+) -> dict[str, Diagram]:
     """The networks of a source by name.
 
     ``source``: a Symbol; what the compiler makes (Program, TrainingPrograms); an
@@ -83,7 +83,7 @@ def _named(source: Any) -> str:
 
 def _several(
     source: Mapping[Any, Any], shape: Shapes | None, graph: Graph, key: Hashable
-) -> dict[str, Network]:
+) -> dict[str, Diagram]:
     if key is not None:
         if key not in source:
             known = ", ".join(map(repr, source)) or "none"
@@ -91,7 +91,7 @@ def _several(
         source = {key: source[key]}
     if not source:
         raise InvalidArgumentError("there is no network to draw: the mapping is empty")
-    found: dict[str, Network] = {}
+    found: dict[str, Diagram] = {}
     for name, part in source.items():
         own: Any = (shape or {}).get(name, shape if isinstance(part, Symbol) else None)
         made = networks_of(part, own, graph)
@@ -99,7 +99,7 @@ def _several(
     return found
 
 
-def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Network]:
+def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Diagram]:
     name = symbol.name or "symbol"
     if graph == "symbol":
         return {name: from_symbol(symbol, shape)}
@@ -120,7 +120,7 @@ def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Network]:
     }
 
 
-def _bundle(folder: Path, key: Hashable) -> dict[str, Network]:
+def _bundle(folder: Path, key: Hashable) -> dict[str, Diagram]:
     manifest = read_manifest(folder)
     chosen = [n for n in manifest.networks if key is None or n.key == key]
     if not chosen:
@@ -132,7 +132,7 @@ def _bundle(folder: Path, key: Hashable) -> dict[str, Network]:
     return {str(n.key): _bundled(folder, n, stored) for n in chosen}
 
 
-def _bundled(folder: Path, network: NetworkSpec, stored: Mapping[str, str]) -> Network:
+def _bundled(folder: Path, network: NetworkSpec, stored: Mapping[str, str]) -> Diagram:
     path = folder / network.file
     if not path.is_file() or path.is_symlink():
         raise BundleError(

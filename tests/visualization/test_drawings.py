@@ -12,9 +12,9 @@ import pytest
 import symbucket as sb
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.visualization.colours import parameter_colours
+from symbucket.visualization.diagram import FORWARD, Box, Diagram
 from symbucket.visualization.draw import network_dot
 from symbucket.visualization.fold import fold
-from symbucket.visualization.network import FORWARD, Box, Network
 from symbucket.visualization.sources import networks_of
 from tests.visualization.viz_networks import language_model, perceptron
 
@@ -86,7 +86,7 @@ def test_forward_and_backward_differ_in_colour(tmp_path):
 def test_names_are_only_text():
     name = '</b>"]; evil [label="<script>alert(1)</script>\\\x07'
     box = Box(name, "Add", FORWARD, name)
-    text = network_dot(Network(name, (box,), ()), title=name)
+    text = network_dot(Diagram(name, (box,), ()), title=name)
     assert "<script" not in text
     assert "\x07" not in text
     if shutil.which("dot") and "graphviz" in sys.modules:
@@ -125,8 +125,8 @@ def test_without_dot_the_error_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_sizes_with_strange_names_do_not_break_the_text():
+    from symbucket.visualization.diagram import Value
     from symbucket.visualization.dot import edge_label, tooltip
-    from symbucket.visualization.network import Value
 
     text = Value("v", "", ('a"]\\', "b\n<", 3)).text
     assert "\n" not in text

@@ -9,8 +9,7 @@ from onnx import TensorProto, helper
 
 import symbucket as sb
 from symbucket.errors import BundleError, InvalidArgumentError, ShapeError
-from symbucket.visualization.from_onnx import from_onnx
-from symbucket.visualization.network import (
+from symbucket.visualization.diagram import (
     BACKWARD,
     DATA,
     FORWARD,
@@ -19,6 +18,7 @@ from symbucket.visualization.network import (
     STATE,
     UPDATE,
 )
+from symbucket.visualization.from_onnx import from_onnx
 from symbucket.visualization.sources import networks_of
 from tests.visualization.viz_networks import language_model, perceptron
 

@@ -7,8 +7,8 @@ import re
 from html.parser import HTMLParser
 
 import symbucket as sb
+from symbucket.visualization.diagram import DATA, Box, Diagram, Value
 from symbucket.visualization.fold import fold
-from symbucket.visualization.network import DATA, Box, Network, Value
 from symbucket.visualization.page import to_page
 from symbucket.visualization.sources import networks_of
 from tests.visualization.viz_networks import language_model
@@ -74,6 +74,6 @@ def test_a_page_can_hold_all_keys():
 def test_names_cannot_leave_their_place():
     name = '</script><script>alert("x")</script>\u2028@VIZ@<!--'
     box = Box(name, "", DATA, name, (Value(name, "", (name,)),), {name: name}, name)
-    page = Elements(to_page({name: fold(Network(name, (box,), ()))}, name))
+    page = Elements(to_page({name: fold(Diagram(name, (box,), ()))}, name))
     assert sum(tag == "script" for tag, _ in page.tags) == 4  # network, Graphviz, scene, app
     assert json.loads(page.scripts["network-0"])["boxes"][0]["name"] == name

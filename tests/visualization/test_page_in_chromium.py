@@ -10,9 +10,10 @@ import pytest
 import symbucket as sb
 from symbucket.visualization.colours import parameter_colours
 from symbucket.visualization.dot import to_dot
-from symbucket.visualization.fold import STEPS, View, fold
+from symbucket.visualization.fold import View, fold
 from symbucket.visualization.scene import make_scene
 from symbucket.visualization.sources import networks_of
+from symbucket.visualization.tree import STEPS
 from tests.visualization.viz_networks import language_model
 
 SECONDS = 30  # to wait; a shared machine may be slow

@@ -65,7 +65,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Network:
+class Diagram:
     """Boxes in topological order and the edges between them."""
 
     title: str

@@ -1,0 +1,132 @@
+"""A tree of the boxes of a diagram, by time step and by what their names begin with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from symbucket.visualization.diagram import BACKWARD, UPDATE, Diagram
+from symbucket.visualization.paths import ROOTS, Path, is_step
+
+PHASE, SCOPE, STEPS, STEP, REPEAT = "phase", "scope", "steps", "step", "repeat"
+_MIN_MEMBERS = 3  # fewer need no group around them
+_MIN_REPETITIONS = 4  # members of one pattern that are a group; of time steps two are enough
+_DIGITS = re.compile(r"\d+")
+_PHASES = {ROOTS[BACKWARD][0]: BACKWARD, ROOTS[UPDATE][0]: UPDATE}
+
+
+@dataclass
+class Tree:
+    """A group: its label, its kind, and its members, trees or boxes by number.
+
+    The kinds: a phase (backward, update), the prefix of names ("scope"), all time steps of one part
+    ("steps"), one of them ("step"), or other members of one pattern ("repeat").
+    """
+
+    label: str
+    kind: str
+    members: list[Tree | int]
+
+    def boxes(self) -> Iterator[int]:
+        """Yield the numbers of all boxes inside, at any depth."""
+        for member in self.members:
+            if isinstance(member, Tree):
+                yield from member.boxes()
+            else:
+                yield member
+
+
+def pattern(label: str) -> str:
+    """A label with its numbers taken out: what is alike but for them has the same."""
+    return _DIGITS.sub("#", label)
+
+
+def build_tree(diagram: Diagram, paths: Sequence[Path]) -> Tree:
+    """Return the tree of the boxes whose paths are ``paths``."""
+    top = _Folder("")
+    for i, path in enumerate(paths):
+        top.add(path, i)
+    return _tree(top, diagram)
+
+
+class _Folder:
+    """A node of the tree of paths."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.folders: dict[str, _Folder] = {}
+        self.boxes: list[int] = []
+
+    def add(self, path: Path, box: int) -> None:
+        folder = self
+        for token in path:
+            folder = folder.folders.setdefault(token, _Folder(token))
+        folder.boxes.append(box)
+
+
+def _tree(folder: _Folder, diagram: Diagram) -> Tree:
+    members: list[Tree | int] = []
+    for child in folder.folders.values():
+        members += _simplified(_tree(child, diagram))
+    members += folder.boxes
+    if is_step(folder.token):
+        return Tree(folder.token, STEP, members)
+    members = _repetitions(members, diagram)
+    if folder.token in _PHASES:
+        return Tree(_PHASES[folder.token], PHASE, members)
+    return Tree(folder.token, SCOPE, members)
+
+
+def _simplified(tree: Tree) -> list[Tree | int]:
+    """A group that is worth it, or its members with its name before theirs."""
+    if tree.kind != SCOPE:
+        return [tree]
+    timed = any(isinstance(m, Tree) and m.kind == STEPS for m in tree.members)
+    if len(tree.members) >= _MIN_MEMBERS or (timed and len(tree.members) > 1):
+        return [tree]
+    for member in tree.members:
+        if isinstance(member, Tree):
+            between = "" if member.label.startswith("/") else "_"
+            member.label = f"{tree.label}{between}{member.label}"
+            if member.kind == STEP:  # of a network one step long: there is no time to fold
+                member.kind = SCOPE
+    return tree.members
+
+
+def _repetitions(members: Sequence[Tree | int], diagram: Diagram) -> list[Tree | int]:
+    """The members, those of one pattern in a group of their own."""
+    by_form: dict[tuple[str, str], list[Tree | int]] = {}
+    for member in members:
+        by_form.setdefault(_form(member, diagram), []).append(member)
+    grouped: list[Tree | int] = []
+    for (kind, form), similar in by_form.items():
+        first = similar[0]
+        if isinstance(first, Tree):
+            if kind == STEP and len(similar) > 1:
+                similar.sort(key=_step_number)
+                grouped.append(Tree("t#", STEPS, similar))
+            elif kind != STEP and "#" in form and len(similar) >= _MIN_REPETITIONS:
+                grouped.append(Tree(form, REPEAT, similar))
+            else:
+                grouped += similar
+        elif "#" in form and len(similar) >= _MIN_REPETITIONS:
+            grouped.append(Tree(diagram.boxes[first].op or form, REPEAT, similar))
+        else:
+            grouped += similar
+    return grouped
+
+
+def _step_number(member: Tree | int) -> int:
+    return int(member.label.lstrip("/t")) if isinstance(member, Tree) else 0
+
+
+def _form(member: Tree | int, diagram: Diagram) -> tuple[str, str]:
+    if isinstance(member, Tree):
+        return member.kind, pattern(member.label)
+    box = diagram.boxes[member]
+    if box.param:  # a parameter is one by itself, whatever its name
+        return "box", box.name.replace("#", "")
+    # Second and later nodes of a scope have a number behind: Reshape, Reshape_1, ...
+    form = pattern(box.name)
+    return f"{box.kind} {box.op}", form if form.endswith("#") else f"{form}_#"
