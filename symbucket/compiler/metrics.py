@@ -13,13 +13,13 @@ from symbucket.ir import (
     attr,
     dtype_of,
     expansion,
-    mark,
+    no_gradient,
     shape_of,
     shape_rule,
 )
 from symbucket.metric import GraphMetric
 
-mark("LabelLoss", domain=OWN_DOMAIN, no_gradient=True)
+no_gradient("LabelLoss", domain=OWN_DOMAIN, because="measures and does not train")
 
 
 def emit_metrics(

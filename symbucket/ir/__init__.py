@@ -3,6 +3,8 @@
 import symbucket.ir.lazy_sympy  # noqa: F401 - before onnx_ir is imported
 from symbucket.ir.bodies import body_of, own_body, readers, reads, replace_scan, runner, states_of
 from symbucket.ir.builder import Builder, attr, bounds, const_of, dtype_of, new_graph, shape_of
+from symbucket.ir.expr import Expr
+from symbucket.ir.gradient_rules import gradient, no_gradient
 from symbucket.ir.nodes import (
     attribute_of,
     attributes_of,
@@ -19,10 +21,8 @@ from symbucket.ir.registry import (
     IR_VERSION,
     OPSET,
     OWN_DOMAIN,
-    Grads,
     OpInfo,
     expansion,
-    gradient,
     info,
     info_of,
     known_ops,
@@ -36,7 +36,7 @@ __all__ = [
     "OPSET",
     "OWN_DOMAIN",
     "Builder",
-    "Grads",
+    "Expr",
     "OpInfo",
     "Windows",
     "attr",
@@ -58,6 +58,7 @@ __all__ = [
     "known_ops",
     "mark",
     "new_graph",
+    "no_gradient",
     "optional_input_of",
     "own_body",
     "produced_by",

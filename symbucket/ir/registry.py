@@ -1,8 +1,8 @@
 """What the compiler knows of every ONNX operator: shape rule, gradient, expansion and traits.
 
 Rules are registered beside the thing they describe: standard operators in ``ir/shapes`` and
-``compiler/gradients``, our own in the file of the operator record that emits them. Passes ask here
-for properties; they never keep lists of operator names.
+``compiler/autodiff/rules``, our own in the file of the operator record that emits them. Passes
+ask here for properties; they never keep lists of operator names.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ Grads = Sequence["ir.Value | None"]
 """One gradient for each output or input of a node; None if there is none."""
 
 GradientRule = Callable[["Builder", ir.Node, Grads, Sequence[bool]], Grads]
-"""``rule(g, node, output_gradients, wanted)`` returns one gradient (or None) for each input.
+"""``rule(g, node, output_gradients, needs)`` returns one gradient (or None) for each input.
 
-``output_gradients[i]`` is None where nothing flows back into output i; ``wanted[i]`` tells whether
-the gradient of input i will be used, so a rule can leave out work.
+``output_gradients[i]`` is None if nothing flows back into output i; ``needs[i]`` tells whether the
+gradient of input i will be used, so a rule can leave out work. ``ir.gradient`` makes one of a
+formula.
 """
 Expansion = Callable[["Builder", ir.Node], Sequence[ir.Value]]
 
@@ -45,7 +46,7 @@ class OpInfo:
     may write over an input of the output's size. ``random``: two equal nodes differ in value, they
     are never merged. ``own_loss``: the gradient ignores the head gradient and starts from the node.
     ``commutative``: the order of inputs does not matter.
-    ``no_gradient``: piecewise constant or integer-valued; nothing flows back, and that is right.
+    ``no_gradient``: why nothing flows back and that is right; "" for every other operator.
     """
 
     domain: str
@@ -56,7 +57,7 @@ class OpInfo:
     elementwise: bool = False
     random: bool = False
     own_loss: bool = False
-    no_gradient: bool = False
+    no_gradient: str = ""
     commutative: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -94,17 +95,6 @@ def shape_rule(*op_types: str, domain: str = "") -> Callable[[ShapeRule], ShapeR
     return decorate
 
 
-def gradient(*op_types: str, domain: str = "") -> Callable[[GradientRule], GradientRule]:
-    """Register the gradient rule of one or several operators."""
-
-    def decorate(rule: GradientRule) -> GradientRule:
-        for op_type in op_types:
-            info(op_type, domain).gradient = rule
-        return rule
-
-    return decorate
-
-
 def expansion(op_type: str) -> Callable[[Expansion], Expansion]:
     """Register how a node of our own domain is written in standard ONNX."""
 
@@ -121,7 +111,6 @@ def mark(
     elementwise: bool = False,
     random: bool = False,
     own_loss: bool = False,
-    no_gradient: bool = False,
     commutative: bool = False,
 ) -> None:
     """Set traits of operators; traits add up over calls."""
@@ -130,5 +119,4 @@ def mark(
         entry.elementwise |= elementwise
         entry.random |= random
         entry.own_loss |= own_loss
-        entry.no_gradient |= no_gradient
         entry.commutative |= commutative

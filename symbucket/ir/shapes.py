@@ -90,9 +90,6 @@ mark(
     elementwise=True,
 )
 mark("Add", "Mul", "Sum", "Mean", "And", "Or", "Xor", "Equal", commutative=True)
-mark("Ceil", "Floor", "Round", "Sign", "Not", *_COMPARE, "And", "Or", "Xor", no_gradient=True)
-mark("Shape", "Size", "ArgMax", "ArgMin", "OneHot", "ConstantOfShape", "Range", no_gradient=True)
-mark("IsNaN", "IsInf", "NonZero", "EyeLike", no_gradient=True)
 mark(
     "RandomNormal",
     "RandomUniform",
@@ -101,7 +98,6 @@ mark(
     "Bernoulli",
     "Multinomial",
     random=True,
-    no_gradient=True,
 )
 mark("Dropout", random=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import onnx_ir as ir
 
@@ -16,15 +16,17 @@ from symbucket.errors import ShapeError
 from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
-    Grads,
+    Expr,
     attr,
     dtype_of,
     expansion,
     gradient,
     mark,
+    no_gradient,
     shape_of,
     shape_rule,
 )
+from symbucket.ir.expr import clip, maximum
 from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import known, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
@@ -38,7 +40,8 @@ Normalization = Literal["null", "batch", "valid"]
 # The nodes of our own domain --------------------------------------------------------------------
 
 mark("SoftmaxOutput", "LossOutput", domain=OWN_DOMAIN, own_loss=True)
-mark("BlockGrad", "SoftmaxOutputGrad", domain=OWN_DOMAIN, no_gradient=True)
+no_gradient("BlockGrad", domain=OWN_DOMAIN, because="is there to block the gradient")
+no_gradient("SoftmaxOutputGrad", domain=OWN_DOMAIN, because="is itself a gradient")
 
 
 @shape_rule("SoftmaxOutput", "SoftmaxOutputGrad", "LossOutput", "BlockGrad", domain=OWN_DOMAIN)
@@ -50,18 +53,15 @@ def _same_as_first(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
 
 @gradient("SoftmaxOutput", domain=OWN_DOMAIN)
 def _softmax_output_gradient(
-    g: Builder, node: ir.Node, grads: Grads, wanted: Sequence[bool]
-) -> Grads:
-    attributes = {name: a.value for name, a in node.attributes.items()}
-    dx = g.own("SoftmaxOutputGrad", node.outputs[0], node.inputs[1], **attributes)
-    if attributes["out_grad"] and grads[0] is not None:
-        dx = g.op("Mul", dx, grads[0])
-    return [dx, None]
+    y: Expr, data: Expr, label: Expr, dy: Expr | None, **attributes: Any
+) -> Expr:
+    dx = y.own("SoftmaxOutputGrad", label, **attributes)
+    return dx * dy if attributes["out_grad"] and dy is not None else dx
 
 
 @gradient("LossOutput", domain=OWN_DOMAIN)
-def _loss_output_gradient(g: Builder, node: ir.Node, grads: Grads, wanted: Sequence[bool]) -> Grads:
-    return [node.inputs[2], None, None]
+def _loss_output_gradient(data: Expr, output: Expr, dx: Expr) -> Expr:
+    return dx
 
 
 @expansion("LossOutput")
@@ -82,24 +82,21 @@ def _expand_softmax_output(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
 
 @expansion("SoftmaxOutputGrad")
 def _expand_softmax_output_grad(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
-    prob, label = node.inputs
-    assert prob is not None
-    assert label is not None
+    prob, label = (Expr(g, v) for v in node.inputs if v is not None)
     axis: int = attr(node, "axis")
-    classes = shape_of(prob)[axis]
-    label = g.cast(label, ir.DataType.INT64)
-    column = with_dim(shape_of(prob), axis, 1)
-    weight = row_weights(g, node, label, prob)
-    weight = g.reshape(weight, column) if shape_of(weight) == shape_of(label) else weight
+    classes = prob.shape[axis]
+    label = label.cast(ir.DataType.INT64)
+    column = with_dim(prob.shape, axis, 1)
+    weight = Expr(g, row_weights(g, node, label.value, prob.value))
+    weight = weight.reshape(column) if weight.shape == label.shape else weight
     smooth: float = attr(node, "smooth_alpha")
     off = smooth / (classes - 1) if smooth else 0.0
-    scaled = g.op("Mul", prob if not off else g.op("Sub", prob, g.const(off, like=prob)), weight)
+    scaled = (prob - off if off else prob) * weight
     # Labels to ignore may lie outside the classes; their weight is zero.
-    safe = g.op("Clip", label, g.const(0, like=label), g.const(classes - 1, like=label))
-    hit = g.op("Mul", weight, g.const(-(1.0 - smooth - off), like=prob))
-    hit = g.op("Expand", hit, g.ints(*column)) if shape_of(hit) != column else hit
-    index = g.reshape(safe, column)
-    return [g.op("ScatterElements", scaled, index, hit, axis=axis, reduction="add")]
+    index = clip(label, 0, classes - 1)
+    hit = (weight * -(1.0 - smooth - off)).expand(column)
+    index = index.reshape(column)
+    return [scaled.op("ScatterElements", index, hit, axis=axis, reduction="add").value]
 
 
 def row_weights(g: Builder, node: ir.Node, label: ir.Value, like: ir.Value) -> ir.Value:
@@ -108,22 +105,15 @@ def row_weights(g: Builder, node: ir.Node, label: ir.Value, like: ir.Value) -> i
     ``label`` is int64. Gives a scalar where all rows weigh the same, else the label's shape.
     """
     scale: float = attr(node, "grad_scale")
-    normalization: str = attr(node, "normalization")
-    ignored = attr(node, "ignore_label")
-    keep: ir.Value | None = None
-    if attr(node, "use_ignore") or normalization == "valid":
-        same = g.op("Equal", label, g.const(int(ignored), like=label))
-        keep = g.cast(g.op("Not", same), dtype_of(like))
-    factor = g.const(scale / attr(node, "divisor"), like=like)
-    if normalization == "valid":
-        assert keep is not None
-        axes = range(len(shape_of(label)))
-        count = g.op("Max", g.reduce_sum(keep, axes, keepdims=False), g.const(1.0, like=like))
-        factor = g.op("Div", g.const(scale, like=like), count)
-    if not attr(node, "use_ignore"):
-        return factor
-    assert keep is not None
-    return g.op("Mul", keep, factor)
+    labels, typed = Expr(g, label), Expr(g, like)
+    use_ignore, valid = attr(node, "use_ignore"), attr(node, "normalization") == "valid"
+    keep = typed
+    if use_ignore or valid:
+        keep = (labels != int(attr(node, "ignore_label"))).cast(typed.dtype)
+    factor = typed.const(scale / attr(node, "divisor"))
+    if valid:
+        factor = scale / maximum(keep.sum(), 1.0)
+    return (keep * factor if use_ignore else factor).value
 
 
 # The operators ----------------------------------------------------------------------------------

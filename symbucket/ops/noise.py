@@ -16,6 +16,7 @@ from symbucket import random
 from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
+    Expr,
     attr,
     dtype_of,
     expansion,
@@ -69,10 +70,8 @@ def _masked_shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
 
 
 @gradient("Masked", domain=OWN_DOMAIN)
-def _masked_gradient(
-    g: Builder, node: ir.Node, grads: Sequence[ir.Value | None], wanted: Sequence[bool]
-) -> Sequence[ir.Value | None]:
-    return [g.own("Masked", grads[0], node.inputs[1], scale=attr(node, "scale")), None]
+def _masked_gradient(x: Expr, keep: Expr, dy: Expr, *, scale: float) -> Expr:
+    return dy.own("Masked", keep, scale=scale)
 
 
 @expansion("Masked")

@@ -15,7 +15,7 @@ from symbucket.errors import ShapeError, UnsupportedError
 from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
-    Grads,
+    Expr,
     attr,
     dtype_of,
     expansion,
@@ -23,6 +23,7 @@ from symbucket.ir import (
     shape_of,
     shape_rule,
 )
+from symbucket.ir.expr import reciprocal, sqrt
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify
 from symbucket.types import InferredShapes, PartialShape
@@ -52,31 +53,30 @@ def _normalize_shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]
 
 
 @gradient("Normalize", domain=OWN_DOMAIN)
-def _normalize_gradient(g: Builder, node: ir.Node, grads: Grads, wanted: Sequence[bool]) -> Grads:
+def _normalize_gradient(
+    dy: Expr, grads: list[Expr | None], outputs: list[Expr], node: ir.Node, *, axes: Sequence[int]
+) -> Expr:
     # With y = (x - mean) r:  dx = r (dy - mean(dy) - y mean(dy y)), Ioffe and Szegedy 2015.
-    dy, y, r = grads[0], node.outputs[0], node.outputs[1]
     if any(grad is not None for grad in grads[1:]):
         raise UnsupportedError(f"{node.name}: the statistics of Normalize have no gradient")
-    assert dy is not None
-    axes = g.ints(*attr(node, "axes"))
-    even = g.op("ReduceMean", dy, axes)
-    tilt = g.op("ReduceMean", g.op("Mul", dy, y), axes)
-    rest = g.op("Sub", g.op("Sub", dy, even), g.op("Mul", y, tilt))
-    return [g.op("Mul", rest, r)]
+    y, r, *_ = outputs
+    mean = dy.mean(axes, keepdims=True)
+    slope = (dy * y).mean(axes, keepdims=True)
+    return (dy - mean - y * slope) * r
 
 
 @expansion("Normalize")
 def _expand_normalize(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
     # Two passes over x, not E[x^2] - mean^2 as ONNX Runtime's LayerNormalization: that one
     # cancels where the mean is large against the spread.
-    x = node.inputs[0]
-    axes = g.ints(*attr(node, "axes"))
-    mean = g.op("ReduceMean", x, axes)
-    away = g.op("Sub", x, mean)
-    var = g.op("ReduceMean", g.op("Mul", away, away), axes)
-    root = g.op("Sqrt", g.op("Add", var, g.const(attr(node, "eps"), like=var)))
-    r = g.op("Reciprocal", root)
-    return [g.op("Mul", away, r), r, mean, var]
+    assert node.inputs[0] is not None
+    x, axes = Expr(g, node.inputs[0]), attr(node, "axes")
+    mean = x.mean(axes, keepdims=True)
+    centered = x - mean
+    var = (centered * centered).mean(axes, keepdims=True)
+    r = reciprocal(sqrt(var + attr(node, "eps")))
+    y = centered * r
+    return [y.value, r.value, mean.value, var.value]
 
 
 # What the operators share -----------------------------------------------------------------------

@@ -1,21 +1,21 @@
 """Gradient rules of standard ONNX operators, by family. Importing this registers all of them."""
 
 from symbucket.compiler.autodiff.rules import (
+    activations,
     convolution,
     elementwise,
-    imported,
-    leaky,
     linear,
     movement,
     reduction,
+    without_gradient,
 )
 
 __all__ = [
+    "activations",
     "convolution",
     "elementwise",
-    "imported",
-    "leaky",
     "linear",
     "movement",
     "reduction",
+    "without_gradient",
 ]

@@ -5,162 +5,139 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.compiler.autodiff.rules.common import Grads, Wanted, inp, only
 from symbucket.errors import UnsupportedError
-from symbucket.ir import (
-    Builder,
-    Windows,
-    attr,
-    covered,
-    dtype_of,
-    gradient,
-    shape_of,
-    transposed_windows_of,
-    windows_of,
-)
+from symbucket.ir import Expr, Windows, covered, gradient, transposed_windows_of, windows_of
+from symbucket.ir.gradient_rules import Parts
 
 
-def _spread(
-    g: Builder,
-    dy: ir.Value,
-    weight: ir.Value,
-    windows: Windows,
-    size: Sequence[int],
-    *,
-    groups: int,
-) -> ir.Value:
+def _by_data(dy: Expr, weight: Expr, windows: Windows, size: Sequence[int], *, group: int) -> Expr:
     """The gradient of the data of a convolution whose data has spatial ``size``."""
-    return g.op(
+    return dy.op(
         "ConvTranspose",
-        dy,
         weight,
         strides=list(windows.strides),
         dilations=list(windows.dilations),
         pads=windows.pads,
         output_padding=list(windows.left_over(size)),
-        group=groups,
+        group=group,
     )
 
 
-def _weight(
-    g: Builder, x: ir.Value, dy: ir.Value, windows: Windows, weight: ir.Value, *, groups: int
-) -> ir.Value:
-    """The gradient of the weight (out, in / groups, ...) of a convolution from ``x`` to ``dy``.
+def _by_weight(x: Expr, dy: Expr, windows: Windows, weight: Expr, *, group: int) -> Expr:
+    """The gradient of the weight (out, in / group, ...) of a convolution from ``x`` to ``dy``.
 
     A convolution in which samples take the place of channels, channels that of samples, dy that
     of the weight; strides and dilations change places.
     """
-    shape, out = shape_of(x), shape_of(weight)
-    rank = len(shape)
-    batch, each = shape[0], shape[1] // groups
-    parts = g.reshape(x, (batch, groups, each, *shape[2:]))
-    parts = g.transpose(parts, [2, 1, 0, *range(3, rank + 1)])
-    parts = g.reshape(parts, (each, groups * batch, *shape[2:]))
-    rest = list(range(2, rank))
-    dw = g.op(
+    batch, channels, *size = x.shape
+    each, spatial = channels // group, list(range(2, x.rank))
+    samples = x.reshape((batch, group, each, *size))
+    samples = samples.transpose([2, 1, 0, *range(3, x.rank + 1)])
+    samples = samples.reshape((each, group * batch, *size))
+    dw = samples.op(
         "Conv",
-        parts,
-        g.transpose(dy, [1, 0, *rest]),
+        dy.transpose([1, 0, *spatial]),
         strides=list(windows.dilations),
         dilations=list(windows.strides),
         pads=windows.pads,
-        group=groups,
+        group=group,
     )
-    have = shape_of(dw)[2:]
-    if have != out[2:]:  # what a stride leaves over at the end gives windows too many
-        dw = g.op("Slice", dw, g.ints(*[0] * len(have)), g.ints(*out[2:]), g.ints(*rest))
-    return g.transpose(dw, [1, 0, *rest])
+    kernel = weight.shape[2:]
+    if dw.shape[2:] != kernel:  # what a stride leaves over at the end gives windows too many
+        dw = dw.op("Slice", [0] * len(kernel), kernel, spatial)
+    return dw.transpose([1, 0, *spatial])
 
 
-def _bias(g: Builder, dy: ir.Value) -> ir.Value:
-    axes = [i for i in range(len(shape_of(dy))) if i != 1]
-    return g.reduce_sum(dy, axes, keepdims=False)
+def _by_bias(dy: Expr) -> Expr:
+    return dy.sum([axis for axis in range(dy.rank) if axis != 1])
 
 
 @gradient("Conv")
-def _conv(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, x, w = only(grads), inp(node), inp(node, 1)
-    windows, groups = windows_of(node), attr(node, "group", 1)
-    dx = _spread(g, dy, w, windows, shape_of(x)[2:], groups=groups) if wanted[0] else None
-    dw = _weight(g, x, dy, windows, w, groups=groups) if wanted[1] else None
-    bias = [_bias(g, dy) if flag else None for flag in wanted[2:]]
-    return [dx, dw, *bias]
+def conv(x: Expr, weight: Expr, dy: Expr, node: ir.Node, *, group: int = 1) -> Parts:
+    """The transposed convolution of dy, and the convolution of x with dy."""
+    windows = windows_of(node)
+    return (
+        lambda: _by_data(dy, weight, windows, x.shape[2:], group=group),
+        lambda: _by_weight(x, dy, windows, weight, group=group),
+        lambda: _by_bias(dy),
+    )
 
 
 @gradient("ConvTranspose")
-def _conv_transpose(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    if attr(node, "auto_pad", "NOTSET") != "NOTSET" or attr(node, "output_shape") is not None:
+def conv_transpose(
+    x: Expr,
+    weight: Expr,
+    dy: Expr,
+    node: ir.Node,
+    *,
+    group: int = 1,
+    auto_pad: str = "NOTSET",
+    output_shape: Sequence[int] | None = None,
+) -> Parts:
+    """The convolution of dy, and the convolution of dy with x."""
+    if auto_pad != "NOTSET" or output_shape is not None:
         raise UnsupportedError(
             f"{node.name}: the gradient of ConvTranspose needs explicit pads, without auto_pad and "
             "output_shape"
         )
-    dy, x, w = only(grads), inp(node), inp(node, 1)
-    windows, groups = transposed_windows_of(node), attr(node, "group", 1)
-    dx = None
-    if wanted[0]:
-        dx = g.op(
+    windows = transposed_windows_of(node)
+    return (
+        lambda: dy.op(
             "Conv",
-            dy,
-            w,
+            weight,
             strides=list(windows.strides),
             dilations=list(windows.dilations),
             pads=windows.pads,
-            group=groups,
-        )
-    dw = _weight(g, dy, x, windows, w, groups=groups) if wanted[1] else None
-    bias = [_bias(g, dy) if flag else None for flag in wanted[2:]]
-    return [dx, dw, *bias]
+            group=group,
+        ),
+        lambda: _by_weight(dy, x, windows, weight, group=group),
+        lambda: _by_bias(dy),
+    )
 
 
 @gradient("MaxPool")
-def _max_pool(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    # The first largest element of every window takes its gradient; windows may overlap.
-    dy, x = only(grads), inp(node)
-    if len(node.outputs) > 1:
-        places = node.outputs[1]
-    else:
-        attributes = {name: a.value for name, a in node.attributes.items()}
-        places = g.ops("MaxPool", x, outputs=2, **attributes)[1]
-    count, size = math.prod(shape_of(dy)), math.prod(shape_of(x))
-    zeros = g.filled((size,), 0.0, dtype_of(x))
-    added = g.op(
-        "ScatterElements",
-        zeros,
-        g.reshape(places, (count,)),
-        g.reshape(dy, (count,)),
-        axis=0,
-        reduction="add",
+def max_pool(x: Expr, outputs: list[Expr], dy: Expr, **attributes: Any) -> Parts:
+    """dy for the first largest element of every window; windows may overlap."""
+    places = (outputs if len(outputs) > 1 else x.ops("MaxPool", outputs=2, **attributes))[1]
+    zeros = x.filled(0.0, (x.size,))
+    flat = (dy.size,)
+    added = zeros.op(
+        "ScatterElements", places.reshape(flat), dy.reshape(flat), axis=0, reduction="add"
     )
-    return [g.reshape(added, shape_of(x))]
+    return added.reshape(x.shape)
 
 
 @gradient("AveragePool")
-def _average_pool(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    if attr(node, "ceil_mode", 0):
+def average_pool(
+    x: Expr, dy: Expr, node: ir.Node, *, ceil_mode: int = 0, count_include_pad: int = 0
+) -> Parts:
+    """The convolution with equal weights, transposed."""
+    if ceil_mode:
         raise UnsupportedError(
             f"{node.name}: the gradient of AveragePool needs ceil_mode=0; pad the data instead"
         )
-    dy, shape = only(grads), shape_of(inp(node))
-    windows, out = windows_of(node), shape_of(dy)
-    if attr(node, "count_include_pad", 0) or not any(windows.pads):
+    windows, size = windows_of(node), x.shape[2:]
+    batch, channels, *positions = dy.shape
+    if count_include_pad or not any(windows.pads):
         share = np.full(windows.kernel, 1.0 / math.prod(windows.kernel))
     else:
-        counts = covered(windows, shape[2:], out[2:], pad=False)
+        counts = covered(windows, size, positions, pad=False)
         area = reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])
-        dy = g.op("Mul", dy, g.const(1.0 / area, like=dy))
+        dy = dy * (1.0 / area)
         share = np.ones(windows.kernel)
     # One channel at a time, each as a sample of its own.
-    rows = g.reshape(dy, (out[0] * out[1], 1, *out[2:]))
-    weight = g.const(share.reshape(1, 1, *windows.kernel), like=dy)
-    return [g.reshape(_spread(g, rows, weight, windows, shape[2:], groups=1), shape)]
+    samples = dy.reshape((batch * channels, 1, *positions))
+    weight = dy.const(share.reshape(1, 1, *windows.kernel))
+    return _by_data(samples, weight, windows, size, group=1).reshape(x.shape)
 
 
 @gradient("GlobalAveragePool")
-def _global_average_pool(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, shape = only(grads), shape_of(inp(node))
-    share = g.op("Mul", dy, g.const(1.0 / math.prod(shape[2:]), like=dy))
-    return [g.op("Expand", share, g.ints(*shape))]
+def global_average_pool(x: Expr, dy: Expr) -> Parts:
+    """An equal share of dy for every position."""
+    share = dy * (1.0 / math.prod(x.shape[2:]))
+    return share.op("Expand", x.shape)

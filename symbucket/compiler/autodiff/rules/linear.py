@@ -1,64 +1,94 @@
-"""Gradients of products and softmaxes."""
+"""Gradients of products, softmaxes and norms."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
-from symbucket.compiler.autodiff.rules.common import Grads, Wanted, inp, only, unbroadcast
-from symbucket.ir import Builder, attr, gradient, shape_of
+from symbucket.errors import UnsupportedError
+from symbucket.ir import Expr, gradient
+from symbucket.ir.expr import exp, sqrt
+from symbucket.ir.gradient_rules import Parts
 
 
 @gradient("Gemm")
-def _gemm(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, a, b = only(grads), inp(node), inp(node, 1)
-    ta, tb = attr(node, "transA", 0), attr(node, "transB", 0)
-    alpha, beta = attr(node, "alpha", 1.0), attr(node, "beta", 1.0)
-    scale = None if alpha == 1.0 else alpha
-    out: list[ir.Value | None] = [None, None, *[None] * (len(node.inputs) - 2)]
-    if wanted[0]:
-        # A' = dY op(B)^T, or its transpose where A enters transposed.
-        if ta:
-            out[0] = g.op("Gemm", b, dy, transA=tb or None, transB=1, alpha=scale)
-        else:
-            out[0] = g.op("Gemm", dy, b, transB=None if tb else 1, alpha=scale)
-    if wanted[1]:
-        if tb:
-            out[1] = g.op("Gemm", dy, a, transA=1, transB=ta or None, alpha=scale)
-        else:
-            out[1] = g.op("Gemm", a, dy, transA=None if ta else 1, alpha=scale)
-    if len(node.inputs) > 2 and wanted[2]:
-        c = dy if beta == 1.0 else g.op("Mul", dy, g.const(beta, like=dy))
-        out[2] = unbroadcast(g, c, shape_of(inp(node, 2)))
-    return out
+def gemm(
+    dy: Expr,
+    a: Expr,
+    b: Expr,
+    c: Expr | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Parts:
+    """d op(A) = dY op(B)^T, d op(B) = op(A)^T dY, each transposed if the operand is."""
 
+    def product(left: Expr, right: Expr, trans_left: int, trans_right: int) -> Expr:
+        scale = None if alpha == 1.0 else alpha
+        return left.op(
+            "Gemm", right, transA=trans_left or None, transB=trans_right or None, alpha=scale
+        )
 
-def _swap(g: Builder, x: ir.Value) -> ir.Value:
-    rank = len(shape_of(x))
-    return g.transpose(x, [*range(rank - 2), rank - 1, rank - 2])
+    return (
+        lambda: product(b, dy, transB, 1) if transA else product(dy, b, 0, 1 - transB),
+        lambda: product(dy, a, 1, transA) if transB else product(a, dy, 1 - transA, 0),
+        lambda: dy if beta == 1.0 else dy * beta,
+    )
 
 
 @gradient("MatMul")
-def _matmul(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, a, b = only(grads), inp(node), inp(node, 1)
-    da = db = None
-    if wanted[0]:
-        da = unbroadcast(g, g.op("MatMul", dy, _swap(g, b)), shape_of(a))
-    if wanted[1]:
-        db = unbroadcast(g, g.op("MatMul", _swap(g, a), dy), shape_of(b))
-    return [da, db]
+def matmul(a: Expr, b: Expr, dy: Expr) -> Parts:
+    """dA = dY B^T, dB = A^T dY."""
+    return lambda: dy @ b.swap_last(), lambda: a.swap_last() @ dy
+
+
+@gradient("Einsum")
+def einsum(dy: Expr, node: ir.Node, needs: list[bool], *operands: Expr, equation: str) -> Parts:
+    """The Einsum of dy and the other operands; axes that the equation sums away are expanded."""
+    equation = equation.replace(" ", "")
+    left, arrow, out = equation.partition("->")
+    terms = left.split(",")
+    if not arrow or "." in equation or any(len(set(t)) != len(t) for t in (*terms, out)):
+        raise UnsupportedError(
+            f"{node.name}: the gradient of Einsum needs an equation with '->', without '...' and "
+            f"without an axis twice in one operand; this one is {equation!r}"
+        )
+    parts: list[Expr | None] = []
+    for i, (term, operand) in enumerate(zip(terms, operands)):
+        if not needs[i]:
+            parts.append(None)
+            continue
+        other_terms = [out, *(t for j, t in enumerate(terms) if j != i)]
+        others = [x for j, x in enumerate(operands) if j != i]
+        reached = set("".join(other_terms))
+        result = "".join(axis for axis in term if axis in reached)
+        dx = dy.op("Einsum", *others, equation=f"{','.join(other_terms)}->{result}")
+        kept = [d if axis in reached else 1 for axis, d in zip(term, operand.shape)]
+        parts.append(dx.reshape(kept).expand(operand.shape))
+    return parts
 
 
 @gradient("Softmax")
-def _softmax(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, y = only(grads), node.outputs[0]
-    axis = attr(node, "axis", -1) % len(shape_of(y))
-    weighted = g.op("Mul", dy, y)
-    total = g.reduce_sum(weighted, [axis])
-    return [g.op("Sub", weighted, g.op("Mul", y, total))]
+def softmax(y: Expr, dy: Expr, *, axis: int = -1) -> Parts:
+    """dx = y (dy - sum(dy y))."""
+    p = dy * y
+    return p - y * p.sum(axis, keepdims=True)
 
 
 @gradient("LogSoftmax")
-def _log_softmax(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, y = only(grads), node.outputs[0]
-    axis = attr(node, "axis", -1) % len(shape_of(y))
-    return [g.op("Sub", dy, g.op("Mul", g.op("Exp", y), g.reduce_sum(dy, [axis])))]
+def log_softmax(y: Expr, dy: Expr, *, axis: int = -1) -> Parts:
+    """dx = dy - e^y sum(dy)."""
+    return dy - exp(y) * dy.sum(axis, keepdims=True)
+
+
+@gradient("LpNormalization")
+def lp_normalization(
+    x: Expr, y: Expr, dy: Expr, node: ir.Node, *, p: int = 2, axis: int = -1
+) -> Parts:
+    """dx = (dy - y sum(dy y)) / |x|."""
+    if p != 2:
+        raise UnsupportedError(f"{node.name}: the gradient of LpNormalization exists for p=2 only")
+    norm = sqrt((x * x).sum(axis, keepdims=True))
+    along = y * (dy * y).sum(axis, keepdims=True)
+    return (dy - along) / norm

@@ -4,207 +4,228 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.compiler.autodiff.rules.common import Grads, Wanted, inp, only, unbroadcast
+from symbucket.compiler.autodiff.rules.add_rows import add_rows
 from symbucket.errors import UnsupportedError
-from symbucket.ir import Builder, attr, const_of, dtype_of, gradient, shape_of
+from symbucket.ir import Expr, gradient
+from symbucket.ir.expr import where
+from symbucket.ir.gradient_rules import Parts
 
 
-def _ints(node: ir.Node, i: int) -> list[int] | None:
-    found = const_of(node.inputs[i]) if len(node.inputs) > i else None
-    return None if found is None else [int(v) for v in found.reshape(-1)]
-
-
-def _rest(node: ir.Node) -> list[None]:
-    return [None] * (len(node.inputs) - 1)
+def _ints(constant: Expr | None) -> list[int] | None:
+    array = None if constant is None else constant.constant
+    return None if array is None else [int(number) for number in array.reshape(-1)]
 
 
 @gradient("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def _reshape(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    return [g.reshape(only(grads), shape_of(inp(node))), *_rest(node)]
+def reshape(x: Expr, dy: Expr) -> Parts:
+    """dy in the shape of x."""
+    return dy.reshape(x.shape)
 
 
 @gradient("Transpose")
-def _transpose(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    rank = len(shape_of(inp(node)))
-    perm = list(attr(node, "perm") or range(rank - 1, -1, -1))
-    back = [perm.index(i) for i in range(rank)]
-    return [g.transpose(only(grads), back)]
+def transpose(x: Expr, dy: Expr, *, perm: Sequence[int] | None = None) -> Parts:
+    """dy with its axes moved back."""
+    axes = list(perm or range(x.rank - 1, -1, -1))
+    return dy.transpose([axes.index(i) for i in range(x.rank)])
 
 
 @gradient("Concat")
-def _concat(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy = only(grads)
-    if len(node.inputs) == 1:
-        return [dy]
-    axis = attr(node, "axis") % len(shape_of(dy))
-    sizes = [shape_of(inp(node, i))[axis] for i in range(len(node.inputs))]
-    return g.ops("Split", dy, g.ints(*sizes), axis=axis, outputs=len(sizes))
+def concat(dy: Expr, *operands: Expr, axis: int) -> Parts:
+    """dy, cut where the operands were joined."""
+    if len(operands) == 1:
+        return dy
+    axis %= dy.rank
+    sizes = [operand.shape[axis] for operand in operands]
+    return dy.ops("Split", sizes, axis=axis, outputs=len(sizes))
 
 
 @gradient("Split")
-def _split(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    axis = attr(node, "axis", 0)
-    parts = [
-        grad if grad is not None else g.filled(shape_of(out), 0.0, dtype_of(out))
-        for grad, out in zip(grads, node.outputs)
+def split(outputs: list[Expr], grads: list[Expr | None], *, axis: int = 0) -> Parts:
+    """The gradients of all outputs, joined; zeros for those without one."""
+    first, *others = [
+        output.filled(0.0) if grad is None else grad for output, grad in zip(outputs, grads)
     ]
-    return [g.op("Concat", *parts, axis=axis), *_rest(node)]
+    return first.op("Concat", *others, axis=axis)
 
 
 @gradient("Slice")
-def _slice(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, shape = only(grads), shape_of(inp(node))
-    starts, ends = _ints(node, 1) or [], _ints(node, 2) or []
-    axes = _ints(node, 3) or list(range(len(starts)))
-    steps = _ints(node, 4) or [1] * len(starts)
-    for start, end, axis, step in zip(starts, ends, axes, steps):
-        size = shape[axis]
+def slice_(
+    dy: Expr,
+    x: Expr,
+    starts: Expr,
+    ends: Expr,
+    axes: Expr | None = None,
+    steps: Expr | None = None,
+) -> Parts:
+    """dy at the positions that were taken, zeros elsewhere."""
+    first, last = _ints(starts) or [], _ints(ends) or []
+    along = _ints(axes) or list(range(len(first)))
+    strides = _ints(steps) or [1] * len(first)
+    for start, end, axis, step in zip(first, last, along, strides):
+        size = x.shape[axis]
         stop = None if step < 0 and end < -size else end
-        taken = range(*slice(start, stop, step).indices(size))
-        dy = _spread(g, dy, axis % len(shape), taken, size)
-    return [dy, *_rest(node)]
+        positions = range(*slice(start, stop, step).indices(size))
+        dy = _place(dy, axis % x.rank, positions, size)
+    return dy
 
 
-def _spread(g: Builder, dy: ir.Value, axis: int, taken: range, size: int) -> ir.Value:
-    """Put the slices of ``dy`` along ``axis`` at the positions ``taken`` of ``size``, else zero."""
-    have = shape_of(dy)
-    if list(taken) == list(range(size)):
+def _place(dy: Expr, axis: int, positions: range, size: int) -> Expr:
+    """The slices of ``dy`` along ``axis`` at ``positions`` of ``size``, zeros elsewhere."""
+    shape = dy.shape
+    if list(positions) == list(range(size)):
         return dy
-    if taken.step == 1:
-        zero = [0] * len(have)
-        before, after = list(zero), list(zero)
-        before[axis], after[axis] = taken.start, size - taken.stop
-        return g.op("Pad", dy, g.ints(*before, *after))
-    if list(taken) == list(range(size - 1, -1, -1)):
-        return g.op("Slice", dy, g.ints(size - 1), g.ints(-size - 1), g.ints(axis), g.ints(-1))
-    # Any other stride: a row of zeros and a Gather that picks it for the positions left out.
-    zero_row = g.filled((*have[:axis], 1, *have[axis + 1 :]), 0.0, dtype_of(dy))
-    place = {p: i for i, p in enumerate(taken)}
-    index = g.ints(*(place.get(i, len(place)) for i in range(size)))
-    return g.op("Gather", g.op("Concat", dy, zero_row, axis=axis), index, axis=axis)
+    if positions.step == 1:
+        leading, trailing = [0] * len(shape), [0] * len(shape)
+        leading[axis], trailing[axis] = positions.start, size - positions.stop
+        return dy.op("Pad", [*leading, *trailing])
+    if list(positions) == list(range(size - 1, -1, -1)):
+        return dy.op("Slice", [size - 1], [-size - 1], [axis], [-1])
+    # Any other stride: a row of zeros and a Gather that takes it for the positions left out.
+    zero_row = dy.filled(0.0, (*shape[:axis], 1, *shape[axis + 1 :]))
+    place = {position: i for i, position in enumerate(positions)}
+    index = [place.get(i, len(place)) for i in range(size)]
+    return dy.op("Concat", zero_row, axis=axis).op("Gather", index, axis=axis)
 
 
 @gradient("Expand")
-def _expand(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    return [unbroadcast(g, only(grads), shape_of(inp(node))), None]
+def expand(x: Expr, dy: Expr) -> Parts:
+    """The sum of dy over what was broadcast."""
+    return dy.sum_to(x.shape)
 
 
 @gradient("Tile")
-def _tile(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    shape, repeats = shape_of(inp(node)), _ints(node, 1) or []
-    split = [d for pair in zip(repeats, shape) for d in pair]
-    parts = g.reshape(only(grads), split)
-    summed = g.reduce_sum(parts, list(range(0, len(split), 2)), keepdims=False)
-    return [g.reshape(summed, shape), None]
+def tile(x: Expr, repeats: Expr, dy: Expr) -> Parts:
+    """The sum of dy over the repetitions."""
+    counts = _ints(repeats) or []
+    pairs = [size for pair in zip(counts, x.shape) for size in pair]
+    return dy.reshape(pairs).sum(range(0, len(pairs), 2)).reshape(x.shape)
 
 
 @gradient("Pad")
-def _pad(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    if attr(node, "mode", "constant") != "constant":
+def pad(
+    dy: Expr,
+    node: ir.Node,
+    x: Expr,
+    pads: Expr,
+    value: Expr | None = None,
+    axes: Expr | None = None,
+    *,
+    mode: str = "constant",
+) -> Parts:
+    """dy without the padding."""
+    if mode != "constant":
         raise UnsupportedError(f"{node.name}: the gradient of Pad exists for mode=constant only")
-    shape, pads = shape_of(inp(node)), _ints(node, 1) or []
-    axes = _ints(node, 3) or list(range(len(shape)))
-    starts = pads[: len(axes)]
-    ends = [s + shape[a] for s, a in zip(starts, axes)]
-    dx = g.op("Slice", only(grads), g.ints(*starts), g.ints(*ends), g.ints(*axes))
-    return [dx, *_rest(node)]
+    along = _ints(axes) or list(range(x.rank))
+    starts = (_ints(pads) or [])[: len(along)]
+    ends = [start + x.shape[axis] for start, axis in zip(starts, along)]
+    return dy.op("Slice", starts, ends, along)
 
 
 @gradient("Gather")
-def _gather(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, table, index = only(grads), inp(node), inp(node, 1)
-    shape = shape_of(table)
-    axis = attr(node, "axis", 0) % len(shape)
-    lead, count = list(shape[:axis]), len(shape_of(index))
+def gather(table: Expr, index: Expr, dy: Expr, *, axis: int = 0) -> Parts:
+    """Zeros with the rows of dy added at ``index``."""
+    shape, count = table.shape, index.rank
+    axis %= len(shape)
     if axis:
-        # Bring the gathered axes to the front, add there, and bring the axis back.
-        rank = len(shape_of(dy))
-        front = [*range(axis, axis + count), *range(axis), *range(axis + count, rank)]
-        dy = g.transpose(dy, front)
-    rest = [*lead, *shape[axis + 1 :]]
-    added = _add_rows(g, shape[axis], rest, index, dy)
+        # The axes of the index come to the front; the rows are added there.
+        front = [*range(axis, axis + count), *range(axis), *range(axis + count, dy.rank)]
+        dy = dy.transpose(front)
+    added = add_rows(dy, index, shape[axis], [*shape[:axis], *shape[axis + 1 :]])
     if axis:
-        added = g.transpose(added, [*range(1, axis + 1), 0, *range(axis + 1, len(shape))])
-    return [added, None]
-
-
-def _add_rows(
-    g: Builder, count: int, rest: Sequence[int], index: ir.Value, dy: ir.Value
-) -> ir.Value:
-    """Zeros (count, *rest) with ``dy`` added at the rows in ``index``, which may repeat."""
-    rows, width = math.prod(shape_of(index)), math.prod(rest)
-    zeros = g.filled([count, width], 0.0, dtype_of(dy))
-    where = g.cast(g.reshape(index, (rows, 1)), ir.DataType.INT64)
-    added = g.own("AddRows", zeros, where, g.reshape(dy, (rows, width)))
-    return g.reshape(added, (count, *rest))
+        added = added.transpose([*range(1, axis + 1), 0, *range(axis + 1, len(shape))])
+    return added
 
 
 @gradient("GatherElements")
-def _gather_elements(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    x = inp(node)
-    zeros = g.filled(shape_of(x), 0.0, dtype_of(x))
-    axis = attr(node, "axis", 0)
-    return [
-        g.op("ScatterElements", zeros, inp(node, 1), only(grads), axis=axis, reduction="add"),
-        None,
-    ]
+def gather_elements(x: Expr, index: Expr, dy: Expr, *, axis: int = 0) -> Parts:
+    """Zeros with the elements of dy added at ``index``."""
+    return x.filled(0.0).op("ScatterElements", index, dy, axis=axis, reduction="add")
 
 
 @gradient("GatherND")
-def _gather_nd(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    if attr(node, "batch_dims", 0):
+def gather_nd(x: Expr, index: Expr, dy: Expr, node: ir.Node, *, batch_dims: int = 0) -> Parts:
+    """Zeros with the slices of dy added at ``index``."""
+    if batch_dims:
         raise UnsupportedError(f"{node.name}: the gradient of GatherND needs batch_dims=0")
-    shape, index = shape_of(inp(node)), inp(node, 1)
-    depth = shape_of(index)[-1]
-    sizes, rest = shape[:depth], shape[depth:]
+    depth = index.shape[-1]
+    sizes, width = x.shape[:depth], x.shape[depth:]
     # One number for every position: the rows of the tensor with its indexed axes joined.
     limit, stride = np.array(sizes), np.cumprod([1, *sizes[:0:-1]])[::-1]
-    positive = g.op(
-        "Where", g.op("Less", index, g.const(0, like=index)), _plus(g, index, limit), index
-    )
-    rows = g.reduce_sum(
-        g.op("Mul", positive, g.const(stride, like=index)), [len(shape_of(index)) - 1]
-    )
-    added = _add_rows(g, math.prod(sizes), rest, rows, only(grads))
-    return [g.reshape(added, shape), None]
-
-
-def _plus(g: Builder, x: ir.Value, numbers: np.ndarray[Any, Any]) -> ir.Value:
-    return g.op("Add", x, g.const(numbers, like=x))
+    positive = where(index < 0, index + limit, index)
+    rows = (positive * stride).sum(index.rank - 1, keepdims=True)
+    return add_rows(dy, rows, math.prod(sizes), width).reshape(x.shape)
 
 
 @gradient("ScatterND")
-def _scatter_nd(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, index, updates = only(grads), inp(node, 1), inp(node, 2)
-    mode = attr(node, "reduction", "none")
-    if mode not in ("none", "add"):
-        raise UnsupportedError(f"{node.name}: no gradient of ScatterND with reduction={mode}")
-    dx = dy
-    if wanted[0] and mode == "none":
-        zeros = g.filled(shape_of(updates), 0.0, dtype_of(updates))
-        dx = g.op("ScatterND", dy, index, zeros)
-    return [dx, None, g.op("GatherND", dy, index) if wanted[2] else None]
+def scatter_nd(
+    x: Expr, index: Expr, updates: Expr, dy: Expr, node: ir.Node, *, reduction: str = "none"
+) -> Parts:
+    """dy, with zeros at what was replaced; and dy at ``index``."""
+    if reduction not in ("none", "add"):
+        raise UnsupportedError(f"{node.name}: no gradient of ScatterND with reduction={reduction}")
+    return (
+        lambda: dy if reduction == "add" else dy.op("ScatterND", index, updates.filled(0.0)),
+        None,
+        lambda: dy.op("GatherND", index),
+    )
 
 
 @gradient("ScatterElements")
-def _scatter_elements(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy, index, updates = only(grads), inp(node, 1), inp(node, 2)
-    mode, axis = attr(node, "reduction", "none"), attr(node, "axis", 0)
-    if mode not in ("none", "add"):
-        raise UnsupportedError(f"{node.name}: no gradient of ScatterElements, reduction={mode}")
-    dx = dy
-    if wanted[0] and mode == "none":
-        zeros = g.filled(shape_of(updates), 0.0, dtype_of(updates))
-        dx = g.op("ScatterElements", dy, index, zeros, axis=axis)
-    return [dx, None, g.op("GatherElements", dy, index, axis=axis) if wanted[2] else None]
+def scatter_elements(
+    x: Expr,
+    index: Expr,
+    updates: Expr,
+    dy: Expr,
+    node: ir.Node,
+    *,
+    reduction: str = "none",
+    axis: int = 0,
+) -> Parts:
+    """dy, with zeros at what was replaced; and dy at ``index``."""
+    if reduction not in ("none", "add"):
+        raise UnsupportedError(
+            f"{node.name}: no gradient of ScatterElements, reduction={reduction}"
+        )
+
+    def by_data() -> Expr:
+        if reduction == "add":
+            return dy
+        return dy.op("ScatterElements", index, updates.filled(0.0), axis=axis)
+
+    return by_data, None, lambda: dy.op("GatherElements", index, axis=axis)
+
+
+@gradient("TopK")
+def top_k(x: Expr, outputs: list[Expr], dy: Expr, *, axis: int = -1) -> Parts:
+    """dy at the positions of the largest elements, zeros elsewhere."""
+    return x.filled(0.0).op("ScatterElements", outputs[1], dy, axis=axis)
 
 
 @gradient("ReverseSequence")
-def _reverse_sequence(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    axes = {k: attr(node, k) for k in ("batch_axis", "time_axis")}
-    return [g.op("ReverseSequence", only(grads), inp(node, 1), **axes), None]
+def reverse_sequence(
+    dy: Expr,
+    x: Expr,
+    lengths: Expr,
+    *,
+    batch_axis: int | None = None,
+    time_axis: int | None = None,
+) -> Parts:
+    """dy, reversed once more."""
+    return dy.op("ReverseSequence", lengths, batch_axis=batch_axis, time_axis=time_axis)
+
+
+@gradient("CumSum")
+def cumsum(dy: Expr, x: Expr, axis: Expr, *, reverse: int = 0, exclusive: int = 0) -> Parts:
+    """The sum of dy from the other end."""
+    return dy.op("CumSum", axis, reverse=1 - reverse, exclusive=exclusive)
+
+
+@gradient("Trilu")
+def trilu(dy: Expr, x: Expr, k: Expr | None = None, *, upper: int = 1) -> Parts:
+    """The same triangle of dy."""
+    diagonal = [] if k is None else [k]
+    return dy.op("Trilu", *diagonal, upper=upper)

@@ -6,86 +6,88 @@ import math
 
 import onnx_ir as ir
 
-from symbucket.compiler.autodiff.rules.common import Grads, Wanted, inp, only
-from symbucket.ir import Builder, attr, const_of, dtype_of, gradient, shape_of
+from symbucket.ir import Expr, attr, const_of, gradient, shape_of
+from symbucket.ir.expr import exp, maximum, sign, where
+from symbucket.ir.gradient_rules import Parts
 
 
-def _kept(node: ir.Node) -> tuple[tuple[int, ...], int]:
-    """The output's shape with reduced axes kept, and how many elements went into each sum."""
-    shape = shape_of(inp(node))
+def _reduced_axes(node: ir.Node) -> set[int]:
+    x = node.inputs[0]
+    assert x is not None
+    rank = len(shape_of(x))
     axes = const_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    given = [] if axes is None else [int(a) % len(shape) for a in axes.reshape(-1)]
-    if not given and not attr(node, "noop_with_empty_axes", 0):
-        gone = set(range(len(shape)))
-    else:
-        gone = set(given)
-    return (
-        tuple(1 if i in gone else d for i, d in enumerate(shape)),
-        math.prod(shape[i] for i in gone),
-    )
+    reduced = set() if axes is None else {int(axis) % rank for axis in axes.reshape(-1)}
+    if not reduced and not attr(node, "noop_with_empty_axes", 0):
+        return set(range(rank))
+    return reduced
 
 
-def kept_shape(node: ir.Node) -> tuple[int, ...]:
-    """The output's shape with reduced axes kept."""
-    return _kept(node)[0]
-
-
-def _spread(g: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:
-    kept, _ = _kept(node)
-    shape = shape_of(inp(node))
-    dy = g.reshape(dy, kept)
-    return dy if kept == shape else g.op("Expand", dy, g.ints(*shape))
-
-
-def _rest(node: ir.Node) -> list[None]:
-    return [None] * (len(node.inputs) - 1)
+def _keep_axes(value: Expr, x: Expr, node: ir.Node) -> Expr:
+    """A value of the output's shape with every axis of x; the reduced ones have size 1."""
+    reduced = _reduced_axes(node)
+    return value.reshape([1 if i in reduced else d for i, d in enumerate(x.shape)])
 
 
 @gradient("ReduceSum")
-def _reduce_sum(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    return [_spread(g, node, only(grads)), *_rest(node)]
+def reduce_sum(dy: Expr, x: Expr, node: ir.Node) -> Parts:
+    """dy for every element."""
+    return _keep_axes(dy, x, node).expand(x.shape)
 
 
 @gradient("ReduceMean")
-def _reduce_mean(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    dy = only(grads)
-    _, count = _kept(node)
-    return [_spread(g, node, g.op("Mul", dy, g.const(1.0 / count, like=dy))), *_rest(node)]
+def reduce_mean(dy: Expr, x: Expr, node: ir.Node) -> Parts:
+    """An equal share of dy for every element."""
+    count = math.prod(x.shape[i] for i in _reduced_axes(node))
+    return _keep_axes(dy * (1.0 / count), x, node).expand(x.shape)
 
 
 @gradient("ReduceMax", "ReduceMin")
-def _reduce_extreme(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    # Every element that equals the extreme takes the gradient, as in MXNet.
-    x, y, dy = inp(node), node.outputs[0], only(grads)
-    kept, _ = _kept(node)
-    hit = g.cast(g.op("Equal", x, g.reshape(y, kept)), dtype_of(x))
-    return [g.op("Mul", hit, g.reshape(dy, kept)), *_rest(node)]
+def reduce_extreme(y: Expr, dy: Expr, x: Expr, node: ir.Node) -> Parts:
+    """dy for every element that equals the extreme, as in MXNet."""
+    hit = (x == _keep_axes(y, x, node)).cast(x.dtype)
+    return hit * _keep_axes(dy, x, node)
 
 
 @gradient("ReduceProd")
-def _reduce_prod(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    # The product of the other elements; product / element is NaN at zeros, so those become ones
-    # first and count: with one zero only that element has a gradient, with two there is none.
-    x, dy = inp(node), only(grads)
-    kept, _ = _kept(node)
-    axes = [i for i, (k, d) in enumerate(zip(kept, shape_of(x))) if k != d]
-    one = g.const(1.0, like=x)
-    zero = g.op("Equal", x, g.const(0.0, like=x))
-    safe = g.op("Where", zero, one, x)
-    zeros = g.reduce_sum(g.cast(zero, dtype_of(x)), axes)
-    whole = g.op("ReduceProd", safe, g.ints(*axes), keepdims=1) if axes else safe
-    here = g.cast(zero, dtype_of(x))
-    # The zeros among the others are all zeros without the element itself.
-    alone = g.cast(g.op("Equal", g.op("Sub", zeros, here), g.const(0.0, like=x)), dtype_of(x))
-    others = g.op("Mul", g.op("Div", whole, safe), alone)
-    return [g.op("Mul", others, g.reshape(dy, kept)), *_rest(node)]
+def reduce_prod(dy: Expr, x: Expr, node: ir.Node) -> Parts:
+    """dy times the product of the other elements.
+
+    Product / element is NaN at zeros, so those become ones first and are counted: if there is one,
+    only that element has a gradient, if there are two, none has.
+    """
+    axes = sorted(i for i in _reduced_axes(node) if x.shape[i] != 1)
+    one = x.const(1.0)
+    zero = x == 0.0
+    safe = where(zero, one, x)
+    zeros = zero.cast(x.dtype).sum(axes, keepdims=True)
+    product = safe.op("ReduceProd", axes, keepdims=1) if axes else safe
+    other_zeros = zeros - zero.cast(x.dtype)
+    no_other_zero = (other_zeros == 0.0).cast(x.dtype)
+    others = product / safe * no_other_zero
+    return others * _keep_axes(dy, x, node)
+
+
+@gradient("ReduceL1")
+def reduce_l1(dy: Expr, x: Expr, node: ir.Node) -> Parts:
+    """dx = sign(x) dy."""
+    return sign(x) * _keep_axes(dy, x, node)
 
 
 @gradient("ReduceL2")
-def _reduce_l2(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
-    x, y, dy = inp(node), node.outputs[0], only(grads)
-    kept, _ = _kept(node)
-    # At the origin the norm has no gradient; zero is the subgradient of least size.
-    floor = g.const(1e-30, like=x)
-    ratio = g.op("Div", g.reshape(dy, kept), g.op("Max", g.reshape(y, kept), floor))
-    return [g.op("Mul", x, ratio), *_rest(node)]
+def reduce_l2(y: Expr, dy: Expr, x: Expr, node: ir.Node) -> Parts:
+    """dx = x dy / y; at the origin, which has no gradient, zero as the least subgradient."""
+    floor = x.const(1e-30)
+    return x * (_keep_axes(dy, x, node) / maximum(_keep_axes(y, x, node), floor))
+
+
+@gradient("ReduceSumSquare")
+def reduce_sum_square(dy: Expr, x: Expr, node: ir.Node) -> Parts:
+    """dx = 2 x dy."""
+    dy = _keep_axes(dy, x, node)
+    return x * 2.0 * dy
+
+
+@gradient("ReduceLogSumExp")
+def reduce_log_sum_exp(y: Expr, dy: Expr, x: Expr, node: ir.Node) -> Parts:
+    """dx = softmax(x) dy."""
+    return exp(x - _keep_axes(y, x, node)) * _keep_axes(dy, x, node)
