@@ -1,6 +1,7 @@
 """Devices: ``cpu()`` and ``gpu(i)``, as in MXNet.
 
-A context is only a name; whether ONNX Runtime can use it is asked when something is bound to it.
+A context is only a name. Whether ONNX Runtime can use it is checked when something is bound to it;
+the types of devices are those of ``symbucket.runtime.providers``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ __all__ = ["Context", "cpu", "gpu"]
 
 @dataclass(frozen=True)
 class Context:
-    """A device: ``device_type`` is ``"cpu"`` or ``"gpu"``, ``device_id`` counts from 0."""
+    """A device: ``device_type`` such as ``"cpu"`` or ``"gpu"``, and ``device_id`` from 0."""
 
     device_type: str
     device_id: int = 0
@@ -24,10 +25,10 @@ class Context:
 
 
 def cpu(device_id: int = 0) -> Context:
-    """The CPU execution provider. ``device_id`` only tells contexts apart; there is one CPU."""
+    """Return the context of the CPU. ``device_id`` only tells contexts apart; there is one CPU."""
     return Context("cpu", device_id)
 
 
 def gpu(device_id: int = 0) -> Context:
-    """The CUDA execution provider on GPU number ``device_id``."""
+    """Return the context of GPU number ``device_id``, used through CUDA."""
     return Context("gpu", device_id)

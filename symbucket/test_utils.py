@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from symbucket import random
-from symbucket.context import Context, cpu
+from symbucket.context import Context, cpu, gpu
 from symbucket.engine import Executor
 from symbucket.errors import InvalidArgumentError
 from symbucket.runtime import NDArray
@@ -69,13 +69,15 @@ def default_dtype() -> type[np.float32]:
 
 def list_gpus() -> list[int]:
     """Return the numbers of the GPUs that the installed runtime can use."""
-    from symbucket.runtime.backend import ort
+    from symbucket.runtime.backend import is_available, ort
+    from symbucket.runtime.providers import provider_of
 
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
+    provider = provider_of(gpu()).name
+    if not is_available(provider):
         return []
     get_devices = getattr(ort, "get_ep_devices", None)  # since onnxruntime 1.22
     names = [] if get_devices is None else [device.ep_name for device in get_devices()]
-    return list(range(names.count("CUDAExecutionProvider") or 1))
+    return list(range(names.count(provider) or 1))
 
 
 # Arrays ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from symbucket.runtime import backend
+from symbucket.runtime.providers import PROVIDERS, Provider
 
 HELP = "versions, providers, devices, extras"
 DESCRIPTION = (
@@ -50,7 +51,6 @@ def collect() -> dict[str, dict[str, Any]]:
     ort = backend.ort
     providers = ort.get_available_providers()
     builds = [f"{n} {v}" for n in _RUNTIMES if (v := _version(n)) is not None]
-    cuda = "CUDAExecutionProvider" in providers
     return {
         "versions": {
             "symbucket": __version__,
@@ -66,10 +66,18 @@ def collect() -> dict[str, dict[str, Any]]:
         },
         "devices": {
             "cpu": f"{os.cpu_count()} cores",
-            "gpu": "CUDA provider is there" if cuda else "no CUDA provider: symbucket[cuda]",
+            **{p.device_type: _device(p) for p in PROVIDERS if not p.host_memory},
         },
         "extras": {extra: _extra(extra, names) for extra, names in _extras().items()},
     }
+
+
+def _device(provider: Provider) -> str:
+    """Return whether the installed runtime has a provider, or which extra brings it."""
+    brand = provider.name.removesuffix("ExecutionProvider")
+    if backend.is_available(provider.name):
+        return f"{brand} provider is there"
+    return f"no {brand} provider: symbucket[{provider.extra}]"
 
 
 def _version(name: str) -> str | None:

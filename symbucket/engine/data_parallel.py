@@ -28,6 +28,7 @@ from symbucket.io import DataDesc
 from symbucket.metric import GraphMetric
 from symbucket.runtime import NDArray, RowSparse
 from symbucket.runtime.buffers import Pool
+from symbucket.runtime.providers import provider_of
 from symbucket.symbol import Symbol
 
 Shape = tuple[int, ...]
@@ -85,13 +86,14 @@ class Devices:
     def reads(self, number: int, array: NDArray) -> bool:
         """Whether context ``number`` can use an array as it is; all CPU contexts are one memory."""
         context = self.contexts[number]
-        kinds = {context.device_type, array.context.device_type}
-        return context == array.context or kinds == {"cpu"}
+        return context == array.context or all(
+            provider_of(c).host_memory for c in (context, array.context)
+        )
 
     @property
     def at_once(self) -> bool:
         """Whether contexts run at the same time; those of the CPU take turns, on all cores."""
-        return any(c.device_type != "cpu" for c in self.contexts)
+        return not all(provider_of(c).host_memory for c in self.contexts)
 
     def sizes(self, rows: int, name: str) -> list[int]:
         """How many rows each context takes: in proportion to its load, the last one the rest."""

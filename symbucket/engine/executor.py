@@ -26,6 +26,7 @@ from symbucket.metric import GraphMetric
 from symbucket.runtime import RowSparse
 from symbucket.runtime.buffers import BACKWARD, OUTPUTS, STASH, Buffers, Pool
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.providers import provider_of
 from symbucket.runtime.session import Session
 from symbucket.symbol.bounds import input_bounds
 from symbucket.symbol.infer import infer_shapes
@@ -78,8 +79,7 @@ class Executor:
         self.aux_dict = dict(aux)
         self.grad_req = dict(grad_req)
         self.options = options or CompilerOptions()
-        if context.device_type != "cpu":
-            # There the runtime runs a Scan from the host, step by step, and must wait for each.
+        if not provider_of(context).runs_scans:
             self.options = self.options.without("roll-loops")
         self.builds: Counter[str] = Counter()
         self._names = output_names(symbol)

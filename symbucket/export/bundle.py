@@ -19,6 +19,7 @@ from symbucket.export.statistics import KeyStatistics
 from symbucket.export.verify import open_bundle
 from symbucket.runtime import NDArray, Session
 from symbucket.runtime.ndarray import aligned_empty
+from symbucket.runtime.providers import provider_of
 from symbucket.types import Array
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Bundle:
             )
         device = context or cpu()
         parameters = {
-            name: NDArray.over(array) if device.device_type == "cpu" else NDArray(array, device)
+            name: NDArray.over(array) if provider_of(device).host_memory else NDArray(array, device)
             for name, array in opened.arrays.items()
         }
         models, needs = opened.models, opened.needs
@@ -190,7 +191,7 @@ class Bundle:
     def _buffers(self, network: NetworkSpec) -> Iterator[NDArray]:
         """A buffer for every input and output; on the CPU all networks use the same memory."""
         tensors = [*network.inputs, *network.outputs]
-        if self.context.device_type != "cpu":
+        if not provider_of(self.context).host_memory:
             for tensor in tensors:
                 yield NDArray.empty(tensor.shape, tensor.dtype, self.context)
             return
@@ -245,7 +246,7 @@ class Bundle:
             buffer = loaded.inputs[spec.name]
             host = buffer.view()
             written = fill(host, spec, [r.arrays.get(spec.name) for r in requests])
-            if self.context.device_type != "cpu":
+            if not provider_of(self.context).host_memory:
                 buffer[...] = host
             if spec.name in counted:
                 used, positions = used + written, positions + host.size

@@ -1,4 +1,4 @@
-"""Finding ONNX Runtime: which build it is, and which execution provider serves a context."""
+"""Find ONNX Runtime, and say which build it is and which execution providers it has."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from symbucket.context import Context
 from symbucket.errors import DeviceError, RuntimeMissingError
+from symbucket.runtime.providers import provider_of
 
-MINIMUM = (1, 19)
-_MEND = (
+MINIMUM_VERSION = (1, 19)
+_INSTALL_HINT = (
     'Install one of them: pip install "symbucket[training]" (onnxruntime-training, Python 3.10 to '
     '3.12), pip install "symbucket[cpu]" (onnxruntime) or pip install "symbucket[cuda]" '
     "(onnxruntime-gpu)."
@@ -21,30 +22,30 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def load_runtime() -> Any:
-    """The module ``onnxruntime``; RuntimeMissingError where there is none or it is too old."""
-    before = list(logging.root.handlers)
+    """Import ``onnxruntime``; raise RuntimeMissingError if there is none or it is too old."""
+    handlers = list(logging.root.handlers)
     try:
         import onnxruntime
     except ImportError as error:
         raise RuntimeMissingError(
-            f"symbucket needs an ONNX Runtime and found none ({error}). {_MEND}"
+            f"symbucket needs an ONNX Runtime and found none ({error}). {_INSTALL_HINT}"
         ) from error
     finally:
         # onnxruntime-training configures the root logger when imported, and the logging.basicConfig
         # of a user's script would do nothing after that.
-        for handler in [h for h in logging.root.handlers if h not in before]:
+        for handler in [h for h in logging.root.handlers if h not in handlers]:
             logging.root.removeHandler(handler)
     version = getattr(onnxruntime, "__version__", None)
     if version is None:
         # Two of the wheels installed over each other and one removed leave an empty package.
         raise RuntimeMissingError(
             "The package onnxruntime is there but empty, as after two of its builds were installed "
-            f"over each other. Uninstall them all, then install one again. {_MEND}"
+            f"over each other. Uninstall them all, then install one again. {_INSTALL_HINT}"
         )
-    if _version(version) < MINIMUM:
+    if _version(version) < MINIMUM_VERSION:
         raise RuntimeMissingError(
-            f"symbucket needs onnxruntime {'.'.join(map(str, MINIMUM))} or newer and found "
-            f"{version}. {_MEND}"
+            f"symbucket needs onnxruntime {'.'.join(map(str, MINIMUM_VERSION))} or newer and found "
+            f"{version}. {_INSTALL_HINT}"
         )
     return onnxruntime
 
@@ -53,19 +54,25 @@ ort = load_runtime()
 
 
 def is_training_build() -> bool:
-    """Whether the runtime has onnxruntime-training's kernels and its GradientGraphBuilder."""
+    """Return whether the runtime has the kernels and gradient builder of onnxruntime-training."""
     return hasattr(ort.capi._pybind_state, "GradientGraphBuilder")
 
 
-def provider_of(context: Context) -> tuple[str, dict[str, str]]:
-    """Execution provider and options of a context; DeviceError where it is not available."""
-    if context.device_type == "cpu":
-        return "CPUExecutionProvider", {}
-    available = ort.get_available_providers()
-    if "CUDAExecutionProvider" not in available:
+def is_available(provider: str) -> bool:
+    """Return whether the installed runtime has an execution provider, by its name."""
+    return provider in ort.get_available_providers()
+
+
+def session_provider(context: Context) -> tuple[str, dict[str, str]]:
+    """Return name and options of the execution provider of a context, as a session takes them.
+
+    Raises DeviceError if the installed runtime does not have it.
+    """
+    provider = provider_of(context)
+    if not is_available(provider.name):
         raise DeviceError(
-            f"{context} needs the CUDAExecutionProvider; onnxruntime {ort.__version__} here has "
-            f"{', '.join(available)}. Install symbucket[cuda] in place of the other runtime, or "
-            "use context=symbucket.cpu()."
+            f"{context} needs the {provider.name}; onnxruntime {ort.__version__} here has "
+            f"{', '.join(ort.get_available_providers())}. Install symbucket[{provider.extra}] in "
+            "place of the other runtime, or use context=symbucket.cpu()."
         )
-    return "CUDAExecutionProvider", {"device_id": str(context.device_id)}
+    return provider.name, provider.options(context)

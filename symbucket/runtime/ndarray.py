@@ -1,6 +1,6 @@
 """``NDArray``: a fixed buffer that ONNX Runtime reads and writes in place.
 
-On the CPU an OrtValue and a numpy array share the memory, so ``asnumpy()`` is a view and writing
+On the CPU an OrtValue and a numpy array share the memory, so ``view()`` copies nothing and writing
 through ``array[...] = x`` is a plain copy. On a GPU the buffer lives on the device and numpy sees
 copies. The address never changes, which is what shared parameters and CUDA graphs need.
 """
@@ -16,15 +16,16 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from symbucket.context import Context, cpu
 from symbucket.errors import DeviceError, ShapeError
-from symbucket.runtime.backend import ort, provider_of
+from symbucket.runtime.backend import ort, session_provider
+from symbucket.runtime.providers import provider_of
 
 _ALIGN = 64  # bytes; a cache line, and what the runtime's vector kernels like best
 
 
 def aligned_empty(shape: Sequence[int], dtype: Any, zeros: bool = False) -> np.ndarray[Any, Any]:
-    """A numpy array whose data starts on a 64-byte boundary; uninitialised unless ``zeros``.
+    """Return a numpy array that starts on a 64-byte boundary; uninitialised unless ``zeros``.
 
-    Memory of large arrays is taken from the system when it is first touched, also with ``zeros``.
+    The system provides the memory of a large array when it is first touched, also with ``zeros``.
     """
     dtype = np.dtype(dtype)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -35,9 +36,9 @@ def aligned_empty(shape: Sequence[int], dtype: Any, zeros: bool = False) -> np.n
 
 
 class NDArray(NDArrayOperatorsMixin):
-    """An array bound to a context.
+    """An array on a context, at an address that never changes.
 
-    ``shape`` and ``dtype`` are numpy's. Arithmetic runs in numpy and gives new NDArrays on the
+    ``shape`` and ``dtype`` are numpy's. Arithmetic runs in numpy and returns new NDArrays on the
     CPU; ``array[...] = values`` and ``array += values`` write into the buffer itself.
     """
 
@@ -65,14 +66,15 @@ class NDArray(NDArrayOperatorsMixin):
         self.shape = tuple(int(d) for d in shape)
         self.dtype = np.dtype(dtype)
         self._host: np.ndarray[Any, Any] | None = None
-        if context.device_type == "cpu":
+        provider = provider_of(context)
+        if provider.host_memory:
             self._host = aligned_empty(self.shape, self.dtype, zeros)
             self.ortvalue = ort.OrtValue.ortvalue_from_numpy(self._host)
             return
-        provider_of(context)
+        session_provider(context)  # raises if it is not installed
         try:
             self.ortvalue = ort.OrtValue.ortvalue_from_shape_and_type(
-                list(self.shape), self.dtype.type, "cuda", context.device_id
+                list(self.shape), self.dtype.type, provider.memory, context.device_id
             )
         except RuntimeError as error:
             raise DeviceError(f"cannot allocate {self.shape} on {context}: {error}") from error
@@ -83,7 +85,7 @@ class NDArray(NDArrayOperatorsMixin):
     def empty(
         cls, shape: Sequence[int], dtype: Any = np.float32, context: Context | None = None
     ) -> NDArray:
-        """An uninitialised array."""
+        """Return an uninitialised array."""
         array = cls.__new__(cls)
         array._allocate(shape, dtype, context or cpu())
         return array
@@ -92,17 +94,17 @@ class NDArray(NDArrayOperatorsMixin):
     def zeros(
         cls, shape: Sequence[int], dtype: Any = np.float32, context: Context | None = None
     ) -> NDArray:
-        """An array of zeros."""
+        """Return an array of zeros."""
         array = cls.__new__(cls)
         array._allocate(shape, dtype, context or cpu(), zeros=True)
         return array
 
     @classmethod
     def over(cls, values: np.ndarray[Any, Any]) -> NDArray:
-        """An array on the CPU over memory that is there: a part of a pool, a mapped file.
+        """Return an array on the CPU over existing memory: a part of a pool, or a mapped file.
 
-        ``values`` must be contiguous, and its memory must outlive every session it is bound to.
-        Memory that is read-only must not be bound as an output.
+        ``values`` must be contiguous, and its memory must outlive every session that it is bound
+        to. Read-only memory must not be bound as an output.
         """
         if not values.flags.c_contiguous:
             raise ShapeError(f"NDArray.over: memory of shape {values.shape} is not contiguous")
@@ -114,61 +116,61 @@ class NDArray(NDArrayOperatorsMixin):
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """The number of elements."""
         count: int = math.prod(self.shape)
         return count
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the buffer."""
+        """The number of bytes of the buffer."""
         return int(self.size * self.dtype.itemsize)
 
     def asnumpy(self) -> np.ndarray[Any, Any]:
-        """The values: on the CPU a copy, so that later steps do not change it."""
+        """Return a copy of the values, which later steps do not change."""
         return self.view().copy() if self._host is not None else self.view()
 
     def view(self) -> np.ndarray[Any, Any]:
-        """The values without a copy where the buffer is in host memory."""
+        """Return the values, without a copy if the buffer is in host memory."""
         if self._host is not None:
             return self._host
         return np.asarray(self.ortvalue.numpy())
 
     def asscalar(self) -> Any:
-        """The value of an array of one element."""
+        """Return the value of an array of one element."""
         if self.size != 1:
             raise ShapeError(f"asscalar needs one element, the array has shape {self.shape}")
         return self.view().reshape(-1)[0].item()
 
     def copy(self) -> NDArray:
-        """A new array with the same values on the same context."""
+        """Return a new array with the same values on the same context."""
         other = NDArray.empty(self.shape, self.dtype, self.context)
         other[...] = self.view()
         return other
 
     def copyto(self, other: NDArray | Context) -> NDArray:
-        """Write the values into ``other`` (or a new array on that context) and give it."""
+        """Write the values into ``other``, or into a new array on that context, and return it."""
         if isinstance(other, Context):
             other = NDArray.empty(self.shape, self.dtype, other)
         other[...] = self.view()
         return other
 
     def as_in_context(self, context: Context) -> NDArray:
-        """This array where it is on ``context`` already, else a copy there."""
+        """Return this array if it is on ``context``, else a copy there."""
         return self if context == self.context else self.copyto(context)
 
     def astype(self, dtype: Any) -> NDArray:
-        """A new array of another dtype."""
+        """Return a new array of another dtype."""
         other = NDArray.empty(self.shape, dtype, self.context)
         other[...] = self.view().astype(dtype)
         return other
 
     def reshape(self, *shape: Any) -> NDArray:
-        """A new array with the same values in another shape."""
+        """Return a new array with the same values in another shape."""
         return NDArray.of(self.view().reshape(*shape), self.context)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:

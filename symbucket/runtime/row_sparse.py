@@ -1,4 +1,4 @@
-"""A gradient of a few rows of a table."""
+"""``RowSparse``: the gradient of a table, as the rows that it is not zero in."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from symbucket.runtime.ndarray import NDArray
 
 @dataclass(frozen=True)
 class RowSparse:
-    """The gradient of a table by the rows that a step read.
+    """The gradient of a table as the rows that a step read.
 
-    ``rows`` (n, 1) int64 are row numbers, which may come several times; ``values`` (n, width) is
-    what to add there.
+    ``rows`` (n, 1) int64 are row numbers, possibly with repetitions; ``values`` (n, width) float32
+    are added to those rows.
     """
 
     rows: NDArray
     values: NDArray
 
     def dense(self, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-        """The same gradient as an array of the table's shape."""
-        whole = np.zeros(shape, self.values.dtype)
-        np.add.at(whole, self.rows.view()[:, 0], self.values.view())
-        return whole
+        """Return the gradient as an array of the table's shape."""
+        gradient = np.zeros(shape, self.values.dtype)
+        np.add.at(gradient, self.rows.view()[:, 0], self.values.view())
+        return gradient

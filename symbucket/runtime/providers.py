@@ -1,0 +1,76 @@
+"""Execution providers: what this library needs to know of each kind of device.
+
+Everything that differs between devices is a field of ``Provider``; nothing else asks which device
+it is. To support another one, add its record to ``PROVIDERS``: ``Context(device_type)`` then works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from symbucket.context import Context
+from symbucket.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider of ONNX Runtime, and the names that the runtime has for its memory."""
+
+    device_type: str
+    """``device_type`` of the contexts that it serves."""
+    name: str
+    """The runtime's name, ``"...ExecutionProvider"``."""
+    extra: str
+    """The extra of this package that installs a runtime with it."""
+    memory: str
+    """The device of an OrtValue."""
+    arena: str
+    """The name of an OrtMemoryInfo."""
+    run_device: str
+    """The device in the config entries of run options."""
+    host_memory: bool = False
+    """Arrays lie in host memory, shared with numpy. Contexts then only have different names: they
+    are one memory, and take turns."""
+    runs_scans: bool = True
+    """A Scan is fast. Where it is not, loops stay unrolled."""
+    load_hint: str = ""
+    """The usual reason why a build that has the provider cannot load it."""
+
+    def options(self, context: Context) -> dict[str, str]:
+        """Return the provider options for a context."""
+        return {} if self.host_memory else {"device_id": str(context.device_id)}
+
+
+PROVIDERS = (
+    Provider(
+        device_type="cpu",
+        name="CPUExecutionProvider",
+        extra="cpu",
+        memory="cpu",
+        arena="Cpu",
+        run_device="cpu",
+        host_memory=True,
+    ),
+    Provider(
+        device_type="gpu",
+        name="CUDAExecutionProvider",
+        extra="cuda",
+        memory="cuda",
+        arena="Cuda",
+        run_device="gpu",
+        runs_scans=False,  # the host runs a Scan step by step and waits for the device in each
+        load_hint="CUDA or cuDNN libraries of another version are the usual cause",
+    ),
+)
+
+
+def provider_of(context: Context) -> Provider:
+    """Return the execution provider that serves a context, whether it is installed or not.
+
+    Raises DeviceError if there is none for this type of device.
+    """
+    for provider in PROVIDERS:
+        if provider.device_type == context.device_type:
+            return provider
+    device_types = ", ".join(provider.device_type for provider in PROVIDERS)
+    raise DeviceError(f"{context}: no such type of device; the types are {device_types}")
