@@ -26,7 +26,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "operators.md"
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "ops")]
+sys.path[:0] = [str(ROOT)]
 
 import symbucket as sb  # noqa: E402
 from symbucket import ops  # noqa: E402
@@ -34,6 +34,7 @@ from symbucket.compiler.autodiff.differentiate import differentiate  # noqa: E40
 from symbucket.compiler.lower import lower  # noqa: E402
 from symbucket.errors import SymbucketError  # noqa: E402
 from symbucket.ops.attributes import describe  # noqa: E402
+from symbucket.symbol.functions import shape_texts  # noqa: E402
 from tests.ops.op_cases import CASES  # noqa: E402
 
 Record = type[ops.Operator]
@@ -49,6 +50,8 @@ How to read it:
 
 * An **input** in brackets is there with some attribute values only. Weights and other parameters
   that you do not pass become variables with automatic names, such as `fc1_weight`.
+* **Shapes** are written as `input (sizes), ... -> (sizes)`: a name is one size, a starred name any
+  number of sizes, and the name of an attribute stands for its value.
 * An **auxiliary state** is a value that the step itself updates, such as a running mean. No
   gradient flows to it.
 * **Gradient** names the inputs that a gradient flows to. A gradient that is zero almost everywhere
@@ -136,6 +139,12 @@ def explore() -> dict[Record, Found]:
         unseen = [] if record.variadic else sorted(one.possible - set(one.inputs))
         if unseen:
             raise SystemExit(f"{record.op_name}: no sample has {', '.join(unseen)}; add one")
+        declared = set(record.inputs() or {}) - set(record.no_gradient)
+        if record.inputs() is not None and one.reached != declared:
+            raise SystemExit(
+                f"{record.op_name}: a gradient flows to {sorted(one.reached)}, but by its "
+                f"no_gradient to {sorted(declared)}; correct the record"
+            )
     return found
 
 
@@ -206,6 +215,9 @@ def _entry(record: Record, one: Found) -> str:
         lines.append(f"Also called {_code(record.aliases)}.\n")
     lines.append(_summary(record) + "\n")
     lines.append(f"* Inputs: {_inputs(record, one)}. Outputs: {_outputs(record, one)}.")
+    shapes = [f"`{text}`" for text in shape_texts(record)]
+    if record.op_name not in OPEN:
+        lines.append(f"* Shapes: {' or '.join(shapes)}.")
     if one.auxiliary:
         lines.append(f"* Auxiliary states: {_code(one.auxiliary)}.")
     lines += [f"* {text}." for text in _attributes(record)]

@@ -63,6 +63,7 @@ def language_model(
         words = sb.sym.Variable("data")  # (batch, length), word ids
         vectors = sb.sym.Embedding(words, input_dim=vocab_size, output_dim=num_embed, name="embed")
         outputs, states = cells.unroll(length, vectors, begin, merge_outputs=True)
+        assert isinstance(outputs, sb.Symbol)
         rows = sb.sym.Reshape(outputs, shape=(-1, num_hidden))
         return sb.sym.FullyConnected(rows, num_hidden=vocab_size, name="pred"), states
 

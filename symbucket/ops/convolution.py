@@ -100,6 +100,11 @@ class Convolution(_Windowed):
     ``pad`` zeros stand on both sides; ``num_group`` groups of channels are kept apart.
     """
 
+    shapes = (
+        "(n, c, *d), (num_filter, c / num_group, *kernel), (num_filter,) -> (n, num_filter, *e)"
+    )
+    implicit = ("weight", "bias")
+
     kernel: tuple[int, ...]
     num_filter: int
     stride: tuple[int, ...] = ()
@@ -163,6 +168,11 @@ class Deconvolution(_Windowed):
     weight is (c, num_filter / num_group, *kernel). The output has ``stride * (n - 1) + kernel - 2 *
     pad + adj`` elements on an axis; ``target_shape`` gives it directly, ``pad`` and ``adj`` follow.
     """
+
+    shapes = (
+        "(n, c, *d), (c, num_filter / num_group, *kernel), (num_filter,) -> (n, num_filter, *e)"
+    )
+    implicit = ("weight", "bias")
 
     kernel: tuple[int, ...]
     num_filter: int
@@ -260,6 +270,8 @@ class Pooling(_Windowed):
     the end of the padded data. ``count_include_pad`` counts padding in the average. ``global_pool``
     takes all spatial axes as one window, whatever the other attributes say.
     """
+
+    shapes = "(n, c, *d) -> (n, c, *e)"
 
     kernel: tuple[int, ...] = ()
     pool_type: Literal["max", "avg", "sum"] = "max"

@@ -17,6 +17,8 @@ FAMILY = "New arrays"
 class _Fill(Operator):
     """A tensor of one value; 0 in ``shape`` is a dimension to be inferred from its use."""
 
+    shapes = "-> (*shape)"
+
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
 
@@ -76,6 +78,8 @@ class Arange(Operator):
     With one number given, that is ``stop`` and the numbers start at 0.
     """
 
+    shapes = "-> (k,)"
+
     start: float = 0.0
     stop: float | None = None
     step: float = 1.0
@@ -111,18 +115,20 @@ class Arange(Operator):
 
 
 class _Like(Operator):
+    no_gradient = ("data",)
+
     fill_value = 0.0
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         return g.filled(g.out_shapes[0], self.fill_value, ir.DataType.from_numpy(g.out_dtypes[0]))
 
 
-@operator("zeros_like")
+@operator("zeros_like", method="zeros_like")
 class ZerosLike(_Like):
     """Zeros in the shape of the data."""
 
 
-@operator("ones_like")
+@operator("ones_like", method="ones_like")
 class OnesLike(_Like):
     """Ones in the shape of the data."""
 

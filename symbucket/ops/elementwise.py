@@ -96,16 +96,26 @@ _UNARY: dict[str, Unary] = {
 }
 
 
+# Piecewise constant: nothing flows back.
+_STEPS = frozenset("sign floor ceil rint round trunc fix".split())
+_METHODS = frozenset(
+    "abs cbrt ceil cos erf exp floor log log1p reciprocal relu round rsqrt sigmoid sign sin sqrt "
+    "square tanh".split()
+)
+
+
 def _define_unary(name: str, rule: Unary, *aliases: str) -> None:
     def emit(self: Operator, g: Emitter, data: ir.Value) -> ir.Value:
         return rule(g, data)
 
     body = {
         "emit": emit,
+        "no_gradient": ("data",) if name in _STEPS else (),
         "__doc__": f"``{name}(data)``, element by element.",
         "__module__": __name__,
     }
-    operator(name, *aliases)(type(name, (Operator,), body))
+    method = name if name in _METHODS else ""
+    operator(name, *aliases, method=method)(type(name, (Operator,), body))
 
 
 for _name, _rule in _UNARY.items():
@@ -122,7 +132,7 @@ class Activation(Operator):
         return _UNARY[self.act_type](g, data)
 
 
-@operator("clip")
+@operator("clip", method="clip")
 class Clip(Operator):
     """Values below ``a_min`` become ``a_min``, above ``a_max`` become ``a_max``."""
 
@@ -217,6 +227,12 @@ _BINARY: dict[str, tuple[Binary, tuple[str, ...]]] = {
 }
 
 
+_COMPARISONS = frozenset(
+    "equal not_equal greater greater_equal lesser lesser_equal logical_and logical_or "
+    "logical_xor".split()
+)
+
+
 class _TwoInputs(Operator):
     """Two operands of one shape."""
 
@@ -226,6 +242,8 @@ class _TwoInputs(Operator):
 
 class _Broadcast(_TwoInputs):
     """Two operands whose shapes broadcast: equal sizes, or 1 on either side."""
+
+    shapes = "(*d), (*e) -> (*f)"
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         a, b = ins
@@ -241,12 +259,23 @@ class _Broadcast(_TwoInputs):
         return ins, [unify(outs[0], tuple(out))]
 
 
+def _plain(name: str) -> str:
+    """The name of an operator's function: ``equal`` for ``broadcast_equal``, ``_equal_scalar``."""
+    return name.removeprefix("broadcast").removeprefix("_").removesuffix("_scalar")
+
+
 def _define_binary(name: str, rule: Binary, base: type[Operator], *aliases: str) -> None:
     def emit(self: Operator, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
         return rule(g, lhs, rhs)
 
     kind = "with broadcasting" if base is _Broadcast else "of two arrays of one shape"
-    body = {"emit": emit, "__doc__": f"``{name}`` {kind}.", "__module__": __name__}
+    no_gradient = ("lhs", "rhs") if _plain(name) in _COMPARISONS else ()
+    body = {
+        "emit": emit,
+        "no_gradient": no_gradient,
+        "__doc__": f"``{name}`` {kind}.",
+        "__module__": __name__,
+    }
     operator(name, *aliases)(type(name, (base,), body))
 
 
@@ -291,6 +320,7 @@ def _define_scalar(name: str, rule: Binary) -> None:
 
     body = {
         "emit": emit,
+        "no_gradient": ("data",) if _plain(name) in _COMPARISONS else (),
         "__annotations__": {"scalar": float},
         "__doc__": f"``{name.strip('_')}`` of an array and the number ``scalar``.",
         "__module__": __name__,

@@ -42,12 +42,15 @@ class _ByIndex(Operator):
         return [dtype, ins[1]], [dtype]
 
 
-@operator("take")
+@operator("take", method="take")
 class Take(_ByIndex):
     """Slices of ``a`` along ``axis`` at the positions ``indices``.
 
     Positions outside are clipped, wrapped around, or refused on the host ("raise").
     """
+
+    shapes = "(*d, k, *e), (*i) -> (*d, *i, *e)"
+    no_gradient = ("indices",)
 
     axis: int = 0
     mode: Literal["clip", "wrap", "raise"] = "clip"
@@ -77,6 +80,9 @@ class Take(_ByIndex):
 class BatchTake(_ByIndex):
     """Element ``indices[i]`` of every row i of ``a`` (n, k); positions outside are clipped."""
 
+    shapes = "(n, k), (n,) -> (n,)"
+    no_gradient = ("indices",)
+
     def arguments(self) -> tuple[str, ...]:
         return ("a", "indices")
 
@@ -94,13 +100,16 @@ class BatchTake(_ByIndex):
         return g.reshape(g.op("GatherElements", a, indices, axis=1), (rows,))
 
 
-@operator("pick", "choose_element_0index")
+@operator("pick", "choose_element_0index", method="pick")
 class Pick(_ByIndex):
     """One element along ``axis`` for every other position: ``out[i] = data[i, index[i]]``.
 
     ``index`` has the data's shape without ``axis``, or with size 1 there. Without ``axis`` the
     data is flattened. Positions outside are clipped or wrapped around.
     """
+
+    shapes = "(*d), (*e) -> (*f)"
+    no_gradient = ("index",)
 
     axis: int | None = -1
     keepdims: bool = False
@@ -131,12 +140,15 @@ class Pick(_ByIndex):
         return g.reshape(g.op("GatherElements", data, index, axis=axis), g.out_shapes[0])
 
 
-@operator("one_hot")
+@operator("one_hot", method="one_hot")
 class OneHot(Operator):
     """``on_value`` at the position that an index says, ``off_value`` elsewhere, in a last axis.
 
     An index outside 0 to ``depth`` - 1 gives a row of ``off_value``.
     """
+
+    shapes = "(*d) -> (*d, depth)"
+    no_gradient = ("indices",)
 
     depth: int
     on_value: float = 1.0
@@ -178,6 +190,9 @@ class Where(Operator):
     ``condition`` has their shape, or is a vector that chooses whole slices of the first axis.
     """
 
+    shapes = "(*c), (*d), (*d) -> (*d)"
+    no_gradient = ("condition",)
+
     def arguments(self) -> tuple[str, ...]:
         return ("condition", "x", "y")
 
@@ -204,6 +219,9 @@ class Where(Operator):
 class GatherND(_ByIndex):
     """``data[indices[0, i], indices[1, i], ...]`` for every i; negative positions from the end."""
 
+    shapes = "(*d), (k, *e) -> (*e, *rest)"
+    no_gradient = ("indices",)
+
     def arguments(self) -> tuple[str, ...]:
         return ("data", "indices")
 
@@ -229,6 +247,9 @@ class ScatterND(_ByIndex):
 
     Positions must not repeat.
     """
+
+    shapes = "(*d), (k, *e) -> (*shape)"
+    no_gradient = ("indices",)
 
     shape: tuple[int, ...]
 

@@ -24,6 +24,9 @@ class LeakyReLU(Operator):
     scaled on both sides. gelu is x times the standard normal's distribution function, everywhere.
     """
 
+    shapes = "(*d), (c,) -> (*d)"
+    implicit = ("gamma",)
+
     act_type: Literal["leaky", "elu", "prelu", "selu", "gelu"] = "leaky"
     slope: float = 0.25
     lower_bound: float = 0.125

@@ -120,6 +120,8 @@ def row_weights(g: Builder, node: ir.Node, label: ir.Value, like: ir.Value) -> i
 
 
 class _Output(Operator):
+    implicit = ("label",)
+    no_gradient = ("label",)
     is_loss = True
 
     def arguments(self) -> tuple[str, ...]:
@@ -140,6 +142,10 @@ class SoftmaxOutput(_Output):
     takes axis 1 of (n, classes, d1, ...) and labels (n, d1, ...); ``preserve_shape`` the last axis;
     otherwise all axes but the first are classes.
     """
+
+    shapes = (
+        "(n, *c), (n,) -> (n, *c) or (n, c, *d), (n, *d) -> (n, c, *d) or (*d, c), (*d) -> (*d, c)"
+    )
 
     grad_scale: float = 1.0
     ignore_label: float = -1.0
@@ -290,6 +296,7 @@ class MakeLoss(Operator):
 class BlockGrad(Operator):
     """The data itself; no gradient flows back through it."""
 
+    no_gradient = ("data",)
     is_loss = True
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:

@@ -20,6 +20,12 @@ FAMILY = "Layers"
 class FullyConnected(Operator):
     """``data W^T + bias``; W is (num_hidden, in). ``flatten`` joins all axes but the first."""
 
+    shapes = (
+        "(n, *d), (num_hidden, k), (num_hidden,) -> (n, num_hidden)"
+        " or (*d, k), (num_hidden, k), (num_hidden,) -> (*d, num_hidden)"
+    )
+    implicit = ("weight", "bias")
+
     num_hidden: int
     no_bias: bool = False
     flatten: bool = True
@@ -60,6 +66,10 @@ class FullyConnected(Operator):
 @operator("Embedding")
 class Embedding(Operator):
     """Rows of ``weight`` (input_dim, output_dim) chosen by the integers in ``data``."""
+
+    shapes = "(*d), (input_dim, output_dim) -> (*d, output_dim)"
+    implicit = ("weight",)
+    no_gradient = ("data",)
 
     input_dim: int
     output_dim: int

@@ -118,6 +118,8 @@ class Dropout(Operator):
 class _Draw(Operator):
     """Random numbers of a shape; 0 in ``shape`` is a dimension to be inferred from its use."""
 
+    shapes = "-> (*shape)"
+
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
 

@@ -130,6 +130,10 @@ class BatchNorm(_Normalization):
     gamma as 1 and gives it no gradient.
     """
 
+    shapes = "(*d), (c,), (c,), (c,), (c,) -> (*d)"
+    implicit = ("gamma", "beta", "moving_mean", "moving_var")
+    no_gradient = ("moving_mean", "moving_var")
+
     eps: float = 1e-3
     momentum: float = 0.9
     fix_gamma: bool = True
@@ -183,6 +187,9 @@ class BatchNorm(_Normalization):
 class LayerNorm(_Normalization):
     """Zero mean and unit variance along ``axis``, times gamma, plus beta (one each a position)."""
 
+    shapes = "(*d), (k,), (k,) -> (*d)"
+    implicit = ("gamma", "beta")
+
     axis: int = -1
     eps: float = 1e-5
     output_mean_var: bool = False
@@ -204,6 +211,9 @@ class LayerNorm(_Normalization):
 @operator("InstanceNorm")
 class InstanceNorm(_Normalization):
     """Every channel of every sample with zero mean and unit variance, times gamma, plus beta."""
+
+    shapes = "(n, c, *d), (c,), (c,) -> (n, c, *d)"
+    implicit = ("gamma", "beta")
 
     eps: float = 1e-3
 
@@ -228,6 +238,9 @@ class GroupNorm(_Normalization):
 
     gamma and beta have one number a group, as in MXNet 1.x.
     """
+
+    shapes = "(n, c, *d), (num_groups,), (num_groups,) -> (n, c, *d)"
+    implicit = ("gamma", "beta")
 
     num_groups: int = 1
     eps: float = 1e-5

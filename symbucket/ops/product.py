@@ -33,6 +33,8 @@ class Dot(_Product):
     Two vectors give shape (1,).
     """
 
+    shapes = "(*d, k), (k, *e) -> (*d, *e) or (k,), (k,) -> (1,)"
+
     transpose_a: bool = False
     transpose_b: bool = False
 
@@ -74,6 +76,8 @@ class Dot(_Product):
 @operator("batch_dot")
 class BatchDot(_Product):
     """A product of matrices (the last two axes) for every index of the leading axes."""
+
+    shapes = "(*d, m, k), (*d, k, n) -> (*d, m, n)"
 
     transpose_a: bool = False
     transpose_b: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -67,6 +68,18 @@ class Operator:
 
     op_name: ClassVar[str] = ""
     aliases: ClassVar[tuple[str, ...]] = ()
+    method: ClassVar[str] = ""
+    """Its name as a method of Symbol; empty if it is none."""
+    shapes: ClassVar[str] = ""
+    """Shapes of inputs and outputs for the documentation: ``"(n, *d), (k,) -> (n, k)"``.
+
+    A name is one size, a starred name any number of sizes; the names of attributes stand for their
+    values. Empty if all inputs and outputs have one shape.
+    """
+    implicit: ClassVar[tuple[str, ...]] = ()
+    """Inputs that callers leave out by habit: they become variables (weights, states, labels)."""
+    no_gradient: ClassVar[tuple[str, ...]] = ()
+    """Inputs that no gradient flows to."""
     variadic: ClassVar[bool] = False
     """Takes any number of inputs, counted by the attribute ``num_args``."""
     is_loss: ClassVar[bool] = False
@@ -119,6 +132,17 @@ class Operator:
         return frozenset(
             {"workspace", "cudnn_tune", "cudnn_off", "ctx", "num_args", "sparse_grad", "layout"}
         )
+
+    @classmethod
+    def inputs(cls) -> dict[str, bool] | None:
+        """Every input it can have -> whether it always has it; None if their number is open.
+
+        They are the parameters of ``emit``; one that can be missing has the default None.
+        """
+        parameters = list(inspect.signature(cls.emit).parameters.values())[2:]
+        if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+            return None
+        return {p.name: p.default is inspect.Parameter.empty for p in parameters}
 
     @classmethod
     def fields(cls) -> dict[str, Any]:
@@ -185,18 +209,22 @@ _T = TypeVar("_T", bound=type[Operator])
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-def operator(name: str, *aliases: str) -> Callable[[_T], _T]:
-    """Class decorator: make a frozen dataclass and register it under its name and aliases."""
+def operator(name: str, *aliases: str, method: str = "") -> Callable[[_T], _T]:
+    """Make a class a frozen dataclass and register it under its name and aliases.
+
+    ``method`` is the name of the operator as a method of Symbol, if it is one.
+    """
 
     def decorate(cls: _T) -> _T:
-        made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-        made.op_name = name
-        made.aliases = aliases
+        record = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        record.op_name = name
+        record.aliases = aliases
+        record.method = method
         for key in (name, *aliases):
             if key in _REGISTRY:
                 raise InvalidArgumentError(f"operator {key!r} is registered twice")
-            _REGISTRY[key] = made
-        return made  # type: ignore[return-value]
+            _REGISTRY[key] = record
+        return record  # type: ignore[return-value]
 
     return decorate
 

@@ -72,8 +72,9 @@ def _define(name: str, onnx_type: str, doc: str, *aliases: str) -> None:
         "exclude": False,
         "keepdims": False,
         "onnx_type": onnx_type,
+        "shapes": "(*d) -> (*e)",
     }
-    operator(name, *aliases)(type(name, (_Reduce,), body))
+    operator(name, *aliases, method=name)(type(name, (_Reduce,), body))
 
 
 _define("sum", "ReduceSum", "The sum", "sum_axis")
@@ -83,9 +84,11 @@ _define("max", "ReduceMax", "The largest value", "max_axis")
 _define("min", "ReduceMin", "The smallest value", "min_axis")
 
 
-@operator("norm")
+@operator("norm", method="norm")
 class Norm(Operator):
     """The L1 (``ord=1``) or L2 norm of the elements along ``axis`` (None: of all)."""
+
+    shapes = "(*d) -> (*e)"
 
     ord: int = 2
     axis: Axes = None
@@ -113,6 +116,8 @@ class Norm(Operator):
 class _Position(Operator):
     """Where an extreme stands along ``axis``, as a number of the data's dtype."""
 
+    shapes = "(*d) -> (*e)"
+    no_gradient = ("data",)
     onnx_type = ""
     axis: int | None = None
     keepdims: bool = False
@@ -132,7 +137,7 @@ class _Position(Operator):
         return g.reshape(g.cast(place, dtype_of(data)), g.out_shapes[0])
 
 
-@operator("argmax")
+@operator("argmax", method="argmax")
 class ArgMax(_Position):
     """The position of the first largest value along ``axis`` (None: in the flattened data)."""
 
@@ -141,7 +146,7 @@ class ArgMax(_Position):
     onnx_type = "ArgMax"
 
 
-@operator("argmin")
+@operator("argmin", method="argmin")
 class ArgMin(_Position):
     """The position of the first smallest value along ``axis`` (None: in the flattened data)."""
 

@@ -24,10 +24,11 @@ class _Expand(Operator):
         return g.op("Expand", data, g.ints(*g.out_shapes[0]))
 
 
-@operator("broadcast_to")
+@operator("broadcast_to", method="broadcast_to")
 class BroadcastTo(_Expand):
     """The data with axes of size 1 repeated to ``shape``; 0 in ``shape`` keeps a size."""
 
+    shapes = "(*d) -> (*e)"
     moves_only = True
     shape: tuple[int, ...]
 
@@ -43,10 +44,11 @@ class BroadcastTo(_Expand):
         return ins, [unify(outs[0], tuple(s or d for s, d in zip(self.shape, data)))]
 
 
-@operator("broadcast_axis", "broadcast_axes")
+@operator("broadcast_axis", "broadcast_axes", method="broadcast_axes")
 class BroadcastAxis(_Expand):
     """The data with the axes ``axis``, all of size 1, repeated to the sizes ``size``."""
 
+    shapes = "(*d) -> (*e)"
     moves_only = True
     axis: tuple[int, ...] = ()
     size: tuple[int, ...] = ()
@@ -70,12 +72,15 @@ class BroadcastAxis(_Expand):
         return [data], [unify(out, wide)]
 
 
-@operator("broadcast_like")
+@operator("broadcast_like", method="broadcast_like")
 class BroadcastLike(Operator):
     """``lhs`` with axes of size 1 repeated to the sizes of ``rhs``.
 
     ``lhs_axes`` and ``rhs_axes`` choose the axes that correspond; all of them by default.
     """
+
+    shapes = "(*d), (*e) -> (*f)"
+    no_gradient = ("rhs",)
 
     lhs_axes: tuple[int, ...] | None = None
     rhs_axes: tuple[int, ...] | None = None
@@ -114,10 +119,11 @@ class BroadcastLike(Operator):
         return g.op("Expand", lhs, g.ints(*g.out_shapes[0]))
 
 
-@operator("tile")
+@operator("tile", method="tile")
 class Tile(Operator):
     """The whole data repeated ``reps[i]`` times along axis i; leading 1s make both equally long."""
 
+    shapes = "(*d) -> (*e)"
     moves_only = True
     reps: tuple[int, ...]
 
@@ -141,10 +147,11 @@ class Tile(Operator):
         return g.op("Tile", g.reshape(data, shape), g.ints(*reps))
 
 
-@operator("repeat")
+@operator("repeat", method="repeat")
 class Repeat(Operator):
     """Every element repeated ``repeats`` times along ``axis`` (None: of the flattened data)."""
 
+    shapes = "(*d) -> (*e)"
     moves_only = True
     repeats: int
     axis: int | None = None
@@ -170,7 +177,7 @@ class Repeat(Operator):
         return g.reshape(data, g.out_shapes[0])
 
 
-@operator("flip", "reverse")
+@operator("flip", "reverse", method="flip")
 class Flip(Operator):
     """The data with the order along the axes ``axis`` reversed."""
 
@@ -198,9 +205,12 @@ class Flip(Operator):
         )
 
 
-@operator("slice_like")
+@operator("slice_like", method="slice_like")
 class SliceLike(Operator):
     """The first elements of ``data`` along ``axes`` (empty: all), as many as ``shape_like`` has."""
+
+    shapes = "(*d), (*e) -> (*f)"
+    no_gradient = ("shape_like",)
 
     axes: tuple[int, ...] = ()
 
@@ -241,6 +251,8 @@ class Pad(Operator):
     ``pad_width`` is (before, after) of axis 0, then of axis 1, ... Mode "constant" adds
     ``constant_value``, "edge" the outermost element, "reflect" mirrors without the outermost.
     """
+
+    shapes = "(*d) -> (*e)"
 
     mode: Literal["constant", "edge", "reflect"]
     pad_width: tuple[int, ...]

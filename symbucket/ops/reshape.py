@@ -26,7 +26,7 @@ class _ToOutShape(Operator):
         return g.reshape(data, g.out_shapes[0])
 
 
-@operator("Reshape", "reshape")
+@operator("Reshape", "reshape", method="reshape")
 class Reshape(_ToOutShape):
     """The data in another shape, by MXNet's codes.
 
@@ -34,6 +34,8 @@ class Reshape(_ToOutShape):
     copies all remaining dimensions; -3 joins two dimensions; -4 splits one into the next two.
     ``reverse`` reads the codes from the right.
     """
+
+    shapes = "(*d) -> (*e)"
 
     shape: tuple[int, ...]
     reverse: bool = False
@@ -124,9 +126,11 @@ def _split_size(whole: int, left: int, right: int) -> tuple[int, int]:
     return left, right
 
 
-@operator("Flatten", "flatten")
+@operator("Flatten", "flatten", method="flatten")
 class Flatten(_ToOutShape):
     """All axes but the first joined into one."""
+
+    shapes = "(n, *d) -> (n, k)"
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
@@ -136,9 +140,11 @@ class Flatten(_ToOutShape):
         return ins, [unify(outs[0], (data[0], wide))]
 
 
-@operator("expand_dims")
+@operator("expand_dims", method="expand_dims")
 class ExpandDims(_ToOutShape):
     """A new axis of size 1 at position ``axis``."""
+
+    shapes = "(*d, *e) -> (*d, 1, *e)"
 
     axis: int
 
@@ -153,9 +159,11 @@ class ExpandDims(_ToOutShape):
         return [data], [out]
 
 
-@operator("squeeze")
+@operator("squeeze", method="squeeze")
 class Squeeze(_ToOutShape):
     """Axes of size 1 removed: those in ``axis``, or all of them."""
+
+    shapes = "(*d) -> (*e)"
 
     axis: int | tuple[int, ...] | None = None
 
@@ -175,9 +183,12 @@ class Squeeze(_ToOutShape):
         return ins, [unify(outs[0], tuple(d for i, d in enumerate(data) if i not in gone) or (1,))]
 
 
-@operator("reshape_like")
+@operator("reshape_like", method="reshape_like")
 class ReshapeLike(Operator):
     """``lhs`` in the shape of ``rhs``."""
+
+    shapes = "(*d), (*e) -> (*e)"
+    no_gradient = ("rhs",)
 
     def arguments(self) -> tuple[str, ...]:
         return ("lhs", "rhs")
@@ -190,10 +201,11 @@ class ReshapeLike(Operator):
         return g.reshape(lhs, shape_of(rhs))
 
 
-@operator("transpose")
+@operator("transpose", method="transpose")
 class Transpose(Operator):
     """Axes in the order ``axes``; reversed where none are given."""
 
+    shapes = "(*d) -> (*e)"
     moves_only = True
     axes: tuple[int, ...] | None = None
 
@@ -222,10 +234,11 @@ class Transpose(Operator):
         return g.op("Transpose", data, perm=self._perm(len(shape_of(data))))
 
 
-@operator("SwapAxis", "swapaxes", "SwapAxes")
+@operator("SwapAxis", "swapaxes", "SwapAxes", method="swapaxes")
 class SwapAxis(Operator):
     """Axes ``dim1`` and ``dim2`` exchanged."""
 
+    shapes = "(*d) -> (*e)"
     moves_only = True
     dim1: int = 0
     dim2: int = 0

@@ -58,6 +58,12 @@ class RNN(Operator):
     each. Gates are i, f, c, o (lstm) and r, z, n (gru): cuDNN's order.
     """
 
+    shapes = (
+        "(steps, n, c), (k,), (layers, n, state_size), (layers, n, state_size)"
+        " -> (steps, n, directions * state_size), (layers, n, state_size), (layers, n, state_size)"
+    )
+    implicit = ("parameters", "state", "state_cell")
+
     state_size: int
     num_layers: int
     mode: Literal["rnn_relu", "rnn_tanh", "lstm", "gru"]
@@ -156,8 +162,14 @@ class RNN(Operator):
     # Expansion -----------------------------------------------------------------------------------
 
     def emit(
-        self, g: Emitter, data: ir.Value, parameters: ir.Value, *states: ir.Value
+        self,
+        g: Emitter,
+        data: ir.Value,
+        parameters: ir.Value,
+        state: ir.Value,
+        state_cell: ir.Value | None = None,
     ) -> ir.Value | Sequence[ir.Value]:
+        states = [state] if state_cell is None else [state, state_cell]
         steps, batch, channels = shape_of(data)
         weights = self._unpack(g, parameters, channels)
         cells = len(weights)
@@ -175,8 +187,8 @@ class RNN(Operator):
                     g, rows, weights[i], first, steps=steps, backwards=direction == 1
                 )
                 sides.append(_joined(g, outputs, axis=0))
-                for final, state in zip(finals, last):
-                    final.append(g.reshape(state, (1, batch, self.state_size)))
+                for final, value in zip(finals, last):
+                    final.append(g.reshape(value, (1, batch, self.state_size)))
             rows = _joined(g, sides, axis=1)
         out = g.reshape(rows, (steps, batch, self._directions * self.state_size))
         if not self.state_outputs:

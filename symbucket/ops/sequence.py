@@ -66,6 +66,9 @@ class _Sequence(Operator):
 class SequenceMask(_Sequence):
     """The data with ``value`` at the time steps from each sequence's length on."""
 
+    shapes = "(*d), (n,) -> (*d)"
+    no_gradient = ("sequence_length",)
+
     use_sequence_length: bool = False
     value: float = 0.0
     axis: int = 0
@@ -84,6 +87,9 @@ class SequenceMask(_Sequence):
 @operator("SequenceLast")
 class SequenceLast(_Sequence):
     """The last time step of every sequence; a length below 1 counts as 1."""
+
+    shapes = "(steps, n, *d), (n,) -> (n, *d) or (n, steps, *d), (n,) -> (n, *d)"
+    no_gradient = ("sequence_length",)
 
     use_sequence_length: bool = False
     axis: int = 0
@@ -117,6 +123,9 @@ class SequenceLast(_Sequence):
 @operator("SequenceReverse")
 class SequenceReverse(_Sequence):
     """The first steps of every sequence, as many as its length says, in reverse order."""
+
+    shapes = "(*d), (n,) -> (*d)"
+    no_gradient = ("sequence_length",)
 
     use_sequence_length: bool = False
     axis: int = 0

@@ -19,6 +19,7 @@ FAMILY = "Slices and joins"
 class Concat(Operator):
     """Any number of arrays joined along axis ``dim``."""
 
+    shapes = "(*d, k, *e), ... -> (*d, sum of k, *e)"
     moves_only = True
     num_args: int
     dim: int = 1
@@ -49,10 +50,11 @@ class Concat(Operator):
         return g.op("Concat", *inputs, axis=axis_of(self.dim, len(shape_of(inputs[0]))))
 
 
-@operator("stack")
+@operator("stack", method="stack")
 class Stack(Operator):
     """Arrays of one shape joined along a new axis."""
 
+    shapes = "(*d, *e), ... -> (*d, num_args, *e)"
     moves_only = True
     num_args: int
     axis: int = 0
@@ -81,13 +83,14 @@ class Stack(Operator):
         return g.op("Concat", *wide, axis=axis)
 
 
-@operator("SliceChannel", "split")
+@operator("SliceChannel", "split", method="split")
 class SliceChannel(Operator):
     """The data cut along ``axis`` into ``num_outputs`` equal parts.
 
     ``squeeze_axis`` removes the axis, whose parts must then be of size 1.
     """
 
+    shapes = "(*d, k, *e) -> (*d, k / num_outputs, *e) or (*d, num_outputs, *e) -> (*d, *e)"
     moves_only = True
     num_outputs: int
     axis: int = 1
@@ -161,10 +164,11 @@ def _slice(
     return g.op("Slice", x, g.ints(*starts), g.ints(*ends), g.ints(*axes), g.ints(*steps))
 
 
-@operator("slice_axis")
+@operator("slice_axis", method="slice_axis")
 class SliceAxis(Operator):
     """``data[begin:end]`` along ``axis``; negative positions count from the end."""
 
+    shapes = "(*d, k, *e) -> (*d, end - begin, *e)"
     moves_only = True
     axis: int
     begin: int
@@ -191,10 +195,11 @@ class SliceAxis(Operator):
         return _slice(g, data, [axis], [taken], [shape[axis]])
 
 
-@operator("slice", "crop")
+@operator("slice", "crop", method="slice")
 class Slice(Operator):
     """``data[begin[0]:end[0]:step[0], ...]``; None leaves a bound open."""
 
+    shapes = "(*d) -> (*e)"
     moves_only = True
     begin: tuple[int | None, ...]
     end: tuple[int | None, ...]

@@ -48,13 +48,16 @@ class _Softmax(Operator):
         return g.op(self.onnx_type, self.scaled(g, data), axis=axis)
 
 
-@operator("softmax")
+@operator("softmax", method="softmax")
 class Softmax(_Softmax):
     """``exp(x / temperature)``, normalised to the sum 1 along ``axis``.
 
     With ``use_length`` the input ``length`` (the data's shape without ``axis``) says how many of
     the first elements take part; the others get 0.
     """
+
+    shapes = "(*d), (*e) -> (*d)"
+    no_gradient = ("length",)
 
     axis: int = -1
     temperature: float | None = None
@@ -100,7 +103,7 @@ class Softmin(_Softmax):
     sign = -1.0
 
 
-@operator("log_softmax")
+@operator("log_softmax", method="log_softmax")
 class LogSoftmax(_Softmax):
     """The logarithm of the softmax."""
 
@@ -131,6 +134,10 @@ class SoftmaxActivation(Operator):
 @operator("softmax_cross_entropy")
 class SoftmaxCrossEntropy(Operator):
     """The sum over rows of ``-log softmax(data)[label]``, of shape (1,)."""
+
+    shapes = "(n, c), (n,) -> (1,)"
+    implicit = ("label",)
+    no_gradient = ("label",)
 
     def arguments(self) -> tuple[str, ...]:
         return ("data", "label")

@@ -225,7 +225,8 @@ class BaseRNNCell:
     def _activate(self, data: Symbol, activation: Activation, **kwargs: Any) -> Symbol:
         if callable(activation):
             return activation(data, **kwargs)
-        return sym.Activation(data, act_type=activation, **kwargs)
+        act_type: Any = activation  # checked when the cell was made
+        return sym.Activation(data, act_type=act_type, **kwargs)
 
     def _checked_activation(self, activation: Activation) -> Activation:
         if not callable(activation):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from symbucket.rnn.sequence import Inputs, Outputs
 from symbucket.rnn.sequential import SequentialRNNCell
 from symbucket.rnn.vanilla import RNNCell
 from symbucket.symbol import Symbol
+
+Mode = Literal["rnn_relu", "rnn_tanh", "lstm", "gru"]
 
 _GATES = {
     "rnn_relu": ("",),
@@ -51,7 +53,7 @@ class FusedRNNCell(BaseRNNCell):
         self,
         num_hidden: int,
         num_layers: int = 1,
-        mode: str = "lstm",
+        mode: Mode = "lstm",
         bidirectional: bool = False,
         dropout: float = 0.0,
         get_next_state: bool = False,

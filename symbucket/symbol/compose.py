@@ -9,11 +9,16 @@ from typing import Any
 from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager
-from symbucket.ops.record import Operator
+from symbucket.ops.record import Operator, find
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.symbol import Symbol
 
 _HIDDEN = re.compile(r"__\w+__$")
+
+
+def apply(op_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Symbol:
+    """Return a new symbol: the operator ``op_name`` applied to inputs, as by ``compose``."""
+    return compose(find(op_name), op_name, args, kwargs)
 
 
 def compose(

@@ -23,8 +23,9 @@ from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.name import NameManager
 from symbucket.ops.foreign import unknown_nodes
 from symbucket.ops.graph import OnnxGraph, opset_of, pack
+from symbucket.symbol.compose import apply
 from symbucket.symbol.node import Entry, Node
-from symbucket.symbol.symbol import Group, Symbol, apply
+from symbucket.symbol.symbol import Group, Symbol
 
 VALUES: dict[str, np.ndarray[Any, Any]] = {}
 """What initializers of files held, by a hash of their contents: each is kept once."""

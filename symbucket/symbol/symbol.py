@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError
-from symbucket.ops.record import find
 from symbucket.symbol import infer, serialize
+from symbucket.symbol.arithmetic import Arithmetic
+from symbucket.symbol.fluent import FluentMethods
 from symbucket.symbol.node import Entry, Node, auxiliary_states, check_names, topological
 from symbucket.types import DType, PartialShape, Shape
 
-# Methods on a symbol that are operators with the symbol as first input, as in MXNet.
-_FLUENT = frozenset(
-    "abs argmax argmin broadcast_axes broadcast_like broadcast_to cbrt ceil clip cos "
-    "erf exp expand_dims "
-    "flatten flip floor log log1p log_softmax max mean min norm ones_like one_hot pick prod "
-    "reciprocal relu repeat reshape reshape_like round rsqrt sigmoid sign sin slice slice_axis "
-    "slice_like softmax split sqrt square squeeze stack sum swapaxes take tanh tile transpose "
-    "zeros_like".split()
-)
 
-
-class Symbol:
+class Symbol(FluentMethods, Arithmetic):
     """One or several outputs of a graph of operators and variables.
 
     Symbols are made by ``Variable``, by operator functions (``sym.FullyConnected(...)``), by
@@ -34,8 +23,6 @@ class Symbol:
     """
 
     __slots__ = ("_heads", "_nodes")
-    # numpy must leave `np.float32(2) * symbol` to __rmul__ instead of taking symbols for sequences.
-    __array_ufunc__ = None
 
     # The layers above fill these in when they are imported; a symbol by itself knows no runtime.
     _binder: ClassVar[Callable[..., Any] | None] = None
@@ -232,73 +219,6 @@ class Symbol:
         """Bind to ``arrays``, run forward once and give the outputs."""
         return list(self.bind(ctx, arrays, None, "null").forward())
 
-    # Operators -------------------------------------------------------------------------------
-
-    def __getattr__(self, name: str) -> Callable[..., Symbol]:
-        if name in _FLUENT:
-            return lambda *args, **kwargs: apply(name, [self, *args], kwargs)
-        raise AttributeError(f"Symbol has no attribute {name!r}")
-
-    def __add__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_plus", "_plus_scalar")
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_minus", "_minus_scalar")
-
-    def __rsub__(self, other: float) -> Symbol:
-        return _binary(self, other, "_minus", "_rminus_scalar")
-
-    def __mul__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_mul", "_mul_scalar")
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_div", "_div_scalar")
-
-    def __rtruediv__(self, other: float) -> Symbol:
-        return _binary(self, other, "_div", "_rdiv_scalar")
-
-    def __mod__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_mod", "_mod_scalar")
-
-    def __rmod__(self, other: float) -> Symbol:
-        return _binary(self, other, "_mod", "_rmod_scalar")
-
-    def __pow__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_power", "_power_scalar")
-
-    def __rpow__(self, other: float) -> Symbol:
-        return _binary(self, other, "_power", "_rpower_scalar")
-
-    def __neg__(self) -> Symbol:
-        return apply("negative", [self], {})
-
-    def __abs__(self) -> Symbol:
-        return apply("abs", [self], {})
-
-    def __eq__(self, other: object) -> Any:
-        return _binary(self, other, "_equal", "_equal_scalar")
-
-    def __ne__(self, other: object) -> Any:
-        return _binary(self, other, "_not_equal", "_not_equal_scalar")
-
-    def __gt__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_greater", "_greater_scalar")
-
-    def __ge__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_greater_equal", "_greater_equal_scalar")
-
-    def __lt__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_lesser", "_lesser_scalar")
-
-    def __le__(self, other: Symbol | float) -> Symbol:
-        return _binary(self, other, "_lesser_equal", "_lesser_equal_scalar")
-
-    __hash__ = object.__hash__
-
     def __bool__(self) -> bool:
         raise TypeError(
             "A Symbol has no truth value: it is a description, not a number. Compare with 'is', or "
@@ -326,85 +246,6 @@ def entry_name(entry: Entry) -> str:
     """The output name of an entry: ``fc_output``, ``split_output1``, a variable's own name."""
     node, index = entry
     return node.name if node.op is None else f"{node.name}_{node.op.outputs()[index]}"
-
-
-def _binary(left: Symbol, right: Any, with_symbol: str, with_scalar: str) -> Symbol:
-    if isinstance(right, Symbol):
-        return apply(with_symbol, [left, right], {})
-    if isinstance(right, (int, float, np.number)):
-        from symbucket.symbol.compose import compose
-
-        # MXNet's automatic names: _plusscalar0, _rminusscalar1.
-        called = with_scalar.replace("_scalar", "scalar")
-        return compose(find(with_scalar), called, [left], {"scalar": float(right)})
-    return NotImplemented  # type: ignore[no-any-return] # Python tries the other operand then
-
-
-def apply(op_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Symbol:
-    """Apply an operator by name; see ``symbucket.symbol.compose`` for the calling rules."""
-    from symbucket.symbol.compose import compose  # compose needs Symbol itself
-
-    return compose(find(op_name), op_name, args, kwargs)
-
-
-def Variable(  # noqa: N802 - MXNet's name
-    name: str,
-    attr: Mapping[str, str] | None = None,
-    shape: Sequence[int] | None = None,
-    lr_mult: float | None = None,
-    wd_mult: float | None = None,
-    dtype: Any = None,
-    init: Any = None,
-    stype: str | None = None,
-    **kwargs: str,
-) -> Symbol:
-    """A named input of the network: data, a label or a parameter.
-
-    Args:
-        name: the name under which it is fed, initialised and stored.
-        attr: further string attributes; keyword arguments of the form ``__key__`` too.
-        shape: the shape, where it cannot be inferred; 0 marks a dimension to be inferred.
-        lr_mult: factor on the learning rate. wd_mult: factor on the weight decay.
-        dtype: numpy dtype; float32 where nothing says otherwise.
-        init: an initializer, its registered name, or its ``dumps()`` text.
-        stype: only "default" storage exists.
-    """
-    if not isinstance(name, str) or not name:
-        raise InvalidArgumentError(f"Variable: the name must be a non-empty string, not {name!r}")
-    if stype not in (None, "default"):
-        raise InvalidArgumentError(f"Variable {name!r}: stype={stype!r}; only 'default' exists")
-    attrs = AttrScope.current().get(dict(attr or {}))
-    if shape is not None:
-        attrs["__shape__"] = str(_checked_shape(name, shape))
-    if lr_mult is not None:
-        attrs["__lr_mult__"] = str(lr_mult)
-    if wd_mult is not None:
-        attrs["__wd_mult__"] = str(wd_mult)
-    if dtype is not None:
-        attrs["__dtype__"] = infer.checked_dtype(name, dtype).name
-    if init is not None:
-        attrs["__init__"] = init if isinstance(init, str) else init.dumps()
-    for key, value in kwargs.items():
-        if not (key.startswith("__") and key.endswith("__")):
-            raise InvalidArgumentError(
-                f"Variable {name!r}: unknown argument {key!r}; own attributes must look like "
-                f"__{key}__"
-            )
-        attrs[key] = str(value)
-    return Symbol([(Node(None, name, (), attrs), 0)])
-
-
-def _checked_shape(name: str, shape: Any) -> tuple[int, ...]:
-    try:
-        sizes = tuple(operator.index(d) for d in shape)
-    except TypeError:
-        sizes = (-1,)
-    if any(d < 0 for d in sizes):
-        raise InvalidArgumentError(
-            f"Variable {name!r}: shape={shape!r} must be a tuple of whole numbers, 0 for a "
-            "dimension to be inferred"
-        )
-    return sizes
 
 
 def Group(symbols: Sequence[Symbol]) -> Symbol:  # noqa: N802 - MXNet's name

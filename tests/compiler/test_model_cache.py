@@ -26,7 +26,7 @@ from symbucket.errors import InvalidArgumentError
 from symbucket.ir import info
 from symbucket.metric import GraphMetric
 from symbucket.ops.record import _REGISTRY, Operator, operator
-from symbucket.symbol.symbol import apply
+from symbucket.symbol.compose import apply
 from tests.small_networks import generate, language_model, numbers, same, sentence_batch, shapes
 
 SHAPES = {"data": (3, 4), "softmax_label": (3, 4)}
