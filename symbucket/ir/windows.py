@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -56,12 +56,12 @@ def windows_of(node: ir.Node) -> Windows:
     x = node.inputs[0]
     assert x is not None
     size = shape_of(x)[2:]
-    return _windows(node, _kernel(node), size, str(attr(node, "auto_pad", "NOTSET")))
+    return _windows(node, size, str(attr(node, "auto_pad", "NOTSET")))
 
 
 def transposed_windows_of(node: ir.Node) -> Windows:
     """The windows of a ConvTranspose node with explicit padding."""
-    return _windows(node, _kernel(node), (), "NOTSET")
+    return _windows(node, (), "NOTSET")
 
 
 def _kernel(node: ir.Node) -> Ints:
@@ -73,21 +73,41 @@ def _kernel(node: ir.Node) -> Ints:
     return tuple(kernel)
 
 
-def _windows(node: ir.Node, kernel: Ints, size: Ints, auto: str) -> Windows:
-    ones = (1,) * len(kernel)
-    strides, dilations = (tuple(attr(node, n) or ones) for n in ("strides", "dilations"))
-    pads = tuple(attr(node, "pads") or (0,) * 2 * len(kernel))
-    made = Windows(kernel, strides, dilations, pads[: len(kernel)], pads[len(kernel) :])
-    if auto == "NOTSET":
-        return made
-    zeros = (0,) * len(kernel)
-    if auto == "VALID":
-        return Windows(kernel, strides, dilations, zeros, zeros)
-    extents = made.extents
-    total = [max((-(-n // s) - 1) * s + x - n, 0) for n, s, x in zip(size, strides, extents)]
+def _windows(node: ir.Node, size: Ints, auto_pad: str) -> Windows:
+    given = {name: attr(node, name) for name in ("strides", "dilations", "pads")}
+    return resolve_windows(_kernel(node), size, auto_pad=auto_pad, **given)
+
+
+def resolve_windows(
+    kernel: Ints,
+    size: Ints,
+    strides: Sequence[int] | None,
+    dilations: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    auto_pad: str,
+) -> Windows:
+    """Return the windows that ONNX attributes describe, over spatial axes of ``size``.
+
+    ``auto_pad`` "NOTSET" takes ``pads`` as they are; the other modes of ONNX compute them.
+    """
+    zeros, ones = (0,) * len(kernel), (1,) * len(kernel)
+    explicit = tuple(pads or (0,) * 2 * len(kernel)) if auto_pad == "NOTSET" else zeros * 2
+    windows = Windows(
+        kernel,
+        tuple(strides or ones),
+        tuple(dilations or ones),
+        explicit[: len(kernel)],
+        explicit[len(kernel) :],
+    )
+    if auto_pad in ("NOTSET", "VALID"):
+        return windows
+    total = [
+        max((-(-n // s) - 1) * s + x - n, 0)
+        for n, s, x in zip(size, windows.strides, windows.extents)
+    ]
     small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    first, last = (small, large) if auto == "SAME_UPPER" else (large, small)
-    return Windows(kernel, strides, dilations, first, last)
+    begins, ends = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
+    return replace(windows, begins=begins, ends=ends)
 
 
 @shape_rule("Conv")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any, Literal
 
@@ -90,6 +90,11 @@ def _attributes(windows: Windows) -> dict[str, Any]:
         "strides": list(windows.strides),
         "pads": windows.pads,
     }
+
+
+def _areas(counts: Sequence[Ints]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the number of elements under each window, from the numbers on each axis."""
+    return reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])
 
 
 @operator("Convolution")
@@ -341,13 +346,14 @@ class Pooling(_Windowed):
         windows = self._windows(size)
         if self.pool_type == "max":
             return self._max(g, data, windows)
-        y = g.op("AveragePool", data, count_include_pad=1, **_attributes(windows))
-        area = math.prod(self.kernel)
-        if self.pool_type == "sum":
-            return g.op("Mul", y, g.const(float(area), like=data))
+        # Divided by the elements inside the data alone, and put right by a product: with
+        # count_include_pad some versions of the runtime are wrong (docs/runtimes.md).
+        y = g.op("AveragePool", data, **_attributes(windows))
         plain = _windows(self.kernel, self.stride, (), self.pad)
-        counts = covered(plain, size, windows.counts(size), pad=self.count_include_pad)
-        factor = area / reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])
+        counts = windows.counts(size)
+        factor = _areas(covered(plain, size, counts, pad=False))
+        if self.pool_type == "avg":
+            factor = factor / _areas(covered(plain, size, counts, pad=self.count_include_pad))
         return y if np.all(factor == 1.0) else g.op("Mul", y, g.const(factor, like=data))
 
     def _max(self, g: Emitter, x: ir.Value, windows: Windows) -> ir.Value:
