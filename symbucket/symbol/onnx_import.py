@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
-import onnx.version_converter
 from google.protobuf.message import DecodeError
 
 from symbucket.attribute import AttrScope
@@ -25,6 +24,7 @@ from symbucket.ops.foreign import unknown_nodes
 from symbucket.ops.graph import OnnxGraph, opset_of, pack
 from symbucket.symbol.compose import apply
 from symbucket.symbol.node import Entry, Node
+from symbucket.symbol.onnx_versions import convert_opset
 from symbucket.symbol.symbol import Group, Symbol
 
 VALUES: dict[str, np.ndarray[Any, Any]] = {}
@@ -36,7 +36,6 @@ INITIALIZER = "onnxvalue"
 LOSS = "loss"
 """An output of this name is taken as the loss where a model is given in place of a symbol."""
 
-_OLDEST, _NEWEST = 13, 21
 _FLOATS = frozenset(
     {
         onnx.TensorProto.FLOAT,
@@ -143,16 +142,12 @@ def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
         raise InvalidArgumentError("from_onnx: the model has no nodes or no outputs")
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    version = opset_of(model)
+    model = convert_opset(model, opset_of(model))
     try:
-        if not _OLDEST <= version <= _NEWEST:
-            target = _OLDEST if version < _OLDEST else _NEWEST
-            model = onnx.version_converter.convert_version(model, target)
         model = onnx.shape_inference.infer_shapes(model)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise UnsupportedError(
-            f"from_onnx: the model of opset {version} cannot be converted to one of {_OLDEST} to "
-            f"{_NEWEST}: {error}. Export it anew with opset_version={_NEWEST}."
+            f"from_onnx: the types of the model's values cannot be inferred: {error}"
         ) from error
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

@@ -1,0 +1,126 @@
+"""ONNX models of any opset in one that is read: every operator keeps its own version's meaning.
+
+onnx's version converter does the work, save for some operators that it changes without a word:
+their nodes are written in a form that means the same in both opsets before it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import onnx
+import onnx.version_converter
+from onnx import helper
+
+from symbucket.errors import UnsupportedError
+
+OLDEST, NEWEST = 13, 21
+"""The opsets that are read as they are."""
+
+
+def convert_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    """Return ``model``, whose opset is ``version``, in an opset from OLDEST to NEWEST.
+
+    Raises UnsupportedError if it cannot be converted.
+    """
+    if OLDEST <= version <= NEWEST:
+        return model
+    target = OLDEST if version < OLDEST else NEWEST
+    if version < OLDEST:
+        model = _with_stable_forms(model, version)
+    try:
+        converted = onnx.version_converter.convert_version(model, target)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UnsupportedError(
+            f"from_onnx: the model of opset {version} cannot be converted to opset {target}: "
+            f"{error}. Export it anew with opset_version={NEWEST}."
+        ) from error
+    if version < 11:  # Upsample, and Resize of opset 10, became Resize without its newer attributes
+        for node in _nodes(converted.graph):
+            if node.op_type == "Resize":
+                _set_asymmetric(node)
+    return converted
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _nodes(attribute.g)
+
+
+def _set_asymmetric(node: onnx.NodeProto) -> None:
+    """Write out how Upsample and Resize of opset 10 map places: asymmetric, rounding down."""
+    names = {a.name for a in node.attribute}
+    if "coordinate_transformation_mode" not in names:
+        node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+    if "nearest_mode" not in names:
+        node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+
+
+# Nodes that the converter gets wrong, or only with shape information ----------------------------
+
+
+def _with_stable_forms(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    _rewrite(copy.graph, version, iter(range(1 << 30)))
+    return copy
+
+
+def _rewrite(graph: onnx.GraphProto, version: int, numbers: Iterator[int]) -> None:
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _rewrite(attribute.g, version, numbers)
+        form = _STABLE_FORMS.get(node.op_type)
+        if form is None or node.domain not in ("", "ai.onnx"):
+            nodes.append(node)
+        else:
+            nodes.extend(form(graph, node, version, numbers))
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _flattened(
+    graph: onnx.GraphProto, node: onnx.NodeProto, version: int, numbers: Iterator[int]
+) -> list[onnx.NodeProto]:
+    """Write out that Softmax and its kin took all axes from ``axis`` on as one, before opset 13."""
+    (axis,) = [a.i for a in node.attribute if a.name == "axis"] or [1]
+    prefix = f"{node.output[0]}/opset{version}/{next(numbers)}"
+    shape, rows, result = (f"{prefix}/{part}" for part in ("shape", "rows", "result"))
+    # The converter asks for the shape of what it changes: two axes of unknown size.
+    for name in (rows, result):
+        graph.value_info.append(
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [f"{name}/0", f"{name}/1"])
+        )
+    return [
+        helper.make_node("Shape", [node.input[0]], [shape]),
+        helper.make_node("Flatten", [node.input[0]], [rows], axis=axis),
+        helper.make_node(node.op_type, [rows], [result], name=node.name, axis=1),
+        helper.make_node("Reshape", [result, shape], [node.output[0]]),
+    ]
+
+
+def _without_unused_value(
+    graph: onnx.GraphProto, node: onnx.NodeProto, version: int, numbers: Iterator[int]
+) -> list[onnx.NodeProto]:
+    """Leave out the value of a Pad that copies elements: as an input it must not be there."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    if any(a.name == "mode" and a.s != b"constant" for a in node.attribute):
+        rest = [a for a in node.attribute if a.name != "value"]
+        del copy.attribute[:]
+        copy.attribute.extend(rest)
+    return [copy]
+
+
+Form = Callable[[onnx.GraphProto, onnx.NodeProto, int, Iterator[int]], list[onnx.NodeProto]]
+_STABLE_FORMS: dict[str, Form] = {
+    "Hardmax": _flattened,
+    "LogSoftmax": _flattened,
+    "Softmax": _flattened,
+    "Pad": _without_unused_value,
+}
