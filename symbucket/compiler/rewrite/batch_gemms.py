@@ -1,4 +1,4 @@
-"""Products that share a weight and do not wait for each other become one product.
+"""Products that share a weight and do not depend on each other become one product.
 
 An unrolled network multiplies the inputs of all time steps by the same matrix. Stacked row upon
 row they are one large product, which runs several times faster than many small ones. The gradient
@@ -14,11 +14,16 @@ from collections.abc import Hashable, Sequence
 import onnx_ir as ir
 
 from symbucket.compiler.rewrite.graph_queries import levels
-from symbucket.ir import Builder, attr, shape_of
+from symbucket.compiler.rewrite.pattern import Op, Optional, Var, variables
+from symbucket.ir import Builder, attribute_of, attributes_of, input_of, scope_of, shape_of
+
+x, weight = variables("x", "weight")
+bias = Var("bias", where=lambda c: len(shape_of(c)) == 1)
+PRODUCT = Op("Gemm", x, weight, Optional(bias), transA=0)
 
 
 def batch_gemms(graph: ir.Graph) -> int:
-    """Stack the Gemms of every group; gives the number of products that were stacked."""
+    """Stack the Gemms of every group; returns the number of products that were stacked."""
     stacked = 0
     for members in _groups(graph):
         by_level: dict[int, list[ir.Node]] = defaultdict(list)
@@ -34,41 +39,26 @@ def batch_gemms(graph: ir.Graph) -> int:
 
 
 def _groups(graph: ir.Graph) -> list[list[ir.Node]]:
-    """Gemms without transA by right operand, bias and attributes; only groups of several."""
-    found: dict[Hashable, list[ir.Node]] = defaultdict(list)
+    """Return Gemms that share weight, bias and attributes; only groups of several."""
+    groups: dict[Hashable, list[ir.Node]] = defaultdict(list)
     for node in graph:
-        if node.op_type != "Gemm" or node.domain or attr(node, "transA", 0):
-            continue
-        bias = node.inputs[2] if len(node.inputs) > 2 else None
-        if bias is not None and len(shape_of(bias)) != 1:
-            continue
-        key = (
-            id(node.inputs[1]),
-            id(bias),
-            attr(node, "transB", 0),
-            attr(node, "alpha", 1.0),
-            attr(node, "beta", 1.0),
-        )
-        found[key].append(node)
-    return [nodes for nodes in found.values() if len(nodes) > 1]
+        match = PRODUCT.match_node(node)
+        if match is not None:
+            attributes = [attribute_of(node, name) for name in ("transB", "alpha", "beta")]
+            groups[(match[weight], match.get(bias), *attributes)].append(node)
+    return [nodes for nodes in groups.values() if len(nodes) > 1]
 
 
 def _stack(graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
     """Replace ``nodes`` by one product at the end of the graph; the caller sorts."""
     g = Builder(graph)
     first = nodes[0]
-    rows = [n.inputs[0] for n in nodes]
-    heights = [shape_of(v)[0] for v in rows if v is not None]
-    with g.scoped(_family(nodes)):
-        x = g.op("Concat", *rows, axis=0)
-        given = {name: a.value for name, a in first.attributes.items()}
-        y = g.op("Gemm", x, *first.inputs[1:], **given)
-        parts = g.ops("Split", y, g.ints(*heights), axis=0, outputs=len(nodes))
+    blocks = [input_of(node, 0) for node in nodes]
+    with g.scoped(f"stacked/{scope_of(first)}"):
+        stack = g.op("Concat", *blocks, axis=0)
+        y = g.op("Gemm", stack, *first.inputs[1:], **attributes_of(first))
+        heights = g.ints(*(shape_of(block)[0] for block in blocks))
+        parts = g.ops("Split", y, heights, axis=0, outputs=len(nodes))
     for node, part in zip(nodes, parts):
         node.outputs[0].replace_all_uses_with(part, replace_graph_outputs=True)
         graph.remove(node, safe=True)
-
-
-def _family(nodes: Sequence[ir.Node]) -> str:
-    """A name for the stacked product, after its first member."""
-    return f"stacked/{(nodes[0].name or '').rpartition('/')[0]}"

@@ -1,4 +1,4 @@
-"""Write the nodes of our own domain in standard ONNX."""
+"""Write the nodes of symbucket's own domain in standard ONNX."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from symbucket.ir import OWN_DOMAIN, Builder, info_of
 
 
 def expand_own_nodes(graph: ir.Graph) -> int:
-    """Replace every node of our own domain by its registered expansion."""
+    """Replace every own-domain node by its registered expansion."""
     expanded = 0
     for node in list(graph):
         if node.domain != OWN_DOMAIN:
             continue
-        rule = info_of(node).expand
-        if rule is None:
-            raise AssertionError(f"{node.op_type} of our own domain has no expansion")
+        expansion = info_of(node).expand
+        if expansion is None:
+            raise AssertionError(
+                f"node {node.name!r}: {node.op_type} of the domain {OWN_DOMAIN!r} has no "
+                "expansion; register one with @expansion"
+            )
         g = Builder(graph, anchor=node)
         with g.scoped(node.name or ""):
-            for old, new in zip(node.outputs, rule(g, node)):
+            for old, new in zip(node.outputs, expansion(g, node)):
                 substitute(g, old, new)
         graph.remove(node, safe=True)
         expanded += 1

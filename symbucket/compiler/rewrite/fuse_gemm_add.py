@@ -1,80 +1,80 @@
 """``Gemm(x, W, b1) + Gemm(h, R, b2)`` becomes ``Gemm(h, R, Gemm(x, W, b1 + b2))``.
 
-This is the sum at the heart of every recurrent cell. The recurrent product takes the other as its
-C operand; the biases meet in one small addition, so the other products can later be made for all
-time steps at once. Before the first step the state is zero, and there is no recurrent product.
+This is the sum at the heart of every recurrent cell. The recurrent product takes the other one as
+its C operand; the biases meet in one small addition, so the other products can later be computed
+for all time steps at once. Before the first step the state is zero, and its product is left out.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import onnx_ir as ir
 
-from symbucket.compiler.rewrite.graph_queries import chained_weights, depths, is_zero, only_user
-from symbucket.ir import Builder, attr, shape_of
+from symbucket.compiler.rewrite.graph_queries import chained_weights, depths, is_zero
+from symbucket.compiler.rewrite.pattern import Match, Op, Optional, Var, replace_matches, variables
+from symbucket.ir import (
+    Builder,
+    attributes_of,
+    input_of,
+    optional_input_of,
+    scope_of,
+    shape_of,
+)
+
+
+def _product(name: str) -> Op:
+    bias = Var(f"{name} bias", where=lambda c: len(shape_of(c)) == 1)
+    return Op("Gemm", *variables(f"{name} left", f"{name} right"), Optional(bias), beta=1, users=1)
+
+
+FIRST, SECOND = _product("first"), _product("second")
+SUM = Op("Add", FIRST, SECOND)
 
 
 def fuse_gemm_add(graph: ir.Graph) -> int:
-    """Rewrite every addition of two Gemms of one shape whose results nobody else reads."""
-    chained: set[ir.Value | None] | None = None
-    depth: dict[ir.Value, int] = {}
-    formed = 0
-    for node in list(graph):
-        if node.op_type != "Add" or node.domain:
-            continue
-        a, b = node.inputs
-        if a is None or b is None or a is b or shape_of(a) != shape_of(b):
-            continue
-        first, second = _gemm(a, node), _gemm(b, node)
-        if first is None or second is None:
-            continue
-        if chained is None:
-            chained, depth = {*chained_weights(graph)}, depths(graph)
-        if _rank(first, chained, depth) > _rank(second, chained, depth):
-            first, second = second, first
-        total = _join(graph, node, outer=second, inner=first)
-        depth[total] = depth[node.outputs[0]]
-        formed += 1
-    return formed
+    """Rewrite every addition of two Gemms of one shape whose results have no other user."""
+    return replace_matches(graph, SUM, _Fusion(graph).replace)
 
 
-def _rank(
-    gemm: ir.Node, chained: set[ir.Value | None], depth: dict[ir.Value, int]
-) -> tuple[bool, bool, int]:
-    """Of two products the one of higher rank is the recurrent one, or the deeper one."""
-    value = gemm.inputs[0]
-    assert value is not None
-    return is_zero(value), gemm.inputs[1] in chained, depth.get(value, 0)
+class _Fusion:
+    """Knows of the graph what decides which of two products takes the other."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+
+    @cached_property
+    def _recurrent(self) -> set[ir.Value]:
+        return chained_weights(self._graph)
+
+    @cached_property
+    def _depth(self) -> dict[ir.Value, int]:
+        return depths(self._graph)
+
+    def replace(self, g: Builder, match: Match) -> ir.Value | None:
+        """Return the product that takes the other one as its summand."""
+        if shape_of(match[FIRST]) != shape_of(match[SECOND]):
+            return None
+        inner, outer = match.node(FIRST), match.node(SECOND)
+        if self._rank(inner) > self._rank(outer):
+            inner, outer = outer, inner
+        biases = [c for c in (optional_input_of(node, 2) for node in (inner, outer)) if c]
+        if len(biases) == 2:
+            with g.scoped(""):  # all time steps share it
+                biases = [g.op("Add", *biases)]
+        total = _gemm(g, inner, biases)
+        if not is_zero(outer.inputs[0]):
+            total = _gemm(g, outer, [total])
+        self._depth[total] = self._depth[match[SUM]]
+        return total
+
+    def _rank(self, gemm: ir.Node) -> tuple[bool, bool, int]:
+        """Return a key that is larger for the recurrent one of two products, or the deeper one."""
+        left, right = input_of(gemm, 0), input_of(gemm, 1)
+        return is_zero(left), right in self._recurrent, self._depth.get(left, 0)
 
 
-def _gemm(value: ir.Value, user: ir.Node) -> ir.Node | None:
-    """The Gemm that makes ``value`` for ``user`` alone, with no C or a vector as C."""
-    node = value.producer()
-    if node is None or node.op_type != "Gemm" or node.domain or only_user(value) is not user:
-        return None
-    if attr(node, "beta", 1.0) != 1.0:
-        return None
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    return node if bias is None or len(shape_of(bias)) == 1 else None
-
-
-def _join(graph: ir.Graph, add: ir.Node, outer: ir.Node, inner: ir.Node) -> ir.Value:
-    g = Builder(graph, anchor=add)
-    biases = [n.inputs[2] for n in (inner, outer) if len(n.inputs) > 2 and n.inputs[2] is not None]
-    if len(biases) == 2:
-        bias: ir.Value | None = g.op("Add", *biases)
-    else:
-        bias = biases[0] if biases else None
-
-    def gemm(node: ir.Node, c: ir.Value | None) -> ir.Value:
-        given = {name: a.value for name, a in node.attributes.items()}
-        operands = node.inputs[:2] if c is None else [*node.inputs[:2], c]
-        with g.scoped((node.name or "").rpartition("/")[0]):
-            return g.op("Gemm", *operands, **given)
-
-    total = gemm(inner, bias)
-    if not is_zero(outer.inputs[0]):
-        total = gemm(outer, total)
-    add.outputs[0].replace_all_uses_with(total, replace_graph_outputs=True)
-    for node in (add, outer, inner):
-        graph.remove(node, safe=True)
-    return total
+def _gemm(g: Builder, gemm: ir.Node, summand: list[ir.Value]) -> ir.Value:
+    """Return the product of ``gemm`` with another summand."""
+    with g.scoped(scope_of(gemm)):
+        return g.op("Gemm", *gemm.inputs[:2], *summand, **attributes_of(gemm))

@@ -1,4 +1,4 @@
-"""What several passes need."""
+"""Questions about a graph that several passes ask, and the replacement of one value."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import onnx_ir as ir
 
-from symbucket.ir import Builder, const_of
+from symbucket.ir import Builder, const_of, input_of, is_op, produced_by
 
 
 def substitute(g: Builder, old: ir.Value, new: ir.Value) -> None:
-    """Users of ``old`` read ``new``.
+    """Let users of ``old`` read ``new``.
 
-    ONNX wants every graph output computed, and each under a name of its own: where ``new`` cannot
-    be the output that ``old`` was, an Identity of it is.
+    ONNX requires that every graph output is computed, under its own name: if ``new`` cannot be the
+    output that ``old`` was, an Identity of it is.
     """
     if old.is_graph_output() and (new.producer() is None or new.is_graph_output()):
         new = g.op("Identity", new)
@@ -22,7 +22,7 @@ def substitute(g: Builder, old: ir.Value, new: ir.Value) -> None:
 
 
 def only_user(value: ir.Value) -> ir.Node | None:
-    """The node that reads ``value``, where it is the only reader and reads it once."""
+    """Return the node that reads ``value`` if it is the only one and reads it once."""
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
@@ -30,86 +30,85 @@ def only_user(value: ir.Value) -> ir.Node | None:
 
 
 def depths(graph: ir.Graph) -> dict[ir.Value, int]:
-    """The longest way, in nodes, from the graph's inputs to every value."""
-    found: dict[ir.Value, int] = {}
+    """Return the longest path, in nodes, from the graph's inputs to every value."""
+    depth_of: dict[ir.Value, int] = {}
     for node in graph:
-        depth = 1 + max((found.get(v, 0) for v in node.inputs if v is not None), default=0)
+        depth = 1 + max((depth_of.get(v, 0) for v in node.inputs if v is not None), default=0)
         for out in node.outputs:
-            found[out] = depth
-    return found
+            depth_of[out] = depth
+    return depth_of
 
 
 def chained_weights(graph: ir.Graph) -> set[ir.Value]:
-    """Right operands of Gemms that multiply what came out of a product with them.
+    """Return the right operands of Gemms whose left operand went through a product with them.
 
-    These are the weights of a network's recurrent part; products with any other weight do not wait
-    for each other.
+    These are the weights of a network's recurrent part; products with any other weight do not
+    depend on each other.
     """
     bits: dict[ir.Value, int] = {}
-    behind: dict[ir.Value, int] = {}  # the weights that a value went through, one bit each
-    found = set()
+    passed_by: dict[ir.Value, int] = {}  # the weights on the paths to a value, one bit each
+    chained = set()
     for node in graph:
         passed = 0
         for value in node.inputs:
             if value is not None:
-                passed |= behind.get(value, 0)
-        if node.op_type == "Gemm" and not node.domain:
-            weight = node.inputs[1]
-            assert weight is not None
+                passed |= passed_by.get(value, 0)
+        if is_op(node, "Gemm"):
+            weight = input_of(node, 1)
             bit = bits.setdefault(weight, 1 << len(bits))
             if passed & bit:
-                found.add(weight)
+                chained.add(weight)
             passed |= bit
         if passed:
             for out in node.outputs:
-                behind[out] = passed
-    return found
+                passed_by[out] = passed
+    return chained
 
 
 def levels(graph: ir.Graph, members: Iterable[ir.Node]) -> dict[ir.Node, int]:
-    """For each member, the largest number of members on a way that leads to it.
+    """Return for each member the largest number of members on a path that leads to it.
 
-    Members of one level do not depend on each other: each member on a way adds one.
+    Members of one level do not depend on each other: each member on a path adds one.
     """
-    wanted = set(members)
+    member_set = set(members)
     reached: dict[ir.Value, int] = {}
-    found: dict[ir.Node, int] = {}
+    level_of: dict[ir.Node, int] = {}
     for node in graph:
         level = 0
         for value in node.inputs:
             if value is not None:
                 level = max(level, reached.get(value, 0))
-        if node in wanted:
-            found[node] = level
+        if node in member_set:
+            level_of[node] = level
             level += 1
         if level:
             for out in node.outputs:
                 reached[out] = level
-    return found
+    return level_of
 
 
 def is_zero(value: ir.Value | None) -> bool:
-    """Whether a value is known to be all zeros."""
+    """Return whether a value is known to be all zeros."""
     if value is None:
         return False
     array = const_of(value)
     if array is not None:
         return not array.any()
-    node = value.producer()
-    if node is None or node.op_type != "ConstantOfShape":
+    node = produced_by(value, "ConstantOfShape")
+    if node is None:
         return False
     fill = node.attributes.get("value")
     return fill is None or not fill.value.numpy().any()
 
 
 def attribute_key(node: ir.Node) -> Hashable:
-    """A node's attributes in a form that can be compared."""
+    """Return a node's attributes in a form that can be compared."""
     if not node.attributes:
         return ()
-    return tuple(sorted((name, _plain(a.value)) for name, a in node.attributes.items()))
+    return tuple(sorted((name, _comparable(a.value)) for name, a in node.attributes.items()))
 
 
-def _plain(value: Any) -> Hashable:
+def _comparable(value: Any) -> Hashable:
     if isinstance(value, (list, tuple)):
         return tuple(value)
     if hasattr(value, "tobytes"):

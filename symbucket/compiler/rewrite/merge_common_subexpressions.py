@@ -11,14 +11,14 @@ from symbucket.ir import info_of
 
 
 def merge_common_subexpressions(graph: ir.Graph) -> int:
-    """One walk in topological order; of equal nodes the first one stays.
+    """Merge equal nodes in one walk in topological order; the first one stays.
 
-    Nodes are equal that have operator, attributes and inputs in common; for commutative operators
-    the order of inputs does not count. Random nodes are never equal. Losses are not merged either:
+    Nodes are equal if they have operator, attributes and inputs in common; the order of inputs does
+    not count for commutative operators. Random nodes are never equal. Losses are not merged either:
     each of them starts a gradient of its own.
     """
     outputs = set(graph.outputs)
-    first: dict[Hashable, ir.Node] = {}
+    first_of: dict[Hashable, ir.Node] = {}
     merged = 0
     for node in list(graph):
         traits = info_of(node)
@@ -28,10 +28,10 @@ def merge_common_subexpressions(graph: ir.Graph) -> int:
         if traits.commutative:
             inputs = tuple(sorted(inputs))
         key = (node.domain, node.op_type, len(node.outputs), inputs, attribute_key(node))
-        kept = first.setdefault(key, node)
-        if kept is node or any(out in outputs for out in node.outputs):
+        first = first_of.setdefault(key, node)
+        if first is node or any(out in outputs for out in node.outputs):
             continue
-        for old, new in zip(node.outputs, kept.outputs):
+        for old, new in zip(node.outputs, first.outputs):
             old.replace_all_uses_with(new)
         graph.remove(node, safe=True)
         merged += 1

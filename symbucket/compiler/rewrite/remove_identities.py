@@ -1,23 +1,24 @@
-"""Remove Identity nodes; those that an output needs to be a value of its own stay."""
+"""Remove Identity nodes, except those that make an output a value of its own."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
+from symbucket.ir import input_of, is_op
+
 
 def remove_identities(graph: ir.Graph) -> int:
-    """Users of an Identity read its input instead.
+    """Let users of an Identity read its input.
 
-    An Identity that makes a graph output stays where its input is itself an input, a constant or
-    another output: ONNX wants every output computed, under a name of its own.
+    An Identity that produces a graph output stays if its input is an input of the graph, a constant
+    or another output: ONNX requires that every output is computed, under its own name.
     """
     outputs = set(graph.outputs)
     removed = 0
     for node in list(graph):
-        if node.op_type != "Identity" or node.domain:
+        if not is_op(node, "Identity"):
             continue
-        source, result = node.inputs[0], node.outputs[0]
-        assert source is not None
+        source, result = input_of(node, 0), node.outputs[0]
         if result in outputs and (source.producer() is None or source in outputs):
             continue
         result.replace_all_uses_with(source, replace_graph_outputs=True)

@@ -1,74 +1,56 @@
 """Undo a Split that a Concat puts together again.
 
-``Concat(Split(x))`` along one axis is x; the steps of a sequence, cut out along the time axis and
+``Concat(Split(x))`` along one axis is x; the steps of a sequence, cut along the time axis and
 stacked row upon row, are one transposition.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
-from symbucket.compiler.rewrite.graph_queries import substitute
-from symbucket.ir import Builder, attr, shape_of
+from symbucket.compiler.rewrite.pattern import Match, Op, match_each, replace_matches, variables
+from symbucket.ir import Builder, attribute_of, input_of, produced_by, shape_of
+
+part, shape = variables("part", "shape")
+RESHAPED = Op("Reshape", part, shape)
+JOIN = Op("Concat")
 
 
 def simplify_stacking(graph: ir.Graph) -> int:
     """Rewrite every Concat of all parts of one Split."""
-    changed = 0
-    for node in list(graph):
-        if node.op_type != "Concat" or node.domain or len(node.inputs) < 2:
-            continue
-        made = _whole(graph, node) or _transposed(graph, node)
-        if made is not None:
-            substitute(Builder(graph, anchor=node), node.outputs[0], made)
-            graph.remove(node, safe=True)
-            changed += 1
-    return changed
+    return replace_matches(graph, JOIN, _whole)
 
 
-def _split_of(values: list[ir.Value | None]) -> ir.Node | None:
-    """The Split whose outputs, all and in order, are ``values``."""
-    node = values[0].producer() if values[0] is not None else None
-    if node is None or node.op_type != "Split" or node.domain:
+def _whole(g: Builder, match: Match) -> ir.Value | None:
+    """Return what the Split cut, as the Concat puts it together."""
+    inputs, axis = match.node(JOIN).inputs, match.attribute(JOIN, "axis")
+    if len(inputs) < 2:
         return None
-    same = len(node.outputs) == len(values) and all(a is b for a, b in zip(node.outputs, values))
-    return node if same else None
+    split = _split_into(inputs)
+    if split is not None:
+        rank = len(shape_of(match[JOIN]))
+        same_axis = attribute_of(split, "axis") % rank == axis % rank
+        return input_of(split, 0) if same_axis else None
+    matches = match_each(RESHAPED, inputs) if axis == 0 else None
+    split = None if matches is None else _split_into([m[part] for m in matches])
+    return None if split is None else _steps_as_rows(g, split, shape_of(match[JOIN]))
 
 
-def _whole(graph: ir.Graph, concat: ir.Node) -> ir.Value | None:
-    split = _split_of(list(concat.inputs))
-    if split is None:
-        return None
-    rank = len(shape_of(split.outputs[0]))
-    if attr(split, "axis", 0) % rank != attr(concat, "axis") % rank:
-        return None
-    return split.inputs[0]
+def _split_into(values: Sequence[ir.Value | None]) -> ir.Node | None:
+    """Return the Split whose outputs, all and in order, are ``values``."""
+    split = produced_by(values[0], "Split")
+    return split if split is not None and tuple(split.outputs) == tuple(values) else None
 
 
-def _transposed(graph: ir.Graph, concat: ir.Node) -> ir.Value | None:
-    """``Concat_0(Reshape(part))`` of a Split along axis 0 or 1 into single steps."""
-    if attr(concat, "axis") != 0:
-        return None
-    parts: list[ir.Value | None] = []
-    for value in concat.inputs:
-        reshape = None if value is None else value.producer()
-        if reshape is None or reshape.op_type != "Reshape":
-            return None
-        parts.append(reshape.inputs[0])
-    split = _split_of(parts)
-    if split is None or attr(split, "axis", 0) not in (0, 1):
-        return None
-    axis = attr(split, "axis", 0)
-    whole = split.inputs[0]
-    assert whole is not None
+def _steps_as_rows(g: Builder, split: ir.Node, result: tuple[int, ...]) -> ir.Value | None:
+    """Return the steps of a Split along axis 0 or 1, row upon row: ``Concat_0(Reshape(part))``."""
+    whole, axis = input_of(split, 0), attribute_of(split, "axis")
     shape = shape_of(whole)
-    if len(shape) < 2 or len(parts) != shape[axis]:
+    single_steps = axis in (0, 1) and axis < len(shape) and shape[axis] == len(split.outputs)
+    if len(shape) < 2 or not single_steps or result != (shape[0] * shape[1], *shape[2:]):
         return None
-    piece = (shape[0] * shape[1], *shape[2:])
-    if shape_of(concat.outputs[0]) != piece:
-        return None
-    g = Builder(graph, anchor=concat)
-    with g.scoped((concat.name or "").rpartition("/")[0]):
-        if axis == 1:
-            whole = g.transpose(whole, [1, 0, *range(2, len(shape))])
-        return g.reshape(whole, piece)
+    if axis == 1:
+        whole = g.transpose(whole, [1, 0, *range(2, len(shape))])
+    return g.reshape(whole, result)
