@@ -57,6 +57,11 @@ def scope_of(node: ir.Node) -> str:
     return (node.name or "").rpartition("/")[0]
 
 
+def dimensions_of(value: ir.Value) -> list[int | str]:
+    """Return the sizes of a value's axes; the name of a size that is known only at run time."""
+    return [size if isinstance(size, int) else str(size) for size in value.shape or ()]
+
+
 def attribute_of(node: ir.Node, name: str) -> Any:
     """Return an attribute of a node; ONNX's default, or None, if the node does not set it."""
     attribute = node.attributes.get(name)

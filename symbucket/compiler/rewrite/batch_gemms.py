@@ -45,7 +45,8 @@ def _groups(graph: ir.Graph) -> list[list[ir.Node]]:
         match = PRODUCT.match_node(node)
         if match is not None:
             attributes = [attribute_of(node, name) for name in ("transB", "alpha", "beta")]
-            groups[(match[weight], match.get(bias), *attributes)].append(node)
+            key = (match[weight], match.get(bias), *attributes)
+            groups[key].append(node)
     return [nodes for nodes in groups.values() if len(nodes) > 1]
 
 

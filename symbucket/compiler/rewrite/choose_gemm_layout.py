@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.rewrite.graph_queries import only_user
 from symbucket.compiler.rewrite.pattern import Const, Match, Op, replace_matches, variables
-from symbucket.ir import Builder, shape_of
+from symbucket.ir import Builder, dimensions_of, shape_of
 
 MIN_TALL_COLUMNS = 2048  # of the transposed operand; with fewer the transpositions cost more
 
@@ -30,13 +30,8 @@ def _turn(g: Builder, match: Match) -> ir.Value | None:
     rows, columns = shape_of(match[PRODUCT])
     if rows < MIN_TALL_COLUMNS or rows <= 2 * columns:
         return None
-    depth = (match[other].shape or ())[0]
-    flat = g.typed(
-        "Transpose",
-        [columns, depth if isinstance(depth, int) else str(depth)],
-        match[other],
-        perm=[1, 0],
-    )
+    depth, _ = dimensions_of(match[other])
+    flat = g.typed("Transpose", [columns, depth], match[other], perm=[1, 0])
     product = g.typed("Gemm", [columns, rows], flat, match[tall])
     user = only_user(match[PRODUCT])
     split = None if user is None else COLUMN_SPLIT.match_node(user)
