@@ -75,7 +75,7 @@ PUBLIC = {
     """,
     "symbucket.viz": """
         BucketShare Summary SummaryRow bucket_picture bucket_shares draw format_summary
-        open_in_netron plan_picture plot_network print_summary summarize
+        open_in_netron plan_picture plot_network print_summary summarize to_networkx
     """,
     "symbucket.sym": """
         AttrScope Group NameManager Prefix Symbol Variable from_onnx load load_json var
@@ -192,7 +192,9 @@ def test_import_with_this_runtime_works_and_loads_no_strangers(tmp_path):
     first, loaded = _python(code, tmp_path).splitlines()
     assert first.startswith("imported with ")
     modules = loaded.split()
-    strangers = "torch tensorflow jax mxnet matplotlib pandas scipy tqdm pytest hypothesis IPython"
+    strangers = (
+        "torch tensorflow jax mxnet matplotlib networkx pandas scipy tqdm pytest hypothesis IPython"
+    )
     assert not set(modules) & set(strangers.split())
     # Half of them are sympy's, by onnx-ir. A heavy package more would show.
     assert len(modules) < 1500

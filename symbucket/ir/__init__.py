@@ -18,6 +18,7 @@ from symbucket.ir.nodes import (
     producer_of,
     scope_of,
 )
+from symbucket.ir.nx_graph import to_networkx
 from symbucket.ir.registry import (
     IR_VERSION,
     OPSET,
@@ -73,6 +74,7 @@ __all__ = [
     "shape_of",
     "shape_rule",
     "states_of",
+    "to_networkx",
     "transposed_windows_of",
     "windows_of",
 ]

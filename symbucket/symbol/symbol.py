@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from symbucket.errors import InvalidArgumentError
-from symbucket.symbol import infer, serialize
+from symbucket.symbol import infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
 from symbucket.symbol.fluent import FluentMethods
 from symbucket.symbol.node import Entry, Node, auxiliary_states, check_names, topological
 from symbucket.types import DType, PartialShape, Shape
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class Symbol(FluentMethods, Arithmetic):
@@ -174,6 +177,24 @@ class Symbol(FluentMethods, Arithmetic):
             [of(head) for head in self._heads],
             [of((n, 0)) for n in auxiliary],
         )
+
+    # Graph -----------------------------------------------------------------------------------
+
+    def to_networkx(self, **shapes: Sequence[int]) -> nx.MultiDiGraph[str]:
+        """Return the graph beneath as a networkx graph, nodes in topological order.
+
+        A node is known by its name (``name#1`` if an earlier one has the same name). Its attributes
+        are ``op`` (the operator's name, "null" for a variable as in symbol files), ``name`` and
+        ``attrs``, its attributes as strings. An edge is one input of a node: ``argument`` is its
+        name, ``input`` its number, ``output`` the number of the output that it reads.
+        ``graph["heads"]`` lists the symbol's outputs as pairs of node and output number.
+
+        Args:
+            shapes: shapes of arguments. If there are any, every node has ``shapes``, one entry an
+                output as in ``infer_shape_partial``.
+        """
+        table = infer.infer_shapes(self.nodes(), shapes) if shapes else None
+        return nx_graph.to_networkx(self.nodes(), self._heads, table)
 
     # Files -----------------------------------------------------------------------------------
 

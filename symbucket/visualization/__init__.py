@@ -4,6 +4,7 @@
 ``bucket_picture`` plot with matplotlib. Nothing of that is needed to import this.
 """
 
+from symbucket.ir import to_networkx
 from symbucket.visualization.bucket_picture import BucketShare, bucket_picture, bucket_shares
 from symbucket.visualization.draw import draw
 from symbucket.visualization.plan_picture import plan_picture
@@ -29,4 +30,5 @@ __all__ = [
     "plot_network",
     "print_summary",
     "summarize",
+    "to_networkx",
 ]
