@@ -5,8 +5,7 @@ Train "different but similar" networks that share one set of parameters: write
 batches say which bucket they are.
 """
 
-import symbucket.ir  # before onnx_ir, which it makes lighter
-import symbucket.runtime.backend  # noqa: F401 - first, so that a missing runtime is said at once
+import symbucket.ir  # noqa: F401 - before onnx_ir, which it makes lighter
 from symbucket import (
     attribute,
     base,

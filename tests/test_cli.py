@@ -266,6 +266,20 @@ def test_debug_shows_where(own, tmp_path, capsys):
     [
         ([], "the following arguments are required: COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
+        (["trian"], "Did you mean 'train'?"),
+        (["view", "x", "--graph", "trainin"], "Did you mean 'training'?"),
+        (
+            ["train", "--num-epoch", "3"],
+            "--num-epoch 3. Did you mean '--num-epochs'?",
+        ),
+        (
+            ["train", "--num-epochs", "0"],
+            "--num-epochs: 0 is too small; expected 1 or more",
+        ),
+        (["train", "--lr", "fast"], "argument --lr: 'fast' is not a number"),
+        (["train", "--batch-size", "x"], "argument --batch-size: 'x' is not an integer"),
+        (["train", "--dropout", "1"], "--dropout: 1 is not from 0 up to but excluding 1"),
+        (["train", "--checkpoint", "p", "--resume", "6"], "--resume 6 leaves nothing to train"),
         (["export", "p", "f", "--keys", "3"], "--keys needs --sym-gen"),
         (["plan", "--sym-gen", "m:f", "--keys", "3"], "--sym-gen needs --data"),
         (["run", "b", "x.npz", "--output", "y.txt"], "--output must be an .npz file"),
@@ -317,8 +331,8 @@ def test_keys_and_shapes_of_arguments():
         Shapes(["data=key[1]"], [])((1,))
 
 
-def process(*argv, **how):
-    code = "import sys; from symbucket.cli import main; sys.exit(main(sys.argv[1:]))"
+def process(*argv, before="pass", **how):
+    code = f"import sys; {before}; from symbucket.cli import main; sys.exit(main(sys.argv[1:]))"
     root = Path(sb.__file__).parents[1]
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, argv)],
@@ -328,6 +342,29 @@ def process(*argv, **how):
         text=True,
         **how,
     )
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["--help"], 0, "Bucketing on ONNX Runtime"),
+        (["info"], 0, "onnxruntime  missing"),
+        (["train"], 2, "symbucket train: error: symbucket needs an ONNX Runtime and found none"),
+    ],
+)
+def test_without_a_runtime(argv, code, said):
+    run = process(*argv, before="sys.modules['onnxruntime'] = None")
+    out, err = run.communicate()
+    assert said in out + err
+    assert "Traceback" not in err
+    assert run.returncode == code
+
+
+def test_the_package_is_a_command():
+    root = Path(sb.__file__).parents[1]
+    argv = [sys.executable, "-m", "symbucket", "--version"]
+    run = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=root)
+    assert run.stdout == f"symbucket {sb.__version__}\n"
 
 
 def test_the_command_as_a_process_of_its_own(tmp_path):

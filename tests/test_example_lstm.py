@@ -173,7 +173,7 @@ def test_max_batches_and_a_validation_file(text, tmp_path):
         (["--data-train", "nowhere.txt"], "cannot read sentences from nowhere.txt: No such file"),
         (["--data-train", "{empty}"], "holds no tokens"),
         (["--buckets", "2", "4"], "all 157 sentences are longer than the largest bucket (4)"),
-        (["--resume", "7", "--checkpoint", "{full}"], "there is no parameter file"),
+        (["--resume", "7", "--num-epochs", "9", "--checkpoint", "{full}"], "there is no parameter"),
         (["--resume", "1", "--checkpoint", "{full}", "--num-hidden", "5"], "does not fit"),
         (["--checkpoint", "{empty}/x"], "cannot write the vocabulary"),
         (["--gpus", "9"], "gpu(9)"),
@@ -196,8 +196,8 @@ def test_a_mistake_gets_one_line(argv, message, text, full, tmp_path, caplog):
     [
         (["--resume", "1"], "--resume needs --checkpoint"),
         (["--data-test", "x"], "--data-test needs --data-train"),
-        (["--samples", "-1"], "argument --samples: -1 is negative"),
-        (["--temperature", "0"], "argument --temperature: 0.0 is not above 0"),
+        (["--samples", "-1"], "argument --samples: -1 is negative; expected 0 or more"),
+        (["--temperature", "0"], "argument --temperature: 0 is not above 0"),
     ],
 )
 def test_options_that_make_no_sense(argv, message):

@@ -8,6 +8,7 @@ import logging
 import symbucket
 assert not logging.root.handlers, logging.root.handlers
 logging.basicConfig(level=logging.INFO, format="%(message)s")
+symbucket.nd.zeros((1,))  # the first use loads the runtime
 logging.info("heard")
 """
 

@@ -140,27 +140,32 @@ def _python(code: str, folder: Path, path: Path | None = None) -> str:
 
 
 _IMPORT = """
+import symbucket
 try:
-    import symbucket
+    symbucket.runtime.backend.load_runtime()
 except ImportError as error:
     print(type(error).__name__, error, sep=": ")
 else:
     print("imported with", symbucket.runtime.backend.ort.__version__)
 """
 _MEND = (
-    'pip install "symbucket[training]" (onnxruntime-training, Python 3.10 to 3.12)',
+    *(
+        ['pip install "symbucket[training]" (onnxruntime-training)']
+        if sys.version_info < (3, 13)
+        else []
+    ),
     'pip install "symbucket[cpu]" (onnxruntime)',
     'pip install "symbucket[cuda]" (onnxruntime-gpu)',
 )
 
 
-def test_import_without_a_runtime_says_how_to_get_one(tmp_path):
+def test_a_missing_runtime_says_how_to_get_one(tmp_path):
     out = _python("import sys; sys.modules['onnxruntime'] = None" + _IMPORT, tmp_path)
     assert out.startswith("RuntimeMissingError: symbucket needs an ONNX Runtime and found none (")
     assert all(command in out for command in _MEND)
 
 
-def test_import_with_an_empty_namespace_package_says_what_happened(tmp_path):
+def test_an_empty_namespace_package_says_what_happened(tmp_path):
     empty = """
 import importlib.machinery, sys
 class EmptyPackage:
@@ -172,12 +177,12 @@ sys.meta_path.insert(0, EmptyPackage)
 """
     out = _python(empty + _IMPORT, tmp_path)
     assert out.startswith("RuntimeMissingError: The package onnxruntime is there but empty")
-    assert "Uninstall them all, then install one again." in out
+    assert "Uninstall them all" in out
     assert all(command in out for command in _MEND)
 
 
 @pytest.mark.parametrize("version", ["1.18.1", "0.9.0", "1.4.0+cu118"])
-def test_import_with_an_old_runtime_says_which_is_needed(tmp_path, version):
+def test_an_old_runtime_says_which_is_needed(tmp_path, version):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "onnxruntime.py").write_text(f"__version__ = {version!r}\n")
     out = _python(_IMPORT, tmp_path, tmp_path / "old")

@@ -22,9 +22,11 @@ from typing import Any
 import numpy as np
 
 import symbucket as sb
+from symbucket.apps.arguments import count, fraction, positive, positive_count
 from symbucket.apps.corpus import Vocabulary, python_sentences, read_sentences, split
 from symbucket.errors import CheckpointError
 from symbucket.files import write_atomic
+from symbucket.runtime.backend import load_runtime, session_provider
 
 try:
     from tqdm import tqdm
@@ -332,28 +334,15 @@ def trained_model(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of a training run."""
-
-    def count(text: str) -> int:
-        number = int(text)
-        if number < 0:
-            raise argparse.ArgumentTypeError(f"{number} is negative")
-        return number
-
-    def temperature(text: str) -> float:
-        number = float(text)
-        if not 0 < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"{number} is not above 0")
-        return number
-
     add = parser.add_argument
     add("--data-train", metavar="FILE", help="text, one sentence a line; else Python's own docs")
     add("--data-test", metavar="FILE", help="validation text; else 5%% of the training sentences")
-    add("--min-count", type=int, default=3, help="rarer words become <unk>")
+    add("--min-count", type=positive_count, default=3, help="rarer words become <unk>")
     add_network_arguments(parser)
-    add("--num-epochs", type=count, default=5, help="epochs in all, resumed ones included")
+    add("--num-epochs", type=positive_count, default=5, help="epochs in all, resumed ones included")
     add("--max-batches", type=count, default=0, help="end each epoch after so many; 0: never")
     add("--optimizer", default="adam", help="adam, sgd, nag, rmsprop, adagrad, ...")
-    add("--lr", type=float, default=0.004, help="learning rate; try 1.0 for sgd")
+    add("--lr", type=positive, default=0.004, help="learning rate; try 1.0 for sgd")
     add("--seed", type=count, default=1, help="the same one repeats a run exactly")
     add("--gpus", type=count, metavar="N", help="number of the GPU to train on; else the CPU")
     add("--checkpoint", metavar="PREFIX", help="save a checkpoint after every epoch")
@@ -365,23 +354,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on from this checkpoint (exactly, but for dropout)",
     )
     add("--samples", type=count, default=5, help="sentences to write at the end")
-    add("--temperature", type=temperature, default=0.7, help="lower writes more cautiously")
+    add("--temperature", type=positive, default=0.7, help="lower writes more cautiously")
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what the networks are."""
     add = parser.add_argument
-    add("--buckets", type=int, nargs="+", default=[10, 20, 30, 40, 62], help="sentence lengths")
-    add("--num-layers", type=int, default=2, help="LSTM layers")
-    add("--num-hidden", type=int, default=128, help="size of an LSTM layer")
-    add("--num-embed", type=int, default=128, help="size of the word vectors")
-    add("--dropout", type=float, default=0.0, help="share of each layer's outputs to drop")
-    add("--batch-size", type=int, default=32, help="sentences in a batch")
+    add(
+        "--buckets",
+        type=positive_count,
+        nargs="+",
+        default=[10, 20, 30, 40, 62],
+        help="sentence lengths",
+    )
+    add("--num-layers", type=positive_count, default=2, help="LSTM layers")
+    add("--num-hidden", type=positive_count, default=128, help="size of an LSTM layer")
+    add("--num-embed", type=positive_count, default=128, help="size of the word vectors")
+    add("--dropout", type=fraction, default=0.0, help="share of each layer's outputs to drop")
+    add("--batch-size", type=positive_count, default=32, help="sentences in a batch")
 
 
 def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End with a usage error where arguments contradict each other."""
+    """End with a usage error if arguments contradict each other or the device is missing."""
+    load_runtime()  # a missing runtime or device is an error now, not after the text is read
+    if args.gpus is not None:
+        session_provider(sb.gpu(args.gpus))
     if args.data_test and not args.data_train:
         parser.error("--data-test needs --data-train")
     if args.resume and not args.checkpoint:
         parser.error("--resume needs --checkpoint PREFIX, the one that the first run was given")
+    if args.resume > args.num_epochs:
+        parser.error(
+            f"--resume {args.resume} leaves nothing to train: --num-epochs {args.num_epochs} "
+            "counts all epochs, resumed ones included"
+        )

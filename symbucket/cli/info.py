@@ -9,6 +9,7 @@ import platform
 from importlib import metadata
 from typing import Any
 
+from symbucket.errors import RuntimeMissingError
 from symbucket.runtime import backend
 from symbucket.runtime.providers import PROVIDERS, Provider
 
@@ -21,7 +22,7 @@ example:
   symbucket info --json
 """
 
-_PACKAGES = ("numpy", "onnx", "onnx-ir", "safetensors")
+_PACKAGES = ("msgspec", "networkx", "numpy", "onnx", "onnx-ir", "safetensors")
 _RUNTIMES = ("onnxruntime-training-cpu", "onnxruntime-training", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -32,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print it."""
-    found = collect()
+    sections = collect()
     if args.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(sections, indent=1))
         return 0
-    for title, entries in found.items():
+    for title, entries in sections.items():
         print(f"{title}:")
         width = max(map(len, entries))
         for name, value in entries.items():
@@ -45,12 +46,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def collect() -> dict[str, dict[str, Any]]:
-    """Everything that ``info`` prints, by section."""
+    """Return everything that ``info`` prints, by section."""
     from symbucket import __version__
 
-    ort = backend.ort
-    providers = ort.get_available_providers()
-    builds = [f"{n} {v}" for n in _RUNTIMES if (v := _version(n)) is not None]
+    runtime, providers = _runtime()
     return {
         "versions": {
             "symbucket": __version__,
@@ -58,24 +57,36 @@ def collect() -> dict[str, dict[str, Any]]:
             "platform": platform.platform(),
             **{n: _version(n) or "missing" for n in _PACKAGES},
         },
-        "runtime": {
-            "onnxruntime": ort.__version__,
-            "package": ", ".join(builds) or "unknown",
-            "training kernels": "yes" if backend.is_training_build() else "no",
-            "providers": ", ".join(providers),
-        },
+        "runtime": runtime,
         "devices": {
             "cpu": f"{os.cpu_count()} cores",
-            **{p.device_type: _device(p) for p in PROVIDERS if not p.host_memory},
+            **{p.device_type: _device(p, providers) for p in PROVIDERS if not p.host_memory},
         },
         "extras": {extra: _extra(extra, names) for extra, names in _extras().items()},
     }
 
 
-def _device(provider: Provider) -> str:
+def _runtime() -> tuple[dict[str, str], list[str]]:
+    """Return what is known of the runtime, and its execution providers."""
+    packages = ", ".join(f"{n} {v}" for n in _RUNTIMES if (v := _version(n)) is not None)
+    facts = {"onnxruntime": "missing", "package": packages or "unknown"}
+    try:
+        runtime = backend.load_runtime()
+    except RuntimeMissingError as error:
+        return {**facts, "problem": str(error)}, []
+    providers = runtime.get_available_providers()
+    facts |= {
+        "onnxruntime": runtime.__version__,
+        "training kernels": "yes" if backend.is_training_build() else "no",
+        "providers": ", ".join(providers),
+    }
+    return facts, providers
+
+
+def _device(provider: Provider, available: list[str]) -> str:
     """Return whether the installed runtime has a provider, or which extra brings it."""
     brand = provider.name.removesuffix("ExecutionProvider")
-    if backend.is_available(provider.name):
+    if provider.name in available:
         return f"{brand} provider is there"
     return f"no {brand} provider: symbucket[{provider.extra}]"
 
@@ -88,24 +99,26 @@ def _version(name: str) -> str | None:
 
 
 def _extras() -> dict[str, list[str]]:
-    """Packages of each extra, from the installed metadata."""
+    """Return the packages of each extra, from the installed metadata."""
     try:
         package = metadata.metadata("symbucket")
         listed = metadata.requires("symbucket") or []
     except metadata.PackageNotFoundError:
         return {"unknown": []}
-    found: dict[str, list[str]] = {e: [] for e in package.get_all("Provides-Extra") or []}
+    packages: dict[str, list[str]] = {e: [] for e in package.get_all("Provides-Extra") or []}
     for text in listed:
         name, _, marker = text.partition(";")
-        for extra, names in found.items():
+        for extra, names in packages.items():
             if f'extra == "{extra}"' in marker.replace("'", '"'):
                 plain = "".join(c if c.isalnum() or c in "-_." else " " for c in name).split()
                 names += plain[:1]
-    return found
+    return packages
 
 
 def _extra(extra: str, names: list[str]) -> str:
     missing = [n for n in names if _version(n) is None]
     if not missing:
         return "installed"
+    if set(missing) <= set(_RUNTIMES) and any(map(_version, _RUNTIMES)):
+        return "not installed (only one runtime can be)"
     return f'missing {", ".join(missing)} (pip install "symbucket[{extra}]")'

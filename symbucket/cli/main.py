@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import NoReturn
 
+from symbucket.checks import did_you_mean
 from symbucket.cli import export, info, plan, run, train, view
 from symbucket.errors import SymbucketError
 
 EXIT_CODES = """\
-exit codes: 0 done; 1 something broke (--debug shows where); 2 the arguments or files are not right;
+exit codes: 0 done; 1 something broke (--debug shows where); 2 bad arguments or files;
 130 interrupted"""
 
 _COMMANDS = (train, export, run, plan, view, info)
+_CHOICE = re.compile(r"invalid choice: '?([^']*?)'? \(choose from (.*)\)")
 
 
-def build(prog: str = "symbucket") -> tuple[argparse.ArgumentParser, dict[str, Any]]:
-    """The parser, and those of the commands by name."""
+class _Parser(argparse.ArgumentParser):
+    """A parser that suggests the choice that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        if choice := _CHOICE.search(message):
+            choices = [text.strip(" '") for text in choice[2].split(",")]
+            message += did_you_mean(choice[1], choices)
+        super().error(message)
+
+    def options(self) -> list[str]:
+        """The names of all options."""
+        return [option for action in self._actions for option in action.option_strings]
+
+
+def build(prog: str = "symbucket") -> tuple[_Parser, dict[str, _Parser]]:
+    """Return the parser, and those of the commands by name."""
     from symbucket import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         description="Bucketing on ONNX Runtime: train, export, serve.",
         epilog=f"symbucket COMMAND --help shows its arguments and an example.\n{EXIT_CODES}",
@@ -31,10 +48,10 @@ def build(prog: str = "symbucket") -> tuple[argparse.ArgumentParser, dict[str, A
     )
     parser.add_argument("--version", action="version", version=f"symbucket {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    parsers = {}
+    parsers: dict[str, _Parser] = {}
     for module in _COMMANDS:
         name = module.__name__.rpartition(".")[2]
-        one = commands.add_parser(
+        command = commands.add_parser(
             name,
             help=module.HELP,
             description=module.DESCRIPTION,
@@ -42,10 +59,10 @@ def build(prog: str = "symbucket") -> tuple[argparse.ArgumentParser, dict[str, A
             formatter_class=_Formatter,
             allow_abbrev=False,
         )
-        module.add_arguments(one)
-        one.add_argument("--debug", action="store_true", help="show where an error comes from")
-        one.set_defaults(function=module.run, parser=one)
-        parsers[name] = one
+        module.add_arguments(command)
+        command.add_argument("--debug", action="store_true", help="show where an error comes from")
+        command.set_defaults(function=module.run, parser=command)
+        parsers[name] = command
     return parser, parsers
 
 
@@ -59,12 +76,15 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run a command; gives the exit code. ``prog`` is how usage and errors call it."""
+    """Run a command and return its exit code; ``prog`` is how usage and errors call it."""
     parser, parsers = build()
     if prog is not None:
-        for one in parsers.values():
-            one.prog = prog
-    args = parser.parse_args(argv)
+        for command in parsers.values():
+            command.prog = prog
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        suggestion = did_you_mean(unknown[0], args.parser.options())
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion}")
     name = args.parser.prog
     try:
         code: int = args.function(args)
@@ -75,7 +95,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             raise
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of a pipe closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SymbucketError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from functools import cache
 from typing import Any
 
 from symbucket.context import Context
@@ -10,10 +12,12 @@ from symbucket.errors import DeviceError, RuntimeMissingError
 from symbucket.runtime.providers import provider_of
 
 MINIMUM_VERSION = (1, 19)
+_TRAINING = 'pip install "symbucket[training]" (onnxruntime-training), '
 _INSTALL_HINT = (
-    'Install one of them: pip install "symbucket[training]" (onnxruntime-training, Python 3.10 to '
-    '3.12), pip install "symbucket[cpu]" (onnxruntime) or pip install "symbucket[cuda]" '
-    "(onnxruntime-gpu)."
+    "Install one: "
+    # onnxruntime-training has no wheels for later versions of Python.
+    f"{_TRAINING if sys.version_info < (3, 13) else ''}"
+    'pip install "symbucket[cpu]" (onnxruntime) or pip install "symbucket[cuda]" (onnxruntime-gpu).'
 )
 
 
@@ -21,6 +25,7 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.partition("+")[0].split(".")[:2] if part.isdigit())
 
 
+@cache
 def load_runtime() -> Any:
     """Import ``onnxruntime``; raise RuntimeMissingError if there is none or it is too old."""
     handlers = list(logging.root.handlers)
@@ -40,7 +45,7 @@ def load_runtime() -> Any:
         # Two of the wheels installed over each other and one removed leave an empty package.
         raise RuntimeMissingError(
             "The package onnxruntime is there but empty, as after two of its builds were installed "
-            f"over each other. Uninstall them all, then install one again. {_INSTALL_HINT}"
+            f"over each other. Uninstall them all first. {_INSTALL_HINT}"
         )
     if _version(version) < MINIMUM_VERSION:
         raise RuntimeMissingError(
@@ -50,7 +55,17 @@ def load_runtime() -> Any:
     return onnxruntime
 
 
-ort = load_runtime()
+class _Runtime:
+    """The module ``onnxruntime``, imported when it is first used.
+
+    So ``symbucket info`` can say that it is missing, and symbols can be built without one.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(load_runtime(), name)
+
+
+ort: Any = _Runtime()
 
 
 def is_training_build() -> bool:
