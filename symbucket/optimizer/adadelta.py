@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx_ir as ir
-
-from symbucket.ir import Builder
+from symbucket.ir import Expr
+from symbucket.ir.expr import sqrt
 from symbucket.optimizer.base import Optimizer, register
+from symbucket.optimizer.operands import Operands, Step
 
 
 @register
@@ -31,32 +31,20 @@ class AdaDelta(Optimizer):
 
     def scalars(self, t: int, lr: float, wd: float) -> dict[str, float]:
         """``rho``, ``share`` (its complement), ``epsilon``; ``keep`` with weight decay."""
-        found = {**self._preprocessing(), "rho": self.rho, "share": 1 - self.rho}
-        found["epsilon"] = self.epsilon
+        scalars = {**self._preprocessing(), "rho": self.rho, "share": 1 - self.rho}
+        scalars["epsilon"] = self.epsilon
         if wd != 0:
-            found["keep"] = 1 - wd
-        return found
+            scalars["keep"] = 1 - wd
+        return scalars
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Fifteen passes over memory; rescaling, clipping and decay add one each."""
 
-        def running(name: str, x: ir.Value) -> ir.Value:
-            old = g.op("Mul", states[name], scalars["rho"])
-            return g.op("Add", old, g.op("Mul", g.op("Mul", x, x), scalars["share"]))
+        def running_mean(square: Expr, x: Expr) -> Expr:
+            return square * k.rho + x * x * k.share
 
-        def root(x: ir.Value) -> ir.Value:
-            return g.op("Sqrt", g.op("Add", x, scalars["epsilon"]))
-
-        grad = self.gradient(g, weight, grad, scalars)
-        acc_g = running("acc_g", grad)
-        delta = g.op("Mul", g.op("Div", root(states["acc_delta"]), root(acc_g)), grad)
-        acc_delta = running("acc_delta", delta)
-        kept = g.op("Mul", weight, scalars["keep"]) if "keep" in scalars else weight
-        return g.op("Sub", kept, delta), {"acc_g": acc_g, "acc_delta": acc_delta}
+        acc_g = running_mean(s.acc_g, g)
+        delta = sqrt(s.acc_delta + k.epsilon) / sqrt(acc_g + k.epsilon) * g
+        acc_delta = running_mean(s.acc_delta, delta)
+        new = (w * k.keep if "keep" in k else w) - delta
+        return new, {"acc_g": acc_g, "acc_delta": acc_delta}

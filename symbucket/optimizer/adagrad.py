@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx_ir as ir
-
-from symbucket.ir import Builder
+from symbucket.ir import Expr
+from symbucket.ir.expr import sqrt
 from symbucket.optimizer.base import Optimizer, register
+from symbucket.optimizer.operands import Operands, Step
 
 
 @register
@@ -30,23 +30,14 @@ class AdaGrad(Optimizer):
 
     def scalars(self, t: int, lr: float, wd: float) -> dict[str, float]:
         """``lr``, ``eps``, and with weight decay ``keep``, the share of the weight that stays."""
-        found = {**self._preprocessing(), "lr": lr, "eps": self.float_stable_eps}
+        scalars = {**self._preprocessing(), "lr": lr, "eps": self.float_stable_eps}
         if wd != 0:
-            found["keep"] = 1 - lr * wd
-        return found
+            scalars["keep"] = 1 - lr * wd
+        return scalars
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Seven passes over memory; rescaling, clipping and decay add one each."""
-        grad = self.gradient(g, weight, grad, scalars)
-        history = g.op("Add", states["history"], g.op("Mul", grad, grad))
-        root = g.op("Sqrt", g.op("Add", history, scalars["eps"]))
-        step = g.op("Div", g.op("Mul", grad, scalars["lr"]), root)
-        kept = g.op("Mul", weight, scalars["keep"]) if "keep" in scalars else weight
-        return g.op("Sub", kept, step), {"history": history}
+        history = s.history + g * g
+        root = sqrt(history + k.eps)
+        step = g * k.lr / root
+        return (w * k.keep if "keep" in k else w) - step, {"history": history}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import onnx_ir as ir
-
-from symbucket.ir import Builder
+from symbucket.ir import Expr
+from symbucket.ir.expr import sqrt
 from symbucket.optimizer.base import Optimizer, register
+from symbucket.optimizer.operands import Operands, Step
 
 
 @register
@@ -54,37 +54,13 @@ class Adam(Optimizer):
             "rate": lr * math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t),
         }
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Twelve passes over memory."""
-        grad = self.gradient(g, weight, grad, scalars)
-        mean, var = self.moments(g, grad, states, scalars)
-        ratio = g.op("Div", mean, g.op("Add", g.op("Sqrt", var), scalars["epsilon"]))
-        new = g.op("Sub", weight, g.op("Mul", ratio, scalars["rate"]))
-        return new, {"mean": mean, "var": var}
+        mean, var = self.moments(g, s, k)
+        return w - mean / (sqrt(var) + k.epsilon) * k.rate, {"mean": mean, "var": var}
 
-    def moments(
-        self,
-        g: Builder,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, ir.Value]:
-        """New running mean of the gradient and of its square."""
-        mean = g.op(
-            "Add",
-            g.op("Mul", states["mean"], scalars["beta1"]),
-            g.op("Mul", grad, scalars["share1"]),
-        )
-        var = g.op(
-            "Add",
-            g.op("Mul", states["var"], scalars["beta2"]),
-            g.op("Mul", g.op("Mul", grad, grad), scalars["share2"]),
-        )
+    def moments(self, g: Expr, s: Operands, k: Operands) -> tuple[Expr, Expr]:
+        """Return the new running mean of the gradient and that of its square."""
+        mean = s.mean * k.beta1 + g * k.share1
+        var = s.var * k.beta2 + g * g * k.share2
         return mean, var

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx_ir as ir
-
-from symbucket.ir import Builder
+from symbucket.ir import Expr
+from symbucket.ir.expr import maximum
 from symbucket.optimizer.base import Optimizer, register
+from symbucket.optimizer.operands import Operands, Step
 
 _TINY = 1e-37  # above the smallest normal float32, below any square root of a gradient that counts
 
@@ -48,22 +48,9 @@ class Adamax(Optimizer):
             "rate": lr / (1 - self.beta1**t),
         }
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Ten passes over memory."""
-        grad = self.gradient(g, weight, grad, scalars)
-        mean = g.op(
-            "Add",
-            g.op("Mul", states["mean"], scalars["beta1"]),
-            g.op("Mul", grad, scalars["share"]),
-        )
-        top = g.op("Max", g.op("Mul", states["max"], scalars["beta2"]), g.op("Abs", grad))
-        safe = g.op("Max", top, g.const(_TINY, like=top))
-        step = g.op("Div", g.op("Mul", mean, scalars["rate"]), safe)
-        return g.op("Sub", weight, step), {"mean": mean, "max": top}
+        mean = s.mean * k.beta1 + g * k.share
+        top = maximum(s.max * k.beta2, abs(g))
+        divisor = maximum(top, _TINY)
+        return w - mean * k.rate / divisor, {"mean": mean, "max": top}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx_ir as ir
-
 from symbucket.errors import InvalidArgumentError
-from symbucket.ir import Builder
+from symbucket.ir import Expr
+from symbucket.ir.expr import sqrt
 from symbucket.optimizer.base import Optimizer, register
+from symbucket.optimizer.operands import Operands, Step, limit
 
 
 @register
@@ -52,21 +52,11 @@ class Ftrl(Optimizer):
             "floor": self.beta / lr + wd,
         }
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Fifteen passes over memory, one of them to keep the old ``n`` until its root is taken."""
-        grad = self.gradient(g, weight, grad, scalars)
-        n = g.op("Add", states["n"], g.op("Mul", grad, grad))
-        root = g.op("Sqrt", n)
-        rise = g.op("Mul", g.op("Sub", root, g.op("Sqrt", states["n"])), scalars["inverse"])
-        z = g.op("Sub", g.op("Add", states["z"], grad), g.op("Mul", rise, weight))
-        high = g.op("Squeeze", scalars["lamda1"], g.ints(0))
-        beyond = g.op("Sub", g.op("Clip", z, g.op("Neg", high), high), z)
-        scale = g.op("Add", g.op("Mul", root, scalars["inverse"]), scalars["floor"])
-        return g.op("Div", beyond, scale), {"z": z, "n": n}
+        n = s.n + g * g
+        root = sqrt(n)
+        rise = (root - sqrt(s.n)) * k.inverse
+        z = s.z + g - rise * w
+        beyond = limit(z, k.lamda1) - z
+        return beyond / (root * k.inverse + k.floor), {"z": z, "n": n}

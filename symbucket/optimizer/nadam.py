@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import onnx_ir as ir
-
-from symbucket.ir import Builder
+from symbucket.ir import Expr
+from symbucket.ir.expr import sqrt
 from symbucket.optimizer.adam import Adam
 from symbucket.optimizer.base import register
+from symbucket.optimizer.operands import Operands, Step
 
 
 @register
@@ -42,33 +42,20 @@ class Nadam(Adam):
             self.beta1 * (1 - 0.5 * 0.96 ** (step * self.schedule_decay)) for step in (t, t + 1)
         )
         self.m_schedule *= now
-        found = super().scalars(t, lr, wd)
+        scalars = super().scalars(t, lr, wd)
         root = (1 - self.beta2**t) ** 0.5
-        found.pop("rate")
+        scalars.pop("rate")
         # Both sides of the quotient are multiplied by the root of the variance's correction.
-        found["epsilon"] *= root
-        found["ahead_g"] = lr * root * (1 - now) / (1 - self.m_schedule) * self.rescale_grad
-        found["ahead_m"] = lr * root * later / (1 - self.m_schedule * later)
-        return found
+        scalars["epsilon"] *= root
+        scalars["ahead_g"] = lr * root * (1 - now) / (1 - self.m_schedule) * self.rescale_grad
+        scalars["ahead_m"] = lr * root * later / (1 - self.m_schedule * later)
+        return scalars
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Fourteen passes over memory."""
-        grad = self.gradient(g, weight, grad, scalars)
-        mean, var = self.moments(g, grad, states, scalars)
-        ahead = g.op(
-            "Add",
-            g.op("Mul", grad, scalars["ahead_g"]),
-            g.op("Mul", mean, scalars["ahead_m"]),
-        )
-        step = g.op("Div", ahead, g.op("Add", g.op("Sqrt", var), scalars["epsilon"]))
-        return g.op("Sub", weight, step), {"mean": mean, "var": var}
+        mean, var = self.moments(g, s, k)
+        ahead = g * k.ahead_g + mean * k.ahead_m
+        return w - ahead / (sqrt(var) + k.epsilon), {"mean": mean, "var": var}
 
     def counters(self) -> dict[str, Any]:
         """The base's, and the product of the momentum schedule."""

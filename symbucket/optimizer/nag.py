@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir
-
-from symbucket.ir import Builder
+from symbucket.ir import Expr
 from symbucket.optimizer.base import register
+from symbucket.optimizer.operands import Operands, Step
 from symbucket.optimizer.sgd import SGD
 
 
@@ -21,26 +20,19 @@ class NAG(SGD):
 
     def scalars(self, t: int, lr: float, wd: float) -> dict[str, float]:
         """SGD's, and ``keep``, the share of the old weight that stays."""
-        found = super().scalars(t, lr, wd)
-        if "decay" in found:
-            found["keep"] = 1 - (1 + self.momentum) * lr * wd
-        return found
+        scalars = super().scalars(t, lr, wd)
+        if "decay" in scalars:
+            scalars["keep"] = 1 - (1 + self.momentum) * lr * wd
+        return scalars
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Six passes over memory, nine with weight decay."""
-        if "mom" not in states:
-            return super().emit(g, weight, grad, states, scalars)
-        step = g.op("Mul", self.gradient(g, weight, grad, scalars), scalars["step"])
-        mom = g.op("Sub", g.op("Mul", states["mom"], scalars["momentum"]), step)
-        move = g.op("Sub", g.op("Mul", mom, scalars["momentum"]), step)
-        if "decay" not in scalars:
-            return g.op("Add", weight, move), {"mom": mom}
-        new = g.op("Add", g.op("Mul", weight, scalars["keep"]), move)
-        return new, {"mom": g.op("Sub", mom, g.op("Mul", new, scalars["decay"]))}
+        if "mom" not in s:
+            return super().step(w, g, s, k)
+        step = g * k.step
+        mom = s.mom * k.momentum - step
+        move = mom * k.momentum - step
+        if "decay" not in k:
+            return w + move, {"mom": mom}
+        new = w * k.keep + move
+        return new, {"mom": mom - new * k.decay}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx_ir as ir
-
-from symbucket.ir import Builder
+from symbucket.ir import Expr
+from symbucket.ir.expr import sqrt
 from symbucket.optimizer.base import Optimizer, register
+from symbucket.optimizer.operands import Operands, Step, limit
 
 
 @register
@@ -47,7 +47,7 @@ class RMSProp(Optimizer):
     def scalars(self, t: int, lr: float, wd: float) -> dict[str, float]:
         """Decays, shares of the new gradient and its square, epsilon, rate."""
         rescale = self.rescale_grad
-        found = {
+        scalars = {
             **self._preprocessing(l2=wd, folded=True),
             "gamma1": self.gamma1,
             "share2": (1 - self.gamma1) * rescale * rescale,
@@ -55,45 +55,22 @@ class RMSProp(Optimizer):
             "rate": lr * rescale,
         }
         if self.centered:
-            found |= {"share1": (1 - self.gamma1) * rescale, "gamma2": self.gamma2}
+            scalars |= {"share1": (1 - self.gamma1) * rescale, "gamma2": self.gamma2}
         if self.clip_weights is not None and self._number("clip_weights", self.clip_weights) > 0:
-            found["clip_weights"] = self.clip_weights
-        return found
+            scalars["clip_weights"] = self.clip_weights
+        return scalars
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Nine passes over memory, sixteen centered."""
-        grad = self.gradient(g, weight, grad, scalars)
-        n = g.op(
-            "Add",
-            g.op("Mul", states["n"], scalars["gamma1"]),
-            g.op("Mul", g.op("Mul", grad, grad), scalars["share2"]),
-        )
-        new_states = {"n": n}
-        spread = n
+        n = s.n * k.gamma1 + g * g * k.share2
+        states, variance = {"n": n}, n
         if self.centered:
-            mean = g.op(
-                "Add",
-                g.op("Mul", states["g"], scalars["gamma1"]),
-                g.op("Mul", grad, scalars["share1"]),
-            )
-            spread = g.op("Sub", n, g.op("Mul", mean, mean))
-            new_states["g"] = mean
-        step = g.op("Mul", grad, scalars["rate"])
-        step = g.op("Div", step, g.op("Sqrt", g.op("Add", spread, scalars["epsilon"])))
+            states["g"] = mean = s.g * k.gamma1 + g * k.share1
+            variance = n - mean * mean
+        step = g * k.rate / sqrt(variance + k.epsilon)
         if self.centered:
-            delta = g.op("Sub", g.op("Mul", states["delta"], scalars["gamma2"]), step)
-            new_states["delta"] = delta
-            new = g.op("Add", weight, delta)
+            states["delta"] = delta = s.delta * k.gamma2 - step
+            new = w + delta
         else:
-            new = g.op("Sub", weight, step)
-        if "clip_weights" in scalars:
-            high = g.op("Squeeze", scalars["clip_weights"], g.ints(0))
-            new = g.op("Clip", new, g.op("Neg", high), high)
-        return new, new_states
+            new = w - step
+        return limit(new, k.clip_weights) if "clip_weights" in k else new, states

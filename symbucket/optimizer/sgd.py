@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx_ir as ir
-
-from symbucket.ir import Builder
-from symbucket.optimizer.base import Index, Optimizer, register
+from symbucket.ir import Expr
+from symbucket.optimizer.base import Optimizer, register
+from symbucket.optimizer.hyperparameters import Index
+from symbucket.optimizer.operands import Operands, Step
 
 
 @register
@@ -26,38 +26,30 @@ class SGD(Optimizer):
         self.lazy_update = lazy_update
 
     def state_values(self) -> dict[str, float]:
-        """``mom`` where there is momentum."""
+        """``mom``, if there is momentum."""
         return {"mom": 0.0} if self.momentum != 0 else {}
 
     def scalars(self, t: int, lr: float, wd: float) -> dict[str, float]:
         """``step`` of the gradient; ``keep`` of the weight, ``momentum``, ``decay`` if needed."""
-        found = {"step": lr * self.rescale_grad, **self._preprocessing(folded=True)}
+        scalars = {"step": lr * self.rescale_grad, **self._preprocessing(folded=True)}
         if self.momentum != 0:
-            found["momentum"] = self.momentum
+            scalars["momentum"] = self.momentum
             if wd != 0:
-                found["decay"] = lr * wd
+                scalars["decay"] = lr * wd
         elif wd != 0:
-            found["keep"] = 1 - lr * wd
-        return found
+            scalars["keep"] = 1 - lr * wd
+        return scalars
 
     def rows_suffice(self, index: Index) -> bool:
         """True for plain descent; not with momentum, weight decay or clipping."""
         return set(self.scalars(1, 1.0, self.wd * self._mult("wd", index))) == {"step"}
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Two passes over memory (Mul, Sub) in the plainest case, four with momentum."""
-        step = g.op("Mul", self.gradient(g, weight, grad, scalars), scalars["step"])
-        if "mom" not in states:
-            kept = g.op("Mul", weight, scalars["keep"]) if "keep" in scalars else weight
-            return g.op("Sub", kept, step), {}
-        if "decay" in scalars:
-            step = g.op("Add", step, g.op("Mul", weight, scalars["decay"]))
-        mom = g.op("Sub", g.op("Mul", states["mom"], scalars["momentum"]), step)
-        return g.op("Add", weight, mom), {"mom": mom}
+        step = g * k.step
+        if "mom" not in s:
+            return (w * k.keep if "keep" in k else w) - step, {}
+        if "decay" in k:
+            step = step + w * k.decay
+        mom = s.mom * k.momentum - step
+        return w + mom, {"mom": mom}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import onnx_ir as ir
-
-from symbucket.ir import Builder
+from symbucket.ir import Expr
+from symbucket.ir.expr import sign
 from symbucket.optimizer.base import Optimizer, register
+from symbucket.optimizer.operands import Operands, Step
 
 
 @register
@@ -33,41 +33,38 @@ class Signum(Optimizer):
         self.wd_lh = self._number("wd_lh", wd_lh)
 
     def state_values(self) -> dict[str, float]:
-        """``mom`` where there is momentum."""
+        """``mom``, if there is momentum."""
         return {"mom": 0.0} if self.momentum != 0 else {}
 
     def scalars(self, t: int, lr: float, wd: float) -> dict[str, float]:
         """``lr``; ``keep`` of the weight if not 1; momentum, and shares of gradient and decay."""
-        found = {"lr": lr}
+        scalars = {"lr": lr}
         if self.momentum == 0:
             self._preprocessing()
-            found["lr"] = math.copysign(lr, self.rescale_grad)  # clipping keeps signs
+            scalars["lr"] = math.copysign(lr, self.rescale_grad)  # clipping keeps signs
             keep = 1 - lr * wd
         else:
-            found |= self._preprocessing(folded=True)
-            found["momentum"] = self.momentum
-            found["share"] = (1 - self.momentum) * self.rescale_grad
+            scalars |= self._preprocessing(folded=True)
+            scalars["momentum"] = self.momentum
+            scalars["share"] = (1 - self.momentum) * self.rescale_grad
             if wd != 0:
-                found["decay"] = (1 - self.momentum) * wd
+                scalars["decay"] = (1 - self.momentum) * wd
             keep = 1 - lr * self.wd_lh
         if keep != 1:
-            found["keep"] = keep
-        return found
+            scalars["keep"] = keep
+        return scalars
 
-    def emit(
-        self,
-        g: Builder,
-        weight: ir.Value,
-        grad: ir.Value,
-        states: dict[str, ir.Value],
-        scalars: dict[str, ir.Value],
-    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+    def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Six passes over memory with momentum, three without."""
-        kept = g.op("Mul", weight, scalars["keep"]) if "keep" in scalars else weight
-        if "mom" not in states:
-            return g.op("Sub", kept, g.op("Mul", g.op("Sign", grad), scalars["lr"])), {}
-        down = g.op("Mul", self.gradient(g, weight, grad, scalars), scalars["share"])
-        if "decay" in scalars:
-            down = g.op("Add", down, g.op("Mul", weight, scalars["decay"]))
-        mom = g.op("Sub", g.op("Mul", states["mom"], scalars["momentum"]), down)
-        return g.op("Add", kept, g.op("Mul", g.op("Sign", mom), scalars["lr"])), {"mom": mom}
+        kept = w * k.keep if "keep" in k else w
+        if "mom" not in s:
+            return kept - sign(g) * k.lr, {}
+        down = super().preprocessed(w, g, k) * k.share
+        if "decay" in k:
+            down = down + w * k.decay
+        mom = s.mom * k.momentum - down
+        return kept + sign(mom) * k.lr, {"mom": mom}
+
+    def preprocessed(self, w: Expr, g: Expr, k: Operands) -> Expr:
+        """The gradient as it is: ``step`` clips it after the decay of the weight."""
+        return g

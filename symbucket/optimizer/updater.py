@@ -19,7 +19,8 @@ from symbucket.errors import (
     UnsupportedError,
 )
 from symbucket.files import write_checkpoint
-from symbucket.optimizer.base import Index, Optimizer
+from symbucket.optimizer.base import Optimizer
+from symbucket.optimizer.hyperparameters import Index
 from symbucket.optimizer.states import pack, unpack
 from symbucket.optimizer.update_session import RowUpdate, UpdateGraph
 from symbucket.runtime import RowSparse

@@ -258,7 +258,7 @@ def test_multipliers_that_name_nothing_are_told_and_bad_ones_refused(caplog):
     assert "'fc_wieght', which is no parameter. Did you mean 'fc_weight'?" in caplog.text
     with pytest.raises(InvalidArgumentError, match="wd_mult of 'fc_bias' must be a finite number"):
         made.set_wd_mult({"fc_bias": None})
-    with pytest.raises(InvalidArgumentError, match="wants a dict"):
+    with pytest.raises(InvalidArgumentError, match="expects a dict"):
         made.set_lr_mult([0.1])
     assert made.wd_mult == {"fc_bias": 0.0}
 
@@ -409,7 +409,7 @@ def test_a_broken_emit_changes_nothing():
         optimizer.get_updater(made)(0, NDArray(np.ones((2, 2))), weight)
     assert made.counters() == counters
     np.testing.assert_array_equal(weight.view(), 1)
-    with pytest.raises(UnsupportedError, match=r"Optimizer has no emit\("):
+    with pytest.raises(UnsupportedError, match=r"Optimizer has no step\("):
         optimizer.get_updater(optimizer.Optimizer())(0, np.ones(2, "f"), np.ones(2, "f"))
 
 
@@ -417,3 +417,38 @@ def test_a_broken_emit_changes_nothing():
 def test_names_stay_with_their_class():
     with pytest.raises(NameConflictError, match="'sgd' already belongs to"):
         optimizer.register(type("SGD", (optimizer.Optimizer,), {"__qualname__": "mine.SGD"}))
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_optimizer_is_its_formula():
+    @optimizer.register
+    class HeavyBall(optimizer.Optimizer):
+        """v = 0.9 v + g, w -= lr v."""
+
+        def state_values(self):
+            return {"v": 0.0}
+
+        def step(self, w, g, s, k):
+            v = s.v * 0.9 + g
+            return w - v * k.lr, {"v": v}
+
+    training = Training(optimizer.create("heavyball", learning_rate=0.1, rescale_grad=0.5))
+    expected, velocity = training.values(), [0.0] * 4
+    for _ in range(3):
+        training.step()
+        for i, grad in enumerate(training.grads):
+            velocity[i] = 0.9 * velocity[i] + 0.5 * grad.view().astype(np.float64)
+            expected[i] = expected[i] - 0.1 * velocity[i]
+            np.testing.assert_allclose(training.weights[i].view(), expected[i], 1e-4, 1e-5)
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_formula_that_reads_what_is_not_there_names_what_is():
+    @optimizer.register
+    class Misspelt(optimizer.Adam):
+        def step(self, w, g, s, k):
+            return w - s.maen * k.rate, {}
+
+    updater = optimizer.get_updater(optimizer.create("misspelt"))
+    with pytest.raises(AttributeError, match=r"no state 'maen', only mean, var\. Did you mean 'm"):
+        updater(0, NDArray(np.ones(2)), NDArray(np.ones(2)))
