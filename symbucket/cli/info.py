@@ -12,6 +12,7 @@ from typing import Any
 from symbucket.errors import RuntimeMissingError
 from symbucket.runtime import backend
 from symbucket.runtime.providers import PROVIDERS, Provider
+from symbucket.tables import format_table
 
 HELP = "versions, providers, devices, extras"
 DESCRIPTION = (
@@ -39,9 +40,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for title, entries in sections.items():
         print(f"{title}:")
-        width = max(map(len, entries))
-        for name, value in entries.items():
-            print(f"  {name.ljust(width)}  {value}")
+        print(format_table(list(entries.items()), left=[0, 1], indent="  "))
     return 0
 
 

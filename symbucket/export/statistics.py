@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+
+from symbucket.tables import format_table
 
 
 @dataclass
@@ -12,7 +14,7 @@ class KeyStatistics:
 
     ``positions`` counts the elements of data inputs of all runs, ``used`` those that requests
     filled; empty rows of a batch count as padding. ``milliseconds`` is the time of the runs with
-    filling and cutting, ``build_milliseconds`` that of making the session.
+    filling and cutting, ``build_milliseconds`` the time to make the session.
     """
 
     requests: int = 0
@@ -32,29 +34,32 @@ class KeyStatistics:
         """Mean time of a request in the runs."""
         return self.milliseconds / self.requests if self.requests else 0.0
 
+    def add(self, other: KeyStatistics) -> None:
+        """Add the counts and times of another key."""
+        self.requests += other.requests
+        self.runs += other.runs
+        self.positions += other.positions
+        self.used += other.used
+        self.milliseconds += other.milliseconds
+        self.build_milliseconds += other.build_milliseconds
 
-def format_statistics(found: dict[Hashable, KeyStatistics]) -> str:
-    """A table with a line for each key and one of totals."""
-    rows: list[tuple[str, ...]] = [("key", "requests", "runs", "padding", "ms", "ms/request")]
+
+def format_statistics(statistics: Mapping[Hashable, KeyStatistics]) -> str:
+    """Return a table with a line for each key and one of totals."""
     total = KeyStatistics()
-    for key, one in found.items():
-        rows.append(_row(repr(key), one))
-        total.requests += one.requests
-        total.runs += one.runs
-        total.positions += one.positions
-        total.used += one.used
-        total.milliseconds += one.milliseconds
-    rows.append(_row("total", total))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths)) for row in rows)
+    for counted in statistics.values():
+        total.add(counted)
+    head = ("key", "requests", "runs", "padding", "ms", "ms/request")
+    lines = [_row(repr(key), counted) for key, counted in statistics.items()]
+    return format_table([head, *lines, _row("total", total)])
 
 
-def _row(name: str, one: KeyStatistics) -> tuple[str, ...]:
+def _row(name: str, counted: KeyStatistics) -> tuple[str, ...]:
     return (
         name,
-        f"{one.requests:,}",
-        f"{one.runs:,}",
-        f"{one.padding_share:.1%}",
-        f"{one.milliseconds:,.1f}",
-        f"{one.milliseconds_per_request:.3f}",
+        f"{counted.requests:,}",
+        f"{counted.runs:,}",
+        f"{counted.padding_share:.1%}",
+        f"{counted.milliseconds:,.1f}",
+        f"{counted.milliseconds_per_request:.3f}",
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
+from symbucket.tables import format_table
+
 
 class BucketRow(NamedTuple):
     """One bucket.
@@ -42,10 +44,7 @@ def format_bucket_table(rows: Iterable[BucketRow | tuple[Hashable, int, int, flo
             "" if total is None else f"{total:.1%}",
         )
     )
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    return "\n".join(
-        "  ".join(text.rjust(width) for text, width in zip(line, widths)).rstrip() for line in cells
-    )
+    return format_table(cells)
 
 
 def _total_padding(rows: list[BucketRow]) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symbucket.compiler.memory.plan import MemoryPlan
+from symbucket.tables import format_table
 
 # Measured with onnxruntime-training 1.19.2 and onnxruntime 1.31.1 on Linux.
 COMPILER = 14_000_000  # bytes that compiling leaves in the process: code, caches, an untidy heap
@@ -126,8 +127,6 @@ class PoolPlan:
             sizes = (large.stash, large.transients, large.lower_bound, large.peak, large.arena)
             cells = [f"{s / 1e6:.1f}" for s in (*sizes, self.outputs[key])]
             rows.append((repr(key), str(sum(p.nodes for p in many)), *cells))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths)) for row in rows]
-        lines += ["(MB)", ""]
+        lines = [format_table(rows), "(MB)", ""]
         lines += [f"{name:<17} {size / 1e6:>9.1f} MB" for name, size in self.summary().items()]
         return "\n".join(lines)
