@@ -88,7 +88,7 @@ class Trainer:
     def step(self, batch: sb.io.DataBatch) -> float:
         """One step as ``fit`` takes it; gives its seconds."""
         start = time.perf_counter()
-        measuring = self.module._measuring(self.metric)
+        measuring = self.module.measuring(self.metric)
         with contextlib.nullcontext() if self.job["outputs"] else measuring:
             self.module.forward_backward(batch)
         self.module.update()

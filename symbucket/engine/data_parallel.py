@@ -30,9 +30,9 @@ from symbucket.runtime import NDArray, RowSparse
 from symbucket.runtime.buffers import Pool
 from symbucket.runtime.providers import provider_of
 from symbucket.symbol import Symbol
+from symbucket.types import Array, DType, Shape
 
-Shape = tuple[int, ...]
-Types = Mapping[str, tuple[Shape, np.dtype[Any]]]
+Types = Mapping[str, tuple[Shape, DType]]
 
 
 def contexts_of(context: Context | Sequence[Context] | None) -> list[Context]:
@@ -57,7 +57,7 @@ def one_context(context: Context | Sequence[Context] | None, who: str) -> Contex
     return found[0]
 
 
-class Devices:
+class ContextGroup:
     """The contexts of a module and of all that share its parameters, with what lies on each."""
 
     def __init__(self, contexts: Sequence[Context], loads: Sequence[float] | None = None) -> None:
@@ -122,8 +122,8 @@ class Devices:
         return [end - start for start, end in zip([0, *ends], ends)]
 
 
-def parts_of(
-    descs: Sequence[DataDesc], devices: Devices, name: str
+def split_descs(
+    descs: Sequence[DataDesc], devices: ContextGroup, name: str
 ) -> tuple[list[int], dict[str, int], list[list[DataDesc]]]:
     """Rows of each context, the batch axis of each array, and its descriptions on each context.
 
@@ -160,7 +160,7 @@ class Join:
     bounds: tuple[tuple[int, int], ...]
     steps: int = 1
 
-    def part(self, whole: np.ndarray[Any, Any], number: int) -> np.ndarray[Any, Any]:
+    def part(self, whole: Array, number: int) -> Array:
         """The part of one context."""
         if self.axis < 0:
             return whole
@@ -170,13 +170,13 @@ class Join:
         cut = split[(slice(None),) * (self.axis + 1) + (slice(start, end),)]
         return cut.reshape(*before, -1, *after)
 
-    def whole(self, parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    def whole(self, parts: Sequence[Array]) -> Array:
         """The array that the parts make up."""
         if self.axis < 0:
             return parts[0]
         before, after = parts[0].shape[: self.axis], parts[0].shape[self.axis + 1 :]
         split = [p.reshape(*before, self.steps, -1, *after) for p in parts]
-        joined: np.ndarray[Any, Any] = np.concatenate(split, axis=self.axis + 1)
+        joined: Array = np.concatenate(split, axis=self.axis + 1)
         return joined.reshape(*before, -1, *after)
 
 
@@ -223,7 +223,7 @@ class ExecutorGroup(Executor):
     def __init__(
         self,
         symbol: Symbol,
-        devices: Devices,
+        devices: ContextGroup,
         args: Mapping[str, NDArray],
         grads: Mapping[str, NDArray],
         grad_req: Mapping[str, str],
@@ -422,7 +422,7 @@ class ExecutorGroup(Executor):
         return sum(part.nbytes for part in self.parts) + sum(a.nbytes for a in arrays)
 
 
-def counted_by_part(symbol: Symbol) -> list[str]:
+def normalized_losses(symbol: Symbol) -> list[str]:
     """Names of losses whose gradient is divided by a count over the batch."""
     return [
         node.name

@@ -1,184 +1,115 @@
-"""The executors of a module, one for each set of shapes that came."""
+"""The executors of all networks that share parameters, one for each set of shapes."""
 
 from __future__ import annotations
 
-import weakref
-from collections import Counter
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
 
-from symbucket.compiler import CompilerOptions
-from symbucket.context import cpu
-from symbucket.engine import Executor
-from symbucket.engine.data_parallel import Devices, ExecutorGroup, counted_by_part, parts_of
-from symbucket.engine.eviction import ExecutorCache
-from symbucket.engine.network import Network, Shapes, Signature
-from symbucket.engine.parameters import ParameterStore
-from symbucket.errors import ShapeError
-from symbucket.io import DataDesc
-from symbucket.runtime import NDArray
+from symbucket.engine.bound_network import AnyExecutor, BoundNetwork
+from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
+from symbucket.engine.network_interface import BatchShapes, Signature
+from symbucket.runtime.arena import trim
+from symbucket.runtime.buffers import Pool
 
 
-class BoundExecutors:
-    """Builds the executors of a network over the shared parameters, and keeps them.
+@dataclass
+class _Entry:
+    executor: AnyExecutor
+    number: int  # in the order of builds
+    own_bytes: int  # of arrays that no other executor uses
+    built_ahead: bool  # before its first run, which is no hit then
+
+
+class ExecutorPool:
+    """Builds executors, finds them again, and drops the least recently used ones.
+
+    All executors share the memory of their outputs and step buffers. The running executor is never
+    dropped, nor the one of ``pinned_key`` for the shapes that its network is bound with.
 
     Args:
-        network: what they run. requests: what every argument's gradient is for.
-        store: the parameters. devices: the contexts.
-        options: of the compiler.
-        cache: knows the executors of all modules that share memory, and drops some.
-        key: what stands for the executors in the cache's statistics; None: their shapes.
-        pinned: the shapes whose executor is never dropped.
-        logger: hears of losses that several contexts divide by counts of their own.
+        policy: how many executors to keep.
+        pinned_key: the ``key`` of a ``BoundNetwork``.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        requests: Mapping[str, str],
-        store: ParameterStore,
-        devices: Devices,
-        options: CompilerOptions,
-        cache: ExecutorCache,
-        key: Hashable,
-        pinned: Signature | None,
-        logger: Any,
-    ) -> None:
-        self._network = network
-        self._requests = dict(requests)
-        self._store = store
-        self._devices = devices
-        self._options = options
-        self._cache = cache
-        self._key = key
-        self._pinned = pinned
-        self._logger = logger
-        self._executors: dict[Signature, Executor] = {}
-        self._dropped_builds: Counter[str] = Counter()
+    def __init__(self, policy: EvictionPolicy, pinned_key: Hashable = None) -> None:
+        self.buffers = Pool()
+        self._policy = policy
+        self._pinned_key = pinned_key
+        # Least recently used first.
+        self._entries: OrderedDict[tuple[BoundNetwork, Signature], _Entry] = OrderedDict()
+        self._evicted_builds: dict[BoundNetwork, Counter[str]] = {}
+        self._hits = self._misses = self._evictions = 0
 
-    @property
-    def all(self) -> list[Executor]:
-        """Those that are kept."""
-        return list(self._executors.values())
+    def find(self, network: BoundNetwork, shapes: BatchShapes) -> AnyExecutor | None:
+        """Return a network's executor for these shapes, or None if there is none now."""
+        entry = self._entries.get((network, shapes.signature))
+        return None if entry is None else entry.executor
 
-    def builds(self) -> Counter[str]:
-        """How often models were compiled, by kind, also for executors that were dropped."""
-        return sum((e.builds for e in self.all), Counter(self._dropped_builds))
+    def use(self, network: BoundNetwork, shapes: BatchShapes, ahead: bool = False) -> AnyExecutor:
+        """Return a network's executor for these shapes; build it if there is none.
 
-    def find(self, shapes: Shapes) -> Executor | None:
-        """The executor of these shapes, where it is there."""
-        return self._executors.get(shapes.signature)
-
-    def use(self, shapes: Shapes, ahead: bool = False) -> Executor:
-        """The executor of these shapes; built where they are new.
-
-        ``ahead``: it is made for a run that comes later.
+        ``ahead``: it is for a run that comes later.
         """
-        found = self.find(shapes)
-        if found is None:
-            found = self._executors[shapes.signature] = self._build(shapes)
-            self._remember(found, shapes.signature, ahead)
+        key = network, shapes.signature
+        entry = self._entries.get(key)
+        if entry is None:
+            executor = network.build(shapes, self.buffers)
+            entry = _Entry(executor, self._misses, network.own_bytes(executor), ahead)
+            self._entries[key] = entry
+            self._misses += 1
+        elif entry.built_ahead:
+            entry.built_ahead = False
         else:
-            self._cache.used(found)
-        return found
+            self._hits += 1
+        self._entries.move_to_end(key)
+        return entry.executor
 
-    def _remember(self, executor: Executor, signature: Signature, ahead: bool) -> None:
-        store = self._store
-        arrays = [a for n, a in executor.arg_dict.items() if n not in store.args]
-        arrays += [a for n, a in executor.grad_dict.items() if n not in store.grads]
-        me = weakref.ref(self)
-
-        def drop() -> None:
-            kept = me()
-            if kept is not None:
-                kept._drop(signature)
-
-        self._cache.add(
-            executor,
-            signature if self._key is None else self._key,
-            sum(a.nbytes for a in arrays),
-            signature == self._pinned,
-            drop,
-            ahead,
-        )
-
-    def _drop(self, signature: Signature) -> None:
-        """Forget an executor; parameters, optimizer and what batches are made of stay."""
-        executor = self._executors.pop(signature, None)
-        if executor is not None:
-            self._dropped_builds += executor.builds
-
-    def _build(self, shapes: Shapes) -> Executor:
-        store = self._store
-        types, _ = self._network.infer(shapes)
-        requests = dict(self._requests)
-        args, grads = {}, {}
-        for name, (shape, dtype) in types.items():
-            if name in store.args:
-                if store.args[name].shape != shape:
-                    raise ShapeError(
-                        f"{self._network.name}: with data {[tuple(d) for d in shapes.data]} "
-                        f"parameter {name!r} would have shape {shape}, it is "
-                        f"{store.args[name].shape}"
-                    )
-                args[name] = store.args[name]
-                if requests[name] != "null" and name in store.grads:
-                    grads[name] = store.grads[name]
-                elif requests[name] != "null":
-                    requests[name] = "null"
+    def evict(self, running: AnyExecutor) -> None:
+        """Drop executors until the policy's limits hold; call it after a run."""
+        if self._policy.unlimited:
+            return
+        evictions = 0
+        for key, entry in list(self._entries.items()):
+            if not self._policy.exceeded(len(self._entries), self._nbytes):
+                break
+            if entry.executor is running or self._pinned(*key):
                 continue
-            context = self._devices.contexts[0] if len(self._devices) == 1 else cpu()
-            args[name] = NDArray.zeros(shape, dtype, context)
-            if requests[name] != "null":
-                grads[name] = NDArray.zeros(shape, dtype, context)
-        aux = {n: store.aux[n] for n in self._network.aux_names}
-        if len(self._devices) > 1:
-            return self._build_group(shapes, args, grads, requests, aux)
-        return Executor(
-            self._network.symbol,
-            self._devices.contexts[0],
-            args,
-            grads,
-            requests,
-            aux,
-            self._network.name,
-            self._options,
-            self._cache.pool,
+            del self._entries[key]
+            builds = self._evicted_builds.setdefault(key[0], Counter())
+            builds.update(entry.executor.builds)
+            evictions += 1
+        if evictions:
+            self._evictions += evictions
+            trim()
+
+    def _pinned(self, network: BoundNetwork, signature: Signature) -> bool:
+        return network.key == self._pinned_key and signature == network.shapes.signature
+
+    def executors(self, network: BoundNetwork) -> list[AnyExecutor]:
+        """Return the executors of a network that are alive, in the order of their builds."""
+        entries = [e for (owner, _), e in self._entries.items() if owner is network]
+        return [e.executor for e in sorted(entries, key=lambda e: e.number)]
+
+    def builds(self, network: BoundNetwork) -> Counter[str]:
+        """Return how often a network's models were compiled, by kind; evicted ones count too."""
+        evicted = self._evicted_builds.get(network, Counter())
+        return sum((e.builds for e in self.executors(network)), Counter(evicted))
+
+    def stats(self) -> ExecutorStats:
+        """Return the counts as they are now."""
+        keys = [
+            signature if network.key is None else network.key
+            for network, signature in self._entries
+        ]
+        return ExecutorStats(
+            tuple(dict.fromkeys(keys)),
+            self._nbytes(),
+            self.buffers.nbytes,
+            self._hits,
+            self._misses,
+            self._evictions,
         )
 
-    def _build_group(
-        self,
-        shapes: Shapes,
-        args: dict[str, NDArray],
-        grads: dict[str, NDArray],
-        requests: dict[str, str],
-        aux: dict[str, NDArray],
-    ) -> ExecutorGroup:
-        """The executor of several contexts."""
-        network, devices = self._network, self._devices
-        sizes, axes, parts = parts_of(shapes.all, devices, network.name)
-        count = len(shapes.data)
-        types = [network.infer(Shapes(part[:count], part[count:]))[0] for part in parts]
-        counted = counted_by_part(network.symbol)
-        if counted and not self._executors:
-            self._logger.warning(
-                "%s: %s divide by a count over the batch; on %d contexts each part is divided by "
-                "its own count and the gradients are summed.",
-                network.name,
-                ", ".join(counted),
-                len(devices),
-            )
-        return ExecutorGroup(
-            network.symbol,
-            devices,
-            args,
-            grads,
-            requests,
-            aux,
-            [n for n in args if n in network.param_names],
-            (sizes, axes, types),
-            DataDesc.get_batch_axis(shapes.data[0].layout) > 0,
-            network.name,
-            self._options,
-            self._cache.pool,
-        )
+    def _nbytes(self) -> int:
+        return sum(e.own_bytes + e.executor.nbytes for e in self._entries.values())

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
 
 from symbucket.compiler import (
     CompilerOptions,
@@ -32,6 +29,7 @@ from symbucket.runtime.session import Session
 from symbucket.symbol.bounds import input_bounds
 from symbucket.symbol.infer import infer_shapes
 from symbucket.symbol.symbol import Symbol
+from symbucket.types import DType, Shape
 
 
 class Frame:
@@ -76,7 +74,7 @@ class FrameExecutor:
         symbol: Symbol,
         context: Context,
         shared: Mapping[str, NDArray],
-        inputs: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
+        inputs: Mapping[str, tuple[Shape, DType]],
         grads: Mapping[str, NDArray],
         wanted: Sequence[str],
         adding: Sequence[str] = (),
@@ -106,7 +104,7 @@ class FrameExecutor:
         self._parts: dict[str, NDArray] = {}
         self._accumulators: dict[bool, Accumulator | None] = {}
 
-    def _described_outputs(self) -> tuple[list[tuple[int, ...]], list[np.dtype[Any]]]:
+    def _described_outputs(self) -> tuple[list[Shape], list[DType]]:
         given = {n: s for n, s in self._shapes.items() if n in self.symbol.list_arguments()}
         types = {n: self._dtypes[n] for n in given}
         return self.symbol.infer_shape(**given)[1], self.symbol.infer_type(**types)[1]

@@ -7,7 +7,7 @@ import gc
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +23,12 @@ from symbucket.compiler import (
 from symbucket.compiler.memory import MemoryPlan, PoolPlan, plan_graph
 from symbucket.compiler.update import UpdateSpec, build_update
 from symbucket.engine.graph_metrics import metric_sums
-from symbucket.engine.network import Network, Shapes
+from symbucket.engine.network_interface import BatchShapes, NetworkInterface
+from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import DataError
 from symbucket.io import DataDesc
 from symbucket.runtime.arena import ROOM, trim
-
-if TYPE_CHECKING:
-    from symbucket.module.module import Module
+from symbucket.types import DType, Shape
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,9 @@ class KeyPlan:
     outputs: int
 
 
-def optimizer_of(module: Module, optimizer: Any, params: Any) -> opt.Optimizer | None:
-    """The optimizer to plan with: a new one of that name, else the module's."""
-    if optimizer is not None:
-        return module._make_optimizer(optimizer, dict(params), list(module.store.grads))
-    return module.updater.optimizer if module.optimizer_initialized else None
-
-
 def plan_model(
-    network: Network,
-    shapes: Shapes,
+    network: NetworkInterface,
+    shapes: BatchShapes,
     requests: Mapping[str, str] | None,
     options: CompilerOptions,
     eval_metric: Any,
@@ -97,7 +89,7 @@ def plan_model(
     return KeyPlan(plans, sum(own.values()), sum(results.values()))
 
 
-def _specs(network: Network, shapes: Shapes, eval_metric: Any) -> tuple[Any, ...]:
+def _specs(network: NetworkInterface, shapes: BatchShapes, eval_metric: Any) -> tuple[Any, ...]:
     """The metric's sums that the step returns instead of outputs; none where it cannot."""
     if eval_metric is None:
         return ()
@@ -107,7 +99,7 @@ def _specs(network: Network, shapes: Shapes, eval_metric: Any) -> tuple[Any, ...
     return () if sums is None else sums.graph_metrics
 
 
-def shapes_of_key(key: Any, default: Any, bound: Shapes) -> Shapes:
+def shapes_of_key(key: Any, default: Any, bound: BatchShapes) -> BatchShapes:
     """The bound shapes of the default key with its length replaced by another key's."""
     if key == default:
         return bound
@@ -123,32 +115,27 @@ def shapes_of_key(key: Any, default: Any, bound: Shapes) -> Shapes:
         shape = tuple(key if d == default else d for d in desc.shape)
         return DataDesc(desc.name, shape, desc.dtype, desc.layout)
 
-    return Shapes([sized(d) for d in bound.data], [sized(d) for d in bound.labels])
+    return BatchShapes([sized(d) for d in bound.data], [sized(d) for d in bound.labels])
 
 
-def rows_of(module: Module, optimizer: opt.Optimizer | None) -> list[str]:
-    """The parameters whose update needs no more than the rows that a step has read."""
-    if optimizer is None:
-        return []
-    return [n for i, n in enumerate(module.store.grads) if optimizer.rows_suffice(i)]
-
-
-def pool_of(
-    plans: Mapping[Hashable, KeyPlan], module: Module, optimizer: opt.Optimizer | None
+def plan_pool(
+    plans: Mapping[Hashable, KeyPlan],
+    store: ParameterStore,
+    for_training: bool,
+    optimizer: opt.Optimizer | None,
 ) -> PoolPlan:
-    """The plan of all keys together; ``module`` has their parameters and optimizer."""
+    """Return the plan of all keys together, with their parameters and the optimizer's states."""
     gc.collect()  # the compiler's graphs are full of cycles
     trim()
-    store = module.store
-    fixed = {**store.args, **store.aux}
+    values = {**store.args, **store.aux}
     gradients = sum(_bytes(a.shape, a.dtype) for a in store.grads.values())
     states, update = 0, None
-    if optimizer is not None and store.grads and module.for_training:
+    if optimizer is not None and store.grads and for_training:
         states = gradients * len(optimizer.state_values())
         update = _plan_update(optimizer, [a.shape for a in store.grads.values()])
     return PoolPlan(
         {k: p.models for k, p in plans.items()},
-        sum(_bytes(a.shape, a.dtype) for a in fixed.values()),
+        sum(_bytes(a.shape, a.dtype) for a in values.values()),
         gradients,
         states,
         {k: p.data for k, p in plans.items()},
@@ -158,7 +145,7 @@ def pool_of(
     )
 
 
-def _plan_update(optimizer: opt.Optimizer, shapes: list[tuple[int, ...]]) -> MemoryPlan:
+def _plan_update(optimizer: opt.Optimizer, shapes: list[Shape]) -> MemoryPlan:
     """The plan of the optimizer's model, with one row of scalars for all parameters."""
     optimizer = copy.copy(optimizer)  # some count in scalars
     scalars = tuple(optimizer.scalars(1, optimizer.lr, optimizer.wd))
@@ -168,5 +155,5 @@ def _plan_update(optimizer: opt.Optimizer, shapes: list[tuple[int, ...]]) -> Mem
     return plan_graph(build_update(spec, optimizer.emit, "optimizer").graph)
 
 
-def _bytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+def _bytes(shape: Sequence[int], dtype: DType) -> int:
     return math.prod(shape) * np.dtype(dtype).itemsize

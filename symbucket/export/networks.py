@@ -61,16 +61,17 @@ class _Source:
         shapes = {d.name: d.shape for d in self.descs}
         dtypes: dict[str, Any] = {n: a.dtype for n, a in {**store.args, **store.aux}.items()}
         dtypes.update({d.name: d.dtype for d in self.descs})
-        symbol, executor = self.module.symbol, self.module.executors[0]
+        symbol = self.module.symbol
         for name, array in {**store.args, **store.aux}.items():
             if name in {*symbol.list_arguments(), *symbol.list_auxiliary_states()}:
                 shapes[name] = array.shape
-        options: CompilerOptions = dataclasses.replace(executor.options, value_info=True)
+        options: CompilerOptions = dataclasses.replace(self.module.options, value_info=True)
         options = options.without("roll-loops")  # not every runtime that reads the file knows Scan
         name = f"key {self.key!r} {mode}"
         if mode == "inference":
             return compile_inference(symbol, shapes, dtypes, name, options=options)
-        wanted = [n for n, r in executor.grad_req.items() if r != "null" and n in store.grads]
+        requests = self.module.bound_network.requests
+        wanted = [n for n, r in requests.items() if r != "null" and n in store.grads]
         programs = compile_training(symbol, shapes, dtypes, wanted, name, options=options)
         if programs.step is not None:
             return programs.step
@@ -173,7 +174,7 @@ def _modules(module: BaseModule, keys: Iterable[Hashable] | None) -> list[tuple[
 
 def _source(key: Hashable, module: Module, batch_size: int | None) -> _Source:
     """Shapes as the key was first bound, which is with a full batch."""
-    executor = module.executors[0]
+    types = module.input_types
     described = {d.name: d for d in [*module.data_shapes, *module.label_shapes]}
     groups = (
         ("data", module.data_names),
@@ -183,9 +184,9 @@ def _source(key: Hashable, module: Module, batch_size: int | None) -> _Source:
     descs, kinds = [], []
     for kind, names in groups:
         for name in names:
-            array = executor.arg_dict[name]
+            shape, dtype = types[name]
             layout = described[name].layout if name in described else "N"
-            descs.append(DataDesc(name, array.shape, array.dtype, layout))
+            descs.append(DataDesc(name, shape, dtype, layout))
             kinds.append(kind)
     batch = None
     if descs and descs[0].shape:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.errors import ShapeError
+from symbucket.errors import ParameterError, ShapeError
+from symbucket.file_values import find_value
 from symbucket.initializer._checks import number, want_float
 from symbucket.initializer.base import Initializer, alias, register
 from symbucket.types import Array
@@ -107,3 +108,23 @@ class LSTMBias(Initializer):
 
     def _init_bias(self, desc: str, arr: Array) -> None:
         self._init_weight(desc, arr)
+
+
+@register
+class OnnxValue(Initializer):
+    """Fills with the value in the file, by the hash of its contents; ``sym.from_onnx`` sets it."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest=digest)
+        self._digest = digest
+
+    def _init_weight(self, desc: str, arr: Array) -> None:
+        value = find_value(self._digest)
+        if value is None:
+            raise ParameterError(
+                f"Parameter {str(desc)!r} starts at a value from an ONNX file, but no symbol that "
+                "was read from that file is alive: a symbol file holds the graph and no values. "
+                "Call sym.from_onnx with that file first and keep the symbol, or give the values "
+                "(init_params(arg_params=...), a checkpoint)."
+            )
+        arr[...] = value

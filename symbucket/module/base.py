@@ -22,7 +22,8 @@ from symbucket.runtime import NDArray
 
 Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
 
-_SMALL = 1 << 14  # elements; a NaN in the loss shows in the bias gradients, which are smaller
+# A NaN in the loss shows in the gradients of the biases, which have fewer elements than this.
+MAX_CHECKED_ELEMENTS = 1 << 14
 
 
 class BaseModule(Lifecycle):
@@ -43,26 +44,17 @@ class BaseModule(Lifecycle):
         self._require()
         mon.install(self)
 
-    def _results(self) -> Mapping[str, Any]:
-        """What the last forward returned, outputs or sums, by name."""
-        return {f"output {n}": a for n, a in zip(self.output_names, self.get_outputs())}
-
     @contextmanager
-    def _measuring(self, metric: metrics.EvalMetric | None) -> Iterator[None]:
-        """Inside, ``forward`` may compute this metric in the graph and leave out the outputs.
+    def measuring(self, metric: metrics.EvalMetric | None) -> Iterator[None]:
+        """Let ``forward`` compute this metric in the graph and leave out the outputs, inside.
 
-        With None, as with ``keep_outputs``, it keeps them.
+        With None, or ``keep_outputs``, it keeps them.
         """
-        before, self._measured = self._measured, None if self.keep_outputs else metric
+        outer, self._metric = self._metric, None if self.keep_outputs else metric
         try:
             yield
         finally:
-            self._measured = before
-
-    def forward_backward(self, data_batch: DataBatch) -> None:
-        """Forward in training mode and backward."""
-        self.forward(data_batch, is_train=True)
-        self.backward()
+            self._metric = outer
 
     def export(
         self,
@@ -127,7 +119,7 @@ class BaseModule(Lifecycle):
         eval_metric.reset()
         count = 0
         for nbatch, batch in enumerate(_limited(eval_data, num_batch)):
-            with self._measuring(eval_metric):
+            with self.measuring(eval_metric):
                 self.forward(batch, is_train=False)
             self.update_metric(eval_metric, _labels(batch))
             _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
@@ -274,7 +266,7 @@ class BaseModule(Lifecycle):
                     monitor.tic()
                 self.prepare(batch)
                 states = {n: a.asnumpy() for n, a in self.auxiliary().items()}
-                with self._measuring(eval_metric if monitor is None else None):
+                with self.measuring(eval_metric if monitor is None else None):
                     self.forward_backward(batch)
                 try:
                     self._refuse_divergence(epoch, nbatch, batch)
@@ -310,10 +302,10 @@ class BaseModule(Lifecycle):
     def _refuse_divergence(self, epoch: int, nbatch: int, batch: DataBatch) -> None:
         """Look for NaN and infinity where it is cheap and where a bad loss must show."""
         grads = [(f"gradient of {n}", a) for n, a in self.gradients().items()]
-        small: list[tuple[str, Any]] = [(n, a) for n, a in grads if a.size <= _SMALL]
+        small: list[tuple[str, Any]] = [(n, a) for n, a in grads if a.size <= MAX_CHECKED_ELEMENTS]
         if not small and grads:
             small = [min(grads, key=lambda pair: pair[1].size)]
-        small += [(n, a) for n, a in self._results().items() if np.size(a) <= _SMALL]
+        small += [(n, a) for n, a in self.results().items() if np.size(a) <= MAX_CHECKED_ELEMENTS]
         for name, array in small:
             if not np.isfinite(np.asarray(array)).all():
                 key = "" if batch.bucket_key is None else f", bucket key {batch.bucket_key!r}"

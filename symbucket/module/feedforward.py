@@ -13,14 +13,15 @@ from symbucket import metric as metrics
 from symbucket import random
 from symbucket.checkpoint import load_checkpoint, save_checkpoint
 from symbucket.context import Context
-from symbucket.engine.data_parallel import Devices, contexts_of
+from symbucket.engine.data_parallel import ContextGroup, contexts_of
 from symbucket.errors import DataError, InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataDesc, NDArrayIter, ResizeIter
 from symbucket.io.desc import normalize_descs
 from symbucket.module.base import Callbacks
-from symbucket.module.bucketing import BucketingModule, SymGen
+from symbucket.module.bucketing import BucketingModule
 from symbucket.module.module import Module
+from symbucket.module.sym_gen import SymGen
 from symbucket.optimizer import Optimizer
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
@@ -94,7 +95,7 @@ class FeedForward:
         self.symbol: Symbol | None = symbol if isinstance(symbol, Symbol) else None
         self.sym_gen: SymGen | None = None if isinstance(symbol, Symbol) else symbol
         self.ctx = contexts_of(ctx)
-        self._devices = Devices(self.ctx)  # with their shares, as the last fit said
+        self._contexts = ContextGroup(self.ctx)  # with their shares, as the last fit said
         self.num_epoch = num_epoch
         self.epoch_size = epoch_size
         self.optimizer = optimizer
@@ -140,7 +141,7 @@ class FeedForward:
         """
         if self.num_epoch is None:
             raise InvalidArgumentError("FeedForward.fit: say how many epochs, num_epoch=...")
-        self._devices = Devices(self.ctx, work_load_list)
+        self._contexts = ContextGroup(self.ctx, work_load_list)
         data = self._training_data(X, y)
         evaluation = None if eval_data is None else self._scored_data(eval_data, "eval_data")
         module = self._make_module(data, logging if logger is None else logger)
@@ -288,7 +289,7 @@ class FeedForward:
         return module
 
     def _make_module(self, data: Any, logger: Any) -> Module | BucketingModule:
-        where = self._devices.contexts, self._devices.loads
+        where = self._contexts.contexts, self._contexts.loads
         if self._network_of is not None:
             return BucketingModule(self._network_of, _bucket_key(data), logger, *where)
         assert self.symbol is not None
@@ -345,7 +346,7 @@ class FeedForward:
         rows = len(values) if values.ndim else 1
         size = max(1, min(rows, self.numpy_batch_size))
         if kind is _EveryRowOnce:  # others have whole batches only
-            size = self._devices.batch_size(rows, size)
+            size = self._contexts.batch_size(rows, size)
         return kind(
             values,
             label,

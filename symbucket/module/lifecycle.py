@@ -1,45 +1,38 @@
-"""What every kind of module is asked, in which order, and what is the same for all of them."""
+"""``Lifecycle``: what every module does step by step, from ``bind`` to ``update``."""
 
 from __future__ import annotations
 
+import abc
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from symbucket.checkpoint import (
-    Params,
-    load_params,
-    params_path,
-    save_checkpoint,
-    save_params,
-)
+from symbucket.checkpoint import load_params, save_checkpoint, save_params
+from symbucket.engine.network_interface import GradientRequest
 from symbucket.engine.parameters import ParameterStore
-from symbucket.errors import CheckpointError, InvalidArgumentError, ParameterError, StateError
-from symbucket.initializer import Initializer
+from symbucket.errors import InvalidArgumentError, StateError
+from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch, DataDesc
 from symbucket.metric import EvalMetric
+from symbucket.module.binding import Binding, PendingCheckpoint
 from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
+from symbucket.types import Shape
 
 Pairs = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 
-class Lifecycle:
+class Lifecycle(abc.ABC):
     """A module from ``bind`` over ``init_params`` and ``init_optimizer`` to ``update``.
 
-    Each step has a public method here, which checks what all kinds of modules check, and a private
-    one, which a kind of module fills in: ``bind`` and ``_bind``, ``forward`` and ``_forward``.
-    ``BaseModule`` has the loops over them.
+    Each step has a public method here, which checks what all kinds of modules check, and an
+    abstract one for what differs between them: ``forward`` and ``_forward``. What a step computes
+    becomes part of the module when it has succeeded. ``BaseModule`` adds the loops over the steps.
     """
 
     def __init__(self, logger: Any = logging) -> None:
         self.logger = logger
-        self.binded = False
-        self.for_training = False
-        self.inputs_need_grad = False
-        self.params_initialized = False
-        self.optimizer_initialized = False
         self.keep_outputs = False
         """Whether ``fit`` and ``score`` keep what they could do without.
 
@@ -47,12 +40,39 @@ class Lifecycle:
         plain sgd the gradient of an Embedding's table is never made as a whole.
         """
         self._name = type(self).__name__  # how messages call this module
-        self._grad_req: Any = "write"
+        self._binding: Binding | None = None
         self._trained = False  # whether the last forward was in training mode
         self._metric_names: list[str] = []  # of the labels of the last batch that had some
-        self._measured: EvalMetric | None = None
-        self._resume: tuple[str, tuple[Params, Params]] | None = None
-        self._resume_states: str | None = None
+        # Of the loop that runs now; forward may compute its sums in place of the outputs.
+        self._metric: EvalMetric | None = None
+        self._pending: PendingCheckpoint | None = None
+
+    # State -----------------------------------------------------------------------------------
+
+    @property
+    def binded(self) -> bool:
+        """Whether ``bind`` was called."""
+        return self._binding is not None
+
+    @property
+    def for_training(self) -> bool:
+        """Whether the module is bound for training."""
+        return self._binding is not None and self._binding.request.for_training
+
+    @property
+    def inputs_need_grad(self) -> bool:
+        """Whether the module is bound with gradients of its data."""
+        return self._binding is not None and self._binding.request.inputs_need_grad
+
+    @property
+    def params_initialized(self) -> bool:
+        """Whether the parameters have values."""
+        return self._binding is not None and self._binding.store.filled
+
+    @property
+    def optimizer_initialized(self) -> bool:
+        """Whether the module has an optimizer."""
+        return self._binding is not None and self._binding.updater is not None
 
     def _require(self, *, params: bool = False, optimizer: bool = False) -> None:
         if not self.binded:
@@ -62,54 +82,59 @@ class Lifecycle:
         if optimizer and not self.optimizer_initialized:
             raise StateError("call init_optimizer() first (after init_params)")
 
-    # Descriptions: every kind of module gives those that it has ------------------------------
-
-    @property
-    def symbol(self) -> Symbol:
-        """The network (of the current bucket)."""
-        raise StateError("this module has no symbol")
-
-    @property
-    def data_names(self) -> list[str]:
-        """Names of the data inputs."""
-        raise StateError("this module has no data")
-
-    @property
-    def label_names(self) -> list[str]:
-        """Names of the labels that the network has."""
-        raise StateError("this module has no labels")
-
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the outputs."""
-        raise StateError("this module has no outputs")
-
-    @property
-    def data_shapes(self) -> list[DataDesc]:
-        """Descriptions of the data that is bound now."""
-        raise StateError("this module has no data")
-
-    @property
-    def label_shapes(self) -> list[DataDesc]:
-        """Descriptions of the labels that are bound now."""
-        raise StateError("this module has no labels")
-
-    @property
-    def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
-        """(name, shape) of the outputs for the shapes bound now."""
-        raise StateError("this module has no outputs")
-
     @property
     def store(self) -> ParameterStore:
         """The parameters, which all modules bound to this one share."""
-        raise StateError("this module has no parameters")
+        self._require()
+        assert self._binding is not None
+        return self._binding.store
 
     @property
     def updater(self) -> Updater:
         """The optimizer with its states."""
-        raise StateError("this module has no optimizer")
+        self._require(optimizer=True)
+        assert self._binding is not None
+        assert self._binding.updater is not None
+        return self._binding.updater
 
-    # Getting ready: what is the same for all kinds, and what each does by itself --------------
+    # Descriptions ----------------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def symbol(self) -> Symbol:
+        """The network (of the current bucket)."""
+
+    @property
+    @abc.abstractmethod
+    def data_names(self) -> list[str]:
+        """Names of the data inputs."""
+
+    @property
+    @abc.abstractmethod
+    def label_names(self) -> list[str]:
+        """Names of the labels that the network has."""
+
+    @property
+    @abc.abstractmethod
+    def output_names(self) -> list[str]:
+        """Names of the outputs."""
+
+    @property
+    @abc.abstractmethod
+    def data_shapes(self) -> list[DataDesc]:
+        """Descriptions of the data that is bound now."""
+
+    @property
+    @abc.abstractmethod
+    def label_shapes(self) -> list[DataDesc]:
+        """Descriptions of the labels that are bound now."""
+
+    @property
+    @abc.abstractmethod
+    def output_shapes(self) -> list[tuple[str, Shape]]:
+        """(name, shape) of the outputs for the shapes bound now."""
+
+    # Getting ready ---------------------------------------------------------------------------
 
     def bind(
         self,
@@ -123,39 +148,42 @@ class Lifecycle:
     ) -> None:
         """Allocate the parameters and make the network ready for these shapes.
 
+        A BucketingModule binds the default bucket key; other keys follow when they come. A
+        RecurrentModule takes sequences of any length afterwards.
+
         Args:
             data_shapes, label_shapes: lists of DataDesc or of (name, shape). Without
-                ``label_shapes`` the shapes of labels are inferred where they can be.
-            for_training: whether gradients are needed. inputs_need_grad: also those of the data.
-            force_rebind: bind anew what is bound already, and keep the parameters; otherwise
+                ``label_shapes`` the shapes of labels are inferred if they can be.
+            for_training: whether gradients are needed.
+            inputs_need_grad: also those of the data.
+            force_rebind: bind again what is bound already, and keep the parameters; otherwise
                 nothing is done then.
             shared_module: a module whose parameters (and optimizer) are used.
             grad_req: "write", "add" or "null", for all arguments or by name.
 
-        A BucketingModule binds the default bucket key; other keys follow when they come. A
-        RecurrentModule takes sequences of any length afterwards. Where this raises, nothing is
-        changed.
+        Raises:
+            SymbucketError: the network cannot be bound so; nothing is changed then.
         """
         if self.binded and not force_rebind:
             self.logger.warning("Already bound, ignoring bind()")
             return
         if inputs_need_grad and not for_training:
             raise InvalidArgumentError("inputs_need_grad=True needs for_training=True")
-        before = dict(vars(self))
-        self.for_training, self.inputs_need_grad = for_training, inputs_need_grad
-        self._grad_req = grad_req
-        try:
-            self._bind(data_shapes, label_shapes, shared_module)
-            self.binded, self._trained = True, False
-            self._resume_params()
-        except BaseException:
-            vars(self).update(before)
-            raise
+        request = GradientRequest(for_training, inputs_need_grad, grad_req)
+        binding = self._bind(data_shapes, label_shapes, request, shared_module)
+        if self._pending is not None:
+            self._pending.fill(binding.store)
+        self._binding, self._trained = binding, False
 
+    @abc.abstractmethod
     def _bind(
-        self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None, shared_module: Any
-    ) -> None:
-        raise StateError("this module cannot be bound")
+        self,
+        data_shapes: Sequence[Any],
+        label_shapes: Sequence[Any] | None,
+        request: GradientRequest,
+        shared_module: Any,
+    ) -> Binding:
+        """Return what ``bind`` makes; the module itself stays as it is."""
 
     def init_params(
         self,
@@ -168,27 +196,18 @@ class Lifecycle:
     ) -> None:
         """Fill the parameters from the given values, else by the initializer (Uniform(0.01)).
 
-        Does nothing where they are filled already, unless ``force_init``. Raises ParameterError
-        where given values are missing, unknown or of another shape; then nothing is changed.
+        Does nothing if they are filled already, unless ``force_init``. Raises ParameterError if
+        given values are missing, unknown or of another shape; then nothing is changed.
         """
         if self.params_initialized and not force_init:
             return
-        self._require()
-        self._init_params(initializer, arg_params, aux_params, allow_missing, allow_extra)
-        self.params_initialized = True
-
-    def _init_params(
-        self,
-        initializer: Initializer | None,
-        arg_params: Mapping[str, Any] | None,
-        aux_params: Mapping[str, Any] | None,
-        allow_missing: bool,
-        allow_extra: bool,
-    ) -> None:
-        raise StateError("this module has no parameters")
+        complete = (arg_params is not None or aux_params is not None) and not allow_missing
+        if initializer is None and not complete and not self.params_initialized:
+            initializer = Uniform(0.01)
+        self.store.initialize(initializer, arg_params, aux_params, allow_missing, allow_extra)
 
     def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-        """Copies of parameters and auxiliary states, in host memory."""
+        """Return copies of parameters and auxiliary states, in host memory."""
         self._require(params=True)
         return self.store.copies()
 
@@ -225,33 +244,39 @@ class Lifecycle:
         if self.optimizer_initialized and not force_init:
             self.logger.warning("optimizer already initialized, ignoring...")
             return
-        self._init_optimizer(optimizer, optimizer_params)
-        self.optimizer_initialized = True
-        self._resume_optimizer()
+        self._init_optimizer(optimizer, dict(optimizer_params))
+        if self._pending is not None:
+            self._pending.set_states(self.updater)
 
-    def _init_optimizer(self, optimizer: Any, optimizer_params: Pairs) -> None:
-        raise StateError("this module has no optimizer")
+    @abc.abstractmethod
+    def _init_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any]) -> None:
+        """Make the optimizer."""
 
     # Running ---------------------------------------------------------------------------------
 
     def forward(self, data_batch: DataBatch, is_train: bool | None = None) -> None:
         """Run the network (of the batch's bucket key) on a batch.
 
-        ``is_train`` is ``for_training`` unless given. Raises DataError or ShapeError where the
-        arrays are not what the batch (or the module) says, before anything is written.
+        ``is_train`` is ``for_training`` unless given. Raises DataError or ShapeError if the arrays
+        are not what the batch (or the module) says, before anything is written.
         """
+        self.run(data_batch, is_train, self._metric)
+
+    def run(self, batch: DataBatch, is_train: bool | None, metric: EvalMetric | None) -> None:
+        """Run a batch; the sums of ``metric`` may be computed in place of the outputs."""
         self._require(params=True)
         training = self.for_training if is_train is None else is_train
         if training and not self.for_training:
             raise StateError(f"{self._name} is bound with for_training=False")
-        self._forward(data_batch, training)
+        self._forward(batch, training, metric)
         self._trained = training
 
-    def _forward(self, batch: DataBatch, training: bool) -> None:
-        raise StateError("this module cannot run")
+    @abc.abstractmethod
+    def _forward(self, batch: DataBatch, training: bool, metric: EvalMetric | None) -> None:
+        """Run a batch, see ``run``."""
 
     def backward(self, out_grads: Any = None) -> None:
-        """Gradients of the last ``forward``, which must have been in training mode.
+        """Compute the gradients of the last ``forward``, which must have been in training mode.
 
         ``out_grads``: head gradients, for outputs that are not losses.
         """
@@ -262,36 +287,43 @@ class Lifecycle:
             )
         self._backward(out_grads)
 
+    @abc.abstractmethod
     def _backward(self, out_grads: Any) -> None:
-        raise StateError("this module cannot run")
+        """Compute the gradients."""
+
+    def forward_backward(self, data_batch: DataBatch) -> None:
+        """Run forward in training mode, and backward."""
+        self.forward(data_batch, is_train=True)
+        self.backward()
 
     def update(self) -> None:
-        """One step of the optimizer over the gradients of the last backward."""
+        """Take one step of the optimizer over the gradients of the last backward."""
         self._require(params=True, optimizer=True)
         self._update()
 
+    @abc.abstractmethod
     def _update(self) -> None:
-        raise StateError("this module cannot be updated")
+        """Take one step of the optimizer."""
 
+    @abc.abstractmethod
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """The outputs of the last forward.
+        """Return the outputs of the last forward.
 
         The next forward (of any bucket key) writes into the same memory: copy what you need
         longer.
         """
-        raise StateError("this module has no outputs")
 
+    @abc.abstractmethod
     def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """Gradients of the data inputs; needs ``bind(inputs_need_grad=True)``."""
-        raise StateError("this module has no gradients of inputs")
+        """Return the gradients of the data inputs; needs ``bind(inputs_need_grad=True)``."""
 
+    @abc.abstractmethod
     def get_states(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """The values of the arguments in ``state_names`` (of the current network)."""
-        raise StateError("this module has no states")
+        """Return the values of the arguments in ``state_names`` (of the current network)."""
 
+    @abc.abstractmethod
     def set_states(self, states: Sequence[Any] | None = None, value: float | None = None) -> None:
         """Set the states from arrays (in the order of ``state_names``) or to one number."""
-        raise StateError("this module has no states")
 
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
         """Add the last forward's outputs and ``labels`` to a metric."""
@@ -301,20 +333,24 @@ class Lifecycle:
             dict(zip(names, labels)), dict(zip(self.output_names, self.get_outputs()))
         )
 
+    def results(self) -> Mapping[str, Any]:
+        """Return what the last forward computed, outputs or the sums of a metric, by name."""
+        return {f"output {n}": a for n, a in zip(self.output_names, self.get_outputs())}
+
+    @abc.abstractmethod
     def gradients(self) -> Mapping[str, NDArray]:
-        """The gradient buffers of the parameters that the last backward wrote."""
-        return {}
+        """Return the gradient buffers of the parameters that the last backward wrote."""
 
+    @abc.abstractmethod
     def auxiliary(self) -> Mapping[str, NDArray]:
-        """The buffers of the auxiliary states, which a forward in training mode writes."""
-        return {}
+        """Return the buffers of the auxiliary states, which a forward in training mode writes."""
 
+    @abc.abstractmethod
     def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
-        """(name, array) of all that a monitor sees: outputs, arguments, gradients, states.
+        """Return (name, array) of all that a monitor sees: outputs, arguments, gradients, states.
 
         ``wanted`` says for a name if the monitor looks.
         """
-        raise StateError("this module has no arrays")
 
     # Checkpoints: from one, parameters are set at bind, states at init_optimizer --------------
 
@@ -327,7 +363,7 @@ class Lifecycle:
     ) -> None:
         """Write symbol and parameters, and the optimizer's states to ``prefix-EPOCH.states``.
 
-        The symbol is that of the default bucket key, where there are several.
+        The symbol of several bucket keys is that of the default one.
         """
         self._require(params=True)
         if save_optimizer_states:
@@ -355,21 +391,4 @@ class Lifecycle:
 
     def resume_from(self, prefix: str, epoch: int, load_optimizer_states: bool = False) -> None:
         """Read a checkpoint now; ``bind`` and ``init_optimizer`` will set what it holds."""
-        path = params_path(prefix, epoch)
-        self._resume = path, load_params(path)
-        self._resume_states = f"{prefix}-{epoch:04d}.states" if load_optimizer_states else None
-
-    def _resume_params(self) -> None:
-        if self._resume is None:
-            return
-        path, params = self._resume
-        try:
-            self.init_params(None, *params)
-        except ParameterError as error:
-            raise CheckpointError(f"{path!r} does not fit the network: {error}") from error
-        self._resume = None
-
-    def _resume_optimizer(self) -> None:
-        if self._resume_states is not None:
-            self.load_optimizer_states(self._resume_states)
-            self._resume_states = None
+        self._pending = PendingCheckpoint.read(prefix, epoch, load_optimizer_states)

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-import symbucket.module.onnx_values  # noqa: F401 - registers the initializer
-from symbucket import metric as metrics
-from symbucket import optimizer as opt
 from symbucket.checkpoint import load_checkpoint
 from symbucket.compiler import CompilerOptions
 from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context
-from symbucket.engine import Executor
-from symbucket.engine.data_parallel import Devices, contexts_of
-from symbucket.engine.eviction import ExecutorCache, ExecutorStats
-from symbucket.engine.executor_pool import BoundExecutors
-from symbucket.engine.graph_metrics import MetricSums, metric_sums
-from symbucket.engine.network import Descs, Network, Shapes, Signature
+from symbucket.engine.bound_network import AnyExecutor, BoundNetwork
+from symbucket.engine.data_parallel import ContextGroup, contexts_of
+from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
+from symbucket.engine.executor_pool import ExecutorPool
+from symbucket.engine.network_interface import (
+    Descs,
+    GradientRequest,
+    NetworkInterface,
+    Types,
+)
 from symbucket.engine.parameters import ParameterStore
-from symbucket.engine.plan import optimizer_of, plan_model, pool_of, rows_of
+from symbucket.engine.plan import plan_model, plan_pool
 from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
-from symbucket.initializer import Initializer, Uniform
-from symbucket.io import DataBatch, DataDesc
+from symbucket.io import DataBatch
+from symbucket.metric import EvalMetric
 from symbucket.module.base import BaseModule
-from symbucket.module.batches import read_batch
+from symbucket.module.batches import batch_of_network
+from symbucket.module.binding import ModuleBinding
 from symbucket.module.lifecycle import Pairs
+from symbucket.module.optimization import apply_gradients, make_optimizer
 from symbucket.monitor import arrays_of
+from symbucket.optimizer import Optimizer, Updater
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
 from symbucket.symbol.onnx_import import as_symbol
+from symbucket.types import Array, Shape
 
 
 class Module(BaseModule):
@@ -65,7 +69,7 @@ class Module(BaseModule):
 
     def __init__(
         self,
-        symbol: Symbol,
+        symbol: Symbol | Any,
         data_names: Sequence[str] | None = ("data",),
         label_names: Sequence[str] | None = ("softmax_label",),
         logger: Any = logging,
@@ -79,31 +83,28 @@ class Module(BaseModule):
         options: CompilerOptions | None = None,
         max_executors: int | None = None,
         max_executors_bytes: int | None = None,
+        *,
+        executor_pool: ExecutorPool | None = None,
+        bucket_key: Hashable = None,
     ) -> None:
         super().__init__(logger)
-        symbol = as_symbol(symbol)
+        if not isinstance(symbol, Symbol):
+            symbol = as_symbol(symbol)
         if not isinstance(symbol, Symbol):
             raise InvalidArgumentError(f"{name}: {symbol!r} is not a Symbol")
         self._name = name
-        self._devices = Devices(contexts_of(context), work_load_list)
-        self.context = self._devices.contexts[0]
+        self._contexts = ContextGroup(contexts_of(context), work_load_list)
+        self.context = self._contexts.contexts[0]
         self.options = options or CompilerOptions()
-        self.network = Network(
+        self.network = NetworkInterface(
             symbol, name, data_names, label_names, state_names, fixed_param_names
         )
         """What the arguments of the symbol are for."""
-        self._store: ParameterStore | None = None
-        self._bound: BoundExecutors | None = None
-        self._shapes = Shapes([], [])  # the current ones
-        self._labelled = self._shapes  # the last data and labels that came together
-        self._cache = ExecutorCache(max_executors, max_executors_bytes)
-        self._cache_key: Any = None  # what stands for this module's executors in its statistics
-        self._pins = True  # whether the executor of the bound shapes is never dropped
-        self._updater: opt.Updater | None = None
-        self._states: dict[str, np.ndarray[Any, Any]] = {}
-        # Of the last forward, if it returned sums of a metric in place of outputs.
-        self._sums: tuple[MetricSums, Mapping[str, float]] | None = None
-        self._metric_sums: dict[tuple[metrics.EvalMetric, Signature], MetricSums | None] = {}
+        self._policy = EvictionPolicy(max_executors, max_executors_bytes)
+        self._shared_pool = executor_pool
+        self._bucket_key = bucket_key
+        self._binding: ModuleBinding | None = None
+        self._states: dict[str, Array] = {}
 
     # Descriptions ----------------------------------------------------------------------------
 
@@ -134,117 +135,108 @@ class Module(BaseModule):
         return self.network.param_names
 
     @property
-    def data_shapes(self) -> Descs:
+    def _bound(self) -> ModuleBinding:
         self._require()
-        return self._shapes.data
+        assert self._binding is not None
+        return self._binding
+
+    @property
+    def bound_network(self) -> BoundNetwork:
+        """The network over the parameters, with the shapes and gradients that it is bound with."""
+        return self._bound.network
+
+    @property
+    def input_types(self) -> Types:
+        """(shape, dtype) of data, labels and states as the module was bound, by name."""
+        bound = self._bound.network
+        types, _ = self.network.infer(bound.shapes)
+        return {n: both for n, both in types.items() if n not in self.param_names}
+
+    @property
+    def data_shapes(self) -> Descs:
+        return self._bound.shapes.data
 
     @property
     def label_shapes(self) -> Descs:
-        self._require()
-        return self._shapes.labels
+        return self._bound.shapes.labels
 
     @property
-    def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
-        self._require()
-        return self.network.output_shapes(self._shapes)
+    def output_shapes(self) -> list[tuple[str, Shape]]:
+        return self.network.output_shapes(self._bound.shapes)
 
     @property
-    def executor(self) -> Executor:
+    def executor(self) -> AnyExecutor:
         """The executor of the shapes bound now."""
-        self._require()
-        assert self._bound is not None
-        found = self._bound.find(self._shapes)
-        return found or self._use(self._shapes)  # built again where it has been dropped
+        bound = self._bound
+        executor = bound.pool.find(bound.network, bound.shapes)
+        return executor or bound.pool.use(bound.network, bound.shapes)  # it was evicted
 
     @property
-    def executors(self) -> list[Executor]:
-        """All executors that are kept, one for each set of shapes that came."""
-        return [] if self._bound is None else self._bound.all
+    def executors(self) -> list[AnyExecutor]:
+        """All executors that are alive, one for each set of shapes that came."""
+        bound = self._binding
+        return [] if bound is None else bound.pool.executors(bound.network)
 
     def builds(self) -> Counter[str]:
-        """How often models were compiled, by kind ("training", "inference")."""
-        return Counter() if self._bound is None else self._bound.builds()
+        """Return how often models were compiled, by kind ("training", "inference")."""
+        bound = self._binding
+        return Counter() if bound is None else bound.pool.builds(bound.network)
 
     def executor_stats(self) -> ExecutorStats:
-        """Which executors are alive, what they cost, and how often they had to be built."""
-        return self._cache.stats()
-
-    @property
-    def store(self) -> ParameterStore:
-        self._require()
-        assert self._store is not None
-        return self._store
-
-    @property
-    def updater(self) -> opt.Updater:
-        self._require(optimizer=True)
-        assert self._updater is not None
-        return self._updater
+        """Return which executors are alive, what they cost, and how often they were built."""
+        pool = ExecutorPool(self._policy) if self._binding is None else self._binding.pool
+        return pool.stats()
 
     # Binding ---------------------------------------------------------------------------------
 
     def _bind(
-        self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None, shared_module: Any
-    ) -> None:
-        network = self.network
-        shapes = network.described(data_shapes, label_shapes)
-        if shared_module is None:
-            network.check_grad_req(self._grad_req)
-        requests = self._requests()
-        params, aux = network.specs(shapes, requests)
-        if self.for_training:
-            network.check_gradients(shapes, requests)
-        store = self._store or ParameterStore(self.context)
+        self,
+        data_shapes: Sequence[Any],
+        label_shapes: Sequence[Any] | None,
+        request: GradientRequest,
+        shared_module: Any,
+    ) -> ModuleBinding:
+        shapes = self.network.batch_shapes(data_shapes, label_shapes)
+        contexts, bound = self._contexts, self._binding
+        store = ParameterStore(self.context) if bound is None else bound.store
+        updater = None if bound is None else bound.updater
         if shared_module is not None:
             store = shared_module.store
-            if shared_module._devices.contexts == self._devices.contexts:
-                self._devices = shared_module._devices
-        store.admit(self._name, params, aux)
-        self._store = store
-        self._metric_sums = {}
-        self._bound = BoundExecutors(
-            network,
-            requests,
-            store,
-            self._devices,
-            self.options,
-            self._cache,
-            self._cache_key,
-            shapes.signature if self._pins else None,
-            self.logger,
-        )
-        self._use(shapes, ahead=not self.binded)
-        if shared_module is not None:
-            self.params_initialized = shared_module.params_initialized
             if shared_module.optimizer_initialized:
-                self.borrow_optimizer(shared_module)
+                updater = shared_module.updater
+            if isinstance(shared_module, Module):
+                contexts = shared_module.shared_contexts(contexts)
+        network = BoundNetwork(
+            self.network,
+            shapes,
+            request,
+            store,
+            contexts,
+            self.options,
+            self._bucket_key,
+            check_names=shared_module is None,
+            logger=self.logger,
+        )
+        pool = self._shared_pool or ExecutorPool(self._policy)
+        pool.use(network, shapes, ahead=True)
+        return ModuleBinding(request, store, updater, network, pool, shapes, shapes)
 
-    def _requests(self) -> dict[str, str]:
-        return self.network.requests(self._grad_req, self.for_training, self.inputs_need_grad)
+    def shared_contexts(self, contexts: ContextGroup) -> ContextGroup:
+        """Return this module's own group of contexts if ``contexts`` has the same ones.
 
-    def _use(self, shapes: Shapes, ahead: bool = False) -> Executor:
-        """Make these shapes the current ones; build an executor where they are new."""
-        assert self._bound is not None
-        executor = self._bound.use(shapes, ahead)
-        self._shapes = shapes
-        if shapes.labels:
-            self._labelled = shapes
-        return executor
+        Copies of parameters on the contexts are then shared too.
+        """
+        own = self._contexts if self._binding is None else self._binding.network.contexts
+        return own if own.contexts == contexts.contexts else contexts
 
     def reshape(
         self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None = None
     ) -> None:
         """Make other input shapes the current ones."""
-        self._require()
-        self._use(self.network.described(data_shapes, label_shapes))
-
-    def _one_context(self, what: str) -> None:
-        if len(self._devices) > 1:
-            raise UnsupportedError(
-                f"{self._name}: {what} works with one context, this module has "
-                f"{self._devices.contexts}. Ask a module with one context and the batch size that "
-                "one of them gets."
-            )
+        bound = self._bound
+        shapes = self.network.batch_shapes(data_shapes, label_shapes)
+        bound.pool.use(bound.network, shapes)
+        bound.use(shapes)
 
     def plan_memory(
         self,
@@ -254,127 +246,76 @@ class Module(BaseModule):
         optimizer: Any = None,
         optimizer_params: Pairs = (),
     ) -> PoolPlan:
-        """What training (or inference, as bound) takes, before anything runs.
+        """Return what training (or inference, as bound) takes, before anything runs.
 
         Shapes are the bound ones unless given. With ``eval_metric`` the step returns the metric's
-        sums where it can, as in ``fit``; else all outputs. ``optimizer`` is as for
+        sums if it can, as in ``fit``; else all outputs. ``optimizer`` is as for
         ``init_optimizer``; by default the one that is there.
         """
-        self._require()
-        self._one_context("plan_memory")
-        shapes = self._shapes
+        bound = self._bound
+        shapes = bound.shapes
         if data_shapes is not None:
-            shapes = self.network.described(data_shapes, label_shapes)
-        made = optimizer_of(self, optimizer, optimizer_params)
-        requests = self._requests() if self.for_training else None
-        rows = rows_of(self, made)
+            shapes = self.network.batch_shapes(data_shapes, label_shapes)
+        planned = self.planned_optimizer(optimizer, optimizer_params)
+        requests = bound.network.requests if self.for_training else None
+        rows = bound.store.row_sparse_names(planned)
         plan = plan_model(self.network, shapes, requests, self.options, eval_metric, rows)
-        return pool_of({self._name: plan}, self, made)
+        return plan_pool({self._name: plan}, bound.store, self.for_training, planned)
 
-    # Parameters and optimizer ----------------------------------------------------------------
+    def planned_optimizer(self, optimizer: Any, optimizer_params: Pairs) -> Optimizer | None:
+        """Return what ``plan_memory`` plans with: a new optimizer, or the one that is there.
 
-    def _init_params(
-        self,
-        initializer: Initializer | None,
-        arg_params: Mapping[str, Any] | None,
-        aux_params: Mapping[str, Any] | None,
-        allow_missing: bool,
-        allow_extra: bool,
-    ) -> None:
-        given = arg_params is not None or aux_params is not None
-        if initializer is None and not (given and not allow_missing):
-            initializer = None if self.params_initialized else Uniform(0.01)
-        self.store.initialize(initializer, arg_params, aux_params, allow_missing, allow_extra)
+        Raises UnsupportedError if the module has several contexts.
+        """
+        contexts = self._contexts.contexts
+        if len(contexts) > 1:
+            raise UnsupportedError(
+                f"{self._name}: plan_memory works with one context, this module has {contexts}. "
+                "Ask a module with one context and the batch size that one of them gets."
+            )
+        if optimizer is not None:
+            return self._make_optimizer(optimizer, dict(optimizer_params))
+        return self.updater.optimizer if self.optimizer_initialized else None
 
-    def _init_optimizer(self, optimizer: Any, optimizer_params: Pairs) -> None:
-        made = self._make_optimizer(optimizer, dict(optimizer_params), list(self.store.grads))
-        self._updater = opt.get_updater(made)
+    # Optimizer -------------------------------------------------------------------------------
 
-    def _make_optimizer(
-        self, optimizer: Any, params: dict[str, Any], names: Sequence[str]
-    ) -> opt.Optimizer:
-        rescale = 1.0 / self._batch_size()
-        if isinstance(optimizer, opt.Optimizer):
-            if optimizer.rescale_grad != rescale:
-                warnings.warn(
-                    f"The given optimizer has rescale_grad={optimizer.rescale_grad}, where the "
-                    f"module would take 1 / batch size = {rescale}. Is this intended?",
-                    stacklevel=4,
-                )
-            if not optimizer.idx2name:
-                optimizer.idx2name = dict(enumerate(names))
-            return optimizer
-        params.setdefault("rescale_grad", rescale)
-        return opt.create(
-            optimizer, sym=self.symbol, param_idx2name=dict(enumerate(names)), **params
-        )
+    def _init_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any]) -> None:
+        self._bound.updater = Updater(self._make_optimizer(optimizer, optimizer_params))
 
-    def _batch_size(self) -> int:
-        first = self._shapes.data[0]
-        return int(first.shape[DataDesc.get_batch_axis(first.layout)])
+    def _make_optimizer(self, optimizer: Any, params: dict[str, Any]) -> Optimizer:
+        first = self.data_shapes[0]
+        batch_size = int(first.shape[first.batch_axis])
+        return make_optimizer(optimizer, params, self.symbol, list(self.store.grads), batch_size)
 
-    def borrow_optimizer(self, shared_module: Module) -> None:
+    def borrow_optimizer(self, shared_module: Any) -> None:
         """Use the optimizer (and its states) of another module."""
-        self._updater = shared_module.updater
-        self.optimizer_initialized = True
+        self._bound.updater = shared_module.updater
 
     # Running ---------------------------------------------------------------------------------
 
-    def _forward(self, batch: DataBatch, training: bool) -> None:
-        shapes, arrays = read_batch(
-            self.network, batch, self._shapes.data, self._labelled, training
-        )
-        before = dict(vars(self))
-        try:
-            executor = self._use(shapes)
-            executor.feed({**arrays, **self._states})
-            self._sums = None
-            sums = self._sums_in_graph()
-            if sums is None:
-                executor.forward(is_train=training)
-            else:
-                values = executor.measure(training, sums.graph_metrics, self._row_sparse())
-                self._sums = sums, values
-        except BaseException:
-            vars(self).update(before)  # the last batch stays the current one
-            raise
-        self._cache.shrink(executor)
+    def _forward(self, batch: DataBatch, training: bool, metric: EvalMetric | None) -> None:
+        bound = self._bound
+        read = batch_of_network(self.network, batch, bound.shapes, bound.labelled, training)
+        executor = bound.pool.use(bound.network, read.shapes)
+        executor.feed({**read.arrays, **self._states})
+        sums = None if metric is None else bound.metric_sums(metric, read.shapes)
+        if sums is None:
+            executor.forward(is_train=training)
+            bound.sums = None
+        else:
+            optimizer = None if bound.updater is None else bound.updater.optimizer
+            rows = bound.store.row_sparse_names(optimizer)
+            bound.sums = sums, executor.measure(training, sums.graph_metrics, rows)
+        bound.use(read.shapes)
+        bound.pool.evict(executor)
         if batch.label:
-            described = batch.provide_label or self._labelled.labels
-            self._metric_names = [d.name for d in described]
-
-    def _sums_in_graph(self) -> MetricSums | None:
-        """Return the sums for the metric that is being measured, if this network can give them."""
-        if self._measured is None:
-            return None
-        key = self._measured, self._shapes.signature
-        if key not in self._metric_sums:
-            labels = {d.name: d.shape for d in self.label_shapes}
-            self._metric_sums[key] = metric_sums(self._measured, dict(self.output_shapes), labels)
-        return self._metric_sums[key]
+            self._metric_names = [d.name for d in batch.provide_label or bound.labelled.labels]
 
     def _backward(self, out_grads: Any) -> None:
         self.executor.backward(out_grads)
 
     def _update(self) -> None:
-        store = self.store
-        index = {n: i for i, n in enumerate(store.grads)}
-        by_rows = self.executor.row_gradients
-        names = [n for n in self.gradients() if n not in by_rows]
-        self.updater(
-            [index[n] for n in names],
-            [store.grads[n] for n in names],
-            [store.args[n] for n in names],
-        )
-        for name, grad in by_rows.items():
-            self.updater.update_rows(index[name], grad, store.args[name])
-
-    def _row_sparse(self) -> list[str]:
-        """The parameters that the optimizer would update exactly from the rows alone."""
-        if not self.optimizer_initialized:
-            return []
-        optimizer = self.updater.optimizer
-        return [n for i, n in enumerate(self.store.grads) if optimizer.rows_suffice(i)]
+        apply_gradients(self.updater, self.store, self.gradients(), self.executor.row_gradients)
 
     def gradients(self) -> Mapping[str, NDArray]:
         grads, trained = self.store.grads, self.executor.grad_dict
@@ -406,26 +347,26 @@ class Module(BaseModule):
             raise InvalidArgumentError("set_states takes either states or value")
         arrays = {n: self.executor.arg_dict[n] for n in self.state_names}
         if states is None:
-            made = {n: np.full(a.shape, value, a.dtype) for n, a in arrays.items()}
+            values = {n: np.full(a.shape, value, a.dtype) for n, a in arrays.items()}
         else:
             if len(states) != len(arrays):
                 raise InvalidArgumentError(
                     f"set_states: {len(states)} arrays for {', '.join(arrays) or 'no states'}"
                 )
-            made = {n: np.array(s) for n, s in zip(arrays, states)}
-        self.executor.feed(made)
-        self._states = made
+            values = {n: np.array(s) for n, s in zip(arrays, states)}
+        self.executor.feed(values)
+        self._states = values
 
-    def _results(self) -> Mapping[str, Any]:
-        return super()._results() if self._sums is None else self._sums[1]
+    def results(self) -> Mapping[str, Any]:
+        sums = self._bound.sums
+        return super().results() if sums is None else sums[1]
 
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
         self._require(params=True)
-        if self._sums is not None:
-            sums, values = self._sums
-            if sums.metric is eval_metric:
-                sums.add(values)
-                return
+        sums = self._bound.sums
+        if sums is not None and sums[0].metric is eval_metric:
+            sums[0].add(sums[1])
+            return
         super().update_metric(eval_metric, labels)
 
     @staticmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from symbucket.errors import NameConflictError
 from symbucket.ops.record import Operator
+from symbucket.types import Array
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -14,13 +15,15 @@ class Node:
     """A variable (``op`` is None) or one application of an operator.
 
     ``inputs`` are (node, output index) pairs: arguments first, then auxiliary states. ``attrs``
-    are the user's string attributes; the operator's own attributes are in ``op``.
+    are the user's string attributes; the operator's own attributes are in ``op``. ``value`` is what
+    a variable from an ONNX file starts at.
     """
 
     op: Operator | None
     name: str
     inputs: tuple[Entry, ...] = ()
     attrs: Mapping[str, str] = field(default_factory=dict)
+    value: Array | None = None
 
     @property
     def num_outputs(self) -> int:

@@ -1,12 +1,11 @@
 """``from_onnx``: a network that others wrote, as a symbol that trains like any other.
 
-Float initializers of the file become variables that start at the file's values. The values stay
-outside of the symbol (see ``VALUES``): a symbol is a description, and its file is a small one.
+Float initializers of the file become variables that start at the file's values, see
+``symbucket.file_values``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -19,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError, UnsupportedError
+from symbucket.file_values import INITIALIZER, register_value
 from symbucket.name import NameManager
 from symbucket.ops.foreign import unknown_nodes
 from symbucket.ops.graph import OnnxGraph, opset_of, pack
@@ -26,12 +26,6 @@ from symbucket.symbol.compose import apply
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.onnx_versions import convert_opset
 from symbucket.symbol.symbol import Group, Symbol
-
-VALUES: dict[str, np.ndarray[Any, Any]] = {}
-"""What initializers of files held, by a hash of their contents: each is kept once."""
-
-INITIALIZER = "onnxvalue"
-"""The name of the initializer that fills a parameter from ``VALUES``."""
 
 LOSS = "loss"
 """An output of this name is taken as the loss where a model is given in place of a symbol."""
@@ -247,15 +241,9 @@ def _variable(graph: onnx.GraphProto, name: str, value: np.ndarray[Any, Any] | N
     attrs["__dtype__"] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).name
     if value is not None:
         attrs["__shape__"] = str(tuple(value.shape))
-        attrs["__init__"] = json.dumps([INITIALIZER, {"digest": _keep(value)}])
-    return Node(None, name, (), attrs), 0
-
-
-def _keep(value: np.ndarray[Any, Any]) -> str:
-    content = f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
-    digest = hashlib.sha256(content).hexdigest()[:32]
-    VALUES.setdefault(digest, value)
-    return digest
+        digest, value = register_value(value)
+        attrs["__init__"] = json.dumps([INITIALIZER, {"digest": digest}])
+    return Node(None, name, (), attrs, value), 0
 
 
 def _with_loss(made: Symbol, names: Sequence[str], loss: str | Sequence[str]) -> Symbol:

@@ -81,11 +81,11 @@ def test_steps_on_several_keys_are_those_of_one_context(layout, context, rows):
 
 
 def test_contexts_with_memory_of_their_own_follow_by_copies(monkeypatch):
-    from symbucket.engine.data_parallel import Devices
+    from symbucket.engine.data_parallel import ContextGroup
 
     one = _module(_network, None, "NT", 4)
-    monkeypatch.setattr(Devices, "reads", lambda self, number, array: number == 0)
-    monkeypatch.setattr(Devices, "at_once", True)
+    monkeypatch.setattr(ContextGroup, "reads", lambda self, number, array: number == 0)
+    monkeypatch.setattr(ContextGroup, "at_once", True)
     many = _module(_network, TWO, "NT", 4)
     for step in range(6):
         batch = _batch(step, (5, 3)[step % 2], 4, "NT")

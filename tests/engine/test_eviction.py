@@ -173,5 +173,6 @@ def test_backward_of_a_key_that_another_one_overwrote_is_refused():
 @pytest.mark.parametrize("limit", [0, -1, 2.5, True, "3"])
 @pytest.mark.parametrize("name", ["max_executors", "max_executors_bytes"])
 def test_limits_are_checked(name, limit):
-    with pytest.raises(InvalidArgumentError, match=rf"{name}={limit!r}: must be an integer of 1"):
+    expected = rf"{name} is {limit!r}; expected an integer of 1"
+    with pytest.raises(InvalidArgumentError, match=expected):
         _module(**{name: limit})

@@ -62,7 +62,7 @@ def test_the_plan_is_that_of_the_models_that_run():
     plan = module.plan_memory(KEYS)
     train(module)
     for key in KEYS:
-        (executor,) = module._modules[key].executors
+        (executor,) = module.module_of(key).executors
         (programs,) = executor._training.values()
         (model,) = programs.models
         (planned,) = plan.plans[key]

@@ -298,7 +298,7 @@ def test_auxiliary_states_see_every_piece():
 @pytest.mark.parametrize("unroll", [0, -1, 1.5, True, None])
 def test_unroll_must_be_a_count(unroll):
     sym_gen, states = network()
-    with pytest.raises(InvalidArgumentError, match=r"unroll=.* must be a whole number"):
+    with pytest.raises(InvalidArgumentError, match=r"unroll is .*; expected an integer"):
         sb.mod.RecurrentModule(sym_gen, states, unroll)
 
 

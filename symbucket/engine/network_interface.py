@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from symbucket.compiler import check_gradients, holds_foreign
 from symbucket.engine.bind import grad_requests
 from symbucket.engine.parameters import ParameterSpec
@@ -16,15 +14,16 @@ from symbucket.errors import DataError, InvalidArgumentError, ShapeError
 from symbucket.io import DataDesc
 from symbucket.io.desc import normalize_descs
 from symbucket.symbol import Symbol
+from symbucket.types import DType, Shape
 
 Descs = list[DataDesc]
-Signature = tuple[tuple[str, tuple[int, ...], str], ...]
-Types = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+Signature = tuple[tuple[str, Shape, str], ...]
+Types = dict[str, tuple[Shape, DType]]
 """(shape, dtype) by name."""
 
 
 @dataclass(frozen=True)
-class Shapes:
+class BatchShapes:
     """Descriptions of the data and labels that are bound, or that a batch has."""
 
     data: Descs
@@ -32,19 +31,35 @@ class Shapes:
 
     @property
     def all(self) -> Descs:
-        """Those of data, then those of labels."""
+        """Those of the data, then those of the labels."""
         return [*self.data, *self.labels]
 
     @cached_property
     def signature(self) -> Signature:
-        """What an executor is built for; equal for equal shapes."""
+        """What an executor is built for: equal for equal names, shapes and dtypes."""
         return tuple((d.name, d.shape, d.dtype.name) for d in self.all)
 
 
-class Network:
-    """A symbol whose arguments are data, labels, states, or else parameters.
+@dataclass(frozen=True)
+class GradientRequest:
+    """What ``bind`` asks for: gradients or none, also of the data, and how they are written."""
 
-    Args: as of ``Module``. ``name`` is how messages call the network.
+    for_training: bool = False
+    inputs_need_grad: bool = False
+    grad_req: Any = "write"
+
+
+class NetworkInterface:
+    """A symbol with its arguments sorted into data, labels, states and parameters.
+
+    Args:
+        symbol: the network.
+        name: how messages call it.
+        data_names, label_names, state_names, fixed_param_names: as of ``Module``. Labels that the
+            symbol does not have are left out.
+
+    Raises:
+        InvalidArgumentError: a name is not an argument of the symbol.
     """
 
     def __init__(
@@ -53,8 +68,8 @@ class Network:
         name: str,
         data_names: Sequence[str] | None,
         label_names: Sequence[str] | None,
-        state_names: Sequence[str] | None,
-        fixed_param_names: Sequence[str] | None,
+        state_names: Sequence[str] | None = None,
+        fixed_param_names: Sequence[str] | None = None,
     ) -> None:
         self.symbol = symbol
         self.name = name
@@ -62,11 +77,11 @@ class Network:
         self.data_names = list(data_names or [])
         self.label_names = [n for n in label_names or [] if n in self.arguments]
         self.state_names = list(state_names or [])
-        self.fixed = list(fixed_param_names or [])
+        self.fixed_param_names = list(fixed_param_names or [])
         for kind, names in (
             ("data_names", self.data_names),
             ("state_names", self.state_names),
-            ("fixed_param_names", self.fixed),
+            ("fixed_param_names", self.fixed_param_names),
         ):
             unknown = [n for n in names if n not in self.arguments]
             if unknown:
@@ -79,23 +94,40 @@ class Network:
         self.aux_names = symbol.list_auxiliary_states()
         self.output_names = symbol.list_outputs()
 
-    def described(self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None) -> Shapes:
-        """The shapes that a caller gives, checked against the names."""
-        data = normalize_descs(data_shapes, "data_shapes")
+    def batch_shapes(
+        self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None
+    ) -> BatchShapes:
+        """Return the descriptions that a caller of ``bind`` gives, checked against the names."""
         labels = normalize_descs(label_shapes or [], "label_shapes")
+        return self.select(normalize_descs(data_shapes, "data_shapes"), labels)
+
+    def select(self, data: Descs, labels: Descs) -> BatchShapes:
+        """Return the descriptions of all data and of the labels that the network has.
+
+        Raises DataError if ``data`` are not the data inputs.
+        """
         names = [d.name for d in data]
         if sorted(names) != sorted(self.data_names):
             raise DataError(
                 f"{self.name}: data_shapes describe {', '.join(names)}, but the data inputs are "
                 f"{', '.join(self.data_names)} (data_names)"
             )
-        return Shapes(data, [d for d in labels if d.name in self.label_names])
+        return BatchShapes(data, [d for d in labels if d.name in self.label_names])
 
-    def infer(self, shapes: Shapes) -> tuple[Types, Types]:
-        """(shape, dtype) of every argument and of every auxiliary state."""
-        given = shapes.all
+    def require_labels(self, present: Mapping[str, Any]) -> None:
+        """Raise DataError if a training batch lacks a label."""
+        absent = [n for n in self.label_names if n not in present]
+        if absent:
+            raise DataError(
+                f"{self.name}: the batch has no label {', '.join(map(repr, absent))}, and "
+                "training needs it (label= and provide_label= of DataBatch)"
+            )
+
+    def infer(self, shapes: BatchShapes) -> tuple[Types, Types]:
+        """Return (shape, dtype) of every argument and of every auxiliary state."""
+        descs = shapes.all
         try:
-            arg_shapes, _, aux_shapes = self.symbol.infer_shape(**{d.name: d.shape for d in given})
+            arg_shapes, _, aux_shapes = self.symbol.infer_shape(**{d.name: d.shape for d in descs})
         except ShapeError as error:
             hint = ""
             if "cannot be inferred" in str(error) and len(shapes.labels) < len(self.label_names):
@@ -105,21 +137,21 @@ class Network:
                     "label_shapes of bind, provide_label of a batch.)"
                 )
             raise ShapeError(f"{self.name}: {error}{hint}") from None
-        arg_types, _, aux_types = self.symbol.infer_type(**{d.name: d.dtype for d in given})
+        arg_types, _, aux_types = self.symbol.infer_type(**{d.name: d.dtype for d in descs})
         return (
             dict(zip(self.arguments, zip(arg_shapes, arg_types))),
             dict(zip(self.aux_names, zip(aux_shapes, aux_types))),
         )
 
-    def output_shapes(self, shapes: Shapes) -> list[tuple[str, tuple[int, ...]]]:
-        """(name, shape) of the outputs."""
-        _, found, _ = self.symbol.infer_shape(**{d.name: d.shape for d in shapes.all})
-        return list(zip(self.output_names, found))
+    def output_shapes(self, shapes: BatchShapes) -> list[tuple[str, Shape]]:
+        """Return (name, shape) of the outputs."""
+        _, output_shapes, _ = self.symbol.infer_shape(**{d.name: d.shape for d in shapes.all})
+        return list(zip(self.output_names, output_shapes))
 
     # Gradients -------------------------------------------------------------------------------
 
     def check_grad_req(self, grad_req: Any) -> None:
-        """Refuse a dict with names that are no arguments."""
+        """Raise InvalidArgumentError if ``grad_req`` is a dict with names that are no arguments."""
         if isinstance(grad_req, Mapping):
             unknown = [n for n in grad_req if n not in self.arguments]
             if unknown:
@@ -128,20 +160,28 @@ class Network:
                     f"arguments are {', '.join(self.arguments)}"
                 )
 
-    def requests(self, grad_req: Any, for_training: bool, inputs_need_grad: bool) -> dict[str, str]:
-        """What every argument's gradient is for; names that a dict leaves out are written."""
+    def grad_requests(self, request: GradientRequest) -> dict[str, str]:
+        """Return "write", "add" or "null" for every argument.
+
+        Arguments that a dict leaves out are written. Only parameters that are not fixed have
+        gradients, and data if ``inputs_need_grad``.
+        """
+        grad_req = request.grad_req
         if isinstance(grad_req, Mapping):
             grad_req = {n: grad_req.get(n, "write") for n in self.arguments}
-        found = grad_requests(self.arguments, grad_req)
-        data = self.data_names if inputs_need_grad else []
-        for name in found:
-            trained = name in self.param_names and name not in self.fixed
-            if not for_training or not (trained or name in data):
-                found[name] = "null"
-        return found
+        requests = grad_requests(self.arguments, grad_req)
+        data = self.data_names if request.inputs_need_grad else []
+        for name in requests:
+            trained = name in self.param_names and name not in self.fixed_param_names
+            if not request.for_training or not (trained or name in data):
+                requests[name] = "null"
+        return requests
 
-    def check_gradients(self, shapes: Shapes, requests: Mapping[str, str]) -> None:
-        """Say now what a graph from elsewhere has no gradient for, not at the first step."""
+    def check_gradients(self, shapes: BatchShapes, requests: Mapping[str, str]) -> None:
+        """Raise UnsupportedError if a graph from elsewhere has operators without a gradient.
+
+        They are all named, at ``bind`` and not at the first step.
+        """
         if not holds_foreign(self.symbol):
             return
         types = {n: both for group in self.infer(shapes) for n, both in group.items()}
@@ -154,9 +194,9 @@ class Network:
         )
 
     def specs(
-        self, shapes: Shapes, requests: Mapping[str, str]
+        self, shapes: BatchShapes, requests: Mapping[str, str]
     ) -> tuple[list[ParameterSpec], list[ParameterSpec]]:
-        """What the network says of its parameters and of its auxiliary states."""
+        """Return what the network says of its parameters and of its auxiliary states."""
         args, aux = self.infer(shapes)
         attrs = self.symbol.attr_dict()
         return (

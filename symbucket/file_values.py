@@ -1,0 +1,30 @@
+"""Values of parameters that were read from ONNX files, for as long as a symbol refers to them.
+
+A symbol is a description, and its file is a small one, so a variable's attributes hold only a hash
+of its value. The variable's node holds the value itself; it is freed with the last symbol that has
+the node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from weakref import WeakValueDictionary
+
+from symbucket.types import Array
+
+INITIALIZER = "onnxvalue"
+"""Name of the initializer that fills a parameter with such a value."""
+
+_VALUES: WeakValueDictionary[str, Array] = WeakValueDictionary()
+
+
+def register_value(value: Array) -> tuple[str, Array]:
+    """Return the hash of a value, and the array that holds it: one for equal values."""
+    content = f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
+    digest = hashlib.sha256(content).hexdigest()[:32]
+    return digest, _VALUES.setdefault(digest, value)
+
+
+def find_value(digest: str) -> Array | None:
+    """Return the value with this hash, or None if no symbol refers to one."""
+    return _VALUES.get(digest)

@@ -1,0 +1,110 @@
+"""What a module has from ``bind`` on, and a checkpoint that waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from symbucket.checkpoint import Params, load_params, params_path
+from symbucket.engine.bound_network import BoundNetwork
+from symbucket.engine.executor_pool import ExecutorPool
+from symbucket.engine.graph_metrics import MetricSums, metric_sums
+from symbucket.engine.network_interface import BatchShapes, GradientRequest, Signature
+from symbucket.engine.parameters import ParameterStore
+from symbucket.errors import CheckpointError, ParameterError
+from symbucket.metric import EvalMetric
+from symbucket.optimizer import Updater
+
+
+@dataclass
+class Binding:
+    """What ``bind`` makes. Kinds of modules add to it.
+
+    Attributes:
+        request: which gradients are computed.
+        store: the parameters.
+        updater: the optimizer with its states; None before ``init_optimizer``.
+    """
+
+    request: GradientRequest
+    store: ParameterStore
+    updater: Updater | None
+
+
+@dataclass
+class ModuleBinding(Binding):
+    """What a Module has from ``bind`` on.
+
+    Attributes:
+        network: the network over the parameters.
+        pool: its executors, and those of modules that share memory with it.
+        shapes: of the last batch, or as bound.
+        labelled: the last data and labels that came together.
+        sums: of the last forward and their values, if it computed a metric in place of outputs.
+    """
+
+    network: BoundNetwork
+    pool: ExecutorPool
+    shapes: BatchShapes
+    labelled: BatchShapes
+    sums: tuple[MetricSums, Mapping[str, float]] | None = None
+    _metric_sums: dict[tuple[EvalMetric, Signature], MetricSums | None] = field(
+        default_factory=dict
+    )
+
+    def use(self, shapes: BatchShapes) -> None:
+        """Make these the current shapes."""
+        self.shapes = shapes
+        if shapes.labels:
+            self.labelled = shapes
+
+    def metric_sums(self, metric: EvalMetric, shapes: BatchShapes) -> MetricSums | None:
+        """Return the sums that the network can compute for a metric, if it can."""
+        key = metric, shapes.signature
+        if key not in self._metric_sums:
+            outputs = dict(self.network.network.output_shapes(shapes))
+            labels = {d.name: d.shape for d in shapes.labels}
+            self._metric_sums[key] = metric_sums(metric, outputs, labels)
+        return self._metric_sums[key]
+
+
+@dataclass
+class PendingCheckpoint:
+    """A checkpoint that was read before its module is bound.
+
+    Attributes:
+        path: the file of parameters, for messages.
+        params: parameters and auxiliary states; None once they are set.
+        states_path: the file of the optimizer's states; None if they are not wanted, or are set.
+    """
+
+    path: str
+    params: tuple[Params, Params] | None
+    states_path: str | None
+
+    @staticmethod
+    def read(prefix: str, epoch: int, with_states: bool) -> PendingCheckpoint:
+        """Read the parameters of ``prefix-EPOCH``; the states are read when they are set."""
+        path = params_path(prefix, epoch)
+        states_path = f"{prefix}-{epoch:04d}.states" if with_states else None
+        return PendingCheckpoint(path, load_params(path), states_path)
+
+    def fill(self, store: ParameterStore) -> None:
+        """Set the parameters of a store that has no values yet.
+
+        Raises CheckpointError if they are not those of the network.
+        """
+        if self.params is None:
+            return
+        try:
+            if not store.filled:
+                store.initialize(None, *self.params, allow_missing=False, allow_extra=False)
+        except ParameterError as error:
+            raise CheckpointError(f"{self.path!r} does not fit the network: {error}") from error
+        self.params = None
+
+    def set_states(self, updater: Updater) -> None:
+        """Set the optimizer's states."""
+        if self.states_path is not None:
+            updater.load(self.states_path)
+            self.states_path = None

@@ -1,0 +1,54 @@
+"""What ``init_optimizer`` and ``update`` do with a store of parameters."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from symbucket import optimizer as opt
+from symbucket.engine.parameters import ParameterStore
+from symbucket.runtime import RowSparse
+from symbucket.symbol import Symbol
+
+
+def make_optimizer(
+    optimizer: Any, params: Mapping[str, Any], symbol: Symbol, names: Sequence[str], batch_size: int
+) -> opt.Optimizer:
+    """Return an optimizer for the parameters ``names``, from its name or as it is.
+
+    ``rescale_grad`` is 1 / ``batch_size`` unless ``params`` say otherwise; a ready optimizer with
+    another one is used with a warning.
+    """
+    rescale = 1.0 / batch_size
+    if not isinstance(optimizer, opt.Optimizer):
+        options = {"rescale_grad": rescale, **params}
+        index_names = dict(enumerate(names))
+        return opt.create(optimizer, sym=symbol, param_idx2name=index_names, **options)
+    if optimizer.rescale_grad != rescale:
+        warnings.warn(
+            f"The given optimizer has rescale_grad={optimizer.rescale_grad}, where the "
+            f"module would take 1 / batch size = {rescale}. Is this intended?",
+            stacklevel=4,
+        )
+    if not optimizer.idx2name:
+        optimizer.idx2name = dict(enumerate(names))
+    return optimizer
+
+
+def apply_gradients(
+    updater: opt.Updater,
+    store: ParameterStore,
+    names: Iterable[str],
+    row_gradients: Mapping[str, RowSparse],
+) -> None:
+    """Take one step over the gradients of ``names``: those in the store, or those by rows."""
+    index = {n: i for i, n in enumerate(store.grads)}
+    dense = [n for n in names if n not in row_gradients]
+    updater(
+        [index[n] for n in dense],
+        [store.grads[n] for n in dense],
+        [store.args[n] for n in dense],
+    )
+    for name, gradient in row_gradients.items():
+        updater.update_rows(index[name], gradient, store.args[name])
