@@ -14,13 +14,14 @@ import onnx
 import onnx_ir as ir
 
 from symbucket import random
+from symbucket.compiler.metrics import FORMULAS
 from symbucket.compiler.options import CompilerOptions
 from symbucket.ir import IR_VERSION, OPSET, known_ops
 from symbucket.ops.record import Operator
 from symbucket.symbol.symbol import Symbol
 
 _HERE = Path(__file__).parents[1]
-_SOURCES = ("compiler", "ir", "ops", "symbol")
+_SOURCES = ("compiler", "ir", "metric", "ops", "symbol")
 _OWN = "symbucket."
 
 
@@ -61,8 +62,9 @@ def _is_ours(symbol: Symbol) -> bool:
 
 
 def _has_own_rules_only() -> bool:
-    rules = (rule for op in known_ops() for rule in (op.shape, op.gradient, op.expand))
-    return all(rule.__module__.startswith(_OWN) for rule in rules if rule is not None)
+    rules = [rule for op in known_ops() for rule in (op.shape, op.gradient, op.expand)]
+    functions = [*rules, *FORMULAS.values()]
+    return all(rule.__module__.startswith(_OWN) for rule in functions if rule is not None)
 
 
 def _plain(part: Any) -> Any:

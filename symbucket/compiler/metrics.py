@@ -1,25 +1,48 @@
-"""Metrics computed inside the graph, so that a step returns a few numbers and no outputs."""
+"""Metrics computed inside the graph, so that a step returns a few numbers and no outputs.
+
+Each kind of ``GraphMetric`` is a formula here, from the network's output and label to the sum and
+the number of its terms.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
+from symbucket.checks import did_you_mean
+from symbucket.errors import UnsupportedError
 from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
+    Expr,
     attr,
     dtype_of,
     expansion,
     no_gradient,
-    shape_of,
     shape_rule,
 )
+from symbucket.ir.expr import clip, where
 from symbucket.metric import GraphMetric
 
-no_gradient("LabelLoss", domain=OWN_DOMAIN, because="measures and does not train")
+Formula = Callable[[GraphMetric, Expr, Expr], tuple[Expr, Expr]]
+"""``formula(metric, output, label)`` returns the total and the count, each of shape (1,).
+
+``label`` is the output itself if the metric uses no label.
+"""
+
+FORMULAS: dict[str, Formula] = {}
+
+
+def graph_formula(kind: str) -> Callable[[Formula], Formula]:
+    """Register the formula of a kind of graph metric."""
+
+    def decorate(formula: Formula) -> Formula:
+        FORMULAS[kind] = formula
+        return formula
+
+    return decorate
 
 
 def emit_metrics(
@@ -31,30 +54,53 @@ def emit_metrics(
     """Append the nodes of all metrics, and return their totals and counts (shape (1,)) by name."""
     sums: dict[str, ir.Value] = {}
     for metric in metrics:
+        if metric.kind not in FORMULAS:
+            raise UnsupportedError(
+                f"graph metric {metric.name!r} has the kind {metric.kind!r}, which has no formula; "
+                f"known are {', '.join(FORMULAS)}{did_you_mean(metric.kind, FORMULAS)}"
+            )
         with g.scoped(metric.name):
-            total, count = _emit(g, metric, outputs[metric.output], variables.get(metric.label))
-        sums[metric.total_name], sums[metric.count_name] = total, count
+            output = outputs[metric.output]
+            label = variables.get(metric.label, output)
+            total, count = FORMULAS[metric.kind](metric, Expr(g, output), Expr(g, label))
+        sums[metric.total_name], sums[metric.count_name] = total.value, count.value
     return sums
 
 
-def _emit(
-    g: Builder, metric: GraphMetric, pred: ir.Value, label: ir.Value | None
-) -> tuple[ir.Value, ir.Value]:
-    shape = shape_of(pred)
-    if metric.kind == "sum":
-        total = g.reduce_sum(g.reshape(pred, (math.prod(shape),)), [0])
-        return total, g.filled((1,), float(math.prod(shape)), dtype_of(pred))
-    assert label is not None
-    rows = g.reshape(pred, (math.prod(shape[:-1]), shape[-1]))
-    label = g.reshape(label, (shape_of(rows)[0],))
-    if metric.kind == "accuracy":
-        best = g.op("ArgMax", rows, axis=1, keepdims=0)
-        hit = g.op("Equal", best, g.cast(label, ir.DataType.INT64))
-        total = g.reduce_sum(g.cast(hit, dtype_of(pred)), [0])
-        return total, g.filled((1,), float(shape_of(rows)[0]), dtype_of(pred))
-    total, count = g.ops(
+def class_rows(output: Expr, label: Expr) -> tuple[Expr, Expr]:
+    """Return the output as (rows, classes) and the label as (rows,)."""
+    *axes, classes = output.shape
+    rows = output.reshape((math.prod(axes), classes))
+    return rows, label.reshape((rows.shape[0],))
+
+
+def sum_over_rows(values: Expr) -> Expr:
+    """Return the sum of (n,) values, of shape (1,)."""
+    return values.sum(0, keepdims=True)
+
+
+@graph_formula("sum")
+def element_sum(metric: GraphMetric, output: Expr, label: Expr) -> tuple[Expr, Expr]:
+    """The sum of all elements."""
+    total = sum_over_rows(output.reshape((output.size,)))
+    return total, output.filled(float(output.size), (1,))
+
+
+@graph_formula("accuracy")
+def correct_rows(metric: GraphMetric, output: Expr, label: Expr) -> tuple[Expr, Expr]:
+    """The number of rows whose largest entry is at the label."""
+    rows, label = class_rows(output, label)
+    best = rows.op("ArgMax", axis=1, keepdims=0)
+    hit = best == label.cast(ir.DataType.INT64)
+    return sum_over_rows(hit.cast(output.dtype)), output.filled(float(rows.shape[0]), (1,))
+
+
+@graph_formula("nll")
+def negative_log_likelihood(metric: GraphMetric, output: Expr, label: Expr) -> tuple[Expr, Expr]:
+    """The sum of -log of the label's probability: one node, which the output layer may absorb."""
+    rows, label = class_rows(output, label)
+    total, count = rows.ops(
         "LabelLoss",
-        rows,
         label,
         outputs=2,
         domain=OWN_DOMAIN,
@@ -66,6 +112,9 @@ def _emit(
     return total, count
 
 
+no_gradient("LabelLoss", domain=OWN_DOMAIN, because="measures and does not train")
+
+
 @shape_rule("LabelLoss", domain=OWN_DOMAIN)
 def _label_loss_shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
     value = node.inputs[0]
@@ -74,10 +123,8 @@ def _label_loss_shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]
 
 
 def negative_log(g: Builder, node: ir.Node, picked: ir.Value) -> ir.Value:
-    """-log of picked probabilities with the node's guards against log 0."""
+    """Return -log of picked probabilities, with the node's guards against log 0."""
     floor, eps = attr(node, "floor"), attr(node, "eps")
-    dtype = picked.dtype
-    assert dtype is not None
 
     def number(value: float) -> ir.Value:
         return g.const(float(value), like=node.inputs[0])
@@ -91,18 +138,15 @@ def negative_log(g: Builder, node: ir.Node, picked: ir.Value) -> ir.Value:
 
 @expansion("LabelLoss")
 def _expand_label_loss(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
-    rows, label = node.inputs
-    assert rows is not None
-    assert label is not None
-    count, classes = shape_of(rows)
-    index = g.cast(label, ir.DataType.INT64)
-    safe = g.op("Clip", index, g.const(0, like=index), g.const(classes - 1, like=index))
-    picked = g.op("GatherElements", rows, g.reshape(safe, (count, 1)), axis=1)
-    loss = g.reshape(negative_log(g, node, picked), (count,))
+    rows, label = (Expr(g, v) for v in node.inputs if v is not None)
+    count, classes = rows.shape
+    index = label.cast(ir.DataType.INT64)
+    row_index = clip(index, 0, classes - 1).reshape((count, 1))
+    picked = rows.op("GatherElements", row_index, axis=1)
+    loss = Expr(g, negative_log(g, node, picked.value)).reshape((count,))
     if not attr(node, "use_ignore"):
-        return [g.reduce_sum(loss, [0]), g.filled((1,), float(count), dtype_of(rows))]
-    same = g.op("Equal", index, g.const(int(attr(node, "ignore_label")), like=index))
-    keep = g.op("Not", same)
-    # Where, not Mul: an ignored row may hold an infinite loss.
-    loss = g.op("Where", keep, loss, g.const(0.0, like=loss))
-    return [g.reduce_sum(loss, [0]), g.reduce_sum(g.cast(keep, dtype_of(rows)), [0])]
+        return [sum_over_rows(loss).value, rows.filled(float(count), (1,)).value]
+    keep = index != int(attr(node, "ignore_label"))
+    # where, not a product: an ignored row may hold an infinite loss.
+    loss = where(keep, loss, 0.0)
+    return [sum_over_rows(loss).value, sum_over_rows(keep.cast(rows.dtype)).value]

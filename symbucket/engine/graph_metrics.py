@@ -53,12 +53,12 @@ def metric_sums(metric: EvalMetric, outputs: Shapes, labels: Shapes) -> MetricSu
 
 
 def _leaf_sums(leaf: EvalMetric, outputs: Shapes, labels: Shapes) -> tuple[GraphMetric, ...] | None:
-    graph_metric = leaf.graph_metric()
+    graph_metric = leaf.trusted_graph_metric()
     output_names = leaf.output_names or list(outputs)
     label_names = leaf.label_names or list(labels)
     if graph_metric is None or any(n not in outputs for n in output_names):
         return None
-    if graph_metric.kind == "sum":
+    if not graph_metric.uses_label:
         return tuple(graph_metric.on(name) for name in output_names)
     if len(output_names) != 1 or len(label_names) != 1 or label_names[0] not in labels:
         return None

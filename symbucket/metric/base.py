@@ -98,8 +98,18 @@ class EvalMetric:
     def graph_metric(self) -> GraphMetric | None:
         """Return the sum that ``fit`` may compute in the graph, or None if it needs the outputs.
 
-        A subclass that changes ``update`` must change this too; the sums go to ``update_sums``.
+        The sum and its count go to ``update_sums``. A subclass that defines more than ``__init__``
+        has no sum in the graph unless it defines this too.
         """
+        return None
+
+    def trusted_graph_metric(self) -> GraphMetric | None:
+        """Return ``graph_metric()``, or None if a subclass may have changed what is summed."""
+        for cls in type(self).__mro__:
+            if "graph_metric" in vars(cls):
+                return self.graph_metric()
+            if any(not name.startswith("__") for name in vars(cls)):
+                return None
         return None
 
     def update_sums(self, total: Any, count: Any) -> None:

@@ -72,7 +72,7 @@ class Accuracy(EvalMetric):
 
     def graph_metric(self) -> GraphMetric | None:
         """See :meth:`EvalMetric.graph_metric`."""
-        if type(self) is not Accuracy or self.axis not in (-1, 1) or self.ignore_label is not None:
+        if self.axis not in (-1, 1) or self.ignore_label is not None:
             return None
         return GraphMetric("accuracy")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,16 +14,17 @@ class GraphMetric:
     A metric describes the sum without ``output`` and ``label``; ``on`` adds them for one network.
 
     Attributes:
-        kind: "nll": the sum of ``-log(max(p, floor) + eps)`` of the label's class over the labels
-            that are not ``ignore_label``, with the classes along the last axis. "accuracy": the
-            number of rows whose largest entry is at the label. "sum": the sum of all elements;
-            ``label`` is not used.
+        kind: the formula that the compiler has under this name (``compiler/metrics.py``). "nll":
+            the sum of ``-log(max(p, floor) + eps)`` of the label's class over the labels that are
+            not ``ignore_label``, with the classes along the last axis. "accuracy": the number of
+            rows whose largest entry is at the label. "sum": the sum of all elements; ``label`` is
+            not used.
         output: name of the network's output.
         label: name of the label.
         ignore_label, floor, eps: as in ``kind``.
     """
 
-    kind: Literal["nll", "accuracy", "sum"]
+    kind: str
     output: str = ""
     label: str = ""
     ignore_label: float | None = None
@@ -51,9 +51,14 @@ class GraphMetric:
         """Return this sum over one output (and label) of a network."""
         return replace(self, output=output, label=label)
 
+    @property
+    def uses_label(self) -> bool:
+        """Whether the sum depends on a label."""
+        return self.kind != "sum"
+
     def fits(self, output: Sequence[int], label: Sequence[int] | None) -> bool:
         """Return whether the sum can be computed from an output and a label of these shapes."""
-        if self.kind == "sum":
+        if not self.uses_label:
             return True
         rows = math.prod(output[:-1])
         return len(output) > 1 and label is not None and math.prod(label) == rows

@@ -69,7 +69,7 @@ class Perplexity(_Likelihood):
 
     def graph_metric(self) -> GraphMetric | None:
         """See :meth:`EvalMetric.graph_metric`."""
-        if type(self) is not Perplexity or self.axis not in (-1, 1):
+        if self.axis not in (-1, 1):
             return None
         return GraphMetric("nll", ignore_label=self.ignore_label, floor=1e-10)
 
@@ -106,8 +106,6 @@ class _SmoothedLikelihood(_Likelihood):
 
     def graph_metric(self) -> GraphMetric | None:
         """See :meth:`EvalMetric.graph_metric`."""
-        if type(self) not in (CrossEntropy, NegativeLogLikelihood):
-            return None
         return GraphMetric("nll", ignore_label=self.ignore_label, eps=self.eps)
 
     def _nll(self, picked: np.ndarray[Any, np.dtype[np.float64]]) -> float:

@@ -101,4 +101,4 @@ class Loss(EvalMetric):
 
     def graph_metric(self) -> GraphMetric | None:
         """See :meth:`EvalMetric.graph_metric`."""
-        return GraphMetric("sum") if type(self) is Loss else None
+        return GraphMetric("sum")

@@ -22,6 +22,7 @@ from symbucket.compiler import (
 )
 from symbucket.compiler.cache import ModelCache
 from symbucket.compiler.codec import pack, unpack
+from symbucket.compiler.metrics import FORMULAS
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import info
 from symbucket.metric import GraphMetric
@@ -183,7 +184,11 @@ def test_operators_and_rules_from_outside_are_not_kept(tmp_path, compiled, monke
         del _REGISTRY["_test_double"]
     assert len(compiled) == 2
     assert files(tmp_path) == []
-    monkeypatch.setattr(info("Tanh"), "gradient", lambda *_: [None])
+    with monkeypatch.context() as patch:
+        patch.setattr(info("Tanh"), "gradient", lambda *_: [None])
+        compile_inference(language_model(4), SHAPES, options=options)
+        assert files(tmp_path) == []
+    monkeypatch.setitem(FORMULAS, "mine", lambda metric, output, label: (output, output))
     compile_inference(language_model(4), SHAPES, options=options)
     assert files(tmp_path) == []
 
