@@ -38,6 +38,7 @@ from pydoc_data import topics
 import numpy as np
 
 import symbucket as sb
+from symbucket.apps.arguments import argument_parser, integer, positive, run_program
 
 States = list[np.ndarray]
 Key = int | tuple[str, int]
@@ -249,48 +250,26 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    def positive(text: str) -> int:
-        number = int(text)
-        if number < 1:
-            raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-        return number
-
-    def temperature(text: str) -> float:
-        number = float(text)
-        if not 0 < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"{number} is not above 0")
-        return number
-
-    parser = argparse.ArgumentParser(
-        prog="char_lm.py",
-        description="Train a character model on a text and let it write.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = argument_parser("char_lm.py", "Train a character model on a text and let it write.")
     add = parser.add_argument
     add("--data", metavar="FILE", help="a text; else Python's own help pages")
-    add("--characters", type=positive, default=600_000, help="how much of it to take at most")
-    add("--lengths", type=positive, nargs="+", default=[32, 48, 64], help="lengths of segments")
-    add("--num-layers", type=positive, default=2, help="LSTM layers")
-    add("--num-hidden", type=positive, default=128, help="size of an LSTM layer")
-    add("--batch-size", type=positive, default=16, help="streams")
-    add("--num-epochs", type=positive, default=4, help="times through the text")
-    add("--lr", type=float, default=0.006, help="learning rate of Adam at the beginning")
+    add("--characters", type=integer(1), default=600_000, help="how much of it to take at most")
+    add("--lengths", type=integer(1), nargs="+", default=[32, 48, 64], help="lengths of segments")
+    add("--num-layers", type=integer(1), default=2, help="LSTM layers")
+    add("--num-hidden", type=integer(1), default=128, help="size of an LSTM layer")
+    add("--batch-size", type=integer(1), default=16, help="streams")
+    add("--num-epochs", type=integer(1), default=4, help="times through the text")
+    add("--lr", type=positive, default=0.006, help="learning rate of Adam at the beginning")
     add("--prompt", default="The ", help="what samples begin with")
-    add("--samples", type=positive, default=3, help="texts to write at the end")
-    add("--sample-length", type=positive, default=200, help="characters of each")
-    add("--temperature", type=temperature, default=0.6, help="lower writes more cautiously")
+    add("--samples", type=integer(1), default=3, help="texts to write at the end")
+    add("--sample-length", type=integer(1), default=200, help="characters of each")
+    add("--temperature", type=positive, default=0.6, help="lower writes more cautiously")
     add("--seed", type=int, default=1, help="the same one repeats a run exactly")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except sb.SymbucketError as error:
-        print(f"char_lm.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program("char_lm.py", run, parse_arguments(argv))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 import symbucket as sb
+from symbucket.apps.arguments import argument_parser, integer, positive, run_program
 
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 Key = tuple[int, int]
@@ -191,32 +192,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    def count(least: int):
-        def whole(text: str) -> int:
-            number = int(text)
-            if number < least:
-                raise argparse.ArgumentTypeError(f"{number} is not {least} or more")
-            return number
-
-        return whole
-
-    parser = argparse.ArgumentParser(
-        prog="image_buckets.py",
-        description="Tell shapes in pictures of many sizes, with a bucket for each size.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "image_buckets.py", "Tell shapes in pictures of many sizes, with a bucket for each size."
     )
     add = parser.add_argument
-    add("--pictures", type=count(10), default=4000, help="how many to draw")
+    add("--pictures", type=integer(10), default=4000, help="how many to draw")
     add("--shapes", nargs="+", choices=SHAPES, default=SHAPES, help="which shapes to draw")
-    add("--smallest", type=count(8), default=20, help="pixels of the shortest side")
-    add("--largest", type=count(8), default=64, help="pixels of the longest side")
-    add("--multiple", type=count(8), default=16, help="sides of buckets are multiples of this")
+    add("--smallest", type=integer(8), default=20, help="pixels of the shortest side")
+    add("--largest", type=integer(8), default=64, help="pixels of the longest side")
+    add("--multiple", type=integer(8), default=16, help="sides of buckets are multiples of this")
     add("--single-bucket", action="store_true", help="pad all to the largest size, to compare")
-    add("--filters", type=count(1), default=12, help="filters of the first convolution")
-    add("--batch-size", type=count(1), default=32, help="pictures in a batch")
-    add("--num-epochs", type=count(1), default=8, help="times through the pictures")
-    add("--lr", type=float, default=0.003, help="learning rate of Adam")
+    add("--filters", type=integer(1), default=12, help="filters of the first convolution")
+    add("--batch-size", type=integer(1), default=32, help="pictures in a batch")
+    add("--num-epochs", type=integer(1), default=8, help="times through the pictures")
+    add("--lr", type=positive, default=0.003, help="learning rate of Adam")
     add("--seed", type=int, default=1, help="the same one repeats a run exactly")
     args = parser.parse_args(argv)
     if args.smallest > args.largest:
@@ -225,12 +214,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except sb.SymbucketError as error:
-        print(f"image_buckets.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program("image_buckets.py", run, parse_arguments(argv))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 
 import symbucket as sb
+from symbucket.apps.arguments import argument_parser, integer, positive, run_program
 
 PAD, BEGIN, END = 0, 1, 2  # numbers that stand for no word
 SPECIAL = ["<pad>", "<s>", "</s>"]
@@ -332,26 +333,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    def positive(text: str) -> int:
-        number = int(text)
-        if number < 1:
-            raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-        return number
-
-    parser = argparse.ArgumentParser(
-        prog="multi_task.py",
-        description="Translate numbers, alone and together with a language model.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "multi_task.py", "Translate numbers, alone and together with a language model."
     )
     add = parser.add_argument
-    add("--pairs", type=positive, default=500, help="numbers with a translation")
-    add("--texts", type=positive, default=5_000, help="numbers in German only")
-    add("--held-out", type=positive, default=1_000, help="numbers to test with")
-    add("--steps", type=positive, default=700, help="batches of each task to train on")
-    add("--num-hidden", type=positive, default=64, help="size of each GRU and of word vectors")
-    add("--batch-size", type=positive, default=32, help="rows in a batch")
-    add("--lr", type=float, default=0.005, help="learning rate of Adam")
+    add("--pairs", type=integer(1), default=500, help="numbers with a translation")
+    add("--texts", type=integer(1), default=5_000, help="numbers in German only")
+    add("--held-out", type=integer(1), default=1_000, help="numbers to test with")
+    add("--steps", type=integer(1), default=700, help="batches of each task to train on")
+    add("--num-hidden", type=integer(1), default=64, help="size of each GRU and of word vectors")
+    add("--batch-size", type=integer(1), default=32, help="rows in a batch")
+    add("--lr", type=positive, default=0.005, help="learning rate of Adam")
     add("--seed", type=int, default=1, help="the same one repeats a run exactly")
     args = parser.parse_args(argv)
     for name in ("pairs", "texts"):
@@ -361,12 +353,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except sb.SymbucketError as error:
-        print(f"multi_task.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program("multi_task.py", run, parse_arguments(argv))
 
 
 if __name__ == "__main__":

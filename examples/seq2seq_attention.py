@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 
 import symbucket as sb
+from symbucket.apps.arguments import argument_parser, integer, positive, run_program
 
 PAD, BEGIN, END = 0, 1, 2  # numbers that stand for no word
 SPECIAL = ["<pad>", "<s>", "</s>"]
@@ -378,42 +379,25 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    def count(least: int, most: int = sys.maxsize) -> Any:
-        def whole(text: str) -> int:
-            number = int(text)
-            if not least <= number <= most:
-                raise argparse.ArgumentTypeError(f"{number} is not from {least} to {most}")
-            return number
-
-        return whole
-
-    parser = argparse.ArgumentParser(
-        prog="seq2seq_attention.py",
-        description="Translate numbers from English words into German ones.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "seq2seq_attention.py", "Translate numbers from English words into German ones."
     )
     add = parser.add_argument
-    add("--pairs", type=count(40), default=8_000, help="how many numbers to take at most")
-    add("--digits", type=count(2, 6), default=6, help="digits of the largest numbers")
-    add("--buckets", type=count(1), default=3, help="lengths to choose from, in each language")
-    add("--num-hidden", type=count(1), default=64, help="size of each GRU")
-    add("--num-embed", type=count(1), default=32, help="size of word vectors")
-    add("--batch-size", type=count(1), default=32, help="pairs in a batch")
-    add("--num-epochs", type=count(1), default=5, help="times through the pairs")
-    add("--tell", type=count(1), default=1, help="epochs between tests on what is held out")
-    add("--lr", type=float, default=0.005, help="learning rate of Adam at the beginning")
+    add("--pairs", type=integer(40), default=8_000, help="how many numbers to take at most")
+    add("--digits", type=integer(2, 6), default=6, help="digits of the largest numbers")
+    add("--buckets", type=integer(1), default=3, help="lengths to choose from, in each language")
+    add("--num-hidden", type=integer(1), default=64, help="size of each GRU")
+    add("--num-embed", type=integer(1), default=32, help="size of word vectors")
+    add("--batch-size", type=integer(1), default=32, help="pairs in a batch")
+    add("--num-epochs", type=integer(1), default=5, help="times through the pairs")
+    add("--tell", type=integer(1), default=1, help="epochs between tests on what is held out")
+    add("--lr", type=positive, default=0.005, help="learning rate of Adam at the beginning")
     add("--seed", type=int, default=1, help="the same one repeats a run exactly")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except sb.SymbucketError as error:
-        print(f"seq2seq_attention.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program("seq2seq_attention.py", run, parse_arguments(argv))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 
 import symbucket as sb
+from symbucket.apps.arguments import argument_parser, integer, positive, run_program
 
 Network = tuple[sb.Symbol, Sequence[str], Sequence[str]]
 
@@ -203,27 +204,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    def count(text: str) -> int:
-        number = int(text)
-        if number < 0:
-            raise argparse.ArgumentTypeError(f"{number} is negative")
-        return number
-
-    def positive(text: str) -> int:
-        number = int(text)
-        if number < 1:
-            raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-        return number
-
-    parser = argparse.ArgumentParser(
-        prog="step_scheduler.py",
-        description="Train a character model with a recurrence that Python schedules.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "step_scheduler.py", "Train a character model with a recurrence that Python schedules."
     )
     add = parser.add_argument
     add("--unroll", type=int, default=8, metavar="K", help="steps of the compiled network")
-    add("--segment", type=positive, default=32, help="characters before gradients are cut off")
+    add("--segment", type=integer(1), default=32, help="characters before gradients are cut off")
     add(
         "--no-carry",
         dest="carry",
@@ -231,25 +217,20 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=True,
         help="begin every segment with zeros in place of the states of the one before",
     )
-    add("--max-characters", type=positive, default=500_000, help="how much of the text to use")
-    add("--num-layers", type=positive, default=1, help="LSTM layers")
-    add("--num-hidden", type=positive, default=128, help="size of an LSTM layer")
-    add("--num-embed", type=positive, default=32, help="size of a character's vector")
-    add("--batch-size", type=positive, default=32, help="streams that run side by side")
-    add("--num-epochs", type=count, default=5, help="times through the text")
-    add("--lr", type=float, default=0.006, help="learning rate of Adam")
-    add("--table-runs", type=count, default=20, help="runs that the table takes the best of")
-    add("--seed", type=count, default=1, help="the same one repeats a run exactly")
+    add("--max-characters", type=integer(1), default=500_000, help="how much of the text to use")
+    add("--num-layers", type=integer(1), default=1, help="LSTM layers")
+    add("--num-hidden", type=integer(1), default=128, help="size of an LSTM layer")
+    add("--num-embed", type=integer(1), default=32, help="size of a character's vector")
+    add("--batch-size", type=integer(1), default=32, help="streams that run side by side")
+    add("--num-epochs", type=integer(0), default=5, help="times through the text")
+    add("--lr", type=positive, default=0.006, help="learning rate of Adam")
+    add("--table-runs", type=integer(0), default=20, help="runs that the table takes the best of")
+    add("--seed", type=integer(0), default=1, help="the same one repeats a run exactly")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except sb.SymbucketError as error:
-        print(f"step_scheduler.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program("step_scheduler.py", run, parse_arguments(argv))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 import symbucket as sb
+from symbucket.apps.arguments import argument_parser, integer, positive, run_program
 
 UNKNOWN = 0  # stands for every word that is too rare to be learned
 
@@ -169,27 +170,18 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    def positive(text: str) -> int:
-        number = int(text)
-        if number < 1:
-            raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-        return number
-
-    parser = argparse.ArgumentParser(
-        prog="terminals.py",
-        description="Tell the category of Unicode characters from the words of their names.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "terminals.py", "Tell the category of Unicode characters from the words of their names."
     )
     add = parser.add_argument
-    add("--names", type=positive, default=100_000, help="how many characters to take at most")
-    add("--shortest", type=positive, default=2, help="words of the shortest names")
-    add("--longest", type=positive, default=9, help="words of the longest names")
-    add("--min-count", type=positive, default=5, help="rarer words are all one unknown word")
-    add("--num-hidden", type=positive, default=64, help="size of the GRU and of word vectors")
-    add("--batch-size", type=positive, default=64, help="names in a batch")
-    add("--num-epochs", type=positive, default=4, help="times through the names")
-    add("--lr", type=float, default=0.005, help="learning rate of Adam")
+    add("--names", type=integer(1), default=100_000, help="how many characters to take at most")
+    add("--shortest", type=integer(1), default=2, help="words of the shortest names")
+    add("--longest", type=integer(1), default=9, help="words of the longest names")
+    add("--min-count", type=integer(1), default=5, help="rarer words are all one unknown word")
+    add("--num-hidden", type=integer(1), default=64, help="size of the GRU and of word vectors")
+    add("--batch-size", type=integer(1), default=64, help="names in a batch")
+    add("--num-epochs", type=integer(1), default=4, help="times through the names")
+    add("--lr", type=positive, default=0.005, help="learning rate of Adam")
     add("--seed", type=int, default=1, help="the same one repeats a run exactly")
     args = parser.parse_args(argv)
     if args.shortest > args.longest:
@@ -198,12 +190,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except sb.SymbucketError as error:
-        print(f"terminals.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program("terminals.py", run, parse_arguments(argv))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import symbucket as sb
+from symbucket.apps.arguments import argument_parser, integer, positive, run_program
 
 VALUES = {"a": 2, "b": 0.5, "c": "x", "d": [1]}
 TYPES = ("int", "float", "str", "list", "error")
@@ -278,40 +279,23 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    def count(least: int):
-        def whole(text: str) -> int:
-            number = int(text)
-            if number < least:
-                raise argparse.ArgumentTypeError(f"{number} is not {least} or more")
-            return number
-
-        return whole
-
-    parser = argparse.ArgumentParser(
-        prog="tree_rnn.py",
-        description="Learn the types of Python expressions with a network over their trees.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "tree_rnn.py", "Learn the types of Python expressions with a network over their trees."
     )
     add = parser.add_argument
-    add("--expressions", type=count(50), default=10_000, help="how many to make")
-    add("--leaves", type=count(2), default=6, help="leaves of the largest one to learn from")
-    add("--num-hidden", type=count(1), default=32, help="size of the vector of a subtree")
-    add("--batch-size", type=count(1), default=32, help="expressions in a batch")
-    add("--num-epochs", type=count(1), default=6, help="times through the expressions")
-    add("--max-executors", type=count(1), default=16, help="networks kept ready at a time")
-    add("--lr", type=float, default=0.003, help="learning rate of Adam")
+    add("--expressions", type=integer(50), default=10_000, help="how many to make")
+    add("--leaves", type=integer(2), default=6, help="leaves of the largest one to learn from")
+    add("--num-hidden", type=integer(1), default=32, help="size of the vector of a subtree")
+    add("--batch-size", type=integer(1), default=32, help="expressions in a batch")
+    add("--num-epochs", type=integer(1), default=6, help="times through the expressions")
+    add("--max-executors", type=integer(1), default=16, help="networks kept ready at a time")
+    add("--lr", type=positive, default=0.003, help="learning rate of Adam")
     add("--seed", type=int, default=1, help="the same one repeats a run exactly")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except sb.SymbucketError as error:
-        print(f"tree_rnn.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program("tree_rnn.py", run, parse_arguments(argv))
 
 
 if __name__ == "__main__":

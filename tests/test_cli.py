@@ -274,7 +274,7 @@ def test_debug_shows_where(own, tmp_path, capsys):
         ),
         (
             ["train", "--num-epochs", "0"],
-            "--num-epochs: 0 is too small; expected 1 or more",
+            "--num-epochs: 0 is not 1 or more",
         ),
         (["train", "--lr", "fast"], "argument --lr: 'fast' is not a number"),
         (["train", "--batch-size", "x"], "argument --batch-size: 'x' is not an integer"),

@@ -196,7 +196,7 @@ def test_a_mistake_gets_one_line(argv, message, text, full, tmp_path, caplog):
     [
         (["--resume", "1"], "--resume needs --checkpoint"),
         (["--data-test", "x"], "--data-test needs --data-train"),
-        (["--samples", "-1"], "argument --samples: -1 is negative; expected 0 or more"),
+        (["--samples", "-1"], "argument --samples: -1 is not 0 or more"),
         (["--temperature", "0"], "argument --temperature: 0 is not above 0"),
     ],
 )

@@ -1,24 +1,33 @@
-"""Types of arguments: each returns the number in a text, or says what is wrong with it."""
+"""Arguments of programs: types that say what is wrong with a text, a parser, an exit code."""
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
+import sys
+from argparse import (
+    ArgumentDefaultsHelpFormatter,
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+)
+from collections.abc import Callable
+
+from symbucket.errors import SymbucketError
 
 
-def count(text: str) -> int:
-    """Return an integer of 0 or more."""
-    number = _integer(text)
-    if number < 0:
-        raise ArgumentTypeError(f"{text} is negative; expected 0 or more")
-    return number
+def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Return a type of arguments: an integer of ``minimum`` or more, up to ``maximum``."""
+    expected = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
 
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is not an integer") from None
+        if number < minimum or (maximum is not None and number > maximum):
+            raise ArgumentTypeError(f"{number} is not {expected}")
+        return number
 
-def positive_count(text: str) -> int:
-    """Return an integer of 1 or more."""
-    number = _integer(text)
-    if number < 1:
-        raise ArgumentTypeError(f"{text} is too small; expected 1 or more")
-    return number
+    return parse
 
 
 def positive(text: str) -> float:
@@ -37,15 +46,28 @@ def fraction(text: str) -> float:
     return number
 
 
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not an integer") from None
-
-
 def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def argument_parser(program: str, description: str) -> ArgumentParser:
+    """Return a parser whose help shows defaults, and that takes no shortened names."""
+    return ArgumentParser(
+        prog=program,
+        description=description,
+        formatter_class=ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def run_program(program: str, run: Callable[[Namespace], object], args: Namespace) -> int:
+    """Run a program and return its exit code; an error of symbucket's is one line."""
+    try:
+        run(args)
+    except SymbucketError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    return 0

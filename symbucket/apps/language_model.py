@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import symbucket as sb
-from symbucket.apps.arguments import count, fraction, positive, positive_count
+from symbucket.apps.arguments import fraction, integer, positive
 from symbucket.apps.corpus import Vocabulary, python_sentences, read_sentences, split
 from symbucket.errors import CheckpointError
 from symbucket.files import write_atomic
@@ -337,23 +337,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data-train", metavar="FILE", help="text, one sentence a line; else Python's own docs")
     add("--data-test", metavar="FILE", help="validation text; else 5%% of the training sentences")
-    add("--min-count", type=positive_count, default=3, help="rarer words become <unk>")
+    add("--min-count", type=integer(1), default=3, help="rarer words become <unk>")
     add_network_arguments(parser)
-    add("--num-epochs", type=positive_count, default=5, help="epochs in all, resumed ones included")
-    add("--max-batches", type=count, default=0, help="end each epoch after so many; 0: never")
+    add("--num-epochs", type=integer(1), default=5, help="epochs in all, resumed ones included")
+    add("--max-batches", type=integer(0), default=0, help="end each epoch after so many; 0: never")
     add("--optimizer", default="adam", help="adam, sgd, nag, rmsprop, adagrad, ...")
     add("--lr", type=positive, default=0.004, help="learning rate; try 1.0 for sgd")
-    add("--seed", type=count, default=1, help="the same one repeats a run exactly")
-    add("--gpus", type=count, metavar="N", help="number of the GPU to train on; else the CPU")
+    add("--seed", type=integer(0), default=1, help="the same one repeats a run exactly")
+    add("--gpus", type=integer(0), metavar="N", help="number of the GPU to train on; else the CPU")
     add("--checkpoint", metavar="PREFIX", help="save a checkpoint after every epoch")
     add(
         "--resume",
-        type=count,
+        type=integer(0),
         default=0,
         metavar="EPOCH",
         help="go on from this checkpoint (exactly, but for dropout)",
     )
-    add("--samples", type=count, default=5, help="sentences to write at the end")
+    add("--samples", type=integer(0), default=5, help="sentences to write at the end")
     add("--temperature", type=positive, default=0.7, help="lower writes more cautiously")
 
 
@@ -362,16 +362,16 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--buckets",
-        type=positive_count,
+        type=integer(1),
         nargs="+",
         default=[10, 20, 30, 40, 62],
         help="sentence lengths",
     )
-    add("--num-layers", type=positive_count, default=2, help="LSTM layers")
-    add("--num-hidden", type=positive_count, default=128, help="size of an LSTM layer")
-    add("--num-embed", type=positive_count, default=128, help="size of the word vectors")
+    add("--num-layers", type=integer(1), default=2, help="LSTM layers")
+    add("--num-hidden", type=integer(1), default=128, help="size of an LSTM layer")
+    add("--num-embed", type=integer(1), default=128, help="size of the word vectors")
     add("--dropout", type=fraction, default=0.0, help="share of each layer's outputs to drop")
-    add("--batch-size", type=positive_count, default=32, help="sentences in a batch")
+    add("--batch-size", type=integer(1), default=32, help="sentences in a batch")
 
 
 def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

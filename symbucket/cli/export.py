@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from symbucket.apps.arguments import count, positive_count
+from symbucket.apps.arguments import integer
 from symbucket.apps.language_model import NEXT_WORD, trained_model, vocabulary_path
 from symbucket.cli import sources
 from symbucket.cli.progress import Steps
@@ -33,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", metavar="PREFIX", help="the checkpoint that training saved")
     add("folder", metavar="FOLDER", help="where the bundle goes; a bundle there is replaced")
-    add("--epoch", type=count, metavar="N", help="which epoch's parameters; else the newest")
+    add("--epoch", type=integer(0), metavar="N", help="which epoch's parameters; else the newest")
     add("--training", action="store_true", help="training graphs, with gradients")
     add(
         "--batch-size",
-        type=positive_count,
+        type=integer(1),
         metavar="N",
         help="samples of a run; else that of training",
     )

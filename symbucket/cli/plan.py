@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from symbucket.apps import language_model
-from symbucket.apps.arguments import positive_count
+from symbucket.apps.arguments import integer
 from symbucket.apps.corpus import Vocabulary
 from symbucket.cli import sources
 from symbucket.io import DataDesc
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     language_model.add_network_arguments(parser)
     add = parser.add_argument
-    add("--vocabulary-size", type=positive_count, default=10_000, metavar="N", help="words")
+    add("--vocabulary-size", type=integer(1), default=10_000, metavar="N", help="words")
     add("--optimizer", default="adam", help="adam, sgd, ...")
     add("--inference", action="store_true", help="plan inference, not training")
     add("--json", action="store_true", help="print JSON")

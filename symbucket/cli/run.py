@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.apps.arguments import count
+from symbucket.apps.arguments import integer
 from symbucket.apps.corpus import Vocabulary, read_sentences
 from symbucket.cli.progress import Steps
 from symbucket.cli.sources import key_of
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("input", metavar="FILE", help="a text or an .npz file")
     add("--output", metavar="FILE", help="write the outputs to this .npz file")
     add("--key", type=key_of, help="the bucket key of every request; else their sizes decide")
-    add("--gpus", type=count, metavar="N", help="number of the GPU to run on; else the CPU")
+    add("--gpus", type=integer(0), metavar="N", help="number of the GPU to run on; else the CPU")
     add("--quiet", action="store_true", help="no table at the end")
 
 

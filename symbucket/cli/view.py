@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-from symbucket.apps.arguments import positive_count
+from symbucket.apps.arguments import integer
 from symbucket.apps.corpus import python_sentences, read_sentences
 from symbucket.cli import sources
 from symbucket.errors import InvalidArgumentError
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--plan", action="store_true", help="draw memory over time")
     what.add_argument(
         "--buckets",
-        type=positive_count,
+        type=integer(1),
         nargs="+",
         metavar="SIZE",
         help="draw how the sentences of a text (without one: Python's documentation) fill these",

@@ -74,7 +74,7 @@ def test_the_table_shows_equal_gradients():
     [
         (["--unroll", "0"], "unroll=0 must be a whole number of steps"),
         (["--batch-size", "0"], "argument --batch-size: 0 is not 1 or more"),
-        (["--num-epochs", "-1"], "argument --num-epochs: -1 is negative"),
+        (["--num-epochs", "-1"], "argument --num-epochs: -1 is not 0 or more"),
     ],
 )
 def test_a_mistake_gets_a_message(argv, message):
