@@ -12,7 +12,10 @@ from symbucket import (
     callback,
     checkpoint,
     context,
+    engine,
     executor,
+    export,
+    hooks,
     initializer,
     io,
     kvstore,
@@ -95,3 +98,8 @@ __all__ = [
     "visualization",
     "viz",
 ]
+
+# Methods of symbols and modules that layers above them carry out.
+hooks.bind.connect(engine.bind)
+hooks.simple_bind.connect(engine.simple_bind)
+hooks.export_module.connect(export.export_module)

@@ -18,9 +18,9 @@ GradReq = str | Sequence[str] | Mapping[str, str]
 
 
 def grad_requests(names: Sequence[str], grad_req: GradReq) -> dict[str, str]:
-    """ "write", "add" or "null" for every argument, from one word, a list or a dict."""
+    """Return "write", "add" or "null" for every argument, from one word, a list or a dict."""
     if isinstance(grad_req, str):
-        found = dict.fromkeys(names, grad_req)
+        requests = dict.fromkeys(names, grad_req)
     elif isinstance(grad_req, Mapping):
         unknown = [n for n in grad_req if n not in names]
         if unknown:
@@ -28,19 +28,19 @@ def grad_requests(names: Sequence[str], grad_req: GradReq) -> dict[str, str]:
                 f"grad_req names {', '.join(map(repr, unknown))}, but the arguments are "
                 f"{', '.join(names)}"
             )
-        found = {n: grad_req.get(n, "null") for n in names}
+        requests = {n: grad_req.get(n, "null") for n in names}
     else:
         if len(grad_req) != len(names):
             raise InvalidArgumentError(
                 f"grad_req has {len(grad_req)} entries for {len(names)} arguments"
             )
-        found = dict(zip(names, grad_req))
-    for name, request in found.items():
+        requests = dict(zip(names, grad_req))
+    for name, request in requests.items():
         if request not in REQUESTS:
             raise InvalidArgumentError(
                 f"grad_req of {name!r} is {request!r}; it must be one of {', '.join(REQUESTS)}"
             )
-    return found
+    return requests
 
 
 def simple_bind(
@@ -50,7 +50,7 @@ def simple_bind(
     type_dict: Mapping[str, Any] | None,
     shapes: Mapping[str, Sequence[int]],
 ) -> Executor:
-    """Allocate zeroed arrays for everything and bind."""
+    """Return an executor over new arrays of zeros; see ``Symbol.simple_bind``."""
     context = ctx or cpu()
     names, aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
     arg_shapes, _, aux_shapes = symbol.infer_shape(**shapes)
@@ -77,7 +77,7 @@ def bind(
     grad_req: GradReq,
     aux_states: Mapping[str, Any] | Sequence[Any] | None,
 ) -> Executor:
-    """Bind given arrays; NDArrays on the context are shared, everything else is copied."""
+    """Return an executor over arrays; NDArrays on the context are shared, others are copied."""
     context = ctx or cpu()
     names, aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
     arg_arrays = _by_name("args", names, args, context, complete=True)
@@ -89,46 +89,45 @@ def bind(
             requests[name] = "null"
     arg_shapes, _, aux_shapes = symbol.infer_shape(**{n: a.shape for n, a in arg_arrays.items()})
     for name, shape in [*zip(names, arg_shapes), *zip(aux_names, aux_shapes)]:
-        for kind, given in (("array", {**arg_arrays, **aux_arrays}), ("gradient", grads)):
-            if name in given and given[name].shape != shape:
+        for kind, arrays in (("array", {**arg_arrays, **aux_arrays}), ("gradient", grads)):
+            if name in arrays and arrays[name].shape != shape:
                 raise ShapeError(
-                    f"bind: the {kind} of {name!r} has shape {given[name].shape}, the symbol needs "
-                    f"{shape}"
+                    f"bind: the {kind} of {name!r} has shape {arrays[name].shape}, the symbol "
+                    f"needs {shape}"
                 )
-    kept = {n: g for n, g in grads.items() if requests[n] != "null"}
-    return Executor(symbol, context, arg_arrays, kept, requests, aux_arrays, symbol.name or "group")
+    grads = {n: g for n, g in grads.items() if requests[n] != "null"}
+    return Executor(
+        symbol, context, arg_arrays, grads, requests, aux_arrays, symbol.name or "group"
+    )
 
 
 def _by_name(
     what: str,
     names: Sequence[str],
-    given: Mapping[str, Any] | Sequence[Any],
+    arrays: Mapping[str, Any] | Sequence[Any],
     context: Context,
     complete: bool,
 ) -> dict[str, NDArray]:
-    if not isinstance(given, Mapping):
-        if len(given) != len(names):
+    """Return the arrays of an argument of ``bind`` by name; ``complete``: there is one for each."""
+    if not isinstance(arrays, Mapping):
+        if len(arrays) != len(names):
             raise InvalidArgumentError(
-                f"bind: {what} has {len(given)} entries, the symbol needs {len(names)}: "
+                f"bind: {what} has {len(arrays)} entries, the symbol needs {len(names)}: "
                 f"{', '.join(names)}"
             )
-        given = {n: a for n, a in zip(names, given) if a is not None}
-    unknown = [n for n in given if n not in names]
+        arrays = {n: a for n, a in zip(names, arrays) if a is not None}
+    unknown = [n for n in arrays if n not in names]
     if unknown:
         raise InvalidArgumentError(
             f"bind: {what} has {', '.join(unknown)}, but the symbol's are {', '.join(names)}"
         )
-    missing = [n for n in names if given.get(n) is None]
+    missing = [n for n in names if arrays.get(n) is None]
     if complete and missing:
         raise InvalidArgumentError(f"bind: {what} lacks {', '.join(missing)}")
-    return {n: _array(given[n], context) for n in names if given.get(n) is not None}
+    return {n: _on_context(arrays[n], context) for n in names if arrays.get(n) is not None}
 
 
-def _array(values: Any, context: Context) -> NDArray:
+def _on_context(values: Any, context: Context) -> NDArray:
     if isinstance(values, NDArray) and values.context == context:
         return values
     return NDArray(np.asarray(values), context)
-
-
-Symbol._binder = staticmethod(bind)
-Symbol._simple_binder = staticmethod(simple_bind)

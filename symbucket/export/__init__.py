@@ -13,9 +13,6 @@ from symbucket.export.spec import (
 from symbucket.export.statistics import KeyStatistics, format_statistics
 from symbucket.export.verify import open_bundle
 from symbucket.export.write import export_module
-from symbucket.module.base import BaseModule
-
-BaseModule._exporter = staticmethod(export_module)
 
 __all__ = [
     "Bundle",

@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
+from symbucket import hooks
 from symbucket import metric as metrics
 from symbucket.callback import BatchEndParam
-from symbucket.errors import DataError, DivergenceError, InvalidArgumentError, StateError
+from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
 from symbucket.module.lifecycle import Lifecycle, Pairs
@@ -32,9 +33,6 @@ class BaseModule(Lifecycle):
     A module is used in this order: ``bind``, ``init_params``, ``init_optimizer``, then
     ``forward``, ``backward``, ``update`` for each batch. ``fit`` does all of it.
     """
-
-    # symbucket.export, which lies above, fills this in when it is imported.
-    _exporter: ClassVar[Callable[..., Any] | None] = None
 
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
         """Make ready what the batch needs, before its turn comes."""
@@ -87,9 +85,7 @@ class BaseModule(Lifecycle):
         folder cannot be written or holds something else, InvalidArgumentError for a key that is
         not bound or that a file cannot hold.
         """
-        if BaseModule._exporter is None:
-            raise StateError("import symbucket.export first; `import symbucket` does it")
-        return BaseModule._exporter(
+        return hooks.export_module(
             self,
             folder,
             keys,

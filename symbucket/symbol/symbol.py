@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symbucket import hooks
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
@@ -26,10 +27,6 @@ class Symbol(FluentMethods, Arithmetic):
     """
 
     __slots__ = ("_heads", "_nodes")
-
-    # The layers above fill these in when they are imported; a symbol by itself knows no runtime.
-    _binder: ClassVar[Callable[..., Any] | None] = None
-    _simple_binder: ClassVar[Callable[..., Any] | None] = None
 
     def __init__(self, heads: Sequence[Entry]) -> None:
         object.__setattr__(self, "_heads", tuple(heads))
@@ -219,9 +216,7 @@ class Symbol(FluentMethods, Arithmetic):
 
         ``grad_req`` is "write", "add" or "null", one for all arguments, or by name or position.
         """
-        if Symbol._simple_binder is None:
-            raise InvalidArgumentError("import symbucket before binding a symbol")
-        return Symbol._simple_binder(self, ctx, grad_req, type_dict, shapes)
+        return hooks.simple_bind(self, ctx, grad_req, type_dict, shapes)
 
     def bind(
         self,
@@ -232,9 +227,7 @@ class Symbol(FluentMethods, Arithmetic):
         aux_states: Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> Any:
         """An executor over the given arrays (NDArrays are shared, other arrays copied)."""
-        if Symbol._binder is None:
-            raise InvalidArgumentError("import symbucket before binding a symbol")
-        return Symbol._binder(self, ctx, args, args_grad, grad_req, aux_states)
+        return hooks.bind(self, ctx, args, args_grad, grad_req, aux_states)
 
     def eval(self, ctx: Any = None, **arrays: Any) -> list[Any]:
         """Bind to ``arrays``, run forward once and give the outputs."""

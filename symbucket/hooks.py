@@ -1,0 +1,31 @@
+"""Methods of lower layers that higher layers carry out; ``symbucket/__init__.py`` connects them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from symbucket.errors import StateError
+
+
+class Hook:
+    """A function of a higher layer, which a lower one calls without importing it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._function: Callable[..., Any] | None = None
+
+    def connect(self, function: Callable[..., Any]) -> None:
+        """Call ``function`` from now on."""
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        if self._function is None:
+            raise StateError(f"{self._name} works once symbucket is imported as a whole")
+        return self._function(*args, **kwargs)
+
+
+bind = Hook("Symbol.bind")
+simple_bind = Hook("Symbol.simple_bind")
+export_module = Hook("module.export")
