@@ -1,4 +1,4 @@
-"""What all tests share: a fresh start, and where recorded numbers lie."""
+"""Fixtures of all tests: a fresh start, and the folder of recorded numbers."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from symbucket import random
 
 @pytest.fixture(autouse=True)
 def _fresh_start():
-    """Every test begins with the same seed and counts automatic names from 0."""
+    """Begin every test with the same seed, and count automatic names from 0."""
     random.seed(0)
     with sb.NameManager():
         yield
@@ -18,5 +18,5 @@ def _fresh_start():
 
 @pytest.fixture(scope="session")
 def data_folder():
-    """The folder of recorded numbers."""
+    """Return the folder of recorded numbers."""
     return Path(__file__).parent / "data"

@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and the pages in docs tell the truth: what they show runs and is there."""
+"""README, CONTRIBUTING and the pages in docs are true: their programs run, their links lead on."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def read(document: str) -> str:
 
 
 def blocks(document: str) -> list[tuple[str, str]]:
-    """(language, text) of every fenced block."""
+    """Return (language, text) of every fenced block."""
     return [(language, body) for _, language, body in BLOCK.findall(read(document))]
 
 
 def programs(document: str) -> list[tuple[str, str]]:
-    """(program, what it prints); a program without a text block behind it prints nothing."""
-    found: list[tuple[str, str]] = []
+    """Return (program, its output); a program without a text block after it prints nothing."""
+    pairs: list[tuple[str, str]] = []
     for language, body in blocks(document):
         if language == "python":
-            found.append((body, ""))
+            pairs.append((body, ""))
         elif language == "text":
-            assert found, f"{document}: there is no program before {body!r}"
-            assert not found[-1][1], f"{document}: two outputs of one program: {body!r}"
-            found[-1] = (found[-1][0], body)
-    return found
+            assert pairs, f"{document}: there is no program before {body!r}"
+            assert not pairs[-1][1], f"{document}: two outputs of one program: {body!r}"
+            pairs[-1] = (pairs[-1][0], body)
+    return pairs
 
 
 WITH_PROGRAMS = [document for document in DOCUMENTS if programs(document)]
@@ -62,9 +62,9 @@ def test_the_pages_are_there():
 
 @pytest.mark.parametrize("document", WITH_PROGRAMS)
 def test_programs_print_what_the_document_says(document, tmp_path):
-    found = programs(document)
-    assert any(printed for _, printed in found)
-    text = "\n\n".join(f"{program}\nprint({END!r}, end='')\n" for program, _ in found)
+    pairs = programs(document)
+    assert any(output for _, output in pairs)
+    text = "\n\n".join(f"{program}\nprint({END!r}, end='')\n" for program, _ in pairs)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", text],
@@ -75,7 +75,7 @@ def test_programs_print_what_the_document_says(document, tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.split(END) == [*(printed for _, printed in found), ""]
+    assert run.stdout.split(END) == [*(output for _, output in pairs), ""]
 
 
 def test_the_page_of_operators_is_what_the_records_say():
@@ -85,7 +85,7 @@ def test_the_page_of_operators_is_what_the_records_say():
 
 
 def test_a_stale_page_of_operators_is_found(tmp_path):
-    """The check can fail: it is run on a page that says something else."""
+    """The check can fail: here it runs on a page that says something else."""
     text = read("tools/operator_docs.py").replace('ROOT / "docs"', f"Path({str(tmp_path)!r})")
     text = text.replace("Path(__file__).parents[1]", f"Path({str(ROOT)!r})")
     (tmp_path / "tool.py").write_text(text, encoding="utf-8")
@@ -136,13 +136,15 @@ def test_commands_name_extras_and_files_that_exist(command):
 
 
 def command_lines(document: str) -> list[str]:
-    """What the document says to type after ``symbucket``."""
-    found = []
+    """Return what the document says to type after ``symbucket``."""
+    arguments = []
     for language, body in blocks(document):
         if language == "":
             lines = body.replace("\\\n", " ").splitlines()
-            found += [line.strip()[10:] for line in lines if line.strip().startswith("symbucket ")]
-    return found
+            arguments += [
+                line.strip()[10:] for line in lines if line.strip().startswith("symbucket ")
+            ]
+    return arguments
 
 
 @pytest.mark.parametrize("line", [line for d in DOCUMENTS for line in command_lines(d)])
@@ -176,15 +178,15 @@ def test_links_and_paths_lead_somewhere(document):
 
 @pytest.mark.parametrize("document", ["README.md", *PAGES])  # CONTRIBUTING.md makes some itself
 def test_names_of_the_library_exist(document):
-    """Inline code such as `sb.io.NDArrayIter` names something that is there."""
+    """Inline code such as `sb.io.NDArrayIter` names something that exists."""
     inline = re.findall(r"`(sb(?:\.[A-Za-z]\w*)+)", BLOCK.sub("", read(document)))
     for name in inline:
-        found = sb
+        value = sb
         for part in name.split(".")[1:]:
-            if part == "NAME":  # stands for any
+            if part == "NAME":  # a placeholder
                 break
-            assert hasattr(found, part), f"{document}: {name}"
-            found = getattr(found, part)
+            assert hasattr(value, part), f"{document}: {name}"
+            value = getattr(value, part)
 
 
 # Tools -------------------------------------------------------------------------------------------
