@@ -83,7 +83,8 @@ class SymbucketEngine(Engine):
         self.key = max(batch.key for batch in self.batches)
         logger = logging.getLogger("benchmark")
         logger.setLevel(logging.ERROR)
-        options = CompilerOptions(disable={"softmax-rows"} if self.variant == "all-rows" else ())
+        disable = {"fuse-output-layer"} if self.variant == "all-rows" else ()
+        options = CompilerOptions(disable=disable)
         self.module = sb.mod.BucketingModule(
             sym_gen(sb, setup), self.key, logger=logger, options=options
         )

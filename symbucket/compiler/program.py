@@ -21,7 +21,7 @@ from symbucket.compiler.memory import Buffer, MemoryPlan, plan_graph, recompute
 from symbucket.compiler.metrics import emit_metrics
 from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.rewrite import run_passes
-from symbucket.compiler.rewrite.loss_chunks import WISH
+from symbucket.compiler.rewrite.chunk_output_layer import CHUNKS_META
 from symbucket.compiler.shorten_names import shorten_names
 from symbucket.errors import NameConflictError
 from symbucket.ir import IR_VERSION, Builder, dtype_of, shape_of
@@ -177,7 +177,7 @@ def _need(models: Sequence[Program]) -> tuple[int, bool]:
         if model.plan is not None:
             arrays.update({**model.plan.inputs, **model.plan.outputs})
             arena = max(arena, model.plan.arena)
-    return sum(arrays.values()) + arena, any(m.passes.get("loss-chunks") for m in models)
+    return sum(arrays.values()) + arena, any(m.passes.get("chunk-output-layer") for m in models)
 
 
 def _training(
@@ -283,7 +283,7 @@ def _finish(
     """
     graph.outputs.extend(outputs.values())
     changes = dict(before or {})
-    graph.meta[WISH] = options.loss_chunks
+    graph.meta[CHUNKS_META] = options.loss_chunks
     for stage in ("training", "final"):
         for name, count in run_passes(graph, stage, options.disable).items():
             changes[name] = changes.get(name, 0) + count

@@ -19,16 +19,16 @@ from symbucket.compiler.loops.roll_loops import roll_loops
 from symbucket.compiler.loops.use_lstm_operator import use_lstm_operator
 from symbucket.compiler.rewrite.batch_gemms import batch_gemms
 from symbucket.compiler.rewrite.choose_gemm_layout import choose_gemm_layout
+from symbucket.compiler.rewrite.chunk_output_layer import chunk_output_layer
 from symbucket.compiler.rewrite.expand_own_nodes import expand_own_nodes
 from symbucket.compiler.rewrite.fuse_gemm_add import fuse_gemm_add
+from symbucket.compiler.rewrite.fuse_output_layer import fuse_output_layer
 from symbucket.compiler.rewrite.join_gate_gradients import join_gate_gradients
-from symbucket.compiler.rewrite.loss_chunks import chunk_losses
 from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.compiler.rewrite.remove_identities import remove_identities
 from symbucket.compiler.rewrite.schedule_for_memory import schedule_for_memory
 from symbucket.compiler.rewrite.simplify_stacking import simplify_stacking
-from symbucket.compiler.rewrite.softmax_rows import rewrite_softmax_rows
 from symbucket.compiler.rewrite.sum_gemms import sum_gemms
 
 Stage = Literal["forward", "training", "final"]
@@ -54,8 +54,8 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("merge-common-subexpressions", "training", merge_common_subexpressions),
     Pass("sum-gemms", "training", sum_gemms),
     Pass("simplify-stacking", "training", simplify_stacking),
-    Pass("loss-chunks", "training", chunk_losses),
-    Pass("softmax-rows", "training", rewrite_softmax_rows),
+    Pass("chunk-output-layer", "training", chunk_output_layer),
+    Pass("fuse-output-layer", "training", fuse_output_layer),
     Pass("choose-gemm-layout", "training", choose_gemm_layout),
     Pass("remove-dead-nodes", "final", remove_dead_nodes, required=True),
     Pass("expand-own-nodes", "final", expand_own_nodes, required=True),

@@ -9,9 +9,9 @@ A pattern is an expression of operators (`Op`), pattern variables (`Var`) and co
     if match is not None:
         match[x], match.get(bias), match.node(PRODUCT)
 
-Matching goes from a result to its operands. A variable that occurs twice must be the same value
-both times. Every choice (operands in either order, alternatives) is tried until the whole pattern
-fits. `why_not` says what did not fit. `replace_matches` applies a rule to a whole graph.
+Matching goes from a result to its operands. A variable (or operator) that occurs twice must be the
+same value both times. Every choice (operands in either order, alternatives) is tried until the
+whole pattern fits. `why_not` says what did not fit. `replace_matches` applies a rule to a graph.
 """
 
 from __future__ import annotations
@@ -66,13 +66,16 @@ class Match:
 class Pattern(ABC):
     """A set of values; matching one binds variables."""
 
-    def match(self, value: ir.Value | None) -> Match | None:
-        """Return the first match of ``value``, None if there is none."""
-        return next(self.matches(value, Match()), None)
+    def match(self, value: ir.Value | None, known: Match | None = None) -> Match | None:
+        """Return the first match of ``value``, None if there is none.
 
-    def match_node(self, node: ir.Node) -> Match | None:
+        ``known`` is a match to extend: its variables keep their values.
+        """
+        return next(self.matches(value, known or Match()), None)
+
+    def match_node(self, node: ir.Node, known: Match | None = None) -> Match | None:
         """Return the first match of a node, through its first output."""
-        return self.match(node.outputs[0])
+        return self.match(node.outputs[0], known)
 
     def why_not(self, value: ir.Value | None) -> str:
         """Return what keeps ``value`` from matching, an empty string if it matches."""
@@ -182,8 +185,14 @@ class Op(Pattern):
     def matches(self, value: ir.Value | None, match: Match) -> Iterator[Match]:
         """Match the node that produces ``value``, then its inputs."""
         node = None if value is None else value.producer()
+        bound = match.values.get(self)
         if value is None or node is None or node.op_type != self.op_type:
             match.reject(lambda: f"{_show(value)} is no result of {self.op_type}")
+        elif bound is not None:
+            if bound is value:
+                yield match
+            else:
+                match.reject(lambda: f"{self.op_type}: {_show(value)} is not {_show(bound)}")
         elif self._fits(node, value, match):
             match = match.bind(self, value)
             for inputs in self._orders(node):

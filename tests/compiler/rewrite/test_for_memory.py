@@ -1,5 +1,7 @@
 """Time for memory: the loss in chunks, recomputed activations, an order that frees early."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from symbucket import sym
 from symbucket.compiler import CompilerOptions, compile_inference, compile_training
 from symbucket.compiler.memory import plan_graph
 from symbucket.compiler.memory.recompute import recompute
-from symbucket.compiler.rewrite import loss_chunks, schedule_for_memory
+from symbucket.compiler.rewrite.schedule_for_memory import schedule_for_memory
 from symbucket.errors import InvalidArgumentError, MemoryLimitError
 from symbucket.metric import GraphMetric
 from tests.compiler.rewrite.graph_text import changed, graph, lines
@@ -43,7 +45,7 @@ def chunked(net, shapes, chunks, arrays, **given):
     """Compare a step in chunks with one in a piece."""
     whole = step(net, shapes, **given)
     made = step(net, shapes, options={"loss_chunks": chunks}, **given)
-    assert made.passes["loss-chunks"] == 1
+    assert made.passes["chunk-output-layer"] == 1
     check_model(made)
     wanted = run(whole, arrays)
     agree(run(made, arrays), wanted, f"{chunks} chunks")
@@ -55,7 +57,8 @@ def chunked(net, shapes, chunks, arrays, **given):
 
 @pytest.mark.parametrize("name", [n for n in SEQUENCES if n != "smooth"])
 def test_a_loss_in_chunks_gives_the_same_numbers(name, monkeypatch):
-    monkeypatch.setattr(loss_chunks, "_LEAST", 1)
+    module = sys.modules["symbucket.compiler.rewrite.chunk_output_layer"]
+    monkeypatch.setattr(module, "MIN_CHUNK_ROWS", 1)
     net = SEQUENCES[name]()
     chunked(net, SHAPES, 5, arrays_of(net, SHAPES))
 
@@ -98,7 +101,7 @@ def test_single_gradients_of_a_loss_in_chunks(only):
 def test_probabilities_that_somebody_wants_stay_whole(given):
     net = network(lambda x: x, **VALID)
     made = step(net, WIDE, options={"loss_chunks": 4}, **given)
-    assert made.passes["loss-chunks"] == 0
+    assert made.passes["chunk-output-layer"] == 0
 
 
 def test_no_chunk_is_smaller_than_eight_rows():
@@ -107,7 +110,7 @@ def test_no_chunk_is_smaller_than_eight_rows():
     found = [n for n in many.proto().graph.node if n.op_type == "Softmax"]
     assert len(found) == 6
     few = step(net, {"data": (3, 5), "softmax_label": (3, 5)}, options={"loss_chunks": 1000})
-    assert few.passes["loss-chunks"] == 0
+    assert few.passes["chunk-output-layer"] == 0
 
 
 def test_chunks_save_memory():
@@ -235,7 +238,7 @@ def test_a_limit_that_recomputing_keeps_needs_no_chunks():
     free = step(net, SHAPES)
     made = step(net, SHAPES, options={"memory_limit": need(free) - 256})
     assert made.passes["recompute"] > 0
-    assert made.passes["loss-chunks"] == 0
+    assert made.passes["chunk-output-layer"] == 0
     assert need(made) < need(free)
     found, wanted = run(made, arrays), run(free, arrays)
     for name in wanted:

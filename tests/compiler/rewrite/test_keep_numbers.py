@@ -351,5 +351,5 @@ def test_changes_of_every_stage_are_reported():
     assert set(made.passes) >= set(pass_names())
     assert made.passes["fuse-gemm-add"] == STEPS
     assert made.passes["batch-gemms"] == STEPS
-    assert made.passes["softmax-rows"] == 1
+    assert made.passes["fuse-output-layer"] == 1
     assert compile_inference(net, SHAPES).passes["batch-gemms"] == STEPS

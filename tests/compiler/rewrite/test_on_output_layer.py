@@ -2,7 +2,7 @@
 
 import pytest
 
-from symbucket.compiler.rewrite.softmax_rows import rewrite_softmax_rows
+from symbucket.compiler.rewrite.fuse_output_layer import fuse_output_layer
 from tests.compiler.rewrite.graph_text import changed
 
 SOFTMAX = (
@@ -26,7 +26,7 @@ def layer(ignore=0, norm="null", text=LAYER):
 
 
 def test_the_difference_is_made_inside_the_probabilities():
-    count, after = changed(rewrite_softmax_rows, layer())
+    count, after = changed(fuse_output_layer, layer())
     assert count == 1
     assert after == [
         "%0 = Cast(label, to=7)",
@@ -48,7 +48,7 @@ def test_the_difference_is_made_inside_the_probabilities():
 
 
 def test_ignored_rows_are_dropped_before_the_product():
-    count, after = changed(rewrite_softmax_rows, layer(ignore=1, norm="valid"))
+    count, after = changed(fuse_output_layer, layer(ignore=1, norm="valid"))
     assert count == 1
     keep = next(i for i, line in enumerate(after) if "NonZero" in line)
     assert after[keep : keep + 7] == [
@@ -65,7 +65,7 @@ def test_ignored_rows_are_dropped_before_the_product():
 
 def test_rows_stay_where_somebody_reads_the_probabilities():
     read = LAYER.replace("(float[4,3] dx,", "(float[4,5] p, float[4,3] dx,")
-    count, after = changed(rewrite_softmax_rows, layer(ignore=1, text=read))
+    count, after = changed(fuse_output_layer, layer(ignore=1, text=read))
     assert count == 1
     assert not any("NonZero" in line for line in after)
     probabilities = next(line.split(" = ")[0] for line in after if " = Softmax(" in line)
@@ -74,7 +74,7 @@ def test_rows_stay_where_somebody_reads_the_probabilities():
 
 def test_a_bias_of_many_rows_is_one_more_column():
     many = LAYER.replace("[4", "[40")
-    count, after = changed(rewrite_softmax_rows, layer(text=many))
+    count, after = changed(fuse_output_layer, layer(text=many))
     assert count == 1
     gemm = next(line for line in after if "Gemm" in line)
     assert gemm.endswith("transB=1)")
@@ -98,5 +98,5 @@ def test_a_bias_of_many_rows_is_one_more_column():
 def test_other_forms_stay(old, new):
     text = layer()
     assert old in text
-    count, _ = changed(rewrite_softmax_rows, text.replace(old, new))
+    count, _ = changed(fuse_output_layer, text.replace(old, new))
     assert count == 0
