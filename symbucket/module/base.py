@@ -35,7 +35,7 @@ class BaseModule(Lifecycle):
     """
 
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
-        """Make ready what the batch needs, before its turn comes."""
+        """Prepare what the batch needs, before its turn comes."""
 
     def install_monitor(self, mon: Monitor) -> None:
         """Let a monitor look at this module, after ``bind``; ``fit(monitor=...)`` does it."""
@@ -68,22 +68,25 @@ class BaseModule(Lifecycle):
         """Write the networks as ONNX files with one file of parameters: a bundle.
 
         Args:
-            folder: made, or replaced where it holds a bundle already. It is written beside its
-                place first, so there is never half a bundle.
+            folder: where to write; a bundle that is there already is replaced. The new one is
+                written beside it first, so there is never half a bundle.
             keys: which bucket keys, of those bound (all by default). Integers, strings, booleans,
                 floats, None and tuples of these can be written to files.
-            training: write training graphs (outputs, gradients, new auxiliary states) in place of
+            training: write training graphs (outputs, gradients, next auxiliary states) in place of
                 inference graphs.
-            batch_size: samples of a run, where it shall not be that of training.
-            padding: what fills short requests, by input name. Labels to be ignored are known; for
-                everything else it is 0.
+            batch_size: samples of a run; by default that of training.
+            padding: what fills short requests, by input name. By default labels are filled with
+                the label that is ignored, everything else with 0.
             attach: other files to keep with the networks (a vocabulary), by name.
             progress: called as ``progress(what, done, total)``.
 
-        Gives the manifest. ``symbucket.Bundle(folder)`` serves the result, and every file of
-        inference is a model by itself that any ONNX runtime runs. Raises BundleError where the
-        folder cannot be written or holds something else, InvalidArgumentError for a key that is
-        not bound or that a file cannot hold.
+        Returns:
+            The manifest. ``symbucket.Bundle(folder)`` serves the result, and every inference file
+            is a model by itself that any ONNX runtime runs.
+
+        Raises:
+            BundleError: the folder cannot be written or holds something else.
+            InvalidArgumentError: a key is not bound, or a file cannot hold it.
         """
         return hooks.export_module(
             self,
@@ -107,7 +110,7 @@ class BaseModule(Lifecycle):
         epoch: int = 0,
         sparse_row_id_fn: Any = None,
     ) -> list[tuple[str, float]]:
-        """Run forward over ``eval_data`` and give the metric's (name, value) pairs."""
+        """Run forward over ``eval_data`` and return the metric's (name, value) pairs."""
         self._require(params=True)
         if reset:
             eval_data.reset()
@@ -130,7 +133,7 @@ class BaseModule(Lifecycle):
         reset: bool = True,
         sparse_row_id_fn: Any = None,
     ) -> Iterator[tuple[list[NDArray], int, DataBatch]]:
-        """Give (outputs without padding, batch number, batch) for every batch."""
+        """Yield (outputs without padding, batch number, batch) for every batch."""
         self._require(params=True)
         if reset:
             eval_data.reset()
@@ -147,11 +150,11 @@ class BaseModule(Lifecycle):
         always_output_list: bool = False,
         sparse_row_id_fn: Any = None,
     ) -> Any:
-        """Outputs over ``eval_data`` (an iterator, or an array for one batch), padding cut off.
+        """Return the outputs over ``eval_data`` (an iterator, or an array for one batch).
 
-        ``merge_batches`` joins the batches along the first axis, which needs outputs of one shape
-        beyond it; else a list of lists is given. One output comes by itself unless
-        ``always_output_list``.
+        Padding is cut off. ``merge_batches`` joins the batches along the first axis, which needs
+        outputs of one shape beyond it; otherwise a list of lists is returned. One output comes by
+        itself unless ``always_output_list``.
         """
         self._require(params=True)
         if not hasattr(eval_data, "reset"):
@@ -187,7 +190,7 @@ class BaseModule(Lifecycle):
             if not pad or not rows or length == 0 or length % rows:
                 outputs.append(output.copy())  # a sum over the batch has no rows to cut
                 continue
-            # A merged sequence model gives steps x rows along the first axis, row by row.
+            # A sequence model with merged outputs has steps x rows along the first axis.
             outputs.append(output[: length - pad * (length // rows)])
         return outputs
 
@@ -217,12 +220,13 @@ class BaseModule(Lifecycle):
     ) -> None:
         """Train on ``train_data``; arguments are those of MXNet's ``fit``.
 
-        Logs the training metrics of every epoch, and the validation metrics where there is
-        ``eval_data``. Raises DivergenceError, before the parameters are touched, where a loss or
-        gradient is NaN or infinite; the message names epoch, batch and bucket key. Raises
-        DataError where ``train_data`` yields no batch, in the first epoch before anything is bound.
+        Logs the training metrics of every epoch, and the validation metrics if there is
+        ``eval_data``. ``monitor`` is a ``symbucket.mon.Monitor``.
 
-        ``monitor`` is a ``symbucket.mon.Monitor``.
+        Raises:
+            DivergenceError: a loss or gradient is NaN or infinite. The parameters are those before
+                the batch; the message names epoch, batch and bucket key.
+            DataError: ``train_data`` yields no batch, in the first epoch before anything is bound.
         """
         if num_epoch is None:
             raise InvalidArgumentError("fit: say how many epochs, num_epoch=...")
@@ -232,7 +236,7 @@ class BaseModule(Lifecycle):
             raise InvalidArgumentError(
                 f"fit: monitor is {monitor!r}; expected a symbucket.mon.Monitor, or None"
             )
-        # The first batch is asked for before anything is changed: there may be none.
+        # Fetched before anything is changed, since there may be no batch.
         batches = _epoch(train_data, begin_epoch) if begin_epoch < num_epoch else iter(())
         self.bind(
             train_data.provide_data,
@@ -285,18 +289,18 @@ class BaseModule(Lifecycle):
                 for callback in _listed(epoch_end_callback):
                     callback(epoch, self.symbol, arg, aux)
             if eval_data is not None:
-                found = self.score(
+                scores = self.score(
                     eval_data,
                     validation_metric,
                     batch_end_callback=eval_batch_end_callback,
                     score_end_callback=eval_end_callback,
                     epoch=epoch,
                 )
-                for name, value in found:
+                for name, value in scores:
                     self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
 
     def _refuse_divergence(self, epoch: int, nbatch: int, batch: DataBatch) -> None:
-        """Look for NaN and infinity where it is cheap and where a bad loss must show."""
+        """Raise DivergenceError if a small array, where a bad loss shows, has NaN or infinity."""
         grads = [(f"gradient of {n}", a) for n, a in self.gradients().items()]
         small: list[tuple[str, Any]] = [(n, a) for n, a in grads if a.size <= MAX_CHECKED_ELEMENTS]
         if not small and grads:
@@ -317,7 +321,7 @@ def _labels(batch: DataBatch) -> list[Any]:
 
 
 def _epoch(data: Any, epoch: int) -> Iterator[DataBatch]:
-    """The batches of a new epoch, of which there must be one."""
+    """Return the batches of a new epoch; raise DataError if there is none."""
     data.reset()
     batches = iter(data)
     first = next(batches, None)

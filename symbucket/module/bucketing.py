@@ -50,11 +50,11 @@ class BucketingModule(BaseModule):
     """Trains "different but similar" networks that share one set of parameters.
 
     Args:
-        sym_gen: ``sym_gen(bucket_key)`` gives the network for a key: a Symbol, or (symbol,
-            data_names, label_names). In place of the symbol it may give an ONNX model or the path
-            of one (see ``sym.from_onnx``). Called once for each key.
-        default_bucket_key: the key whose network has all parameters, as a rule the largest. Where
-            keys differ in their parameters (several tasks), a key of its own whose network is a
+        sym_gen: ``sym_gen(bucket_key)`` returns the network of a key: a Symbol, or (symbol,
+            data_names, label_names). In place of the symbol it may return an ONNX model or the
+            path of one (see ``sym.from_onnx``). Called once for each key.
+        default_bucket_key: the key whose network has all parameters, as a rule the largest. If
+            keys differ in their parameters (several tasks), a separate key whose network is a
             ``sym.Group`` of one network of each; it is compiled only if a batch of it comes.
         logger, context, work_load_list, fixed_param_names, state_names, options: as in
             ``Module``.
@@ -112,7 +112,7 @@ class BucketingModule(BaseModule):
         inputs: Mapping[Any, tuple[Sequence[str], Sequence[str]]] | None = None,
         **kwargs: Any,
     ) -> BucketingModule:
-        """A module over one symbol that holds the network of every key as a terminal.
+        """Return a module over one symbol that holds the network of every key as a terminal.
 
         ``terminals`` maps keys to outputs of ``group`` (default: every output is a key by its
         name); see ``Terminals``. A step runs the subgraph of the batch's key only. The default
@@ -365,7 +365,7 @@ class BucketingModule(BaseModule):
         default_bucket_key: Hashable = None,
         **kwargs: Any,
     ) -> BucketingModule:
-        """A module whose parameters are set from a checkpoint when it is bound.
+        """Return a module whose parameters are set from a checkpoint when it is bound.
 
         The checkpoint has one key's symbol only, so ``sym_gen`` and ``default_bucket_key`` must be
         given; ``kwargs`` go to ``BucketingModule``.

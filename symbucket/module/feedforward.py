@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from symbucket import metric as metrics
-from symbucket import random
 from symbucket.checkpoint import load_checkpoint, save_checkpoint
+from symbucket.checks import check_integer
 from symbucket.context import Context
 from symbucket.engine.data_parallel import ContextGroup, contexts_of
 from symbucket.errors import DataError, InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
-from symbucket.io import DataDesc, NDArrayIter, ResizeIter
+from symbucket.io import DataDesc
 from symbucket.io.desc import normalize_descs
 from symbucket.module.base import Callbacks
 from symbucket.module.bucketing import BucketingModule
+from symbucket.module.feedforward_data import DataReader, default_bucket_key, join_batches
 from symbucket.module.module import Module
-from symbucket.module.sym_gen import SymGen
+from symbucket.module.sym_gen import SymGen, label_names_by_suffix
 from symbucket.optimizer import Optimizer
-from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
 from symbucket.types import Array
 
@@ -85,13 +85,9 @@ class FeedForward:
                 f"optimizer= is a ready {type(optimizer).__name__}; give them to it, or pass its "
                 "name"
             )
-        for name, count in (("numpy_batch_size", numpy_batch_size), ("epoch_size", epoch_size)):
-            if name == "epoch_size" and count is None:
-                continue
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise InvalidArgumentError(
-                    f"FeedForward: {name}={count!r} must be a whole number of 1 or more"
-                )
+        check_integer(numpy_batch_size, "FeedForward: numpy_batch_size", 1)
+        if epoch_size is not None:
+            check_integer(epoch_size, "FeedForward: epoch_size", 1)
         self.symbol: Symbol | None = symbol if isinstance(symbol, Symbol) else None
         self.sym_gen: SymGen | None = None if isinstance(symbol, Symbol) else symbol
         self.ctx = contexts_of(ctx)
@@ -106,12 +102,17 @@ class FeedForward:
         self.allow_extra_params = allow_extra_params
         self.begin_epoch = begin_epoch
         self.kwargs = kwargs
-        # The module that predicts, and the very parameters that it was filled with.
+        # The module that predicts, and the parameters that it holds, by identity.
         self._module: Module | BucketingModule | None = None
-        self._filled: tuple[Params | None, Params | None] = (None, None)
+        self._module_params: tuple[Params | None, Params | None] = (None, None)
         self._labelled = False
-        # Both fit and predict ask for networks; a key's is made once for them all.
-        self._network_of = None if self.sym_gen is None else functools.cache(self.sym_gen)
+        # Both fit and predict ask for networks; that of a key is made once for all modules.
+        self._cached_sym_gen = None if self.sym_gen is None else functools.cache(self.sym_gen)
+
+    @property
+    def _reader(self) -> DataReader:
+        symbol = None if self.sym_gen is not None else self.symbol
+        return DataReader(symbol, self._contexts, self.numpy_batch_size)
 
     # Training --------------------------------------------------------------------------------
 
@@ -136,14 +137,14 @@ class FeedForward:
         parameters of the first. ``work_load_list``: how much of a batch each context takes, in
         proportion. ``kvstore`` is MXNet's and changes nothing on one machine.
 
-        Raises InvalidArgumentError and DataError before anything is trained. Where training ends
-        with an error, ``arg_params`` are those after the last whole epoch.
+        Raises InvalidArgumentError and DataError before anything is trained. If training ends with
+        an error, ``arg_params`` are those after the last whole epoch.
         """
         if self.num_epoch is None:
             raise InvalidArgumentError("FeedForward.fit: say how many epochs, num_epoch=...")
         self._contexts = ContextGroup(self.ctx, work_load_list)
-        data = self._training_data(X, y)
-        evaluation = None if eval_data is None else self._scored_data(eval_data, "eval_data")
+        data = self._reader.for_training(X, y, self.epoch_size)
+        evaluation = None if eval_data is None else self._reader.for_scoring(eval_data, "eval_data")
         module = self._make_module(data, logging if logger is None else logger)
         network = module.symbol
 
@@ -164,7 +165,7 @@ class FeedForward:
             eval_end_callback,
             eval_batch_end_callback,
             self.initializer,
-            *self._given(network),
+            *self._initial_params(network),
             allow_missing=True,
             begin_epoch=self.begin_epoch,
             num_epoch=self.num_epoch,
@@ -172,27 +173,8 @@ class FeedForward:
         )
         self.symbol = network
         self.arg_params, self.aux_params = module.get_params()
-        self._module, self._filled = module, (self.arg_params, self.aux_params)
+        self._module, self._module_params = module, (self.arg_params, self.aux_params)
         self._labelled = bool(data.provide_label)
-
-    def _training_data(self, X: Any, y: Any) -> Any:
-        if not _is_array(X):
-            if y is not None:
-                raise DataError(
-                    "FeedForward.fit: y belongs to an array X; an iterator brings its own labels"
-                )
-            data = self._checked_iterator(X, "X")
-        elif y is None:
-            raise DataError("FeedForward.fit: X is an array, so its labels y must be given too")
-        else:
-            seed = int(random.generator().integers(1 << 62))
-            options = {"shuffle": True, "last_batch_handle": "roll_over", "seed": seed}
-            data = self._over_arrays(X, y, NDArrayIter, **options)
-        if self.epoch_size is None:
-            return data
-        data = ResizeIter(data, self.epoch_size, reset_internal=False)
-        data.data_iter.reset()
-        return data
 
     # Using -----------------------------------------------------------------------------------
 
@@ -203,25 +185,21 @@ class FeedForward:
         return_data: bool = False,
         reset: bool = True,
     ) -> Any:
-        """The outputs over an iterator or an array, as numpy arrays without padded rows.
+        """Return the outputs over an iterator or an array, as numpy arrays without padded rows.
 
         The batches are joined along the first axis. One output comes by itself, several in a list.
         With ``return_data``: (outputs, data, labels), each likewise. ``num_batch`` ends after so
         many batches; ``reset=False`` goes on where the iterator stands.
 
-        Raises StateError where there are no parameters yet, DataError where batches cannot be
-        joined (buckets whose outputs differ beyond the first axis) or there is none.
+        Raises StateError if there are no parameters yet, DataError if batches cannot be joined
+        (buckets whose outputs differ beyond the first axis) or there is none.
         """
-        data = (
-            self._over_arrays(X, None, NDArrayIter)
-            if _is_array(X)
-            else self._checked_iterator(X, "X")
-        )
+        data = self._reader.for_prediction(X)
         outputs: list[list[Array]] = []
         inputs: list[list[Array]] = []
         labels: list[list[Array]] = []
-        for found, _, batch in self._ready(data).iter_predict(data, num_batch, reset):
-            outputs.append([np.asarray(array) for array in found])
+        for arrays, _, batch in self._ready(data).iter_predict(data, num_batch, reset):
+            outputs.append([np.asarray(array) for array in arrays])
             if return_data:
                 rows = len(batch.data[0]) - (batch.pad or 0)
                 # Copies, since an iterator may fill the same arrays again.
@@ -229,10 +207,10 @@ class FeedForward:
                 labels.append([np.array(array)[:rows] for array in batch.label or []])
         if not outputs:
             raise DataError("FeedForward.predict: the data gave no batch; is reset=False meant?")
-        joined = _joined("outputs", outputs)
+        joined = join_batches("outputs", outputs)
         if not return_data:
             return joined
-        return joined, _joined("data", inputs), _joined("labels", labels)
+        return joined, join_batches("data", inputs), join_batches("labels", labels)
 
     def score(
         self,
@@ -242,117 +220,63 @@ class FeedForward:
         batch_end_callback: Callbacks = None,
         reset: bool = True,
     ) -> Any:
-        """The metric's value over an iterator, or over a pair (X, y) of arrays.
+        """Return the metric's value over an iterator, or over a pair (X, y) of arrays.
 
-        Of a composite metric: the list of values.
+        A composite metric gives the list of its values.
         """
-        data = self._scored_data(X, "X")
+        data = self._reader.for_scoring(X, "X")
         metric = metrics.create(eval_metric)
         self._ready(data).score(data, metric, num_batch, batch_end_callback, reset=reset)
         return metric.get_global()[1]
 
-    def _scored_data(self, data: Any, name: str) -> Any:
-        if isinstance(data, (tuple, list)) and len(data) == 2:
-            X, y = data
-            if y is None and not _is_array(X):
-                return self._checked_iterator(X, name)
-            if _is_array(X) and y is not None:
-                return self._over_arrays(X, y, _EveryRowOnce)
-        if _is_array(data) or isinstance(data, (tuple, list)):
-            raise DataError(
-                f"FeedForward: {name} needs labels: give an iterator with labels, or a pair (X, y) "
-                "of arrays"
-            )
-        return self._checked_iterator(data, name)
-
     def _ready(self, data: Any) -> Module | BucketingModule:
-        """A bound module that holds the current parameters."""
+        """Return a bound module that holds the current parameters."""
         if self.arg_params is None:
             raise StateError(
                 "FeedForward has no parameters yet: call fit, give arg_params=, or use "
                 "FeedForward.load"
             )
-        module, filled = self._module, self._filled
+        module, params = self._module, self._module_params
         if module is None or (data.provide_label and not self._labelled):
-            # What a module was not told of labels when it was bound, later batches do not tell.
-            module, filled = self._make_module(data, logging), (None, None)
+            # Labels unknown at bind time cannot be added later.
+            module, params = self._make_module(data, logging), (None, None)
             module.bind(data.provide_data, data.provide_label or None, for_training=False)
-        if filled[0] is not self.arg_params or filled[1] is not self.aux_params:
+        if params[0] is not self.arg_params or params[1] is not self.aux_params:
             network = module.symbol
-            arg, aux = self._given(network)
+            arg, aux = self._initial_params(network)
             module.set_params(arg or {}, aux)
             if self.symbol is None:
                 self.symbol = network
             if module is not self._module:
                 self._labelled = bool(data.provide_label)
-            self._module, self._filled = module, (self.arg_params, self.aux_params)
+            self._module, self._module_params = module, (self.arg_params, self.aux_params)
         return module
 
     def _make_module(self, data: Any, logger: Any) -> Module | BucketingModule:
-        where = self._contexts.contexts, self._contexts.loads
-        if self._network_of is not None:
-            return BucketingModule(self._network_of, _bucket_key(data), logger, *where)
+        placement = self._contexts.contexts, self._contexts.loads
+        if self._cached_sym_gen is not None:
+            return BucketingModule(
+                self._cached_sym_gen, default_bucket_key(data), logger, *placement
+            )
         assert self.symbol is not None
         names = [d.name for d in _descs(data.provide_data)]
         labels = [d.name for d in _descs(data.provide_label)]
-        wanted = _labels(self.symbol)
-        if labels and wanted and not {*labels} & {*self.symbol.list_arguments()}:
+        network_labels = label_names_by_suffix(self.symbol)
+        if labels and network_labels and not {*labels} & {*self.symbol.list_arguments()}:
             raise DataError(
                 f"FeedForward: the data's labels are {', '.join(labels)}, but the network's are "
-                f"{', '.join(wanted)}, which would be trained as parameters; use one name "
+                f"{', '.join(network_labels)}, which would be trained as parameters; use one name "
                 "(label_name= of NDArrayIter)"
             )
-        return Module(self.symbol, names, labels or wanted, logger, *where)
+        return Module(self.symbol, names, labels or network_labels, logger, *placement)
 
-    def _given(self, network: Symbol) -> tuple[Params | None, Params | None]:
-        """The parameters to start from, without extra ones where those are allowed."""
+    def _initial_params(self, network: Symbol) -> tuple[Params | None, Params | None]:
+        """Return the parameters to start from, without extra ones if those are allowed."""
         if not self.allow_extra_params:
             return self.arg_params, self.aux_params
         return (
             _only(self.arg_params, network.list_arguments()),
             _only(self.aux_params, network.list_auxiliary_states()),
-        )
-
-    # Data ------------------------------------------------------------------------------------
-
-    def _checked_iterator(self, data: Any, name: str) -> Any:
-        if not (hasattr(data, "provide_data") and hasattr(data, "reset")):
-            raise DataError(
-                f"FeedForward: {name} is a {type(data).__name__}; expected an iterator "
-                "(symbucket.io.DataIter) or a numpy array"
-            )
-        if self.sym_gen is not None:
-            _bucket_key(data)
-        return data
-
-    def _over_arrays(self, X: Any, y: Any, kind: type[NDArrayIter], **options: Any) -> NDArrayIter:
-        if self.sym_gen is not None:
-            raise DataError(
-                "FeedForward: arrays have no bucket keys, which a sym_gen needs; give an iterator "
-                "such as BucketSentenceIter, or a fixed Symbol in place of the sym_gen"
-            )
-        assert self.symbol is not None
-        label = None if y is None else np.asarray(y)
-        if label is not None:
-            if label.ndim == 2 and label.shape[1] == 1:
-                label = label.reshape(-1)
-            if label.ndim != 1:
-                raise DataError(
-                    f"FeedForward: y has shape {label.shape}; expected one label for each row of X "
-                    "(for others make an NDArrayIter)"
-                )
-        values = np.asarray(X)
-        names = _labels(self.symbol)
-        rows = len(values) if values.ndim else 1
-        size = max(1, min(rows, self.numpy_batch_size))
-        if kind is _EveryRowOnce:  # others have whole batches only
-            size = self._contexts.batch_size(rows, size)
-        return kind(
-            values,
-            label,
-            size,
-            label_name=names[0] if len(names) == 1 else "softmax_label",
-            **options,
         )
 
     # Files -----------------------------------------------------------------------------------
@@ -373,7 +297,7 @@ class FeedForward:
     def load(
         prefix: str, epoch: int, ctx: Context | Sequence[Context] | None = None, **kwargs: Any
     ) -> FeedForward:
-        """A model from a checkpoint; ``fit`` goes on with epoch number ``epoch``.
+        """Return a model from a checkpoint; ``fit`` goes on with epoch number ``epoch``.
 
         ``kwargs`` go to ``FeedForward``. A checkpoint holds one key's symbol only; for buckets give
         the parameters of ``load_checkpoint`` to ``FeedForward(sym_gen, arg_params=...)``.
@@ -409,7 +333,7 @@ class FeedForward:
         eval_batch_end_callback: Callbacks = None,
         **kwargs: Any,
     ) -> FeedForward:
-        """A model that is made and trained at once; arguments as of the class and of ``fit``."""
+        """Return a trained model; arguments are those of the class and of ``fit``."""
         model = FeedForward(
             symbol,
             ctx=ctx,
@@ -435,38 +359,8 @@ class FeedForward:
         return model
 
 
-class _EveryRowOnce(NDArrayIter):
-    """Ends with a smaller batch in place of a padded one, so that metrics count no row twice."""
-
-    def getindex(self) -> Any:
-        rows = super().getindex()
-        return rows[: len(rows) - super().getpad()]
-
-    def getpad(self) -> int:
-        return 0
-
-
-def _is_array(data: Any) -> bool:
-    return isinstance(data, (np.ndarray, NDArray))
-
-
 def _descs(descs: Any) -> list[DataDesc]:
     return normalize_descs(descs or [], "the iterator's descriptions")
-
-
-def _labels(network: Symbol) -> list[str]:
-    """Arguments that are labels, by their names alone."""
-    return [name for name in network.list_arguments() if name.endswith("label")]
-
-
-def _bucket_key(data: Any) -> Hashable:
-    key: Hashable = getattr(data, "default_bucket_key", None)
-    if key is None:
-        raise DataError(
-            f"FeedForward: the {type(data).__name__} has no default_bucket_key, which a sym_gen "
-            "needs; give an iterator over buckets, such as BucketSentenceIter"
-        )
-    return key
 
 
 def _only(params: Params | None, names: Sequence[str]) -> Params | None:
@@ -477,15 +371,3 @@ def _listed(callbacks: Callbacks) -> Sequence[Callable[..., Any]]:
     if callbacks is None:
         return []
     return callbacks if isinstance(callbacks, Sequence) else [callbacks]
-
-
-def _joined(what: str, batches: list[list[Array]]) -> Any:
-    """Arrays joined over the batches; one by itself, several as a list."""
-    try:
-        joined = [np.concatenate(parts) for parts in zip(*batches)]
-    except ValueError as error:
-        raise DataError(
-            f"FeedForward.predict cannot join the {what} of batches with different shapes "
-            f"({error}); predict one bucket at a time, or use BucketingModule.iter_predict"
-        ) from None
-    return joined[0] if len(joined) == 1 else joined

@@ -55,12 +55,14 @@ class Module(BaseModule):
         work_load_list: how much of a batch each context takes, in proportion.
         fixed_param_names: parameters that get no gradient and no update.
         state_names: arguments that are states: set with ``set_states``, never trained.
-        name: how messages call this network; BucketingModule puts the bucket key there.
-        options: what is asked of the compiler, as ``CompilerOptions(memory_limit=...)``.
+        name: how messages call this network.
+        options: for the compiler, as ``CompilerOptions(memory_limit=...)``.
         max_executors, max_executors_bytes: how many executors to keep, and how much memory they
             may take by estimate; beyond that the least recently used ones are dropped, and built
             again when they are needed. The one of the bound shapes and the one that is running
             stay. None: all are kept.
+        executor_pool, bucket_key: the pool that BucketingModule shares among its modules, and what
+            stands for this module in it. Otherwise a module has its own pool.
 
     Batches may come in other shapes than those bound (a smaller last batch); each set of shapes
     is compiled once. Outputs of all shapes lie in the same memory: what ``get_outputs`` gives is
@@ -371,7 +373,7 @@ class Module(BaseModule):
 
     @staticmethod
     def load(prefix: str, epoch: int, load_optimizer_states: bool = False, **kwargs: Any) -> Module:
-        """A module from a checkpoint; its parameters are set when it is bound.
+        """Return a module from a checkpoint; its parameters are set when it is bound.
 
         ``kwargs`` go to ``Module``. With ``load_optimizer_states``, ``init_optimizer`` goes on
         from the saved states.

@@ -20,9 +20,9 @@ class Terminals:
         terminals: the terminal of every key: the name or number of an output of ``group``, or a
             list of them. Without it, every output is a terminal and its name is its key.
         inputs: which arguments are data and labels: ``{key: (data_names, label_names)}``. Without
-            it, the batches say so (``provide_data``, ``provide_label``).
+            it, the batches tell (``provide_data``, ``provide_label``).
 
-    Called with a key, it gives the subgraph of that key's terminal and nothing else of the group.
+    Called with a key, it returns the subgraph of that key's terminal and nothing else of the group.
     """
 
     def __init__(
@@ -51,20 +51,20 @@ class Terminals:
         """The subgraph of every key."""
         taken: dict[Any, Hashable] = {}
         for key, terminal in terminals.items():
-            found = self._select(group, key, terminal)
-            for head in found.heads:
+            symbol = self._select(group, key, terminal)
+            for head in symbol.heads:
                 other = taken.setdefault(head, key)
                 if other is not key:
                     raise InvalidArgumentError(
                         f"Terminals: {terminal!r} is the terminal of {other!r} and of {key!r}; "
-                        "every key needs one of its own"
+                        "every key needs its own"
                     )
-            self.symbols[key] = found
+            self.symbols[key] = symbol
         self._inputs = dict(inputs or {})
         unknown = [key for key in self._inputs if key not in self.symbols]
         if unknown:
             raise InvalidArgumentError(
-                f"Terminals: inputs= names {', '.join(map(repr, unknown))}, but {self._known()}"
+                f"Terminals: inputs= names {', '.join(map(repr, unknown))}, but {self._key_list()}"
             )
 
     @staticmethod
@@ -80,7 +80,7 @@ class Terminals:
                 raise InvalidArgumentError(f"Terminals: key {key!r}: {error}") from None
         return Symbol(heads)
 
-    def _known(self) -> str:
+    def _key_list(self) -> str:
         keys = list(map(repr, self.symbols))
         more = f", ... ({len(keys)} in all)" if len(keys) > 12 else ""
         return f"the keys with a terminal are {', '.join(keys[:12])}{more}"
@@ -96,9 +96,11 @@ class Terminals:
         return max(self.symbols, key=lambda key: len(self.symbols[key].nodes()))
 
     def __call__(self, key: Hashable) -> Any:
-        """The subgraph of ``key``, as ``sym_gen`` gives it."""
+        """Return the network of ``key``, in the form of a ``sym_gen``."""
         if key not in self.symbols:
-            raise InvalidArgumentError(f"there is no terminal for the key {key!r}; {self._known()}")
+            raise InvalidArgumentError(
+                f"there is no terminal for the key {key!r}; {self._key_list()}"
+            )
         symbol = self.symbols[key]
         if key not in self._inputs:
             return symbol

@@ -309,7 +309,7 @@ def test_arguments_are_checked():
     with pytest.raises(InvalidArgumentError, match=r"'learning_rate' are arguments.*ready Adam"):
         FeedForward(_mlp(), optimizer=adam, learning_rate=1)
     for name in ("numpy_batch_size", "epoch_size"):
-        with pytest.raises(InvalidArgumentError, match=f"{name}=0 must be"):
+        with pytest.raises(InvalidArgumentError, match=f"{name} is 0; expected an integer"):
             FeedForward(_mlp(), **{name: 0})
     X, y = _classes(10)
     with pytest.raises(InvalidArgumentError, match="num_epoch="):
