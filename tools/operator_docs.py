@@ -1,10 +1,10 @@
 """Writes ``docs/operators.md`` from the operator records.
 
     python tools/operator_docs.py           # write the page
-    python tools/operator_docs.py --check   # exit code 1 and the differences, where it is stale
+    python tools/operator_docs.py --check   # exit code 1 and the differences, if it is stale
 
 Names, inputs, outputs, attributes and descriptions are those of the records. Where a gradient
-flows is found out: each operator is lowered and differentiated on the inputs that its tests use.
+flows is measured: each operator is lowered and differentiated on the inputs that its tests use.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ How to read it:
 * An **auxiliary state** is a value that the step itself updates, such as a running mean. No
   gradient flows to it.
 * **Gradient** names the inputs that a gradient flows to. A gradient that is zero almost everywhere
-  counts as none. A *loss* has a gradient of its own and takes no notice of what comes from above.
+  counts as none. A *loss* has its own gradient and ignores what comes from above.
 * An attribute without a default is marked *required*.
 
 Arithmetic on symbols (`a + b`, `a * 2.0`, `a > b`) makes the operators of the last section.
 """
 
-LAST = "Behind arithmetic, and in symbol files"
+HIDDEN_TITLE = "Operators behind arithmetic"
 
 _SQUARE: Shapes = {"data": (2, 3), "label": (2, 3)}
 _LABELS: Shapes = {"data": (2, 3), "label": (2,)}
@@ -92,7 +92,7 @@ OPEN = {"_onnx_graph"}
 
 
 @dataclass
-class Found:
+class Observation:
     """What the samples of one operator showed."""
 
     inputs: dict[str, int] = field(default_factory=dict)  # in how many samples
@@ -117,44 +117,44 @@ def samples() -> Iterator[tuple[Record, dict[str, Any], Shapes]]:
         yield ops.find(name), attrs, shapes
 
 
-def explore() -> dict[Record, Found]:
+def explore() -> dict[Record, Observation]:
     """Lower and differentiate every sample."""
-    found: dict[Record, Found] = defaultdict(Found)
+    observed: dict[Record, Observation] = defaultdict(Observation)
     for record, attrs, shapes in samples():
-        one = found[record]
+        seen = observed[record]
         if record.variadic:
             attrs.setdefault("num_args", len(shapes))
-        made = record.make(attrs)
-        one.samples += 1
-        for name in made.arguments():
-            one.inputs[name] = one.inputs.get(name, 0) + 1
-        for name in made.outputs():
-            one.outputs[name] = one.outputs.get(name, 0) + 1
-        one.auxiliary = list(made.auxiliary())
-        one.possible.update(_possible(made))
-        names = [*made.arguments(), *made.auxiliary()]
-        given = dict(zip(names, shapes.values()))
-        one.reached |= reached(record, attrs, given, made.arguments())
-    for record, one in found.items():
-        unseen = [] if record.variadic else sorted(one.possible - set(one.inputs))
+        op = record.make(attrs)
+        seen.samples += 1
+        for name in op.arguments():
+            seen.inputs[name] = seen.inputs.get(name, 0) + 1
+        for name in op.outputs():
+            seen.outputs[name] = seen.outputs.get(name, 0) + 1
+        seen.auxiliary = list(op.auxiliary())
+        seen.possible.update(_possible(op))
+        names = [*op.arguments(), *op.auxiliary()]
+        sizes = dict(zip(names, shapes.values()))
+        seen.reached |= reached(record, attrs, sizes, op.arguments())
+    for record, seen in observed.items():
+        unseen = [] if record.variadic else sorted(seen.possible - set(seen.inputs))
         if unseen:
             raise SystemExit(f"{record.op_name}: no sample has {', '.join(unseen)}; add one")
         declared = set(record.inputs() or {}) - set(record.no_gradient)
-        if record.inputs() is not None and one.reached != declared:
+        if record.inputs() is not None and seen.reached != declared:
             raise SystemExit(
-                f"{record.op_name}: a gradient flows to {sorted(one.reached)}, but by its "
+                f"{record.op_name}: a gradient flows to {sorted(seen.reached)}, but by its "
                 f"no_gradient to {sorted(declared)}; correct the record"
             )
-    return found
+    return observed
 
 
-def _possible(made: ops.Operator) -> Iterator[str]:
+def _possible(op: ops.Operator) -> Iterator[str]:
     """The inputs that it has with some values of its attributes."""
-    for name, annotation in made.fields().items():
+    for name, annotation in op.fields().items():
         choices = (True, False) if annotation is bool else typing.get_args(annotation)
         for choice in choices if annotation is bool or _is_choice(annotation) else ():
             with contextlib.suppress(SymbucketError):  # does not go with the other attributes
-                yield from dataclasses.replace(made, **{name: choice}).arguments()
+                yield from dataclasses.replace(op, **{name: choice}).arguments()
 
 
 def _is_choice(annotation: Any) -> bool:
@@ -172,9 +172,9 @@ def reached(
     lowered = lower(symbol, shapes, dtypes, True, "sample")
     g = lowered.emitter
     heads = {v: g.filled(v.shape.numpy(), 1.0, v.dtype) for v in lowered.outputs if _is_float(v)}
-    wanted = {n: lowered.variables[n] for n in arguments}
-    gradients = differentiate(g, lowered.outputs, heads, list(wanted.values()))
-    return {n for n, value in wanted.items() if value in gradients}
+    targets = {n: lowered.variables[n] for n in arguments}
+    gradients = differentiate(g, lowered.outputs, heads, list(targets.values()))
+    return {n for n, value in targets.items() if value in gradients}
 
 
 def _is_float(value: Any) -> bool:
@@ -183,21 +183,21 @@ def _is_float(value: Any) -> bool:
 
 def page() -> str:
     """The whole page."""
-    found = explore()
+    observed = explore()
     families: dict[str, list[Record]] = defaultdict(list)
     for record in records():
         hidden = all(n.startswith("_") for n in (record.op_name, *record.aliases))
-        families[LAST if hidden else _family(record)].append(record)
+        families[HIDDEN_TITLE if hidden else _family(record)].append(record)
     parts = [INTRODUCTION]
-    for title in (*sorted(families.keys() - {LAST}), LAST):
+    for title in (*sorted(families.keys() - {HIDDEN_TITLE}), HIDDEN_TITLE):
         members = sorted(families.get(title, []), key=lambda r: r.op_name.lower())
         if not members:
             continue
         parts.append(f"## {title}\n")
-        short = [r for r in members if title == LAST or not r.fields()]
-        parts += [_entry(r, found[r]) for r in members if r not in short]
+        short = [r for r in members if title == HIDDEN_TITLE or not r.fields()]
+        parts += [_entry(r, observed[r]) for r in members if r not in short]
         if short:
-            parts.append(_table(short, found, attributes=title == LAST))
+            parts.append(_table(short, observed, attributes=title == HIDDEN_TITLE))
     return "\n".join(parts)
 
 
@@ -209,31 +209,33 @@ def _family(record: Record) -> str:
     return str(module.FAMILY)
 
 
-def _entry(record: Record, one: Found) -> str:
+def _entry(record: Record, seen: Observation) -> str:
     lines = [f"### `{record.op_name}`\n"]
     if record.aliases:
         lines.append(f"Also called {_code(record.aliases)}.\n")
     lines.append(_summary(record) + "\n")
-    lines.append(f"* Inputs: {_inputs(record, one)}. Outputs: {_outputs(record, one)}.")
+    lines.append(f"* Inputs: {_inputs(record, seen)}. Outputs: {_outputs(record, seen)}.")
     shapes = [f"`{text}`" for text in shape_texts(record)]
     if record.op_name not in OPEN:
         lines.append(f"* Shapes: {' or '.join(shapes)}.")
-    if one.auxiliary:
-        lines.append(f"* Auxiliary states: {_code(one.auxiliary)}.")
+    if seen.auxiliary:
+        lines.append(f"* Auxiliary states: {_code(seen.auxiliary)}.")
     lines += [f"* {text}." for text in _attributes(record)]
-    lines.append(f"* Gradient: {_gradient(record, one)}.\n")
+    lines.append(f"* Gradient: {_gradient(record, seen)}.\n")
     return "\n".join(lines)
 
 
-def _table(members: Sequence[Record], found: Mapping[Record, Found], attributes: bool) -> str:
-    head = ["name", "inputs", *(["attributes"] if attributes else []), "gradient", "what it gives"]
+def _table(
+    members: Sequence[Record], observed: Mapping[Record, Observation], attributes: bool
+) -> str:
+    head = ["name", "inputs", *(["attributes"] if attributes else []), "gradient", "result"]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for record in members:
-        one = found[record]
-        cells = [_code((record.op_name, *record.aliases)), _inputs(record, one)]
+        seen = observed[record]
+        cells = [_code((record.op_name, *record.aliases)), _inputs(record, seen)]
         if attributes:
             cells.append("; ".join(_attributes(record)))
-        cells += [_gradient(record, one), _summary(record)]
+        cells += [_gradient(record, seen), _summary(record)]
         lines.append(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -248,20 +250,20 @@ def _summary(record: Record) -> str:
     return " ".join(first.split()).replace("``", "`")
 
 
-def _inputs(record: Record, one: Found) -> str:
+def _inputs(record: Record, seen: Observation) -> str:
     if record.op_name in OPEN:
         return "those of the graph"
     if record.variadic:
-        return f"any number, {_code(list(one.inputs)[:2])} and so on"
-    return _listed(one.inputs, one.samples)
+        return f"any number, {_code(list(seen.inputs)[:2])} and so on"
+    return _listed(seen.inputs, seen.samples)
 
 
-def _outputs(record: Record, one: Found) -> str:
+def _outputs(record: Record, seen: Observation) -> str:
     if record.op_name in OPEN:
         return "those of the graph"
     if "num_outputs" in record.fields():
-        return f"{_code(list(one.outputs)[:2])} and so on"
-    return _listed(one.outputs, one.samples)
+        return f"{_code(list(seen.outputs)[:2])} and so on"
+    return _listed(seen.outputs, seen.samples)
 
 
 def _listed(counted: Mapping[str, int], samples: int) -> str:
@@ -269,12 +271,12 @@ def _listed(counted: Mapping[str, int], samples: int) -> str:
     return ", ".join(texts) or "none"
 
 
-def _gradient(record: Record, one: Found) -> str:
+def _gradient(record: Record, seen: Observation) -> str:
     if record.op_name in OPEN:
         return "as its nodes have one"
-    if not one.reached:
+    if not seen.reached:
         return "none"
-    whom = "all" if record.variadic else _code([n for n in one.inputs if n in one.reached])
+    whom = "all" if record.variadic else _code([n for n in seen.inputs if n in seen.reached])
     return f"{whom} (a loss)" if record.is_loss else whom
 
 
@@ -296,16 +298,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write docs/operators.md from the records.")
     parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
     args = parser.parse_args(argv)
-    made = page()
+    text = page()
     if not args.check:
-        PAGE.write_text(made, encoding="utf-8")
+        PAGE.write_text(text, encoding="utf-8")
         return 0
-    have = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    if have == made:
+    current = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    if current == text:
         return 0
     print(f"{PAGE} is not what the records say; run python tools/operator_docs.py")
     names = ("docs/operators.md", "the records")
-    lines = difflib.unified_diff(have.splitlines(), made.splitlines(), *names, lineterm="", n=1)
+    lines = difflib.unified_diff(current.splitlines(), text.splitlines(), *names, lineterm="", n=1)
     print("\n".join(list(lines)[:60]))
     return 1
 

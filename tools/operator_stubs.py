@@ -1,7 +1,7 @@
 """Writes the type stubs of the DSL from the operator records.
 
     python tools/operator_stubs.py           # write them
-    python tools/operator_stubs.py --check   # exit code 1 and the differences, where one is stale
+    python tools/operator_stubs.py --check   # exit code 1 and the differences, if one is stale
 
 ``symbucket/symbol/__init__.pyi`` declares a function for every operator, ``fluent.pyi`` the
 methods of Symbol. Both say what ``inspect.signature`` says of the functions at run time.

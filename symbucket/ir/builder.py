@@ -12,11 +12,11 @@ import onnx_ir as ir
 from symbucket.ir.registry import OPSET, OWN_DOMAIN
 from symbucket.ir.shapes import infer_node
 
-_SMALL = 4096  # bytes; larger constants are not compared by content
+_MAX_SHARED_BYTES = 4096  # larger constants are not compared by content
 
 
 def shape_of(value: ir.Value) -> tuple[int, ...]:
-    """The static shape of a value."""
+    """Return the static shape of a value."""
     shape = value.shape
     if shape is None or not shape.is_static():
         raise ValueError(f"value {value.name!r} has no static shape: {shape}")
@@ -24,7 +24,7 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
 
 
 def dtype_of(value: ir.Value) -> ir.DataType:
-    """The element type of a value."""
+    """Return the element type of a value."""
     dtype = value.dtype
     if dtype is None:
         raise ValueError(f"value {value.name!r} has no dtype")
@@ -32,19 +32,19 @@ def dtype_of(value: ir.Value) -> ir.DataType:
 
 
 def bounds(graph: ir.Graph) -> dict[str, int]:
-    """The largest values that sizes known only at run time can take, by their names in shapes."""
-    found: dict[str, int] = graph.meta.setdefault("symbucket_bounds", {})
-    return found
+    """Return size name -> largest value, for sizes that are known at run time only."""
+    sizes: dict[str, int] = graph.meta.setdefault("symbucket_bounds", {})
+    return sizes
 
 
 def attr(node: ir.Node, name: str, default: Any = None) -> Any:
-    """The value of a node's attribute."""
-    found = node.attributes.get(name)
-    return default if found is None else found.value
+    """Return the value of a node's attribute, ``default`` if it is not set."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.value
 
 
 def const_of(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
-    """The array of a constant value, or None where the value is computed."""
+    """Return the array of a constant value, None if the value is computed."""
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
@@ -75,7 +75,7 @@ class Builder:
             self.scope = before
 
     def unique(self, name: str) -> str:
-        """``name``, or ``name_1``, ``name_2`` ... where it is taken."""
+        """Return ``name``, or ``name_1``, ``name_2``, ... if it is taken."""
         count = self._names.get(name)
         self._names[name] = 0 if count is None else count + 1
         if count is None:
@@ -94,7 +94,7 @@ class Builder:
         array: np.ndarray[Any, Any] | np.generic | float | Sequence[int],
         like: ir.Value | None = None,
     ) -> ir.Value:
-        """A constant; ``like`` gives the dtype. Equal constants are one.
+        """Return a constant; ``like`` determines the dtype. Equal small constants are one value.
 
         Without ``like`` an array keeps its dtype and a Python float becomes float32.
         """
@@ -104,7 +104,7 @@ class Builder:
             array = np.float32(array)
         array = np.asarray(array)
         key = None
-        if array.nbytes <= _SMALL:
+        if array.nbytes <= _MAX_SHARED_BYTES:
             key = (array.dtype.str, array.shape, array.tobytes())
             if key in self._constants:
                 return self._constants[key]
@@ -127,7 +127,7 @@ class Builder:
     def op(
         self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Any
     ) -> ir.Value:
-        """Append a node with one output and give that output."""
+        """Append a node with one output and return that output."""
         return self.ops(op_type, *inputs, outputs=1, domain=domain, **attributes)[0]
 
     def own(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
@@ -148,13 +148,13 @@ class Builder:
         """
         while inputs and inputs[-1] is None:
             inputs = inputs[:-1]
-        given = {k: v for k, v in attributes.items() if v is not None}
+        present = {k: v for k, v in attributes.items() if v is not None}
         name = self.unique(f"{self.scope}/{op_type}" if self.scope else op_type)
         node = ir.Node(
             domain,
             op_type,
             inputs,
-            ir.convenience.convert_attributes(given) if given else (),
+            ir.convenience.convert_attributes(present) if present else (),
             num_outputs=outputs,
             name=name,
         )
@@ -176,9 +176,9 @@ class Builder:
         dtype: ir.DataType | None = None,
         **attributes: Any,
     ) -> ir.Value:
-        """Append a node whose output shape is given; a name in it is a size known at run time.
+        """Append a node with an explicit output shape; a name in it is a size known at run time.
 
-        For the few places where sizes depend on data. ``dtype`` is that of the first input unless
+        For the few nodes whose sizes depend on data. ``dtype`` is that of the first input unless
         given.
         """
         name = self.unique(f"{self.scope}/{op_type}" if self.scope else op_type)
@@ -212,19 +212,19 @@ class Builder:
     # Shorthands used by many rules.
 
     def reshape(self, x: ir.Value, shape: Sequence[int]) -> ir.Value:
-        """``x`` with another static shape (x itself where nothing changes)."""
+        """Return ``x`` with another static shape (x itself if nothing changes)."""
         if shape_of(x) == tuple(shape):
             return x
         return self.op("Reshape", x, self.ints(*shape))
 
     def transpose(self, x: ir.Value, perm: Sequence[int]) -> ir.Value:
-        """``x`` with permuted axes (x itself for the identity)."""
+        """Return ``x`` with permuted axes (x itself for the identity)."""
         if list(perm) == list(range(len(perm))):
             return x
         return self.op("Transpose", x, perm=[int(p) for p in perm])
 
     def cast(self, x: ir.Value, dtype: ir.DataType) -> ir.Value:
-        """``x`` in another dtype (x itself where it has it)."""
+        """Return ``x`` in another dtype (x itself if it has it)."""
         if dtype_of(x) == dtype:
             return x
         return self.op("Cast", x, to=int(dtype))
@@ -237,12 +237,12 @@ class Builder:
 
     def filled(self, shape: Sequence[int], fill: float, dtype: ir.DataType) -> ir.Value:
         """A tensor of one value, made at run time so that the file stays small."""
-        if int(np.prod(shape)) * 4 <= _SMALL:
+        if int(np.prod(shape)) * 4 <= _MAX_SHARED_BYTES:
             return self.const(np.full(shape, fill, dtype=dtype.numpy()))
         scalar = ir.tensor(np.array([fill], dtype=dtype.numpy()))
         return self.op("ConstantOfShape", self.ints(*shape), value=scalar)
 
 
 def new_graph(name: str) -> ir.Graph:
-    """An empty graph of the opset that symbucket emits."""
+    """Return an empty graph of the opset that symbucket emits."""
     return ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name=name)

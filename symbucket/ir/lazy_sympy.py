@@ -16,15 +16,15 @@ LATER = ("sympy", "onnx_ir._symbolic_shapes")
 
 
 class _Later:
-    """Finds the modules of ``LATER`` and gives them a loader that waits for the first use."""
+    """Finder that gives the modules of ``LATER`` a loader which waits for the first use."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        found = PathFinder.find_spec(name, path, target) if name in LATER else None
-        if found is not None and found.loader is not None:
-            found.loader = LazyLoader(found.loader)
-        return found
+        spec = PathFinder.find_spec(name, path, target) if name in LATER else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = LazyLoader(spec.loader)
+        return spec
 
 
 def _import_onnx_ir() -> None:

@@ -1,4 +1,4 @@
-"""What the compiler knows of every ONNX operator: shape rule, gradient, expansion and traits.
+"""The registry of ONNX operators: shape rule, gradient, expansion and traits of each.
 
 Rules are registered beside the thing they describe: standard operators in ``ir/shapes`` and
 ``compiler/autodiff/rules``, our own in the file of the operator record that emits them. Passes
@@ -66,7 +66,7 @@ _OPS: dict[tuple[str, str], OpInfo] = {}
 
 
 def info(op_type: str, domain: str = "") -> OpInfo:
-    """The entry of an operator; made on first use, so rules may be registered in any order."""
+    """Return the entry of an operator, created on first use: rules come in any order."""
     domain = "" if domain == "ai.onnx" else domain
     key = (domain, op_type)
     if key not in _OPS:
@@ -75,12 +75,12 @@ def info(op_type: str, domain: str = "") -> OpInfo:
 
 
 def info_of(node: ir.Node) -> OpInfo:
-    """The entry of a node's operator."""
+    """Return the entry of a node's operator."""
     return info(node.op_type, node.domain)
 
 
 def known_ops() -> list[OpInfo]:
-    """All entries, sorted; for documentation and tests."""
+    """Return all entries, sorted; for documentation and tests."""
     return [_OPS[k] for k in sorted(_OPS)]
 
 

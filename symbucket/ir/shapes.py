@@ -1,6 +1,6 @@
 """Shape and dtype rules of the standard ONNX operators that symbucket emits.
 
-A rule reads the node (inputs have shapes, shape-giving inputs are constants) and gives shape and
+A rule reads the node (inputs have shapes, shape-giving inputs are constants) and returns shape and
 dtype of every output. Operators without a rule here, as imported models may bring, are asked of
 onnx's own inference, one node at a time.
 """
@@ -63,7 +63,7 @@ def _const(node: ir.Node, i: int) -> list[int] | None:
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """The numpy broadcast of shapes; raises ValueError where they do not fit."""
+    """The numpy broadcast of shapes; raises ValueError if they do not fit."""
     if all(s == shapes[0] for s in shapes[1:]):
         return shapes[0]
     try:
@@ -238,12 +238,12 @@ def _unsqueeze(node: ir.Node) -> list[TensorType]:
 @shape_rule("Squeeze")
 def _squeeze(node: ir.Node) -> list[TensorType]:
     x, axes = _shape(node), _const(node, 1)
-    gone = (
+    removed = (
         {a % len(x) for a in axes} if axes is not None else {i for i, d in enumerate(x) if d == 1}
     )
-    if any(x[i] != 1 for i in gone):
-        raise ValueError(f"axes {sorted(gone)} of {x} are not all of size 1")
-    return [(tuple(d for i, d in enumerate(x) if i not in gone), _dtype(node))]
+    if any(x[i] != 1 for i in removed):
+        raise ValueError(f"axes {sorted(removed)} of {x} are not all of size 1")
+    return [(tuple(d for i, d in enumerate(x) if i not in removed), _dtype(node))]
 
 
 @shape_rule("Expand")
@@ -305,11 +305,11 @@ def _reduce(node: ir.Node) -> list[TensorType]:
     x, axes = _shape(node), _const(node, 1)
     if not axes and _attr(node, "noop_with_empty_axes", 0):
         return [(x, _dtype(node))]
-    gone = {a % len(x) for a in axes} if axes else set(range(len(x)))
+    removed = {a % len(x) for a in axes} if axes else set(range(len(x)))
     keep = _attr(node, "keepdims", 1)
     return [
         (
-            tuple(1 if i in gone else d for i, d in enumerate(x) if keep or i not in gone),
+            tuple(1 if i in removed else d for i, d in enumerate(x) if keep or i not in removed),
             _dtype(node),
         )
     ]

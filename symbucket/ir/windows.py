@@ -38,7 +38,7 @@ class Windows:
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations))
 
     def spare(self, size: Sequence[int]) -> Ints:
-        """Padded elements beyond the first window; negative where not even that one fits."""
+        """Padded elements beyond the first window; negative if not even that one fits."""
         extra = zip(size, self.begins, self.ends, self.extents)
         return tuple(n + b + e - x for n, b, e, x in extra)
 
@@ -47,7 +47,7 @@ class Windows:
         return tuple(r // s + 1 for r, s in zip(self.spare(size), self.strides))
 
     def left_over(self, size: Sequence[int]) -> Ints:
-        """Padded elements behind the last window."""
+        """Padded elements after the last window."""
         return tuple(r % s for r, s in zip(self.spare(size), self.strides))
 
 
@@ -159,15 +159,15 @@ def _pool(node: ir.Node) -> Sequence[TensorType]:
 
 
 def covered(windows: Windows, size: Sequence[int], counts: Sequence[int], pad: bool) -> list[Ints]:
-    """How many elements lie under each window, axis by axis.
+    """Return the number of elements under each window, axis by axis.
 
     ``pad`` counts the padding too; what lies beyond it never counts.
     """
-    found = []
+    per_axis = []
     for i, count in enumerate(counts):
         low = -windows.begins[i] if pad else 0
         high = size[i] + (windows.ends[i] if pad else 0)
         starts = [n * windows.strides[i] - windows.begins[i] for n in range(count)]
         steps = [range(s, s + windows.extents[i], windows.dilations[i]) for s in starts]
-        found.append(tuple(sum(low <= p < high for p in step) for step in steps))
-    return found
+        per_axis.append(tuple(sum(low <= p < high for p in step) for step in steps))
+    return per_axis

@@ -13,7 +13,10 @@ _TRUE, _FALSE = {"true", "1"}, {"false", "0"}
 
 
 def parse(owner: str, name: str, annotation: Any, raw: Any) -> Any:
-    """``raw`` as a value of ``annotation``; InvalidArgumentError names operator and attribute."""
+    """Return ``raw`` as a value of the type ``annotation``.
+
+    Raises InvalidArgumentError with the operator ``owner`` and the attribute ``name``.
+    """
     try:
         return _parse(annotation, raw)
     except (ValueError, TypeError, SyntaxError):
@@ -83,7 +86,7 @@ def _parse_scalar(annotation: Any, raw: Any) -> Any:
 
 
 def describe(annotation: Any) -> str:
-    """The type in words, for messages and generated documentation."""
+    """Return the type in words, for messages and generated documentation."""
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
         return " or ".join(
@@ -98,5 +101,5 @@ def describe(annotation: Any) -> str:
 
 
 def render(value: Any) -> str:
-    """The string that a symbol file holds for a value."""
+    """Return the string that a symbol file holds for a value."""
     return str(value)

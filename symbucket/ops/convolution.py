@@ -73,7 +73,7 @@ def _check_rank(data: Ints, kernel: Ints) -> None:
 
 
 def _counts(windows: Windows, size: Ints) -> Ints:
-    """Windows on every axis, 0 where the size is not known; ShapeError where none fits."""
+    """Windows on every axis, 0 if the size is unknown; ShapeError if none fits."""
     spare = windows.spare(size)
     for axis, (n, r) in enumerate(zip(size, spare)):
         if n and r < 0:
@@ -208,7 +208,7 @@ class Deconvolution(_Windowed):
         return _windows(self.kernel, self.stride, self.dilate, self.pad)
 
     def _windows(self, size: Ints) -> tuple[Windows, Ints]:
-        """The windows and what is added behind the last, for data of spatial ``size``."""
+        """The windows and what is added after the last, for data of spatial ``size``."""
         windows = self._plain()
         if not any(self.target_shape):
             return windows, self.adj or (0,) * len(self.kernel)
@@ -241,15 +241,15 @@ class Deconvolution(_Windowed):
         if 0 in size:
             return self.target_shape or (0,) * len(size)
         windows, more = self._windows(size)
-        found = tuple(
+        sizes = tuple(
             s * (n - 1) + x + m - b - e
             for s, n, x, m, b, e in zip(
                 windows.strides, size, windows.extents, more, windows.begins, windows.ends
             )
         )
-        if min(found) < 1:
-            raise ShapeError(f"pad={self.pad} leaves nothing of the output: its sizes are {found}")
-        return found
+        if min(sizes) < 1:
+            raise ShapeError(f"pad={self.pad} leaves nothing of the output: its sizes are {sizes}")
+        return sizes
 
     def emit(
         self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None = None
@@ -321,7 +321,7 @@ class Pooling(_Windowed):
         return [unify(data, (*out[:2], *[0] * len(sizes)))], [out]
 
     def _windows(self, size: Ints) -> Windows:
-        """The windows, with more padding at the end where "full" keeps a window that sticks out."""
+        """The windows, with more padding at the end if "full" keeps a window that sticks out."""
         plain = _windows(self.kernel, self.stride, (), self.pad)
         if self.pooling_convention == "valid":
             return plain
@@ -357,6 +357,6 @@ class Pooling(_Windowed):
         return y if np.all(factor == 1.0) else g.op("Mul", y, g.const(factor, like=data))
 
     def _max(self, g: Emitter, x: ir.Value, windows: Windows) -> ir.Value:
-        # The gradient wants to know where the largest elements stood.
+        # The gradient needs the positions of the largest elements.
         outputs = 2 if g.training else 1
         return g.ops("MaxPool", x, outputs=outputs, **_attributes(windows))[0]

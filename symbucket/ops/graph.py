@@ -1,4 +1,4 @@
-"""A whole ONNX graph as one operator: what ``sym.from_onnx`` makes of a model from elsewhere."""
+"""A whole ONNX graph as one operator; ``sym.from_onnx`` creates it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FAMILY = "Graphs from elsewhere"
 
 
 def pack(model: onnx.ModelProto) -> str:
-    """A model as text that a symbol file can hold."""
+    """Return a model as text for a symbol file."""
     content = model.SerializeToString(deterministic=True)
     return base64.b64encode(zlib.compress(content)).decode()
 
 
 @lru_cache(maxsize=64)
 def unpack(text: str) -> onnx.ModelProto:
-    """The model in a text of ``pack``; InvalidArgumentError where it is something else."""
+    """Return the model in a text of ``pack``; raise InvalidArgumentError if there is none."""
     model = onnx.ModelProto()
     try:
         model.ParseFromString(zlib.decompress(base64.b64decode(text, validate=True)))
@@ -44,7 +44,7 @@ def unpack(text: str) -> onnx.ModelProto:
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the standard operators that a model is written in."""
+    """Return the version of the standard operators that a model uses."""
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
     return int(versions[0]) if versions else 0
 
@@ -63,10 +63,10 @@ class OnnxGraph(Operator):
     states: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        have = self.model.graph.input
+        inputs = self.model.graph.input
         self.check(len(self.model.graph.output) > 0, "the graph has no outputs")
-        self.check(len({i.name for i in have}) == len(have), "two inputs have one name")
-        unknown = [n for n in self.states if n not in [i.name for i in have]]
+        self.check(len({i.name for i in inputs}) == len(inputs), "two inputs have one name")
+        unknown = [n for n in self.states if n not in [i.name for i in inputs]]
         self.check(not unknown, f"states {unknown} are not inputs of the graph")
 
     @property
@@ -84,11 +84,11 @@ class OnnxGraph(Operator):
         return tuple(o.name for o in self.model.graph.output)
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        found = [unify(a, b) for a, b in zip(ins, self._declared())]
-        if not all(known(s) for s in found):
-            return found, outs
-        shapes = _output_shapes(self, tuple(tuple(s or ()) for s in found))
-        return found, [unify(a, b) for a, b in zip(outs, shapes)]
+        shapes = [unify(a, b) for a, b in zip(ins, self._declared())]
+        if not all(known(s) for s in shapes):
+            return shapes, outs
+        out_shapes = _output_shapes(self, tuple(tuple(s or ()) for s in shapes))
+        return shapes, [unify(a, b) for a, b in zip(outs, out_shapes)]
 
     def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         types = self._types()
@@ -99,23 +99,23 @@ class OnnxGraph(Operator):
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> Sequence[ir.Value]:
         types = self._types()
-        given = {
+        values = {
             name: g.cast(value, ir.DataType.from_numpy(types[name]))
             for name, value in zip([*self.arguments(), *self.states], inputs)
         }
-        return emit_graph(g, self.model.graph, opset_of(self.model), given)
+        return emit_graph(g, self.model.graph, opset_of(self.model), values)
 
     def _types(self) -> dict[str, DType]:
         return {i.name: _dtype(i) for i in self.model.graph.input}
 
     def _declared(self) -> list[PartialShape]:
-        """The shapes that the file says, 0 where it leaves a dimension open."""
-        found: dict[str, PartialShape] = {}
+        """Return the shapes that the file declares, 0 for a dimension that it leaves open."""
+        shapes: dict[str, PartialShape] = {}
         for value in self.model.graph.input:
             tensor = value.type.tensor_type
             dims = tuple(int(d.dim_value) for d in tensor.shape.dim)
-            found[value.name] = dims if tensor.HasField("shape") else None
-        return [found[n] for n in [*self.arguments(), *self.states]]
+            shapes[value.name] = dims if tensor.HasField("shape") else None
+        return [shapes[n] for n in [*self.arguments(), *self.states]]
 
 
 def _dtype(value: onnx.ValueInfoProto) -> DType:

@@ -123,13 +123,14 @@ class Pick(_ByIndex):
         if data is None:
             return ins, outs
         if self.axis is None:
-            kept: Shape = (1,) * len(data)
-            return [data, unify(index, (1,))], [unify(outs[0], kept if self.keepdims else (1,))]
+            single: Shape = (1,) * len(data)
+            out = unify(outs[0], single if self.keepdims else (1,))
+            return [data, unify(index, (1,))], [out]
         axis = axis_of(self.axis, len(data))
-        kept, left = with_dim(data, axis, 1), (*data[:axis], *data[axis + 1 :]) or (1,)
+        with_one, without = with_dim(data, axis, 1), (*data[:axis], *data[axis + 1 :]) or (1,)
         whole = index is not None and len(index) == len(data)
-        index = unify(index, kept if whole else left)
-        return [data, index], [unify(outs[0], kept if self.keepdims else left)]
+        index = unify(index, with_one if whole else without)
+        return [data, index], [unify(outs[0], with_one if self.keepdims else without)]
 
     def emit(self, g: Emitter, data: ir.Value, index: ir.Value) -> ir.Value:
         if self.axis is None:
@@ -144,7 +145,7 @@ class Pick(_ByIndex):
 class OneHot(Operator):
     """``on_value`` at the position that an index says, ``off_value`` elsewhere, in a last axis.
 
-    An index outside 0 to ``depth`` - 1 gives a row of ``off_value``.
+    An index outside 0 to ``depth`` - 1 makes a row of ``off_value``.
     """
 
     shapes = "(*d) -> (*d, depth)"

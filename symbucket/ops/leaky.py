@@ -20,7 +20,7 @@ class LeakyReLU(Operator):
     """An activation of kind ``act_type``, element by element; x above zero, and below it:
 
     leaky ``slope * x``; prelu ``gamma * x`` with a learned gamma for each channel (or one for all,
-    where its shape is given as (1,)); elu ``slope * (exp(x) - 1)``; selu elu with fixed constants,
+    if its shape is (1,)); elu ``slope * (exp(x) - 1)``; selu elu with fixed constants,
     scaled on both sides. gelu is x times the standard normal's distribution function, everywhere.
     """
 

@@ -100,9 +100,9 @@ def _expand_softmax_output_grad(g: Builder, node: ir.Node) -> Sequence[ir.Value]
 
 
 def row_weights(g: Builder, node: ir.Node, label: ir.Value, like: ir.Value) -> ir.Value:
-    """The factor on every row's ``p - onehot``: scale, normalisation and ignored labels.
+    """Return the factor on every row's ``p - onehot``: scale, normalisation and ignored labels.
 
-    ``label`` is int64. Gives a scalar where all rows weigh the same, else the label's shape.
+    ``label`` is int64. The result is a scalar if all rows weigh the same, else one number a label.
     """
     scale: float = attr(node, "grad_scale")
     labels, typed = Expr(g, label), Expr(g, like)
@@ -168,10 +168,10 @@ class SoftmaxOutput(_Output):
         if data is not None:
             if len(data) < 2:
                 raise ShapeError(f"data must have two or more axes, it has shape {data}")
-            wanted = self._label_shape(data)
-            same_count = known(label) and known(data) and math.prod(label) == math.prod(wanted)  # type: ignore[arg-type]
+            label_shape = self._label_shape(data)
+            same_count = known(label) and known(data) and math.prod(label) == math.prod(label_shape)  # type: ignore[arg-type]
             if not same_count:
-                label = unify(label, wanted)
+                label = unify(label, label_shape)
         return [data, label], [data]
 
     def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
@@ -231,11 +231,11 @@ class _Regression(_Output):
         return g.own("LossOutput", data, out, dx)
 
     def link(self, g: Emitter, data: ir.Value) -> ir.Value:
-        """The output for the data."""
+        """Return the output for the data."""
         return data
 
     def slope(self, g: Emitter, difference: ir.Value) -> ir.Value:
-        """The gradient for output minus label."""
+        """Return the gradient for output minus label."""
         return difference
 
 

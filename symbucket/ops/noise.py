@@ -35,8 +35,8 @@ _SEEDS = 2**24  # seeds of RandomUniform are float32, which holds whole numbers 
 
 
 def _seed(g: Emitter) -> int:
-    # Counted and not named after the node: automatic names go on counting when a network is made a
-    # second time in one process, and the same seed must still give the same numbers.
+    # Counted, not named after the node: automatic names go on counting if a network is built a
+    # second time in one process, and the same seed must still draw the same numbers.
     name = g.unique("seed")
     return int(random.stream("noise", g.graph.name or "", name).integers(1, _SEEDS))
 

@@ -48,8 +48,8 @@ def _normalize_shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]
     x = node.inputs[0]
     assert x is not None
     shape, axes = shape_of(x), attr(node, "axes")
-    kept = tuple(1 if i in axes else d for i, d in enumerate(shape))
-    return [(shape, dtype_of(x)), *[(kept, dtype_of(x))] * 3]
+    reduced = tuple(1 if i in axes else d for i, d in enumerate(shape))
+    return [(shape, dtype_of(x)), *[(reduced, dtype_of(x))] * 3]
 
 
 @gradient("Normalize", domain=OWN_DOMAIN)
@@ -68,7 +68,7 @@ def _normalize_gradient(
 @expansion("Normalize")
 def _expand_normalize(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
     # Two passes over x, not E[x^2] - mean^2 as ONNX Runtime's LayerNormalization: that one
-    # cancels where the mean is large against the spread.
+    # cancels if the mean is large against the spread.
     assert node.inputs[0] is not None
     x, axes = Expr(g, node.inputs[0]), attr(node, "axes")
     mean = x.mean(axes, keepdims=True)
@@ -104,7 +104,7 @@ class _Normalization(Operator):
         return ("data", "gamma", "beta")
 
     def channels(self, data: tuple[int, ...]) -> int:
-        """Length of gamma and beta; 0 where it is not known. ShapeError if data cannot be used."""
+        """Length of gamma and beta; 0 if it is unknown. ShapeError if data cannot be used."""
         if len(data) < 2:
             raise ShapeError(f"data must have two or more axes, it has shape {data}")
         return data[1]

@@ -30,7 +30,7 @@ class Dot(_Product):
     """The sum of products over the last axis of ``lhs`` and the first of ``rhs``.
 
     ``transpose_a`` takes the first axis of ``lhs`` instead, ``transpose_b`` the last of ``rhs``.
-    Two vectors give shape (1,).
+    The product of two vectors has shape (1,).
     """
 
     shapes = "(*d, k), (k, *e) -> (*d, *e) or (k,), (k,) -> (1,)"

@@ -1,4 +1,4 @@
-"""The record of one operator: arguments, attributes, shape rule and expansion into ONNX.
+"""The record of one operator: arguments, attributes, shape rule and emission into ONNX.
 
 A record is a class decorated with ``@operator("Name")``; its annotated fields are the attributes,
 an instance is the operator with its attributes set. A new operator is one such class in a file of
@@ -45,7 +45,7 @@ class IndexBounds:
 
 
 class Emitter(Builder):
-    """The builder that an operator's ``emit`` writes with, plus what it may ask of its place."""
+    """The builder for an operator's ``emit``, with the mode, output shapes and state updates."""
 
     def __init__(self, graph: ir.Graph, training: bool) -> None:
         super().__init__(graph)
@@ -55,7 +55,7 @@ class Emitter(Builder):
         self.aux_updates: dict[ir.Value, ir.Value] = {}
 
     def update_aux(self, state: ir.Value, new: ir.Value) -> None:
-        """After this step the auxiliary state ``state`` has the value ``new``."""
+        """Set the value that the auxiliary state ``state`` has after this step."""
         self.aux_updates[state] = new
 
 
@@ -102,20 +102,20 @@ class Operator:
         return ("output",)
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        """What is known of input shapes and output shapes, made more complete in both directions.
+        """Return input and output shapes, completed from each other in both directions.
 
-        Raises ShapeError where the shapes contradict each other.
+        Raises ShapeError if the shapes contradict each other.
         """
         shape = unify_all([*ins, *outs])
         return [shape] * len(ins), [shape] * len(outs)
 
     def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
-        """The same for dtypes."""
+        """Return input and output dtypes, completed from each other."""
         dtype = next((d for d in [*ins, *outs] if d is not None), None)
         return [d or dtype for d in ins], [d or dtype for d in outs]
 
     def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
-        """The arguments that hold integers of a limited range, with that range."""
+        """Return the arguments that hold integers of a limited range, with that range."""
         return {}
 
     def emit(self, g: Emitter, *inputs: Any, **_: Any) -> ir.Value | Sequence[ir.Value]:
@@ -128,14 +128,14 @@ class Operator:
 
     @classmethod
     def ignored_attributes(cls) -> frozenset[str]:
-        """Attributes of MXNet's files that mean nothing here (tuning of its kernels)."""
+        """Return attributes of MXNet's files that are ignored here (tuning of its kernels)."""
         return frozenset(
             {"workspace", "cudnn_tune", "cudnn_off", "ctx", "num_args", "sparse_grad", "layout"}
         )
 
     @classmethod
     def inputs(cls) -> dict[str, bool] | None:
-        """Every input it can have -> whether it always has it; None if their number is open.
+        """Return every possible input -> whether it is always there; None if their number is open.
 
         They are the parameters of ``emit``; one that can be missing has the default None.
         """
@@ -146,12 +146,12 @@ class Operator:
 
     @classmethod
     def fields(cls) -> dict[str, Any]:
-        """Attribute name -> annotation."""
+        """Return attribute name -> annotation."""
         return _annotations(cls)
 
     @classmethod
     def required(cls) -> list[str]:
-        """Attributes without a default."""
+        """Return the attributes without a default."""
         missing = dataclasses.MISSING
         return [
             f.name
@@ -161,7 +161,7 @@ class Operator:
 
     @classmethod
     def make(cls, raw: Mapping[str, Any]) -> Operator:
-        """An instance from raw attributes (Python values or strings), checked."""
+        """Return an instance from raw attributes (Python values or strings), checked."""
         fields = cls.fields()
         for name in raw:
             if name not in fields:
@@ -179,8 +179,8 @@ class Operator:
                 )
         return cls(**{k: parse(cls.op_name, k, fields[k], v) for k, v in raw.items()})
 
-    def given(self) -> dict[str, Any]:
-        """Attributes that differ from their defaults."""
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes that differ from their defaults."""
         return {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)  # type: ignore[arg-type]
@@ -230,7 +230,10 @@ def operator(name: str, *aliases: str, method: str = "") -> Callable[[_T], _T]:
 
 
 def find(name: str) -> type[Operator]:
-    """The record of an operator; InvalidArgumentError with a suggestion where there is none."""
+    """Return the record of an operator.
+
+    Raises InvalidArgumentError with a suggestion if there is none.
+    """
     if name not in _REGISTRY:
         near = difflib.get_close_matches(name, _REGISTRY, 3)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
@@ -239,5 +242,5 @@ def find(name: str) -> type[Operator]:
 
 
 def names() -> list[str]:
-    """Every registered name, aliases too, sorted."""
+    """Return every registered name, aliases included, sorted."""
     return sorted(_REGISTRY)

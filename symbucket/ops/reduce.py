@@ -19,25 +19,24 @@ Axes = int | tuple[int, ...] | None
 
 
 def reduced_axes(axis: Axes, exclude: bool, rank: int) -> list[int]:
-    """The axes to reduce, sorted: all where ``axis`` is None or empty, else those or the others."""
+    """Return the axes to reduce, sorted: all by default, else those in ``axis`` or the others."""
     if axis is None or axis == ():
         return list(range(rank))
-    given = (axis,) if isinstance(axis, int) else axis
-    axes = [axis_of(a, rank) for a in given]
+    axes = [axis_of(a, rank) for a in ((axis,) if isinstance(axis, int) else axis)]
     if len(set(axes)) != len(axes):
         raise ShapeError(f"axis={axis} names one of {rank} axes twice")
     return [i for i in range(rank) if (i in axes) != exclude]
 
 
 def reduced_shape(shape: Shape, axes: Sequence[int], keepdims: bool) -> Shape:
-    """The shape after reducing ``axes``; (1,) where nothing is left, as MXNet has no scalars."""
+    """Return the shape after reducing ``axes``; (1,) if none is left, as MXNet has no scalars."""
     if keepdims:
         return tuple(1 if i in axes else d for i, d in enumerate(shape))
     return tuple(d for i, d in enumerate(shape) if i not in axes) or (1,)
 
 
 class _Reduce(Operator):
-    """A reduction over ``axis`` (all axes where it is None), or over all others (``exclude``)."""
+    """A reduction over ``axis`` (all axes if it is None), or over all others (``exclude``)."""
 
     onnx_type = ""
     axis: Axes = None
@@ -114,7 +113,7 @@ class Norm(Operator):
 
 
 class _Position(Operator):
-    """Where an extreme stands along ``axis``, as a number of the data's dtype."""
+    """The position of an extreme along ``axis``, as a number of the data's dtype."""
 
     shapes = "(*d) -> (*e)"
     no_gradient = ("data",)

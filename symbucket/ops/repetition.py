@@ -236,11 +236,11 @@ class SliceLike(Operator):
         return ins, [unify(outs[0], out)]
 
     def emit(self, g: Emitter, data: ir.Value, shape_like: ir.Value) -> ir.Value:
-        shape, wanted = shape_of(data), g.out_shapes[0]
-        axes = [i for i, (d, w) in enumerate(zip(shape, wanted)) if d != w]
+        shape, out_shape = shape_of(data), g.out_shapes[0]
+        axes = [i for i, (d, w) in enumerate(zip(shape, out_shape)) if d != w]
         if not axes:
             return g.op("Identity", data)
-        ends = g.ints(*(wanted[a] for a in axes))
+        ends = g.ints(*(out_shape[a] for a in axes))
         return g.op("Slice", data, g.ints(*(0 for _ in axes)), ends, g.ints(*axes))
 
 

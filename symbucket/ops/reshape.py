@@ -116,7 +116,7 @@ def _are_sizes(parts: tuple[int, ...]) -> bool:
 
 
 def _split_size(whole: int, left: int, right: int) -> tuple[int, int]:
-    """``whole`` as a product of two sizes, of which one may be -1; 0 where it is unknown."""
+    """``whole`` as a product of two sizes, one of which may be -1; 0 if it is unknown."""
     if left == -1:
         left = whole // right
     if right == -1:
@@ -173,14 +173,15 @@ class Squeeze(_ToOutShape):
             return ins, outs
         assert data is not None
         if self.axis is None:
-            gone = {i for i, d in enumerate(data) if d == 1}
+            removed = {i for i, d in enumerate(data) if d == 1}
         else:
             axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)
-            gone = {axis_of(a, len(data)) for a in axes}
-            wrong = [a for a in gone if data[a] != 1]
+            removed = {axis_of(a, len(data)) for a in axes}
+            wrong = [a for a in removed if data[a] != 1]
             if wrong:
                 raise ShapeError(f"axis {wrong[0]} of {data} is not of size 1")
-        return ins, [unify(outs[0], tuple(d for i, d in enumerate(data) if i not in gone) or (1,))]
+        sizes = tuple(d for i, d in enumerate(data) if i not in removed)
+        return ins, [unify(outs[0], sizes or (1,))]
 
 
 @operator("reshape_like", method="reshape_like")
@@ -203,7 +204,7 @@ class ReshapeLike(Operator):
 
 @operator("transpose", method="transpose")
 class Transpose(Operator):
-    """Axes in the order ``axes``; reversed where none are given."""
+    """Axes in the order ``axes``; reversed by default."""
 
     shapes = "(*d) -> (*e)"
     moves_only = True

@@ -50,8 +50,8 @@ class RNN(Operator):
     """``num_layers`` recurrent layers of ``state_size`` H over data (steps, n, channels).
 
     ``state`` (and ``state_cell`` of an lstm) are (layers * directions, n, H), the output is (steps,
-    n, H * directions). ``state_outputs`` gives the states after the last step as well. ``p`` is the
-    share of elements dropped between layers in training.
+    n, H * directions). ``state_outputs`` returns the states after the last step as well.
+    ``p`` is the share of elements dropped between layers in training.
 
     ``parameters`` holds all weights, layer by layer, direction by direction, input-to-hidden (gates
     * H, inputs) then hidden-to-hidden (gates * H, H); then all biases in that order, gates * H
@@ -112,11 +112,11 @@ class RNN(Operator):
 
     def _sizes(self, channels: int) -> list[tuple[int, int]]:
         """(inputs, hidden) of the two weights of every layer and direction, in packed order."""
-        hidden, found = self.state_size, []
+        hidden, sizes = self.state_size, []
         for layer in range(self.num_layers):
             wide = channels if layer == 0 else self._directions * hidden
-            found += [(wide, hidden)] * self._directions
-        return found
+            sizes += [(wide, hidden)] * self._directions
+        return sizes
 
     def parameter_count(self, channels: int) -> int:
         """Length of ``parameters`` for data of so many channels."""
@@ -200,13 +200,13 @@ class RNN(Operator):
         rows = self._rows
         lengths = [rows * columns for pair in sizes for columns in pair]
         parts = _pieces(g, vector, [*lengths, *[rows] * 2 * len(sizes)], axis=0)
-        found = []
+        weights = []
         for i, (wide, hidden) in enumerate(sizes):
             w = g.reshape(parts[2 * i], (rows, wide))
             r = g.reshape(parts[2 * i + 1], (rows, hidden))
             bw, br = parts[2 * (len(sizes) + i) : 2 * (len(sizes) + i) + 2]
-            found.append(_Weights(w, r, bw, br))
-        return found
+            weights.append(_Weights(w, r, bw, br))
+        return weights
 
     def _starts(self, g: Emitter, state: ir.Value, cells: int) -> list[ir.Value]:
         shape = shape_of(state)[1:]
@@ -223,7 +223,7 @@ class RNN(Operator):
         backwards: bool,
     ) -> tuple[list[ir.Value], list[ir.Value]]:
         """Outputs of all steps in their order in time, and the states after the last one."""
-        # Where nothing stands between both products, their biases are one.
+        # If nothing stands between both products, their biases are added once.
         apart = self.mode == "gru"
         bias = weights.bw if apart else g.op("Add", weights.bw, weights.br)
         z = g.op("Gemm", rows, weights.w, bias, transB=1)
@@ -246,9 +246,9 @@ class RNN(Operator):
         h, c = states
         gates = g.op("Gemm", h, weights.r, share, transB=1)
         i, f, new, o = _pieces(g, gates, [self.state_size] * 4, axis=1)
-        kept = g.op("Mul", g.op("Sigmoid", f), c)
+        remembered = g.op("Mul", g.op("Sigmoid", f), c)
         added = g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new))
-        c = g.op("Add", kept, added)
+        c = g.op("Add", remembered, added)
         return [g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", c)), c]
 
     def _gru(self, g: Emitter, share: ir.Value, weights: _Weights, h: ir.Value) -> ir.Value:

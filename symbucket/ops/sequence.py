@@ -37,7 +37,7 @@ class _Sequence(Operator):
         return self.with_lengths(data, ins), [data]
 
     def with_lengths(self, data: PartialShape, ins: list[PartialShape]) -> list[PartialShape]:
-        """The inputs, where the data's shape says how many lengths there are, and the other way."""
+        """Return the input shapes, completed: the batch size is the number of lengths."""
         if data is not None and len(data) < 2:
             raise ShapeError(f"data must have two or more axes, it has shape {data}")
         if not self.use_sequence_length:

@@ -9,7 +9,7 @@ from symbucket.types import PartialShape, Shape
 
 
 def unify(a: PartialShape, b: PartialShape) -> PartialShape:
-    """What both shapes say together; ShapeError where they contradict each other."""
+    """Return what both shapes say together; raise ShapeError if they contradict each other."""
     if a is None or b is None:
         return b if a is None else a
     if a == b:
@@ -22,7 +22,7 @@ def unify(a: PartialShape, b: PartialShape) -> PartialShape:
 
 
 def unify_all(shapes: Sequence[PartialShape]) -> PartialShape:
-    """What all shapes say together."""
+    """Return what all shapes say together; raise ShapeError if they contradict each other."""
     out: PartialShape = None
     for shape in shapes:
         out = unify(out, shape)
@@ -30,17 +30,17 @@ def unify_all(shapes: Sequence[PartialShape]) -> PartialShape:
 
 
 def known(shape: PartialShape) -> bool:
-    """Whether rank and every dimension are known."""
+    """Return whether rank and every dimension are known."""
     return shape is not None and 0 not in shape
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """A non-negative axis; ShapeError where it does not exist."""
+    """Return the axis counted from the front; raise ShapeError if it does not exist."""
     if not -rank <= axis < rank:
         raise ShapeError(f"axis {axis} does not exist in {rank} dimensions")
     return axis % rank
 
 
 def with_dim(shape: Shape, axis: int, size: int) -> Shape:
-    """``shape`` with another size at ``axis``."""
+    """Return ``shape`` with another size at ``axis``."""
     return (*shape[:axis], size, *shape[axis + 1 :])

@@ -1335,7 +1335,7 @@ def transpose(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """Axes in the order ``axes``; reversed where none are given."""
+    """Axes in the order ``axes``; reversed by default."""
 
 def trunc(
     data: Symbol,

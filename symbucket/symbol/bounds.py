@@ -1,4 +1,4 @@
-"""Which inputs of a network hold class labels or row numbers, and in which range."""
+"""The ranges of inputs that hold class labels or row numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InputBounds:
     bounds: IndexBounds
 
     def check(self, values: Array, where: str) -> None:
-        """Raise DataError where a value lies outside; ``where`` names the batch's bucket."""
+        """Raise DataError if a value lies outside; ``where`` names the batch's bucket."""
         if values.size == 0:
             return
         b = self.bounds
@@ -50,8 +50,8 @@ class InputBounds:
 
 
 def input_bounds(nodes: list[Node], table: ShapeTable) -> list[InputBounds]:
-    """The bounds of every variable that reaches an indexing argument without being changed."""
-    found: list[InputBounds] = []
+    """Return the bounds of every variable that reaches an indexing argument unchanged."""
+    all_bounds: list[InputBounds] = []
     for node in nodes:
         if node.op is None:
             continue
@@ -59,19 +59,20 @@ def input_bounds(nodes: list[Node], table: ShapeTable) -> list[InputBounds]:
         for argument, bounds in node.op.index_bounds(shapes).items():
             start = node.inputs[node.op.arguments().index(argument)][0]
             for variable in _sources(start):
-                found.append(InputBounds(variable.name, node.name, bounds))
-    return list(dict.fromkeys(found))
+                all_bounds.append(InputBounds(variable.name, node.name, bounds))
+    return list(dict.fromkeys(all_bounds))
 
 
 def _sources(start: Node) -> list[Node]:
-    stack, seen, found = [start], {start}, []
+    """Return the variables that reach ``start`` through nodes that only move values."""
+    stack, seen, variables = [start], {start}, []
     while stack:
         node = stack.pop()
         if node.op is None:
-            found.append(node)
+            variables.append(node)
         elif node.op.moves_only:
             for child, _ in node.inputs:
                 if child not in seen:
                     seen.add(child)
                     stack.append(child)
-    return found
+    return variables

@@ -1,4 +1,4 @@
-"""Calling an operator: match inputs and attributes, make missing parameters, name the node."""
+"""The call of an operator: match inputs and attributes, add missing variables, name the node."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def apply(op_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Symbo
 def compose(
     record: type[Operator], called: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Symbol:
-    """A new symbol: ``record`` applied to inputs.
+    """Return a new symbol: ``record`` applied to inputs.
 
     Positional arguments are inputs in the operator's order (then attributes in their order, as
     MXNet's generated functions take them); keyword arguments are inputs or attributes by name.
@@ -33,8 +33,8 @@ def compose(
     """
     kwargs = dict(kwargs)
     name = kwargs.pop("name", None)
-    given_attr = kwargs.pop("attr", None)
-    attr = dict(AttrScope.current().get(given_attr))
+    attributes = kwargs.pop("attr", None)
+    attr = dict(AttrScope.current().get(attributes))
     for key in [k for k in kwargs if _HIDDEN.match(k)]:
         attr[key] = str(kwargs.pop(key))
 
@@ -73,28 +73,28 @@ def _match(
     named: Mapping[str, Symbol],
     attr: Mapping[str, str],
 ) -> tuple[Entry, ...]:
-    wanted = [*op.arguments(), *op.auxiliary()]
+    names = [*op.arguments(), *op.auxiliary()]
     for key in named:
-        if key not in wanted:
+        if key not in names:
             raise InvalidArgumentError(
-                f"{called} {node_name!r}: no input {key!r}; it has {', '.join(wanted)}"
+                f"{called} {node_name!r}: no input {key!r}; it has {', '.join(names)}"
             )
-    if len(positional) > len(wanted):
+    if len(positional) > len(names):
         raise InvalidArgumentError(
             f"{called} {node_name!r}: {len(positional)} inputs were given, it takes "
-            f"{', '.join(wanted)}"
+            f"{', '.join(names)}"
         )
-    both = [key for key in wanted[: len(positional)] if key in named]
+    both = [key for key in names[: len(positional)] if key in named]
     if both:
         raise InvalidArgumentError(f"{called} {node_name!r}: input {both[0]!r} is given twice")
-    given = {**dict(zip(wanted, positional)), **named}
+    inputs = {**dict(zip(names, positional)), **named}
     inherited = {k: v for k, v in attr.items() if _HIDDEN.match(k)}
     entries: list[Entry] = []
-    for key in wanted:
-        if key not in given:
+    for key in names:
+        if key not in inputs:
             entries.append((Node(None, f"{node_name}_{key}", (), inherited), 0))
             continue
-        heads = given[key].heads
+        heads = inputs[key].heads
         if len(heads) != 1:
             raise InvalidArgumentError(
                 f"{called} {node_name!r}: input {key!r} has {len(heads)} outputs; choose one with "

@@ -1,6 +1,6 @@
 """Operators as methods of a symbol: ``x.reshape((0, -1))`` is ``sym.reshape(x, (0, -1))``.
 
-Which operators are methods, and under which names, is said by their records.
+``Operator.method`` is the name of the method, empty for operators that are none.
 """
 
 from __future__ import annotations

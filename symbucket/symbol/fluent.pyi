@@ -406,7 +406,7 @@ class FluentMethods:
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
-        """Axes in the order ``axes``; reversed where none are given."""
+        """Axes in the order ``axes``; reversed by default."""
 
     def zeros_like(
         self,

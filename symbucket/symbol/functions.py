@@ -20,7 +20,7 @@ from symbucket.symbol.compose import apply
 from symbucket.symbol.symbol import Symbol
 
 DtypeLike = str | type | np.dtype  # type: ignore[type-arg] # short in help()
-"""What an attribute ``dtype`` may be."""
+"""The values that an attribute ``dtype`` accepts."""
 
 
 class _NewVariable:

@@ -24,42 +24,45 @@ class ShapeTable:
         self._shapes: dict[Entry, PartialShape] = {}
 
     def shape_of(self, entry: Entry) -> PartialShape:
-        """The shape of an entry, None where nothing is known."""
+        """Return what is known of an entry's shape."""
         return self._shapes.get(entry)
 
     def set(self, entry: Entry, shape: PartialShape) -> bool:
-        """Add knowledge; True where something new was learnt."""
+        """Add what is known of a shape; return whether that is news."""
         before = self._shapes.get(entry)
         after = unify(before, shape)
         self._shapes[entry] = after
         return after != before
 
     def require_complete(self, heads: Sequence[Entry]) -> None:
-        """Raise ShapeError that names the variables (or first nodes) without a full shape."""
+        """Raise ShapeError if a shape is incomplete, and name the variables or the node."""
         unknown = [n for n in self._nodes if n.op is None and not known(self.shape_of((n, 0)))]
         if unknown:
-            said = ", ".join(
+            unresolved = ", ".join(
                 f"{n.name} ({'unknown' if s is None else s})"
                 for n, s in ((n, self.shape_of((n, 0))) for n in unknown[:8])
             )
             raise ShapeError(
-                f"The shapes of these arguments cannot be inferred: {said}. Give them as "
-                f"{unknown[0].name}=(...), or with shape= where the Variable is made."
+                f"The shapes of these arguments cannot be inferred: {unresolved}. Give them as "
+                f"{unknown[0].name}=(...), or with shape= when the Variable is made."
             )
         for node in self._nodes:
             for i in range(node.num_outputs):
                 if not known(self.shape_of((node, i))):
                     raise ShapeError(
                         f"The shape of node {node.name!r} ({_kind(node)}) cannot be inferred: "
-                        f"{self.shape_of((node, i))} is all that is known (0 is unknown)."
+                        f"all that is known is {self.shape_of((node, i))} (0: unknown)."
                     )
 
 
-def infer_shapes(nodes: Sequence[Node], given: Mapping[str, Sequence[int]]) -> ShapeTable:
-    """Infer from the given variable shapes and the ``shape=`` of variables."""
+def infer_shapes(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> ShapeTable:
+    """Infer all shapes from ``shapes`` (variable name -> shape) and the ``shape=`` of variables.
+
+    Raises ShapeError if they contradict each other, with the node or variable.
+    """
     table = ShapeTable(nodes)
     variables = {n.name: n for n in nodes if n.op is None}
-    unknown = [name for name in given if name not in variables]
+    unknown = [name for name in shapes if name not in variables]
     if unknown:
         raise InvalidArgumentError(
             f"Shapes were given for {', '.join(unknown)}, but the symbol's inputs are "
@@ -68,9 +71,9 @@ def infer_shapes(nodes: Sequence[Node], given: Mapping[str, Sequence[int]]) -> S
     for name, node in variables.items():
         if "__shape__" in node.attrs:
             table.set((node, 0), _own_shape(node))
-        if given.get(name) is not None:
+        if shapes.get(name) is not None:
             try:
-                table.set((node, 0), tuple(int(d) for d in given[name]))
+                table.set((node, 0), tuple(int(d) for d in shapes[name]))
             except ShapeError as error:
                 raise ShapeError(
                     f"Variable {name!r} has shape={node.attrs['__shape__']}, but {error}"
@@ -90,16 +93,16 @@ def infer_shapes(nodes: Sequence[Node], given: Mapping[str, Sequence[int]]) -> S
 _DTYPE_NUMBERS = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")
 
 
-def checked_dtype(name: str, said: Any) -> DType:
-    """A variable's dtype from anything that numpy takes, or from MXNet's number as a string."""
+def checked_dtype(name: str, dtype: Any) -> DType:
+    """Return a variable's dtype from anything that numpy takes or MXNet's number as a string."""
     try:
-        if isinstance(said, str) and said.isdecimal():
-            said = _DTYPE_NUMBERS[int(said)]
-        found: DType = np.dtype(said)
-        return found
+        if isinstance(dtype, str) and dtype.isdecimal():
+            dtype = _DTYPE_NUMBERS[int(dtype)]
+        result: DType = np.dtype(dtype)
+        return result
     except (TypeError, ValueError, IndexError):
         raise InvalidArgumentError(
-            f"Variable {name!r}: dtype {said!r} is not one that numpy knows, as float32 or int64"
+            f"Variable {name!r}: dtype {dtype!r} is not a numpy dtype; use one such as float32"
         ) from None
 
 
@@ -109,7 +112,7 @@ def _own_shape(node: Node) -> tuple[int, ...]:
         return tuple(int(d) for d in ast.literal_eval(text))
     except (ValueError, TypeError, SyntaxError):
         raise InvalidArgumentError(
-            f"Variable {node.name!r}: its attribute __shape__ is {text!r}, which is no shape"
+            f"Variable {node.name!r}: its attribute __shape__ is {text!r}, which is not a shape"
         ) from None
 
 
@@ -123,21 +126,21 @@ def _step(table: ShapeTable, node: Node) -> bool:
         changed += [table.set((node, i), s) for i, s in enumerate(new_outs)]
     except ShapeError as error:
         names = (*node.op.arguments(), *node.op.auxiliary())
-        said = ", ".join(
+        inputs = ", ".join(
             f"{arg}={entry[0].name}{'' if s is None else s}"
             for arg, entry, s in zip(names, node.inputs, ins)
         )
-        raise ShapeError(f"Node {node.name!r} ({_kind(node)}; {said}): {error}") from None
+        raise ShapeError(f"Node {node.name!r} ({_kind(node)}; {inputs}): {error}") from None
     return any(changed)
 
 
-def infer_types(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[Entry, DType]:
-    """dtypes of every output, float32 where nothing says otherwise."""
+def infer_types(nodes: Sequence[Node], dtypes: Mapping[str, Any]) -> dict[Entry, DType]:
+    """Return the dtype of every output; float32 if nothing determines another."""
     table: dict[Entry, DType | None] = {}
     for node in nodes:
         if node.op is None:
-            said = given.get(node.name, node.attrs.get("__dtype__"))
-            table[node, 0] = None if said is None else checked_dtype(node.name, said)
+            dtype = dtypes.get(node.name, node.attrs.get("__dtype__"))
+            table[node, 0] = None if dtype is None else checked_dtype(node.name, dtype)
     pending = [n for n in nodes if n.op is not None]
     for last in (False, True):
         settled = 0  # sweeps without a change; after one in each direction nothing will change

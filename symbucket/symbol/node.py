@@ -1,4 +1,4 @@
-"""The graph beneath a symbol: nodes that are variables or operators, and walks over them."""
+"""The graph of a symbol: nodes that are variables or operators, and walks over them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Entry = tuple[Node, int]
 
 
 def topological(heads: Iterable[Entry]) -> list[Node]:
-    """Every node that ``heads`` depend on, inputs before users, in depth-first order.
+    """Return every node that ``heads`` depend on, inputs before users, in depth-first order.
 
     Iterative, because an unrolled network is deeper than Python's recursion limit.
     """
@@ -61,17 +61,17 @@ def topological(heads: Iterable[Entry]) -> list[Node]:
 
 
 def auxiliary_states(nodes: Iterable[Node]) -> set[Node]:
-    """The variables that some operator takes as auxiliary states; the use makes them so."""
-    found: set[Node] = set()
+    """Return the variables that an operator takes as auxiliary states."""
+    states: set[Node] = set()
     for node in nodes:
         if node.op is not None and node.op.auxiliary():
             entries = node.inputs[len(node.op.arguments()) :]
-            found.update(child for child, _ in entries if child.op is None)
-    return found
+            states.update(child for child, _ in entries if child.op is None)
+    return states
 
 
 def check_names(nodes: Iterable[Node]) -> None:
-    """Raise NameConflictError where two different variables carry one name."""
+    """Raise NameConflictError if two different variables have the same name."""
     seen: dict[str, Node] = {}
     for node in nodes:
         if node.op is not None:
@@ -80,5 +80,5 @@ def check_names(nodes: Iterable[Node]) -> None:
         if other is not node:
             raise NameConflictError(
                 f"Two different variables are both named {node.name!r}. Make the variable once and "
-                "use it in both places (cells share through RNNParams), or give one another name."
+                "use it in both places (cells share through RNNParams), or rename one of them."
             )

@@ -16,13 +16,13 @@ _VERSION = ["int", 10901]  # the MXNet version whose layout this is
 
 
 def node_attrs(node: Node) -> dict[str, str]:
-    """Operator attributes that differ from their defaults, and the user's, as strings."""
-    own = {} if node.op is None else {k: render(v) for k, v in node.op.given().items()}
+    """Return the non-default attributes of the operator and those of the user, as strings."""
+    own = {} if node.op is None else {k: render(v) for k, v in node.op.attributes().items()}
     return {**own, **node.attrs}
 
 
 def to_json(heads: Sequence[Entry]) -> str:
-    """The graph beneath ``heads`` as text."""
+    """Return the graph beneath ``heads`` as JSON."""
     nodes = topological(heads)
     index = {id(node): i for i, node in enumerate(nodes)}
     records: list[dict[str, Any]] = []
@@ -49,7 +49,10 @@ def to_json(heads: Sequence[Entry]) -> str:
 
 
 def from_json(text: str) -> list[Entry]:
-    """The heads of the graph in ``text``; InvalidArgumentError says what is wrong with it."""
+    """Return the heads of the graph in ``text``.
+
+    Raises InvalidArgumentError with the node and the reason if the text is not a symbol file.
+    """
     try:
         whole = json.loads(text)
         records, heads = whole["nodes"], whole["heads"]
@@ -79,7 +82,7 @@ def from_json(text: str) -> list[Entry]:
 
 
 def _entry(raw: Sequence[Any], nodes: Sequence[Node]) -> Entry:
-    """An input or head: [node, output], with a version number that says nothing."""
+    """Return an input or head from [node, output, version]; the version is not used."""
     if not isinstance(raw, list) or not all(isinstance(i, int) for i in raw) or len(raw) < 2:
         raise ValueError(f"{raw!r} is not [node, output, version]")
     position, output = raw[:2]
@@ -97,20 +100,20 @@ def _entry(raw: Sequence[Any], nodes: Sequence[Node]) -> Entry:
 
 def _operator(record: dict[str, Any]) -> tuple[Any, dict[str, str]]:
     raw = dict(record.get("attrs") or record.get("param") or record.get("attr") or {})
-    made = find(record["op"])
-    fields = made.fields()
+    kind = find(record["op"])
+    fields = kind.fields()
     own = {k: v for k, v in raw.items() if k in fields}
     user = {k: v for k, v in raw.items() if k not in fields}
     strange = [k for k in user if not (k.startswith("__") and k.endswith("__"))]
-    ignored = made.ignored_attributes()
+    ignored = kind.ignored_attributes()
     for key in strange:
         if key in ignored:
             del user[key]
         elif "attrs" in record and key not in ("ctx_group",):
-            made.make({**own, key: user[key]})  # raises, with the list of known attributes
-    if made.variadic and "num_args" not in own:
+            kind.make({**own, key: user[key]})  # raises, with the list of known attributes
+    if kind.variadic and "num_args" not in own:
         own["num_args"] = str(len(record["inputs"]))
-    return made.make(own), user
+    return kind.make(own), user
 
 
 def _node(record: dict[str, Any], nodes: Sequence[Node]) -> Node:
@@ -119,16 +122,16 @@ def _node(record: dict[str, Any], nodes: Sequence[Node]) -> Node:
         return Node(None, record["name"], (), attrs)
     op, user = _operator(record)
     inputs = tuple(_entry(i, nodes) for i in record["inputs"])
-    wanted = len(op.arguments()) + len(op.auxiliary())
-    if len(inputs) != wanted:
+    count = len(op.arguments()) + len(op.auxiliary())
+    if len(inputs) != count:
         raise InvalidArgumentError(
-            f"{op.op_name} takes {wanted} inputs ({', '.join(op.arguments())}), not {len(inputs)}"
+            f"{op.op_name} takes {count} inputs ({', '.join(op.arguments())}), not {len(inputs)}"
         )
     return Node(op, record["name"], inputs, user)
 
 
 def read(path: str) -> str:
-    """The text of a symbol file."""
+    """Return the text of a symbol file."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
@@ -137,7 +140,7 @@ def read(path: str) -> str:
 
 
 def save(heads: Sequence[Entry], path: str) -> None:
-    """Write the text to ``path``, whole or not at all."""
+    """Write the text to ``path`` atomically."""
     try:
         write_atomic(path, to_json(heads).encode())
     except OSError as error:

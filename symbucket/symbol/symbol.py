@@ -33,7 +33,7 @@ class Symbol(FluentMethods, Arithmetic):
         object.__setattr__(self, "_nodes", None)
 
     _heads: tuple[Entry, ...]
-    _nodes: tuple[Node, ...] | None  # found once: nothing beneath a symbol ever changes
+    _nodes: tuple[Node, ...] | None  # walked once: nothing beneath a symbol ever changes
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Symbol is immutable; cannot set {name!r}")
@@ -42,7 +42,7 @@ class Symbol(FluentMethods, Arithmetic):
 
     @property
     def heads(self) -> tuple[Entry, ...]:
-        """The (node, output index) pairs that this symbol stands for."""
+        """The outputs that this symbol stands for, as pairs of node and output number."""
         return self._heads
 
     @property
@@ -52,16 +52,16 @@ class Symbol(FluentMethods, Arithmetic):
         return self._heads[0][0].name if len(nodes) == 1 else None
 
     def nodes(self) -> list[Node]:
-        """Every node beneath, inputs before users."""
+        """Return every node beneath, inputs before users."""
         if self._nodes is None:
             object.__setattr__(self, "_nodes", tuple(topological(self._heads)))
         assert self._nodes is not None
         return list(self._nodes)
 
     def variables(self) -> tuple[list[Node], list[Node]]:
-        """The variable nodes: arguments, and auxiliary states.
+        """Return the variable nodes: arguments, and auxiliary states.
 
-        Raises NameConflictError where two different variables carry one name.
+        Raises NameConflictError if two different variables have the same name.
         """
         nodes = self.nodes()
         check_names(nodes)
@@ -85,9 +85,9 @@ class Symbol(FluentMethods, Arithmetic):
             if not matches:  # ``internals["fc1"]`` finds "fc1_output", a friendly shorthand
                 matches = [i for i, name in enumerate(outputs) if name == f"{index}_output"]
             if len(matches) != 1:
-                found = "no output" if not matches else f"{len(matches)} outputs"
+                count = "no output" if not matches else f"{len(matches)} outputs"
                 raise InvalidArgumentError(
-                    f"{found} named {index!r}; the outputs are: {_short(outputs)}"
+                    f"{count} named {index!r}; the outputs are: {_short(outputs)}"
                 )
             index = matches[0]
         if isinstance(index, slice):
@@ -103,27 +103,27 @@ class Symbol(FluentMethods, Arithmetic):
         return Symbol([self._heads[index]])
 
     def list_arguments(self) -> list[str]:
-        """Names of all variables that are not auxiliary states: data, labels and parameters."""
+        """Return the names of all arguments: data, labels and parameters."""
         return [n.name for n in self.variables()[0]]
 
     def list_auxiliary_states(self) -> list[str]:
-        """Names of the auxiliary states (as BatchNorm's moving averages)."""
+        """Return the names of the auxiliary states, such as BatchNorm's moving averages."""
         return [n.name for n in self.variables()[1]]
 
     def list_inputs(self) -> list[str]:
-        """Names of all variables, auxiliary states too."""
+        """Return the names of all variables, auxiliary states included."""
         return [n.name for n in self.nodes() if n.op is None]
 
     def list_outputs(self) -> list[str]:
-        """Names of the outputs: ``fc1_output``, a variable's own name."""
+        """Return the names of the outputs: ``fc1_output``; a variable's is its own name."""
         return [entry_name(head) for head in self._heads]
 
     def get_internals(self) -> Symbol:
-        """A group of the outputs of every node beneath; index it by name."""
+        """Return a group of the outputs of every node beneath; index it by name."""
         return Symbol([(n, i) for n in self.nodes() for i in range(n.num_outputs)])
 
     def get_children(self) -> Symbol | None:
-        """The direct inputs of the heads' nodes, or None for a variable."""
+        """Return the direct inputs of the heads' nodes, None for a variable."""
         seen: dict[int, Node] = {id(node): node for node, _ in self._heads}
         entries = [entry for node in seen.values() for entry in node.inputs]
         return Symbol(entries) if entries else None
@@ -131,25 +131,29 @@ class Symbol(FluentMethods, Arithmetic):
     # Attributes ------------------------------------------------------------------------------
 
     def attr(self, key: str) -> str | None:
-        """The attribute ``key`` of a symbol of one node, as a string."""
+        """Return the attribute ``key`` of the first output's node, None if it is not set."""
         return serialize.node_attrs(self._heads[0][0]).get(key)
 
     def list_attr(self) -> dict[str, str]:
-        """The attributes of a symbol of one node."""
+        """Return the attributes of the first output's node."""
         return serialize.node_attrs(self._heads[0][0])
 
     def attr_dict(self) -> dict[str, dict[str, str]]:
-        """Node name -> its attributes, for every node that has some."""
-        found = ((n.name, serialize.node_attrs(n)) for n in self.nodes())
-        return {name: attrs for name, attrs in found if attrs}
+        """Return node name -> attributes, for every node that has any."""
+        attributes = ((n.name, serialize.node_attrs(n)) for n in self.nodes())
+        return {name: attrs for name, attrs in attributes if attrs}
 
     # Inference -------------------------------------------------------------------------------
 
     def infer_shape(self, **shapes: Sequence[int]) -> tuple[list[Shape], list[Shape], list[Shape]]:
-        """Shapes of arguments, outputs and auxiliary states from the given argument shapes.
+        """Return the shapes of arguments, outputs and auxiliary states, each in listed order.
 
-        Raises ShapeError, which names the arguments that stay unknown or the node where shapes
-        contradict each other.
+        Args:
+            shapes: shapes of arguments, by name.
+
+        Raises:
+            ShapeError: an argument's shape stays unknown, or shapes contradict each other; names
+                the arguments or the node.
         """
         table = infer.infer_shapes(self.nodes(), shapes)
         table.require_complete(self._heads)
@@ -158,12 +162,12 @@ class Symbol(FluentMethods, Arithmetic):
     def infer_shape_partial(
         self, **shapes: Sequence[int]
     ) -> tuple[list[PartialShape], list[PartialShape], list[PartialShape]]:
-        """Like ``infer_shape``; what is not known stays None (or 0 in a dimension)."""
+        """Infer as ``infer_shape``, but leave an unknown shape None and an unknown dimension 0."""
         table = infer.infer_shapes(self.nodes(), shapes)
         return self._collect(table.shape_of)
 
     def infer_type(self, **dtypes: Any) -> tuple[list[DType], list[DType], list[DType]]:
-        """dtypes of arguments, outputs and auxiliary states; unknown ones become float32."""
+        """Return the dtypes of arguments, outputs and auxiliary states; float32 if undetermined."""
         table = infer.infer_types(self.nodes(), dtypes)
         return self._collect(table.__getitem__)
 
@@ -196,7 +200,7 @@ class Symbol(FluentMethods, Arithmetic):
     # Files -----------------------------------------------------------------------------------
 
     def tojson(self) -> str:
-        """The symbol as JSON in the layout of MXNet's symbol files."""
+        """Return the symbol as JSON in the layout of MXNet's symbol files."""
         return serialize.to_json(self._heads)
 
     def save(self, path: str) -> None:
@@ -212,9 +216,13 @@ class Symbol(FluentMethods, Arithmetic):
         type_dict: Mapping[str, Any] | None = None,
         **shapes: Sequence[int],
     ) -> Any:
-        """An executor with freshly allocated arrays; shapes are inferred from those given.
+        """Return an executor with newly allocated arrays.
 
-        ``grad_req`` is "write", "add" or "null", one for all arguments, or by name or position.
+        Args:
+            ctx: the device; the CPU by default.
+            grad_req: "write", "add" or "null", for all arguments, or by name or position.
+            type_dict: dtypes of arguments, by name.
+            shapes: shapes of arguments, by name; the others are inferred.
         """
         return hooks.simple_bind(self, ctx, grad_req, type_dict, shapes)
 
@@ -226,11 +234,11 @@ class Symbol(FluentMethods, Arithmetic):
         grad_req: str | Sequence[str] | Mapping[str, str] = "write",
         aux_states: Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> Any:
-        """An executor over the given arrays (NDArrays are shared, other arrays copied)."""
+        """Return an executor over existing arrays; NDArrays are shared, other arrays copied."""
         return hooks.bind(self, ctx, args, args_grad, grad_req, aux_states)
 
     def eval(self, ctx: Any = None, **arrays: Any) -> list[Any]:
-        """Bind to ``arrays``, run forward once and give the outputs."""
+        """Bind to ``arrays``, run forward once and return the outputs."""
         return list(self.bind(ctx, arrays, None, "null").forward())
 
     def __bool__(self) -> bool:
@@ -257,13 +265,13 @@ def _short(names: Sequence[str]) -> str:
 
 
 def entry_name(entry: Entry) -> str:
-    """The output name of an entry: ``fc_output``, ``split_output1``, a variable's own name."""
+    """Return the name of an output: ``fc_output``, ``split_output1``; a variable's own name."""
     node, index = entry
     return node.name if node.op is None else f"{node.name}_{node.op.outputs()[index]}"
 
 
 def Group(symbols: Sequence[Symbol]) -> Symbol:  # noqa: N802 - MXNet's name
-    """One symbol with the outputs of all ``symbols``."""
+    """Return one symbol with the outputs of all ``symbols``."""
     symbols = list(symbols)
     if not symbols or not all(isinstance(s, Symbol) for s in symbols):
         raise InvalidArgumentError("Group needs one or more Symbols")
@@ -271,10 +279,10 @@ def Group(symbols: Sequence[Symbol]) -> Symbol:  # noqa: N802 - MXNet's name
 
 
 def load_json(text: str) -> Symbol:
-    """A symbol from the text that ``tojson`` (or MXNet) wrote."""
+    """Return the symbol in a text that ``tojson`` (or MXNet) wrote."""
     return Symbol(serialize.from_json(text))
 
 
 def load(path: str) -> Symbol:
-    """A symbol from a file that ``save`` (or MXNet) wrote."""
+    """Return the symbol in a file that ``save`` (or MXNet) wrote."""
     return load_json(serialize.read(path))

@@ -24,14 +24,14 @@ def Variable(  # noqa: N802 - MXNet's name
     stype: str | None = None,
     **kwargs: str,
 ) -> Symbol:
-    """A named input of the network: data, a label or a parameter.
+    """Return a named input of the network: data, a label or a parameter.
 
     Args:
         name: the name under which it is fed, initialised and stored.
         attr: further string attributes; keyword arguments of the form ``__key__`` too.
-        shape: the shape, where it cannot be inferred; 0 marks a dimension to be inferred.
+        shape: the shape, if it cannot be inferred; 0 marks a dimension to be inferred.
         lr_mult: factor on the learning rate. wd_mult: factor on the weight decay.
-        dtype: numpy dtype; float32 where nothing says otherwise.
+        dtype: numpy dtype; float32 unless inference determines another.
         init: an initializer, its registered name, or its ``dumps()`` text.
         stype: only "default" storage exists.
     """

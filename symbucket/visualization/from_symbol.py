@@ -54,7 +54,7 @@ def from_symbol(
             continue
         names = node.op.outputs()
         outputs = tuple(value(node, i, f"{node.name}_{n}") for i, n in enumerate(names))
-        attributes = {k: str(v) for k, v in node.op.given().items()} | dict(node.attrs)
+        attributes = {k: str(v) for k, v in node.op.attributes().items()} | dict(node.attrs)
         boxes.append(Box(node.name, node.op.op_name, FORWARD, node.name, outputs, attributes))
         edges += [Edge(number[child], number[node], i) for child, i in node.inputs]
     for name, (node, i) in zip(symbol.list_outputs(), symbol.heads):

@@ -193,7 +193,7 @@ def test_attributes_survive_being_written_as_strings(name: str) -> None:
     record = ops.find(case.op)
     count = {"num_args": len(case.inputs)} if record.variadic else {}
     made = record.make({**count, **case.attrs})
-    again = record.make({k: render(v) for k, v in made.given().items()})
+    again = record.make({k: render(v) for k, v in made.attributes().items()})
     assert again == made
 
 

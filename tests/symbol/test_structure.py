@@ -170,7 +170,7 @@ def test_wrong_variables(arguments, words):
 
 
 def test_wrong_variable_keywords():
-    with pytest.raises(InvalidArgumentError, match="dtype 'flot32' is not one that numpy knows"):
+    with pytest.raises(InvalidArgumentError, match="dtype 'flot32' is not a numpy dtype"):
         sym.Variable("v", dtype="flot32")
     with pytest.raises(InvalidArgumentError, match="unknown argument 'learning'"):
         sym.Variable("v", learning=3)

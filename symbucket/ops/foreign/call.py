@@ -14,7 +14,7 @@ from symbucket.ops.record import Emitter
 
 @dataclass(frozen=True)
 class Call:
-    """A node: operator, attributes as onnx-ir has them, inputs (None where left out)."""
+    """A node: operator, attributes as onnx-ir has them, inputs (None if left out)."""
 
     op_type: str
     name: str
@@ -25,22 +25,22 @@ class Call:
 
     def attr(self, name: str, default: Any = None) -> Any:
         """The value of an attribute."""
-        found = self.attrs.get(name)
-        return default if found is None else found.value
+        attribute = self.attrs.get(name)
+        return default if attribute is None else attribute.value
 
-    def given(self, i: int) -> ir.Value | None:
-        """Input ``i``, or None where the node does not have it."""
+    def optional(self, i: int) -> ir.Value | None:
+        """Return input ``i``, None if the node does not have it."""
         return self.inputs[i] if i < len(self.inputs) else None
 
     def input(self, i: int) -> ir.Value:
         """Input ``i``, which the operator needs."""
-        found = self.given(i)
-        if found is None:
+        value = self.optional(i)
+        if value is None:
             raise UnsupportedError(f"input {i} is missing")
-        return found
+        return value
 
     def refuse(self, condition: bool, what: str) -> None:
-        """Raise UnsupportedError where ``condition`` holds."""
+        """Raise UnsupportedError if ``condition`` holds."""
         if condition:
             raise UnsupportedError(f"{what} is not supported")
 

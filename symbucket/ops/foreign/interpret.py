@@ -15,7 +15,7 @@ from symbucket.ir import const_of, dtype_of, info, shape_of
 from symbucket.ops.foreign.call import TRANSLATIONS, Call
 from symbucket.ops.record import Emitter
 
-_LARGE = 1 << 20  # bytes; a larger result is computed at run time and not kept in the model
+_MAX_FOLDED_BYTES = 1 << 20  # a larger result is computed at run time and not kept in the model
 _STANDARD = ("", "ai.onnx")
 # Their values are no tensors, or how often their bodies run is known at run time only.
 _NO_GRAPH = frozenset({"Loop", "Scan", "SequenceMap", "Optional", "OptionalGetElement"})
@@ -25,11 +25,11 @@ Values = dict[str, ir.Value]
 
 def unknown_nodes(nodes: Iterable[onnx.NodeProto], opset: int) -> list[str]:
     """``name (domain::Operator)`` of every node, bodies of If too, that cannot be written."""
-    found = []
+    unknown = []
     for node in nodes:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH and node.op_type == "If":
-                found += unknown_nodes(attribute.g.node, opset)
+                unknown += unknown_nodes(attribute.g.node, opset)
         if node.domain in _STANDARD:
             refused = node.op_type in _NO_GRAPH or "Sequence" in node.op_type.replace(
                 "ReverseSequence", ""
@@ -41,15 +41,15 @@ def unknown_nodes(nodes: Iterable[onnx.NodeProto], opset: int) -> list[str]:
                 except onnx.defs.SchemaError:
                     pass  # newer than the graph says
         domain = "" if node.domain in _STANDARD else f"{node.domain}::"
-        found.append(f"{node.name or node.output[0]} ({domain}{node.op_type})")
-    return found
+        unknown.append(f"{node.name or node.output[0]} ({domain}{node.op_type})")
+    return unknown
 
 
 def emit_graph(
-    g: Emitter, graph: onnx.GraphProto, opset: int, given: Mapping[str, ir.Value]
+    g: Emitter, graph: onnx.GraphProto, opset: int, inputs: Mapping[str, ir.Value]
 ) -> list[ir.Value]:
-    """Write ``graph`` over the values ``given`` for its inputs; gives its outputs in order."""
-    values: Values = dict(given)
+    """Write ``graph`` over the values of its ``inputs`` and return its outputs in order."""
+    values: Values = dict(inputs)
     for tensor in graph.initializer:
         if tensor.name not in values:
             values[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
@@ -70,14 +70,14 @@ def _emit_nodes(
         name = node.name or node.output[0]
         with g.scoped(f"{outer}/{name.lstrip('/')}"):
             try:
-                made = _emit_node(g, node, values, opset, arguments)
+                results = _emit_node(g, node, values, opset, arguments)
             except SymbucketError as error:
                 if f"ONNX node {name!r}" in str(error):
                     raise
                 raise type(error)(f"ONNX node {name!r} ({node.op_type}): {error}") from error
             except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
                 raise ShapeError(f"ONNX node {name!r} ({node.op_type}): {error}") from error
-        for output, value in zip(node.output, made):
+        for output, value in zip(node.output, results):
             if output:
                 values[output] = value
 
@@ -111,8 +111,8 @@ def emit_call(g: Emitter, call: Call) -> Sequence[ir.Value]:
     translate = TRANSLATIONS.get(call.op_type)
     if translate is not None:
         return translate(g, call)
-    known = info(call.op_type)
-    if known.gradient is None and not known.no_gradient:
+    rules = info(call.op_type)
+    if rules.gradient is None and not rules.no_gradient:
         body = _body(call)
         if body is not None:
             return _emit_body(g, call, body)
@@ -131,14 +131,14 @@ def _axes_as_input(g: Emitter, call: Call) -> Call:
 
 
 def _attributes(node: onnx.NodeProto, arguments: Mapping[str, ir.Attr]) -> dict[str, ir.Attr]:
-    found = {}
+    attributes = {}
     for attribute in node.attribute:
         if not attribute.ref_attr_name:
-            found[attribute.name] = ir.serde.deserialize_attribute(attribute)
+            attributes[attribute.name] = ir.serde.deserialize_attribute(attribute)
         elif attribute.ref_attr_name in arguments:
             value = arguments[attribute.ref_attr_name]
-            found[attribute.name] = ir.Attr(attribute.name, value.type, value.value)
-    return found
+            attributes[attribute.name] = ir.Attr(attribute.name, value.type, value.value)
+    return attributes
 
 
 def _branch(
@@ -154,8 +154,8 @@ def _branch(
             "the condition depends on data. Only conditions that shapes and constants decide can "
             "be read; compute both branches and choose with Where."
         )
-    wanted = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
-    (body,) = (a.g for a in node.attribute if a.name == wanted)
+    branch = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
+    (body,) = (a.g for a in node.attribute if a.name == branch)
     inner = dict(values)
     for tensor in body.initializer:
         inner[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
@@ -200,11 +200,11 @@ def _emit_body(g: Emitter, call: Call, body: onnx.FunctionProto) -> Sequence[ir.
     return [values[name] for name in body.output[: call.outputs]]
 
 
-# What shapes and constants decide ---------------------------------------------------------------
+# Constant folding -------------------------------------------------------------------------------
 
 
 def fold(g: Emitter, call: Call) -> list[ir.Value] | None:
-    """The outputs as constants where they are known now, else None."""
+    """Return the outputs as constants if they are known now, else None."""
     if call.op_type in ("Shape", "Size"):
         shape = shape_of(call.input(0))
         if call.op_type == "Size":
@@ -214,18 +214,20 @@ def fold(g: Emitter, call: Call) -> list[ir.Value] | None:
     # Here and not above: it is 11 MB, which programs that import nothing do not need.
     from onnx.reference import ReferenceEvaluator
 
-    known = [const_of(v) for v in call.inputs if v is not None]
-    if info(call.op_type).random or any(array is None for array in known):
+    constants = [const_of(v) for v in call.inputs if v is not None]
+    if info(call.op_type).random or any(array is None for array in constants):
         return None
-    if call.op_type == "ConstantOfShape" and math.prod(known[0].tolist()) * 4 > _LARGE:  # type: ignore[union-attr]
-        return None
+    if call.op_type == "ConstantOfShape":
+        assert constants[0] is not None
+        if math.prod(constants[0].tolist()) * 4 > _MAX_FOLDED_BYTES:
+            return None
     names = [f"x{i}" if v is not None else "" for i, v in enumerate(call.inputs)]
     node = onnx.NodeProto(op_type=call.op_type, name=call.name, input=names)
     node.output.extend(f"y{i}" for i in range(call.outputs))
     node.attribute.extend(ir.serde.serialize_attribute(a) for a in call.attrs.values())
     feed = {n: const_of(v) for n, v in zip(names, call.inputs) if n}
-    found = ReferenceEvaluator(node, opsets={"": call.opset}).run(None, feed)
-    arrays = [np.asarray(a) for a in found]
-    if sum(a.nbytes for a in arrays) > _LARGE and call.inputs:
+    results = ReferenceEvaluator(node, opsets={"": call.opset}).run(None, feed)
+    arrays = [np.asarray(a) for a in results]
+    if sum(a.nbytes for a in arrays) > _MAX_FOLDED_BYTES and call.inputs:
         return None
     return [g.const(a) for a in arrays]

@@ -64,9 +64,9 @@ def average_pool(
 
 
 def add_ends(windows: Windows, size: tuple[int, ...]) -> Windows:
-    """Return windows with one more on each axis where elements are left over (``ceil_mode``).
+    """Return windows with one more on each axis if elements are left over (``ceil_mode``).
 
-    A window that would begin behind the data and the padding before it is not added.
+    A window that would begin after the data and the padding before it is not added.
     """
     ends = []
     for axis, (rest, stride) in enumerate(zip(windows.left_over(size), windows.strides)):

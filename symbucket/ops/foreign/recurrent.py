@@ -31,16 +31,16 @@ def _slice(g: Emitter, x: ir.Value, direction: int) -> ir.Value:
 
 
 def _check(call: Call, default: Sequence[str], length: int) -> None:
-    lengths = const_of(call.given(4))
+    lengths = const_of(call.optional(4))
     uneven = lengths is None or bool((lengths != length).any())
-    call.refuse(call.given(4) is not None and uneven, "sequence_lens (rows of different length)")
-    call.refuse(call.given(7) is not None, "a peephole (input P)")
+    call.refuse(call.optional(4) is not None and uneven, "sequence_lens (rows of different length)")
+    call.refuse(call.optional(7) is not None, "a peephole (input P)")
     call.refuse(call.attr("clip") is not None, "clip")
     call.refuse(bool(call.attr("input_forget", 0)), "input_forget")
-    given = [name.lower() for name in call.attr("activations") or default]
-    wanted = [name.lower() for name in default]
-    directions = len(given) // len(wanted)
-    call.refuse(given != wanted * directions, f"activations {given}")
+    activations = [name.lower() for name in call.attr("activations") or default]
+    defaults = [name.lower() for name in default]
+    directions = len(activations) // len(defaults)
+    call.refuse(activations != defaults * directions, f"activations {activations}")
 
 
 def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], cell: bool) -> Results:
@@ -58,7 +58,7 @@ def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], cell: bool)
     steps: list[ir.Value] = []
     last_h, last_c = [], []
     for d in range(directions):
-        bias = call.given(3)
+        bias = call.optional(3)
         into = recurrent = None
         if bias is not None:
             both = _slice(g, bias, d)
@@ -76,15 +76,15 @@ def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], cell: bool)
         h, c = (_start(g, call, i, d, (batch, hidden), x) for i in (5, 6))
         weight = _slice(g, r, d)
         backward = way == "reverse" or d == 1
-        found = []
+        states = []
         for part in reversed(parts) if backward else parts:
             gated = g.reshape(part, (batch, gates * hidden))
-            new, kept = step(gated, h, c if cell else None, weight, recurrent)
-            h, c = new, kept if kept is not None else c
-            found.append(g.reshape(h, (1, 1, batch, hidden)))
+            new, cell_state = step(gated, h, c if cell else None, weight, recurrent)
+            h, c = new, cell_state if cell_state is not None else c
+            states.append(g.reshape(h, (1, 1, batch, hidden)))
         if backward:
-            found.reverse()
-        steps.append(found[0] if length == 1 else g.op("Concat", *found, axis=0))
+            states.reverse()
+        steps.append(states[0] if length == 1 else g.op("Concat", *states, axis=0))
         last_h.append(g.reshape(h, (1, batch, hidden)))
         last_c.append(g.reshape(c, (1, batch, hidden)))
     outputs = [_join(g, steps, 1), _join(g, last_h, 0), _join(g, last_c, 0)]
@@ -101,12 +101,12 @@ def _join(g: Emitter, parts: list[ir.Value], axis: int) -> ir.Value:
 def _start(
     g: Emitter, call: Call, i: int, direction: int, shape: tuple[int, int], like: ir.Value
 ) -> ir.Value:
-    given = call.given(i)
-    if given is None:
+    state = call.optional(i)
+    if state is None:
         return g.const(np.zeros(shape), like=like)
     if call.attr("layout", 0):
-        given = g.transpose(given, [1, 0, 2])
-    return _slice(g, given, direction)
+        state = g.transpose(state, [1, 0, 2])
+    return _slice(g, state, direction)
 
 
 def _biased(g: Emitter, x: ir.Value, bias: ir.Value | None) -> ir.Value:
@@ -119,9 +119,9 @@ def _lstm_step(g: Emitter, call: Call, hidden: int) -> Step:
     ) -> _State:
         total = _biased(g, g.op("Gemm", h, weight, gated, transB=1), bias)
         i, o, f, new = g.ops("Split", total, outputs=4, axis=1, num_outputs=4)
-        kept = g.op("Mul", g.op("Sigmoid", f), c)
-        kept = g.op("Add", kept, g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new)))
-        return g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", kept)), kept
+        cell = g.op("Mul", g.op("Sigmoid", f), c)
+        cell = g.op("Add", cell, g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new)))
+        return g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", cell)), cell
 
     return step
 

@@ -30,7 +30,7 @@ def _cast(g: Emitter, call: Call) -> Results:
 
 @translation("Split")
 def _split(g: Emitter, call: Call) -> Results:
-    sizes = () if call.given(1) is None else (call.input(1),)
+    sizes = () if call.optional(1) is None else (call.input(1),)
     count = None if sizes else call.outputs  # before opset 18 the outputs alone said how many
     axis = call.attr("axis", 0)
     return g.ops("Split", call.input(0), *sizes, outputs=call.outputs, axis=axis, num_outputs=count)
@@ -56,16 +56,15 @@ def _matmul(g: Emitter, call: Call) -> Results:
 
 @translation("Dropout")
 def _dropout(g: Emitter, call: Call) -> Results:
-    """Drops while training where the file asks for training mode; as it stands in it otherwise."""
-    x, mode, ratio = call.input(0), const_of(call.given(2)), const_of(call.given(1))
-    call.refuse(call.given(2) is not None and mode is None, "a training mode computed by the graph")
-    call.refuse(call.given(1) is not None and ratio is None, "a ratio computed by the graph")
+    """Drop elements while training if the file asks for training mode, else as the file says."""
+    x, ratio_input, mode_input = call.input(0), call.optional(1), call.optional(2)
+    ratio, mode = const_of(ratio_input), const_of(mode_input)
+    call.refuse(mode_input is not None and mode is None, "a training mode computed by the graph")
+    call.refuse(ratio_input is not None and ratio is None, "a ratio computed by the graph")
     share = 0.5 if ratio is None else float(ratio.reshape(-1)[0])
     if not g.training or mode is None or not bool(mode.reshape(-1)[0]) or not share:
         return [x]
-    made = Dropout(p=share).emit(g, x)
-    assert isinstance(made, ir.Value)
-    return [made]
+    return [Dropout(p=share).emit(g, x)]
 
 
 # Normalizations ---------------------------------------------------------------------------------
@@ -86,7 +85,7 @@ def _layer_norm(g: Emitter, call: Call) -> Results:
     axis = call.attr("axis", -1) % len(shape)
     lead, size = math.prod(shape[:axis]), math.prod(shape[axis:])
     y = normalize(g, g.reshape(x, (lead, size)), [1], call.attr("epsilon", 1e-5))[0]
-    scale, shift = call.input(1), call.given(2)
+    scale, shift = call.input(1), call.optional(2)
     if math.prod(shape_of(scale)) != size or (
         shift is not None and math.prod(shape_of(shift)) != size
     ):
