@@ -202,7 +202,7 @@ BAD = {
         "cannot read '{tmp}/no-model.j",
     ),
     "no epoch": (["export", "{prefix}", "{tmp}/b", "--epoch", "9"], "there is no parameter file"),
-    "not a bundle": (["export", "{prefix}", "{tmp}/mine"], "is there and is no bundle"),
+    "not a bundle": (["export", "{prefix}", "{tmp}/mine"], "exists and is not a bundle"),
     "padding": (["export", "{prefix}", "{tmp}/b", "--padding", "data"], "write NAME=VALUE"),
     "no bundle": (["run", "{tmp}/no", "{tmp}/x.npz"], "does not exist; a bundle is a folder"),
     "no file": (["run", "{bundle}", "{tmp}/no.npz"], "cannot read arrays from {tmp}/no.npz"),

@@ -292,7 +292,7 @@ def load_model(prefix: str) -> dict[str, Any]:
     """What ``save_model`` wrote; CheckpointError where it is missing or damaged."""
     path = Path(f"{prefix}-model.json")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        model = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(
             f"cannot read {str(path)!r}: {error.strerror}. It is written by training with "
@@ -300,16 +300,16 @@ def load_model(prefix: str) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{str(path)!r} is damaged: {error}") from error
-    wanted = {"format", *SIZES, "buckets", "batch_size"}
-    if not isinstance(found, dict) or set(found) != wanted or found.pop("format") != _FORMAT:
+    fields = {"format", *SIZES, "buckets", "batch_size"}
+    if not isinstance(model, dict) or set(model) != fields or model.pop("format") != _FORMAT:
         raise CheckpointError(f"{str(path)!r} does not describe a language model")
-    return found
+    return model
 
 
 def shapes_of(key: int, batch_size: int) -> tuple[list[sb.io.DataDesc], list[sb.io.DataDesc]]:
     """(data_shapes, label_shapes) of a bucket."""
-    found = [sb.io.DataDesc(n, (batch_size, key), layout="NT") for n in ("data", "softmax_label")]
-    return found[:1], found[1:]
+    descs = [sb.io.DataDesc(n, (batch_size, key), layout="NT") for n in ("data", "softmax_label")]
+    return descs[:1], descs[1:]
 
 
 def trained_model(

@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _padding(texts: Sequence[str]) -> dict[str, float]:
-    found: dict[str, Any] = {}
+    padding: dict[str, Any] = {}
     for text in texts:
         name, _, value = text.partition("=")
         try:
-            found[name] = float(value)
+            padding[name] = float(value)
         except ValueError:
             raise InvalidArgumentError(f"--padding {text!r}: write NAME=VALUE") from None
-    return found
+    return padding

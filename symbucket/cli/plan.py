@@ -54,6 +54,6 @@ def run(args: argparse.Namespace) -> int:
     module = BucketingModule(sym_gen, default_bucket_key=keys[-1])
     module.bind(*shapes(keys[-1]), for_training=not args.inference)
     optimizer = None if args.inference else args.optimizer
-    found = module.plan_memory(keys, shapes, metric, optimizer)
-    print(json.dumps(found.as_dict(), indent=1) if args.json else found.table())
+    plan = module.plan_memory(keys, shapes, metric, optimizer)
+    print(json.dumps(plan.as_dict(), indent=1) if args.json else plan.table())
     return 0

@@ -131,12 +131,12 @@ def _from_npz(path: str, key: Any) -> list[Request]:
             columns.setdefault(name, {}).update(enumerate(array))
     if not columns:
         raise DataError(f"{path} holds no arrays")
-    wanted = set.union(*(set(c) for c in columns.values()))
+    numbers = set.union(*(set(c) for c in columns.values()))
     for name, column in columns.items():
-        missing = sorted(wanted - set(column))
+        missing = sorted(numbers - set(column))
         if missing:
             raise DataError(f"{path}: {name} has no entry for request {missing[0]}")
-    return [Request({n: c[i] for n, c in columns.items()}, key) for i in sorted(wanted)]
+    return [Request({n: c[i] for n, c in columns.items()}, key) for i in sorted(numbers)]
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:

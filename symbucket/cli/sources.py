@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from symbucket.errors import BundleError, InvalidArgumentError
 from symbucket.export.keys import decode_key
@@ -79,12 +79,12 @@ class Shapes:
 
 
 def _parsed(text: str) -> dict[str, str]:
-    found = _SHAPE.fullmatch(text)
-    if not found or not all(_SIZE.fullmatch(s.strip()) for s in found["sizes"].split(",")):
+    parts = _SHAPE.fullmatch(text)
+    if not parts or not all(_SIZE.fullmatch(s.strip()) for s in parts["sizes"].split(",")):
         raise InvalidArgumentError(
             f"{text!r} describes no array; write NAME=SIZES, as data=32,key or image=8,3,key[0],9"
         )
-    return {name: value or "" for name, value in found.groupdict().items()}
+    return {name: value or "" for name, value in parts.groupdict().items()}
 
 
 def _desc(parts: dict[str, str], key: Hashable) -> DataDesc:
@@ -122,23 +122,22 @@ def load_function(text: str) -> Callable[[Any], Any]:
             module = importlib.import_module(where)
     except (ImportError, OSError) as error:
         raise InvalidArgumentError(f"cannot import {where!r}: {error}") from error
-    found = getattr(module, name, None)
-    if not callable(found):
+    function = getattr(module, name, None)
+    if not callable(function):
         raise InvalidArgumentError(f"{where!r} has no function {name!r}")
-    made: Callable[[Any], Any] = found
-    return made
+    return cast("Callable[[Any], Any]", function)
 
 
 def last_epoch(prefix: str) -> int:
     """The number of the newest checkpoint; BundleError where there is none."""
     folder, name = Path(prefix).parent, Path(prefix).name
     pattern = re.compile(re.escape(name) + r"-(\d{4,})\.params")
-    found = []
+    matches = []
     if folder.is_dir():
-        found = [m for m in map(pattern.fullmatch, (p.name for p in folder.iterdir())) if m]
-    if not found:
+        matches = [m for m in map(pattern.fullmatch, (p.name for p in folder.iterdir())) if m]
+    if not matches:
         raise BundleError(f"there is no checkpoint {prefix}-0001.params or later")
-    return max(int(m[1]) for m in found)
+    return max(int(m[1]) for m in matches)
 
 
 def bind_all(module: BucketingModule, keys: Sequence[Hashable], shapes: Shapes, **how: Any) -> None:

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw, and print the name of the file."""
     if args.buckets:
-        made = _buckets(args)
+        path = _buckets(args)
     elif args.sym_gen is None and args.source is None:
         args.parser.error("nothing to draw: give a SOURCE or --sym-gen")
     elif args.sym_gen is not None and args.source is not None:
@@ -78,10 +78,10 @@ def run(args: argparse.Namespace) -> int:
         _summary(args)
         return 0
     elif args.plan:
-        made = _plan(args)
+        path = _plan(args)
     else:
-        made = _network(args)
-    print(made)
+        path = _network(args)
+    print(path)
     return 0
 
 
@@ -146,12 +146,12 @@ def _shape(args: argparse.Namespace) -> dict[str, Any]:
 def _symbols(args: argparse.Namespace) -> tuple[dict[Hashable, Symbol], dict[Hashable, Any]]:
     """The symbols of ``--sym-gen`` by key, and the shapes of their data and labels."""
     sym_gen, shapes = sources.own_networks(args)
-    symbols, found = {}, {}
+    symbols, shapes_of = {}, {}
     for key in args.keys:
-        made = sym_gen(key)
-        symbol = made if isinstance(made, Symbol) else made[0]
+        generated = sym_gen(key)
+        symbol = generated if isinstance(generated, Symbol) else generated[0]
         symbols[key] = symbol
-        known = set(symbol.list_arguments())
+        arguments = set(symbol.list_arguments())
         described = [d for many in shapes(key) for d in many]
-        found[key] = {d.name: d.shape for d in described if d.name in known}
-    return symbols, found
+        shapes_of[key] = {d.name: d.shape for d in described if d.name in arguments}
+    return symbols, shapes_of

@@ -1,10 +1,10 @@
-"""Which axes of a network's inputs and outputs are samples, and which the bucket's size.
+"""Find the axes of a network's inputs and outputs that are samples, or the size of the bucket.
 
-Of inputs the layout says where samples lie. Of outputs nobody says it: after a Reshape, samples and
-time steps share one axis, in one order or the other. So the network is asked: run it, change one
-sample, and see which rows of the outputs change. That also tells outputs whose rows depend on more
-than one sample (a sum over the batch), which no request can be given a part of. Parameters are
-random in these runs, so nothing depends on how well the network is trained.
+The layout of an input says which axis is the batch. For outputs nothing does: after a Reshape,
+samples and time steps share an axis, in one order or the other. So run the network, change one
+sample, and look which rows of the outputs change. This also finds outputs whose rows depend on more
+than one sample (a sum over the batch), which cannot be divided among requests. Parameters are
+random in these runs, so the result does not depend on training.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TRIES = 3  # random parameters may leave an output dead (a ReLU of nothing posi
 class Probe:
     """A program to run on random numbers.
 
-    ``axes`` gives the batch axis of inputs by name, ``bounds`` what indices they hold.
+    ``axes`` maps names of inputs to their batch axes; ``bounds`` are the indices that they accept.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Probe:
         self._auxiliary = auxiliary
 
     def run(self) -> dict[str, Order]:
-        """The batch axis of every output that has one."""
+        """Return the batch axis of every output that has one."""
         plan = self._program.plan
         session = Session(self._program.model, cpu(), "probe", 0 if plan is None else plan.arena)
         inputs = {t.name: NDArray.zeros(t.shape, t.dtype) for t in self._program.inputs}
@@ -68,28 +68,28 @@ class Probe:
         session.bind_inputs(inputs)
         session.bind_outputs(outputs)
 
-        def measured(values: Mapping[str, Array]) -> dict[str, Array]:
+        def outputs_of(values: Mapping[str, Array]) -> dict[str, Array]:
             for name, array in values.items():
                 inputs[name][...] = array
             session.run()
             return {n: a.asnumpy() for n, a in outputs.items()}
 
-        found: dict[str, Order] = {}
+        orders: dict[str, Order] = {}
         for seed in range(_TRIES):
             rng = np.random.default_rng(seed)
             values = {t.name: self._drawn(rng, t) for t in self._program.inputs}
-            base, again = measured(values), measured(values)
+            base, again = outputs_of(values), outputs_of(values)
             changed: dict[str, list[Array]] = {n: [] for n in base}
             for sample in (0, self._batch - 1):
-                other = measured(self._with_other(rng, values, sample))
+                other = outputs_of(self._with_other(rng, values, sample))
                 for name, array in other.items():
                     changed[name].append(_differ(array, base[name]))
             for name, masks in changed.items():
-                if name not in found and not _differ(again[name], base[name]).any():
+                if name not in orders and not _differ(again[name], base[name]).any():
                     order = self._order(masks)
                     if order is not None:
-                        found[name] = order
-        return found
+                        orders[name] = order
+        return orders
 
     def _drawn(self, rng: np.random.Generator, tensor: Tensor) -> Array:
         kind = np.dtype(tensor.dtype).kind
@@ -107,8 +107,8 @@ class Probe:
     def _with_other(
         self, rng: np.random.Generator, values: Mapping[str, Array], sample: int
     ) -> dict[str, Array]:
-        """The same inputs but for one sample."""
-        found = dict(values)
+        """Return the same inputs with one sample changed."""
+        changed = dict(values)
         for tensor in self._program.inputs:
             axis = self._axes.get(tensor.name)
             if axis is None or tensor.name in self._parameters:
@@ -121,8 +121,8 @@ class Probe:
                 rows[sample] = 1 - rows[sample]
             else:
                 rows[sample] = rng.normal(0.0, 1.0, rows[sample].shape)
-            found[tensor.name] = new
-        return found
+            changed[tensor.name] = new
+        return changed
 
     def _order(self, masks: Sequence[Array]) -> Order | None:
         for axis, size in enumerate(masks[0].shape):
@@ -149,12 +149,12 @@ def _differ(left: Array, right: Array) -> Array:
 
 
 def _only(rows: Array, sample: int) -> bool:
-    """Whether something changed in the rows of one sample and nothing in those of others."""
+    """Return whether the rows of one sample changed and those of the others did not."""
     hit = [bool(row.any()) for row in rows]
     return hit[sample] and sum(hit) == 1
 
 
-# From sizes to meanings ---------------------------------------------------------------------------
+# Names of axes -----------------------------------------------------------------------------------
 
 
 def label_axes(
@@ -162,14 +162,14 @@ def label_axes(
     layouts: Sequence[Mapping[str, str | None]],
     probes: Mapping[int, Callable[[], Probe | None]],
 ) -> list[NetworkSpec]:
-    """The same networks with their axes filled in.
+    """Return the same networks with their axes filled in.
 
-    An axis belongs to a part of the key where its size equals that part in every network of one
-    kind. Where the part is the same in all of them (or there is one network only) equal sizes may
-    be chance: then the layout must say so (a T), or the axis must be the only one of that size.
-    ``probes`` gives for networks by position what finds the batch axes of outputs.
+    An axis belongs to a part of the key if its size equals that part in every network of one kind.
+    If the part is the same in all of them (or there is only one network), equal sizes may be
+    coincidence: then the layout must say so (a T), or no other axis may have that size. ``probes``
+    maps positions of networks to functions that make their probe.
     """
-    found = list(specs)
+    labelled = list(specs)
     for members in _families(specs):
         probe = probes[members[0]]() if members[0] in probes else None
         orders = {} if probe is None else probe.run()
@@ -186,14 +186,14 @@ def label_axes(
                 _labelled_output(spec, family, same, position, orders.get(same[0].name))
                 for same in outputs
             ]
-            found[i] = msgspec.structs.replace(
+            labelled[i] = msgspec.structs.replace(
                 spec, inputs=tuple(new_inputs), outputs=tuple(new_outputs)
             )
-    return found
+    return labelled
 
 
 def _families(specs: Sequence[NetworkSpec]) -> Iterator[list[int]]:
-    """Networks that differ in sizes only; every other key stands for itself."""
+    """Yield groups of networks that differ only in sizes; any other key is a group by itself."""
     families: dict[Any, list[int]] = {}
     for i, spec in enumerate(specs):
         sizes = spec.sizes
@@ -206,9 +206,9 @@ def _families(specs: Sequence[NetworkSpec]) -> Iterator[list[int]]:
 def _matches(
     family: Sequence[NetworkSpec], sizes: Sequence[int], parts: Sequence[int]
 ) -> tuple[bool, bool]:
-    """Whether sizes are the product of these parts of the keys, and whether they vary."""
-    wanted = [math.prod((n.sizes or ())[p] for p in parts) for n in family]
-    return list(sizes) == wanted, len(set(wanted)) > 1
+    """Return whether sizes are the product of these parts of the keys, and whether they vary."""
+    products = [math.prod((n.sizes or ())[p] for p in parts) for n in family]
+    return list(sizes) == products, len(set(products)) > 1
 
 
 def _key_axes(
@@ -217,30 +217,30 @@ def _key_axes(
     free: Sequence[int],
     layout: str | None,
 ) -> dict[int, int]:
-    """Axes (of those in ``free``) that belong to parts of the key."""
+    """Return the axes, of those in ``free``, that belong to parts of the key, with the part."""
     arity = len(family[0].sizes or ())
-    sure: dict[int, list[int]] = {}
-    maybe: dict[int, list[int]] = {}
+    certain: dict[int, list[int]] = {}
+    possible: dict[int, list[int]] = {}
     for axis in free:
         for part in range(arity):
             equal, varies = _matches(family, [t.shape[axis] for t in same], [part])
             if equal:
-                (sure if varies else maybe).setdefault(axis, []).append(part)
-    found: dict[int, int] = {}
-    for axis, parts in sure.items():
-        unused = [p for p in parts if p not in found.values()]
-        found[axis] = (unused or parts)[0]
+                (certain if varies else possible).setdefault(axis, []).append(part)
+    part_of: dict[int, int] = {}
+    for axis, parts in certain.items():
+        unused = [p for p in parts if p not in part_of.values()]
+        part_of[axis] = (unused or parts)[0]
     fitting = layout is not None and len(layout) == len(same[0].shape)
     for part in range(arity):
-        axes = [a for a, parts in maybe.items() if part in parts and a not in found]
-        if part in found.values() or not axes:
+        axes = [a for a, parts in possible.items() if part in parts and a not in part_of]
+        if part in part_of.values() or not axes:
             continue
         timed = [a for a in axes if fitting and (layout or "")[a] == "T"]
         if len(timed) == 1 and arity == 1:
-            found[timed[0]] = part
+            part_of[timed[0]] = part
         elif len(axes) == 1:
-            found[axes[0]] = part
-    return found
+            part_of[axes[0]] = part
+    return part_of
 
 
 def _labelled_input(
@@ -290,7 +290,7 @@ def _labelled_output(
 def _inner_factors(
     spec: NetworkSpec, family: Sequence[NetworkSpec], inner: Sequence[int], own: int
 ) -> list[str]:
-    """What a sample's rows in the batch axis are: parts of the key, or just so many."""
+    """Return what the rows of a sample in the batch axis are: parts of the key, or a number."""
     if set(inner) == {1}:
         return []
     arity = len(spec.sizes or ())

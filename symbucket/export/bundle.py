@@ -43,16 +43,15 @@ class Bundle:
 
     Args:
         folder: a bundle that ``module.export`` wrote. All its files are checked first; BundleError
-            says why a damaged or hostile one is refused.
+            says why a damaged or hostile bundle is refused.
         context: where to run, ``cpu()`` by default.
 
-    ``run`` takes requests in any mixture of lengths and gives their outputs in the same order: each
-    goes to the smallest bucket that holds it, those of one bucket share batches, and padding is cut
-    off again. Sessions are made when their first request comes (or by ``load``). They take their
-    activations from one arena, which is as large as the largest of them needs. On the CPU all of
-    them read the parameters from the file itself, mapped into memory, and have their inputs and
-    outputs in one pool, since only one runs at a time. A lock sees to that, so threads may share a
-    bundle.
+    ``run`` takes requests of any mixture of lengths and returns their outputs in the same order:
+    each request goes to the smallest bucket that holds it, requests of one bucket share batches,
+    and padding is cut off again. Sessions are created for their first request, or by ``load``. They
+    take their activations from one arena, as large as the largest of them needs. On the CPU they
+    all read the parameters from the file itself, mapped into memory, and share one pool for inputs
+    and outputs, since a lock lets only one run at a time. Threads may share a bundle.
     """
 
     def __init__(self, folder: str | os.PathLike[str], context: Context | None = None) -> None:
@@ -89,8 +88,8 @@ class Bundle:
         """Serve a module's networks from the very buffers that it trains.
 
         Each request is answered with the parameters of that moment; nothing is copied or written.
-        Arguments are those of ``module.export``. Training and serving must take turns: a request
-        that runs while an update writes the parameters would see some old and some new.
+        The arguments are those of ``module.export``. Training and serving must take turns: during
+        an update a request would see some old and some new parameters.
         """
         from symbucket.export.networks import default_key, networks_of, store_of
 
@@ -101,15 +100,15 @@ class Bundle:
             key: (p.model, 0 if p.plan is None else p.plan.arena) for key, p in programs.items()
         }
         specs = [n.spec for n in networks]
-        made = cls.__new__(cls)
-        made._begin(
+        bundle = cls.__new__(cls)
+        bundle._begin(
             specs,
             default_key(module, specs),
             lambda network: models[network.key],
             {**store.args, **store.aux},
             store.context,
         )
-        return made
+        return bundle
 
     def _begin(
         self,
@@ -120,7 +119,7 @@ class Bundle:
         context: Context,
     ) -> None:
         self.networks = {n.key: n for n in networks}
-        """What is known of each key's network: inputs, outputs, axes."""
+        """The network of each key: inputs, outputs, axes."""
         self.default_key = default
         self.attachments: dict[str, bytes] = {}
         """Files that were exported with the networks, such as a vocabulary, by name."""
@@ -147,28 +146,28 @@ class Bundle:
     # Building --------------------------------------------------------------------------------
 
     def load(self, keys: Iterable[Hashable] | None = None) -> None:
-        """Make the sessions of ``keys`` (all by default) before their first request comes."""
-        wanted = self.keys if keys is None else list(keys)
-        unknown = [k for k in wanted if k not in self.networks]
+        """Create the sessions of ``keys`` (all by default) before their first request."""
+        selected = self.keys if keys is None else list(keys)
+        unknown = [k for k in selected if k not in self.networks]
         if unknown:
             raise InvalidArgumentError(
                 f"the bundle has no key {unknown[0]!r}; it has {', '.join(map(repr, self.keys))}"
             )
         with self._lock:
-            for key in wanted:
+            for key in selected:
                 self._session_of(self.networks[key])
 
     def freeze(self) -> None:
-        """From now on nothing is built: a request for a key without a session is an error.
+        """Create no more sessions: a request for a key without a session is an error from now on.
 
-        Call ``load`` before. Then no request pays for a session, and memory stays as it is.
+        Call ``load`` first; then no request waits for a session, and memory stays as it is.
         """
         self._frozen = True
 
     def _session_of(self, network: NetworkSpec) -> _Loaded:
-        found = self._loaded.get(network.key)
-        if found is not None:
-            return found
+        loaded = self._loaded.get(network.key)
+        if loaded is not None:
+            return loaded
         if self._frozen:
             raise StateError(
                 f"the bundle is frozen and key {network.key!r} has no session; loaded are "
@@ -183,13 +182,13 @@ class Bundle:
         outputs = {t.name: next(buffers) for t in network.outputs}
         session.bind_inputs({**self._parameters, **inputs})
         session.bind_outputs(outputs)
-        found = self._loaded[network.key] = _Loaded(session, inputs, outputs, served)
+        loaded = self._loaded[network.key] = _Loaded(session, inputs, outputs, served)
         spent = 1000 * (time.perf_counter() - began)
         self._statistics[network.key].build_milliseconds += spent
-        return found
+        return loaded
 
     def _buffers(self, network: NetworkSpec) -> Iterator[NDArray]:
-        """A buffer for every input and output; on the CPU all networks use the same memory."""
+        """Yield a buffer for each input and output; on the CPU all networks share the memory."""
         tensors = [*network.inputs, *network.outputs]
         if not provider_of(self.context).host_memory:
             for tensor in tensors:
@@ -206,21 +205,21 @@ class Bundle:
     # Serving ---------------------------------------------------------------------------------
 
     def __call__(self, request: Any) -> dict[str, Array]:
-        """The outputs of one request, by name."""
+        """Return the outputs of one request, by name."""
         return self.run([request])[0]
 
     def run(self, requests: Iterable[Any]) -> list[dict[str, Array]]:
-        """The outputs of requests, in their order.
+        """Return the outputs of requests, in their order.
 
-        A request is a ``Request``, a mapping of input names to arrays, or one array where there is
-        one input; always one sample, without batch axis. All requests are placed before the first
-        runs: DataError or InvalidArgumentError names the one that fits nowhere.
+        A request is a ``Request``, a mapping of input names to arrays, or a bare array if there is
+        one input; always one sample, without the batch axis. All requests are placed before the
+        first one runs: DataError or InvalidArgumentError names the one that fits nowhere.
         """
         listed = list(requests)
         placed = [self._router.place(r, f"request {i}") for i, r in enumerate(listed)]
         groups: dict[Hashable, list[int]] = {}
-        for i, one in enumerate(placed):
-            groups.setdefault(one.network.key, []).append(i)
+        for i, placement in enumerate(placed):
+            groups.setdefault(placement.network.key, []).append(i)
         results: list[dict[str, Array]] = [{} for _ in listed]
         with self._lock:
             for key in groups:
@@ -229,8 +228,8 @@ class Bundle:
                 step = self.networks[key].batch or 1
                 for start in range(0, len(members), step):
                     chunk = members[start : start + step]
-                    found = self._run_batch(self.networks[key], [placed[i] for i in chunk])
-                    for i, outputs in zip(chunk, found):
+                    answers = self._run_batch(self.networks[key], [placed[i] for i in chunk])
+                    for i, outputs in zip(chunk, answers):
                         results[i] = outputs
         return results
 
@@ -263,14 +262,14 @@ class Bundle:
         statistics.milliseconds += 1000 * (time.perf_counter() - began)
         return results
 
-    # Numbers ---------------------------------------------------------------------------------
+    # Statistics ------------------------------------------------------------------------------
 
     def statistics(self) -> dict[Hashable, KeyStatistics]:
-        """What was served so far, by key; the objects go on counting."""
+        """Return what was served so far, by key; the objects continue to count."""
         return dict(self._statistics)
 
     def reset_statistics(self) -> None:
-        """Count from nothing."""
+        """Start all counts from zero."""
         with self._lock:
             self._statistics = {key: KeyStatistics() for key in self.networks}
 

@@ -18,10 +18,10 @@ _DEPTH = 20
 
 
 def encode_key(key: Hashable) -> Any:
-    """A key as what ``json`` writes: tuples become arrays, numpy's integers plain ones.
+    """Return a key as ``json`` writes it: tuples become arrays, numpy's integers plain ones.
 
     Keys are None, booleans, integers, finite floats, strings, and tuples of these, nested freely.
-    Raises InvalidArgumentError for any other: a file cannot hold it and give it back.
+    Raises InvalidArgumentError for any other, since a file could not restore it.
     """
     return _encode(key, key, 0)
 
@@ -44,24 +44,24 @@ def _encode(part: Any, key: Hashable, depth: int) -> Any:
 
 
 def decode_key(value: Any) -> Hashable:
-    """The key that ``encode_key`` wrote; InvalidArgumentError where it cannot have."""
+    """Return the key that ``encode_key`` wrote; raise InvalidArgumentError if it cannot have."""
     return _decode(value, 0)
 
 
 def _decode(value: Any, depth: int) -> Hashable:
     if isinstance(value, list) and depth < _DEPTH:
         return tuple(_decode(v, depth + 1) for v in value)
-    endless = isinstance(value, float) and not math.isfinite(value)
-    if value is None or (isinstance(value, (bool, int, float, str)) and not endless):
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    if value is None or (isinstance(value, (bool, int, float, str)) and not infinite):
         return value
-    raise InvalidArgumentError(f"{value!r} is no bucket key")
+    raise InvalidArgumentError(f"{value!r} is not a bucket key")
 
 
 def file_name(key: Hashable) -> str:
-    """The name of a key's ``.onnx`` file: readable, stable, and no two keys share one.
+    """Return the name of a key's ``.onnx`` file: readable, stable, different for each key.
 
-    Sizes are written out (``key-20.onnx``, ``key-32x64.onnx``); every other key is shown as far as
-    a file name allows and told apart by a digest (``key-next-word-3f1b....onnx``).
+    Sizes are written out (``key-20.onnx``, ``key-32x64.onnx``); of every other key the name shows
+    what a file name can hold, and a digest (``key-next-word-3f1b....onnx``).
     """
     sizes = sizes_of(key)
     if sizes is not None and min(sizes) >= 0:
@@ -77,7 +77,7 @@ def file_name(key: Hashable) -> str:
 
 
 def sizes_of(key: Hashable) -> tuple[int, ...] | None:
-    """The sizes that an integer or a tuple of integers stands for; None for other keys."""
+    """Return the sizes in a key that is an integer or a tuple of integers, None for other keys."""
     parts = key if isinstance(key, tuple) else (key,)
     if not parts or any(isinstance(p, bool) for p in parts):
         return None

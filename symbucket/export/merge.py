@@ -1,4 +1,4 @@
-"""Put the forward and the backward model of a training step into one."""
+"""Merge the forward and the backward model of a training step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _STASH = "stash/"
 
 
 def merge_step(forward: Program, backward: Program) -> Program:
-    """One model with the inputs and results of both; the stash becomes inner values.
+    """Return one model with the inputs and results of both; the stash becomes inner values.
 
-    symbucket itself runs the two one after the other, since head gradients come in between. A file
-    for other tools is simpler whole: head gradients are inputs of it.
+    symbucket runs the two one after the other, since head gradients arrive in between. A file for
+    other tools is simpler as one model that has them as inputs.
     """
     first, second = forward.proto(), backward.proto()
     stash = {t.name for t in forward.outputs if t.name.startswith(_STASH)}
@@ -44,11 +44,11 @@ def merge_step(forward: Program, backward: Program) -> Program:
 
 
 def _names(graph: onnx.GraphProto) -> set[str]:
-    """Every name of a value or node."""
-    found = {v.name for v in [*graph.input, *graph.initializer]}
+    """Return every name of a value or node."""
+    names = {v.name for v in [*graph.input, *graph.initializer]}
     for node in graph.node:
-        found.update([node.name, *node.output])
-    return found
+        names.update([node.name, *node.output])
+    return names
 
 
 def _rename(graph: onnx.GraphProto, new: Callable[[str], str]) -> None:

@@ -1,4 +1,4 @@
-"""Models as files: parameters become initializers that lie in one file beside them."""
+"""Models as files: parameters become initializers, stored in one file next to the models."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from symbucket.export.spec import ARENA, Mode, StoredTensor
 def file_model(
     network: ServedNetwork, stored: Mapping[str, StoredTensor], parameter_file: str, mode: Mode
 ) -> onnx.ModelProto:
-    """The model of a network as it is written.
+    """Return the model of a network as it is written.
 
-    symbucket's own programs have parameters as plain inputs, since something trains them. In a file
-    nothing does, so they are initializers and any runtime may fold and pack them.
+    symbucket's programs have parameters as inputs, since training changes them. In a file nothing
+    does, so they are initializers, and any runtime may fold and pack them.
     """
     from symbucket import __version__
 
@@ -34,11 +34,11 @@ def file_model(
         entry = model.metadata_props.add()
         entry.key, entry.value = name, value
     graph = model.graph
-    kept = [v for v in graph.input if v.name not in stored]
-    taken = [v.name for v in graph.input if v.name in stored]
+    inputs = [v for v in graph.input if v.name not in stored]
+    parameters = [v.name for v in graph.input if v.name in stored]
     del graph.input[:]
-    graph.input.extend(kept)
-    for name in taken:
+    graph.input.extend(inputs)
+    for name in parameters:
         tensor = stored[name]
         initializer = graph.initializer.add()
         initializer.name = name

@@ -1,4 +1,4 @@
-"""The networks of a module, compiled for serving, with what their axes mean."""
+"""Compile the networks of a module for serving, and label their axes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from symbucket.symbol.bounds import InputBounds, input_bounds
 from symbucket.symbol.infer import infer_shapes
 
 Progress = Callable[[str, int, int], None]
-"""``progress(what, done, total)``, called before each piece of work and once when all is done."""
+"""``progress(what, done, total)``, called before each step of the work and once at the end."""
 
 
 @dataclass(frozen=True)
 class ServedNetwork:
-    """One compiled network; ``parameters`` are those of its inputs that are no data."""
+    """A compiled network; ``parameters`` are the inputs that are not data."""
 
     spec: NetworkSpec
     program: Program
@@ -38,7 +38,7 @@ class ServedNetwork:
 
 @dataclass(frozen=True)
 class _Source:
-    """What a module knows of one key, for some batch size."""
+    """One key of a module, for some batch size."""
 
     key: Hashable
     module: Module
@@ -47,7 +47,7 @@ class _Source:
     batch: int | None
 
     def sized(self, batch: int) -> _Source:
-        """The same with another number of samples."""
+        """Return the same with another number of samples."""
         descs = []
         for desc in self.descs:
             axis = batch_axis(desc, self.batch)
@@ -56,7 +56,7 @@ class _Source:
         return dataclasses.replace(self, descs=tuple(descs), batch=batch)
 
     def compile(self, mode: Mode) -> Program:
-        """The model; ShapeError where these shapes do not fit the parameters."""
+        """Return the model; raise ShapeError if these shapes do not fit the parameters."""
         store = self.module.store
         shapes = {d.name: d.shape for d in self.descs}
         dtypes: dict[str, Any] = {n: a.dtype for n, a in {**store.args, **store.aux}.items()}
@@ -71,8 +71,8 @@ class _Source:
         if mode == "inference":
             return compile_inference(symbol, shapes, dtypes, name, options=options)
         requests = self.module.bound_network.requests
-        wanted = [n for n, r in requests.items() if r != "null" and n in store.grads]
-        programs = compile_training(symbol, shapes, dtypes, wanted, name, options=options)
+        trained = [n for n, r in requests.items() if r != "null" and n in store.grads]
+        programs = compile_training(symbol, shapes, dtypes, trained, name, options=options)
         if programs.step is not None:
             return programs.step
         assert programs.forward is not None
@@ -80,13 +80,13 @@ class _Source:
         return merge_step(programs.forward, programs.backward)
 
     def bounds(self) -> list[InputBounds]:
-        """Which inputs hold indices, and in which range."""
+        """Return the ranges of the inputs that hold indices."""
         nodes = self.module.symbol.nodes()
         return input_bounds(nodes, infer_shapes(nodes, {d.name: d.shape for d in self.descs}))
 
 
 def batch_axis(desc: DataDesc, batch: int | None) -> int | None:
-    """The axis of samples, by the layout; None where its size is not the batch."""
+    """Return the axis of samples, by the layout; None if its size is not the batch."""
     axis = DataDesc.get_batch_axis(desc.layout)
     if batch is None or not 0 <= axis < len(desc.shape) or desc.shape[axis] != batch:
         return None
@@ -94,7 +94,7 @@ def batch_axis(desc: DataDesc, batch: int | None) -> int | None:
 
 
 def store_of(module: BaseModule) -> ParameterStore:
-    """The shared parameters of a module."""
+    """Return the shared parameters of a module."""
     if not isinstance(module, (BucketingModule, Module)):
         raise InvalidArgumentError(f"{module!r} is neither a BucketingModule nor a Module")
     module._require(params=True)
@@ -102,10 +102,10 @@ def store_of(module: BaseModule) -> ParameterStore:
 
 
 def default_key(module: BaseModule, specs: Sequence[NetworkSpec]) -> Hashable:
-    """The module's default key where it is among the exported ones, else the first of those."""
-    wanted = module.default_bucket_key if isinstance(module, BucketingModule) else None
+    """Return the module's default key if it is among the exported ones, else the first of them."""
+    default = module.default_bucket_key if isinstance(module, BucketingModule) else None
     keys = [n.key for n in specs]
-    return wanted if wanted in keys else keys[0]
+    return default if default in keys else keys[0]
 
 
 def networks_of(
@@ -138,7 +138,7 @@ def networks_of(
     parameters = {*store.args, *store.aux}
     specs = [_described(s, p, mode, parameters, padding) for s, p in zip(sources, programs)]
     layouts = [{d.name: d.layout for d in s.descs} for s in sources]
-    tell("finding out what the axes mean", 0, 1)
+    tell("labelling axes", 0, 1)
     probes: dict[int, Callable[[], Probe | None]] = {}
     if mode == "inference":
         for i, source in enumerate(sources):
@@ -159,17 +159,17 @@ def _modules(module: BaseModule, keys: Iterable[Hashable] | None) -> list[tuple[
         return [(None, module)]
     assert isinstance(module, BucketingModule)
     bound = {k: module.module_of(k) for k in module.bucket_keys}
-    wanted = list(bound) if keys is None else list(dict.fromkeys(keys))
-    missing = [k for k in wanted if k not in bound]
+    selected = list(bound) if keys is None else list(dict.fromkeys(keys))
+    missing = [k for k in selected if k not in bound]
     if missing:
         raise InvalidArgumentError(
             f"bucket key {missing[0]!r} is not bound; bound are "
             f"{', '.join(map(repr, bound))}. Call switch_bucket(key, data_shapes, label_shapes) "
             "for it first, which says its shapes."
         )
-    if not wanted:
+    if not selected:
         raise InvalidArgumentError("keys is empty; leave it out for all bound keys")
-    return [(k, bound[k]) for k in wanted]
+    return [(k, bound[k]) for k in selected]
 
 
 def _source(key: Hashable, module: Module, batch_size: int | None) -> _Source:
@@ -225,7 +225,7 @@ def _described(
     parameters: set[str],
     padding: Mapping[str, float] | None,
 ) -> NetworkSpec:
-    """Names, kinds, shapes and padding; of the axes only the batch axes of inputs so far."""
+    """Return a network with names, kinds, shapes and padding, and the batch axes of its inputs."""
     descs = {d.name: (d, kind) for d, kind in zip(source.descs, source.kinds)}
     bounds = source.bounds()
     inputs = []
@@ -270,7 +270,7 @@ def _described(
 
 
 def _limits(bounds: Sequence[InputBounds]) -> tuple[int | None, int] | None:
-    """The integers that all readers of an input take."""
+    """Return the integers that all readers of an input accept."""
     if not bounds:
         return None
     lows = [b.bounds.low for b in bounds if b.bounds.low is not None]

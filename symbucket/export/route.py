@@ -1,4 +1,4 @@
-"""From requests to runs: which network serves a request, and in which company."""
+"""Route requests to networks, fill batches, and cut outputs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Placed:
 
 
 class Router:
-    """Finds networks for requests."""
+    """Chooses the networks that serve requests."""
 
     def __init__(self, networks: Sequence[NetworkSpec]) -> None:
         self._by_key = {n.key: n for n in networks}
@@ -48,7 +48,7 @@ class Router:
         self._only = networks[0] if len(networks) == 1 else None
 
     def place(self, request: Any, where: str) -> Placed:
-        """The smallest network that fits; DataError or InvalidArgumentError where there is none.
+        """Return the smallest network that fits; DataError or InvalidArgumentError if none does.
 
         ``request`` is a Request, a mapping of arrays, or one array.
         """
@@ -108,7 +108,7 @@ class Router:
 
 
 def required(network: NetworkSpec) -> list[InputSpec]:
-    """The inputs that a request must have; labels and states may be left out."""
+    """Return the inputs that a request must have; labels and states may be left out."""
     return [t for t in network.inputs if t.kind == "data"]
 
 
@@ -116,14 +116,14 @@ def _array(values: Any, name: str, where: str) -> Array:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise DataError(f"{where}: {name} is no array: {error}") from None
+        raise DataError(f"{where}: {name} is not an array: {error}") from None
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
         raise DataError(f"{where}: {name} has dtype {array.dtype}, not numbers")
     return array
 
 
 def _fit(network: NetworkSpec, arrays: Mapping[str, Array]) -> tuple[dict[str, int] | None, str]:
-    """The request's sizes by factor (``"key"``, ``"key[0]"``), or None and why it does not fit."""
+    """Return the request's sizes by factor (``"key[0]"``), or None and why it does not fit."""
     missing = [t.name for t in required(network) if t.name not in arrays]
     if missing:
         return None, f"the request lacks {', '.join(missing)}"
@@ -136,14 +136,17 @@ def _fit(network: NetworkSpec, arrays: Mapping[str, Array]) -> tuple[dict[str, i
         spec = specs[name]
         axes = [a for a in range(len(spec.axes)) if spec.axes[a] != BATCH]
         if array.ndim != len(axes):
-            return None, f"{name} has shape {array.shape}, expected {_wanted(spec)} of one sample"
+            return (
+                None,
+                f"{name} has shape {array.shape}, expected {_shape_of_one(spec)} of one sample",
+            )
         for have, axis in zip(array.shape, axes):
             factor = spec.axes[axis]
             if factor is None or not factor.startswith(KEY):
                 if have != spec.shape[axis]:
-                    return None, f"{name} has shape {array.shape}, expected {_wanted(spec)}"
+                    return None, f"{name} has shape {array.shape}, expected {_shape_of_one(spec)}"
             elif have > spec.shape[axis]:
-                return None, f"{name} has shape {array.shape}, longer than {_wanted(spec)}"
+                return None, f"{name} has shape {array.shape}, longer than {_shape_of_one(spec)}"
             elif sizes.setdefault(factor, have) != have:
                 return None, f"{name} has size {have} where another input has {sizes[factor]}"
     return sizes, ""
@@ -171,12 +174,12 @@ def _check_limits(network: NetworkSpec, arrays: Mapping[str, Array], where: str)
             )
 
 
-def _wanted(spec: InputSpec) -> tuple[int, ...]:
+def _shape_of_one(spec: InputSpec) -> tuple[int, ...]:
     return tuple(d for d, a in zip(spec.shape, spec.axes) if a != BATCH)
 
 
 def fill(buffer: Array, spec: InputSpec, values: Sequence[Array | None]) -> int:
-    """Write samples into an input's buffer, padding everywhere else; gives elements written."""
+    """Write samples into an input's buffer, padding elsewhere; return the elements written."""
     buffer[...] = spec.padding
     axis = spec.batch_axis
     written = 0
@@ -192,7 +195,7 @@ def fill(buffer: Array, spec: InputSpec, values: Sequence[Array | None]) -> int:
 def cut(
     values: Array, spec: OutputSpec, network: NetworkSpec, row: int, sizes: Mapping[str, int]
 ) -> Array:
-    """One sample of an output, without batch axis and padding, as a copy."""
+    """Return a copy of one sample of an output, without batch axis and padding."""
     expanded: list[int] = []
     index: list[Any] = []
     shape: list[int] = []
@@ -219,14 +222,14 @@ def cut(
 
 
 def check_served(network: NetworkSpec) -> list[OutputSpec]:
-    """The outputs that one request can be given; ShapeError where there is none."""
+    """Return the outputs that have a part for each request; raise ShapeError if none has."""
     if network.batch is None or network.batch == 1:
         return list(network.outputs)
-    found = [t for t in network.outputs if t.batch_axis is not None]
-    if not found:
+    batched = [t for t in network.outputs if t.batch_axis is not None]
+    if not batched:
         names = ", ".join(t.name for t in network.outputs)
         raise ShapeError(
-            f"key {network.key!r}: the outputs ({names}) are not made sample by sample, so a batch "
-            f"of {network.batch} requests cannot be taken apart. Export with batch_size=1."
+            f"key {network.key!r}: the outputs ({names}) are not computed sample by sample, so a "
+            f"batch of {network.batch} requests cannot be separated. Export with batch_size=1."
         )
-    return found
+    return batched

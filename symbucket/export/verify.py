@@ -1,8 +1,8 @@
 """Opening a bundle: everything is checked before anything is run.
 
-Whoever can write a bundle can write its checksums too, so they only tell damage. Against malice
-stand the other checks: files are plain files in the folder itself, the models read parameters from
-nowhere else, use standard operators only, and have the inputs and outputs that the manifest says.
+Whoever can write a bundle can write its checksums too, so they only reveal damage. The other checks
+are against malice: files are plain files in the folder itself, models read parameters from nowhere
+else, use only standard operators, and have the inputs and outputs that the manifest says.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _STANDARD = ("", "ai.onnx")
 class Opened:
     """A bundle that passed every check.
 
-    ``models`` are ready for sessions: parameters are inputs. ``needs`` are bytes of activations
+    ``models`` are ready for sessions: parameters are inputs. ``needs`` are the bytes of activations
     that a run of each takes at a time. ``arrays`` are the parameters, mapped read-only from the
-    very file whose checksum was taken.
+    same file whose checksum was verified.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Opened:
 
 
 def open_bundle(folder: str | os.PathLike[str]) -> Opened:
-    """Read and check a bundle; BundleError gives the reason where it is refused."""
+    """Read and check a bundle; raise BundleError with the reason if it is refused."""
     path = Path(os.path.realpath(folder))
     manifest = read_manifest(path)
     handles = {}
@@ -92,9 +92,9 @@ def open_bundle(folder: str | os.PathLike[str]) -> Opened:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a bundle, checked by itself."""
+    """Return the manifest of a bundle, checked by itself."""
     if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
+        what = "is not a folder" if folder.exists() else "does not exist"
         raise BundleError(f"{str(folder)!r} {what}; a bundle is a folder that export wrote")
     where = str(folder / MANIFEST_FILE)
     try:
@@ -112,14 +112,14 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _open_plain(folder: Path, name: str, nbytes: int | None) -> int:
-    """Open a file of the folder that is no link, directory or device, and has the size it must."""
+    """Open a file of the folder that is no link, directory or device, and has its right size."""
     path = folder / name
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         raise BundleError(f"{str(folder)!r} lacks the file {name!r}") from None
-    if not stat.S_ISREG(found.st_mode):
-        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no plain file"
+    if not stat.S_ISREG(status.st_mode):
+        what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a plain file"
         raise BundleError(f"{str(path)!r} is {what}; a bundle's files lie in its folder")
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags)
@@ -136,7 +136,7 @@ def _read(handle: int) -> bytes:
 
 
 def _map(handle: int) -> Any:
-    """The file in memory, as pages that are shared between processes and read when touched."""
+    """Map a file into memory: pages are shared between processes and read when touched."""
     if os.fstat(handle).st_size == 0:
         return b""
     return mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
@@ -173,15 +173,15 @@ def _ready_model(
     stored: dict[str, StoredTensor],
     where: str,
 ) -> tuple[bytes, int]:
-    """Check a model against the manifest; gives it with its parameters as graph inputs.
+    """Check a model against the manifest; return it with its parameters as graph inputs.
 
-    With it come the bytes of activations that a run takes at a time.
+    Also returns the bytes of activations that a run takes at a time.
     """
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
     except DecodeError as error:
-        raise BundleError(f"{where!r} is no ONNX model: {error}") from None
+        raise BundleError(f"{where!r} is not an ONNX model: {error}") from None
     _check_operators(model, manifest, where)
     graph = model.graph
     external = _external(graph, stored, manifest.parameters.file, where)
@@ -194,32 +194,32 @@ def _ready_model(
         if sizes[-1] > MAX_TENSOR_BYTES:
             raise BundleError(f"{where!r}: the value {value.name!r} has the absurd shape {shape}")
     need = _need(model, sum(-(-size // _BLOCK) * _BLOCK for size in sizes), where)
-    kept = [t for t in graph.initializer if t.name not in external]
+    constants = [t for t in graph.initializer if t.name not in external]
     for name in external:
         tensor = stored[name]
         dtype = onnx.helper.np_dtype_to_tensor_dtype(tensor.dtype)
         graph.input.append(onnx.helper.make_tensor_value_info(name, dtype, tensor.shape))
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(constants)
     ready: bytes = model.SerializeToString()
     return ready, need
 
 
 def _need(model: onnx.ModelProto, values: int, where: str) -> int:
-    """What the model says that a run takes; never more than all its values together.
+    """Return the bytes that the model says a run takes, at most those of all its values together.
 
-    0 where it says nothing. Memory is reserved for it before the first run, so a lie must not cost
-    more than a run could.
+    0 if it says nothing. Memory is reserved before the first run, so a lie must not cost more than
+    a run could.
     """
-    said = [entry.value for entry in model.metadata_props if entry.key == ARENA]
-    if not said:
+    texts = [entry.value for entry in model.metadata_props if entry.key == ARENA]
+    if not texts:
         return 0
-    if len(said) > 1 or not _BYTES.fullmatch(said[0]):
+    if len(texts) > 1 or not _BYTES.fullmatch(texts[0]):
         raise BundleError(
-            f"{where!r}: its metadata says {ARENA} = {', '.join(s[:80] for s in said)!r}; expected "
-            "one number of bytes"
+            f"{where!r}: its metadata says {ARENA} = {', '.join(s[:80] for s in texts)!r}; "
+            "expected one number of bytes"
         )
-    return max(0, min(int(said[0]), values, MAX_TENSOR_BYTES))
+    return max(0, min(int(texts[0]), values, MAX_TENSOR_BYTES))
 
 
 def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
@@ -228,22 +228,22 @@ def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> 
             raise BundleError(f"{where!r} imports the operators of {entry.domain!r}, not standard")
         if entry.version != manifest.opset:
             raise BundleError(
-                f"{where!r} is of opset {entry.version}, the manifest says {manifest.opset}"
+                f"{where!r} has opset {entry.version}, the manifest says {manifest.opset}"
             )
     if model.functions or model.training_info:
         what = "functions" if model.functions else "training graphs"
-        raise BundleError(f"{where!r} has {what} of its own; exported networks have none")
+        raise BundleError(f"{where!r} has {what}; exported networks have none")
     for graph in _graphs(model.graph):
         for node in graph.node:
             if node.domain not in _STANDARD:
                 raise BundleError(
-                    f"{where!r}: node {node.name!r} is {node.domain}::{node.op_type}, which is no "
-                    "standard operator"
+                    f"{where!r}: node {node.name!r} is {node.domain}::{node.op_type}, which is not "
+                    "a standard operator"
                 )
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and those inside its nodes."""
+    """Yield a graph and those inside its nodes."""
     stack = [graph]
     while stack:
         one = stack.pop()
@@ -255,7 +255,7 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[onnx.TensorProto, bool]]:
-    """Every tensor that a model holds, and whether it is an initializer of the graph itself."""
+    """Yield each tensor of a model, and whether it is an initializer of the graph itself."""
     for depth, one in enumerate(_graphs(graph)):
         for tensor in one.initializer:
             yield tensor, depth == 0
@@ -276,9 +276,9 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[onnx.TensorProto, bool]]:
 def _external(
     graph: onnx.GraphProto, stored: dict[str, StoredTensor], file: str, where: str
 ) -> list[str]:
-    """The parameters that the model reads from the parameter file, each where it must lie."""
-    found: list[str] = []
-    for tensor, at_the_top in _tensors(graph):
+    """Return the parameters that the model reads from the parameter file, after a check of each."""
+    external: list[str] = []
+    for tensor, is_initializer in _tensors(graph):
         is_external = tensor.data_location == onnx.TensorProto.EXTERNAL
         if not is_external and not tensor.external_data:
             continue
@@ -288,34 +288,34 @@ def _external(
                 f"{where!r}: the tensor {tensor.name!r} lies in {fields.get('location')!r}; "
                 f"parameters lie in {file!r} and nowhere else"
             )
-        known = stored.get(tensor.name)
-        if known is None or not at_the_top or tensor.name in found:
+        expected = stored.get(tensor.name)
+        if expected is None or not is_initializer or tensor.name in external:
             raise BundleError(f"{where!r}: the manifest knows no parameter {tensor.name!r}")
-        dtype = onnx.helper.np_dtype_to_tensor_dtype(known.dtype)
-        place = {"location": file, "offset": str(known.offset), "length": str(known.length)}
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(expected.dtype)
+        place = {"location": file, "offset": str(expected.offset), "length": str(expected.length)}
         if (
             fields != place
-            or tuple(tensor.dims) != known.shape
+            or tuple(tensor.dims) != expected.shape
             or tensor.data_type != dtype
             or len(fields) != len(tensor.external_data)
         ):
             raise BundleError(
                 f"{where!r}: the parameter {tensor.name!r} has shape {list(tensor.dims)} at "
-                f"{fields}, the manifest says {list(known.shape)} at {place}"
+                f"{fields}, the manifest says {list(expected.shape)} at {place}"
             )
-        found.append(tensor.name)
-    return found
+        external.append(tensor.name)
+    return external
 
 
 def _check_typed(values: Any, specs: tuple[TensorSpec, ...], what: str, where: str) -> None:
-    said = [(t.name, onnx.helper.np_dtype_to_tensor_dtype(t.dtype), t.shape) for t in specs]
-    have = []
+    expected = [(t.name, onnx.helper.np_dtype_to_tensor_dtype(t.dtype), t.shape) for t in specs]
+    actual = []
     for value in values:
         kind = value.type.tensor_type
-        have.append((value.name, kind.elem_type, tuple(d.dim_value for d in kind.shape.dim)))
-    if have != said:
-        wrong = next((h for h in have if h not in said), None) or next(
-            (s for s in said if s not in have), "their order"
+        actual.append((value.name, kind.elem_type, tuple(d.dim_value for d in kind.shape.dim)))
+    if actual != expected:
+        wrong = next((h for h in actual if h not in expected), None) or next(
+            (s for s in expected if s not in actual), "their order"
         )
         raise BundleError(
             f"{where!r}: its {what} are not those of the manifest; they differ in {wrong}"

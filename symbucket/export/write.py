@@ -34,8 +34,8 @@ from symbucket.ir import IR_VERSION, OPSET
 from symbucket.module.base import BaseModule
 
 PARAMETER_FILE = "parameters.bin"
-_LINE = 64
-_PAGE = 4096  # what ONNX asks for, so that a runtime may map the file
+_ALIGNMENT = 64
+_PAGE = 4096  # ONNX asks for it, so that a runtime may map the file
 
 
 def export_module(
@@ -49,7 +49,7 @@ def export_module(
     attach: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Write a bundle; see ``BaseModule.export``. ``progress(what, done, total)`` hears of it."""
+    """Write a bundle, as ``BaseModule.export`` does; report to ``progress(what, done, total)``."""
     target = Path(os.path.realpath(folder))
     check_target(target)
     mode: Mode = "training" if training else "inference"
@@ -72,30 +72,30 @@ def export_module(
 
 
 def check_target(target: Path) -> None:
-    """Raise BundleError where ``target`` is something that must not be written over."""
+    """Raise BundleError if ``target`` is something that must not be overwritten."""
     if not target.exists():
         return
     if not target.is_dir():
-        raise BundleError(f"{str(target)!r} is a file; a bundle is a folder. Give another name.")
+        raise BundleError(f"{str(target)!r} is a file; a bundle is a folder. Choose another name.")
     present = {entry.name for entry in target.iterdir()}
     if not present:
         return
-    refusal = "It is not overwritten; give another folder, or remove it yourself."
+    refusal = "It is not overwritten; choose another folder, or remove it yourself."
     try:
         text = (target / MANIFEST_FILE).read_bytes()
-        known = {MANIFEST_FILE, *(f.file for f in manifests.parse(text).files())}
+        ours = {MANIFEST_FILE, *(f.file for f in manifests.parse(text).files())}
     except (OSError, BundleError):
-        raise BundleError(f"{str(target)!r} is there and is no bundle. {refusal}") from None
-    strange = sorted(present - known)
-    if strange:
+        raise BundleError(f"{str(target)!r} exists and is not a bundle. {refusal}") from None
+    foreign = sorted(present - ours)
+    if foreign:
         raise BundleError(
-            f"{str(target)!r} is a bundle, but {strange[0]!r} in it does not belong to it. "
+            f"{str(target)!r} is a bundle, but {foreign[0]!r} in it does not belong to it. "
             f"{refusal}"
         )
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:
-    """Rename into place; where that fails the old bundle goes back."""
+    """Rename into place; if that fails, put the old bundle back."""
     if not target.exists():
         temporary.rename(target)
         return
@@ -141,7 +141,7 @@ def _write(
             ) from error
         file = _described(name, content)
         specs.append(msgspec.structs.replace(network.spec, **msgspec.structs.asdict(file)))
-    made = Manifest(
+    manifest = Manifest(
         producer=__version__,
         mode=mode,
         opset=OPSET,
@@ -153,7 +153,7 @@ def _write(
     )
     for name, content in attached.items():
         _write_file(folder / name, content)
-    _write_file(folder / MANIFEST_FILE, manifests.to_json(made).encode("ascii"))
+    _write_file(folder / MANIFEST_FILE, manifests.to_json(manifest).encode("ascii"))
     with contextlib.suppress(OSError):  # not every system can sync a folder
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -161,14 +161,14 @@ def _write(
         finally:
             os.close(handle)
     tell("done", len(networks), len(networks))
-    return made
+    return manifest
 
 
 def _attachments(attach: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Refuse names that are no plain file names or that the bundle itself uses."""
+    """Return the attachments; refuse names that are not plain or that the bundle itself uses."""
     for name in attach:
-        ours = name.lower() in (MANIFEST_FILE, PARAMETER_FILE) or name.lower().endswith(".onnx")
-        if not is_file_name(name) or ours:
+        reserved = name.lower() in (MANIFEST_FILE, PARAMETER_FILE) or name.lower().endswith(".onnx")
+        if not is_file_name(name) or reserved:
             raise InvalidArgumentError(
                 f"attach: {name!r} cannot be the name of an attachment; use letters, digits, '.', "
                 "'_' and '-', and none of the names of the bundle itself"
@@ -206,7 +206,7 @@ def _write_parameters(folder: Path, store: ParameterStore, used: set[str]) -> Pa
                     continue
                 values = np.ascontiguousarray(array.view())
                 values = values.astype(values.dtype.newbyteorder("<"), copy=False)
-                put(bytes(-position % (_PAGE if values.nbytes >= _PAGE else _LINE)))
+                put(bytes(-position % (_PAGE if values.nbytes >= _PAGE else _ALIGNMENT)))
                 start = position
                 put(values.reshape(-1).view(np.uint8).data)
                 tensors.append(

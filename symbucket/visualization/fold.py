@@ -61,20 +61,20 @@ class Folded:
         ``g3`` is group 3, itself included, ``r7`` the run of steps that begins with group 7; an
         open group has "".
         """
-        found: list[str] = []
+        hidden_by: list[str] = []
         run = ""
         for i, group in enumerate(self.groups):  # parents come before their members
-            above = found[group.parent] if group.parent >= 0 else ""
+            above = hidden_by[group.parent] if group.parent >= 0 else ""
             if above:
-                found.append(above)
+                hidden_by.append(above)
             elif self.in_steps(i) and i not in view.picked:
                 first = self.groups[group.parent].groups
                 before = first[first.index(i) - 1] if first[0] != i else -1
                 run = run if before >= 0 and before not in view.picked else f"r{i}"
-                found.append(run)
+                hidden_by.append(run)
             else:
-                found.append("" if i in view.opened else f"g{i}")
-        return found
+                hidden_by.append("" if i in view.opened else f"g{i}")
+        return hidden_by
 
     def in_steps(self, i: int) -> bool:
         """Whether a group is one of many time steps."""

@@ -28,7 +28,7 @@ GRADIENTS, NEW = (".grad", ".rows", ".values"), ".new"  # rows and values: a row
 _CONSTANT = re.compile(r"const(_\d+)?")
 _PARAMETER = re.compile(r".*_(weight|bias|gamma|beta|parameters|alpha)")
 _STATE = re.compile(r".*_(moving_mean|moving_var|moving_inv_var)")
-_LONG = 80  # characters of an attribute that are shown
+_MAX_ATTRIBUTE = 80  # characters of an attribute that are shown
 
 
 def from_onnx(
@@ -42,12 +42,12 @@ def from_onnx(
     beginning with ``update/``, and all that depends on them.
     """
     graph = model.graph
-    known = _values(graph)
+    values = _values(graph)
     makers = {name: node for node in graph.node for name in node.output if name}
-    if any(known.get(n, _NOTHING).shape is None for n in makers):
-        known = {**_inferred(model), **{n: v for n, v in known.items() if v.shape is not None}}
+    if any(values.get(n, _NOTHING).shape is None for n in makers):
+        values = {**_inferred(model), **{n: v for n, v in values.items() if v.shape is not None}}
     stored = {t.name: t for t in graph.initializer}
-    parts = _Parts(known)
+    parts = _Parts(values)
     outputs = {v.name for v in graph.output}
     for value in graph.input:
         if value.name not in stored:
@@ -69,24 +69,24 @@ _NOTHING = Value("")
 class _Parts:
     """Boxes and edges while they are collected."""
 
-    def __init__(self, known: Mapping[str, Value]) -> None:
-        self.known = known
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self.values = values
         self.boxes: list[Box] = []
         self.edges: list[Edge] = []
-        self.made: dict[str, tuple[int, int]] = {}
+        self.origins: dict[str, tuple[int, int]] = {}
 
     def _value(self, name: str) -> Value:
-        return self.known.get(name, Value(name))
+        return self.values.get(name, Value(name))
 
     def source(self, name: str, kind: str) -> None:
         param = name if kind == PARAMETER else ""
-        self.made[name] = (len(self.boxes), 0)
+        self.origins[name] = (len(self.boxes), 0)
         self.boxes.append(Box(name, "", kind, name, (self._value(name),), {}, param))
 
     def node(self, node: onnx.NodeProto) -> None:
         number = len(self.boxes)
         name = node.name or next(iter(node.output), node.op_type)
-        read = [self.made[n] for n in _inputs(node) if n in self.made]
+        read = [self.origins[n] for n in _inputs(node) if n in self.origins]
         phase = max((PHASES.index(k) for k in self._kinds(name, read)), default=0)
         scope = name.rpartition("/")[0]
         outputs = tuple(self._value(n) for n in node.output)
@@ -94,7 +94,7 @@ class _Parts:
         op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
         self.boxes.append(Box(name, op, PHASES[phase], scope, outputs, attributes))
         self.edges += [Edge(source, number, i) for source, i in dict.fromkeys(read)]
-        self.made.update({n: (number, i) for i, n in enumerate(node.output) if n})
+        self.origins.update({n: (number, i) for i, n in enumerate(node.output) if n})
 
     def _kinds(self, name: str, read: list[tuple[int, int]]) -> Iterator[str]:
         if name.startswith("grad/"):
@@ -105,9 +105,9 @@ class _Parts:
         yield from (k for k in (self.boxes[i].kind for i, _ in read) if k in PHASES)
 
     def output(self, name: str) -> None:
-        if name not in self.made:
+        if name not in self.origins:
             return  # a constant that is an output has no box to come from
-        source, i = self.made[name]
+        source, i = self.origins[name]
         param = name.rpartition(".")[0] if name.endswith(GRADIENTS) else ""
         self.edges.append(Edge(source, len(self.boxes), i))
         self.boxes.append(Box(name, "", OUTPUT, name, (self._value(name),), {}, param))
@@ -140,7 +140,7 @@ def _is_constant(tensor: onnx.TensorProto) -> bool:
 
 
 def _values(graph: onnx.GraphProto) -> dict[str, Value]:
-    found = {t.name: Value(t.name, _dtype(t.data_type), tuple(t.dims)) for t in graph.initializer}
+    values = {t.name: Value(t.name, _dtype(t.data_type), tuple(t.dims)) for t in graph.initializer}
     for value in [*graph.value_info, *graph.output, *graph.input]:
         tensor = value.type.tensor_type
         shape: tuple[Any, ...] | None = None
@@ -149,17 +149,17 @@ def _values(graph: onnx.GraphProto) -> dict[str, Value]:
                 d.dim_value if d.HasField("dim_value") else d.dim_param or None
                 for d in tensor.shape.dim
             )
-        found[value.name] = Value(value.name, _dtype(tensor.elem_type), shape)
-    return found
+        values[value.name] = Value(value.name, _dtype(tensor.elem_type), shape)
+    return values
 
 
 def _inferred(model: onnx.ModelProto) -> dict[str, Value]:
     """Shapes that the model itself does not say."""
     try:
-        found = onnx.shape_inference.infer_shapes(model)
+        inferred = onnx.shape_inference.infer_shapes(model)
     except Exception:  # a picture without some shapes is better than none
         return {}
-    return _values(found.graph)
+    return _values(inferred.graph)
 
 
 def _dtype(number: int) -> str:
@@ -184,4 +184,4 @@ def _attribute(attribute: onnx.AttributeProto) -> str:
         shown = ", ".join(str(v) for v in value[:16]) + (", ..." if len(value) > 16 else "")
     else:
         shown = str(value)
-    return shown if len(shown) <= _LONG else shown[: _LONG - 3] + "..."
+    return shown if len(shown) <= _MAX_ATTRIBUTE else shown[: _MAX_ATTRIBUTE - 3] + "..."

@@ -41,13 +41,13 @@ def is_step(token: str) -> bool:
 
 
 def tokens(scope: str) -> Path:
-    """The parts of a name, a slash kept before its part; behind the time step is no folder."""
+    """The parts of a name, a slash untimed before its part; behind the time step is no folder."""
     parts = [p for p in _SPLIT.split(scope.strip("/")) if p]
     if parts[:1] == [_PASS]:  # one product for many steps is in none of them
         parts[1:2] = [p.lstrip("/") for p in parts[1:2]]
-        kept = [p for p in parts[1:] if not is_step(p)]
-        step = next((i for i, p in enumerate(parts[1:]) if is_step(p)), len(kept))
-        return (*kept[:step], f"{_PASS}_{'_'.join(kept[step:])}" if kept[step:] else _PASS)
+        untimed = [p for p in parts[1:] if not is_step(p)]
+        step = next((i for i, p in enumerate(parts[1:]) if is_step(p)), len(untimed))
+        return (*untimed[:step], f"{_PASS}_{'_'.join(untimed[step:])}" if untimed[step:] else _PASS)
     for i, part in enumerate(parts):
         if is_step(part):
             return tuple(parts[: i + 1])

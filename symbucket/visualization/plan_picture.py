@@ -48,8 +48,8 @@ def plan_picture(
     parts, pool = _parts(plan)
     if key is not None:
         names = list(dict.fromkeys(name for name, *_ in parts))
-        wanted = key if isinstance(key, str) and key in names else repr(key)
-        parts = [part for part in parts if part[0] == wanted]
+        name_of_key = key if isinstance(key, str) and key in names else repr(key)
+        parts = [part for part in parts if part[0] == name_of_key]
         if not parts:
             raise InvalidArgumentError(
                 f"the plan has no key {key!r}; its keys are {', '.join(names)}"

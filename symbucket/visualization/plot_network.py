@@ -45,9 +45,9 @@ def plot_network(
     network = from_symbol(symbol, shape, title)
     text = network_dot(_without_weights(network) if hide_weights else network, title=title)
     if node_attrs:
-        given = ", ".join(f'{_word(k)}="{_quoted(v)}"' for k, v in node_attrs.items())
+        attributes = ", ".join(f'{_word(k)}="{_quoted(v)}"' for k, v in node_attrs.items())
         # Behind the style of boxes in general, before the first box.
-        text = text.replace("edge [", f"node [{given}]\nedge [", 1)
+        text = text.replace("edge [", f"node [{attributes}]\nedge [", 1)
     return need("graphviz").Source(text, filename=f"{title}.gv", format=save_format)
 
 
@@ -62,14 +62,14 @@ def _quoted(value: object) -> str:
 
 
 def _without_weights(network: Diagram) -> Diagram:
-    kept = [i for i, b in enumerate(network.boxes) if b.kind not in (PARAMETER, STATE)]
-    number = {old: new for new, old in enumerate(kept)}
+    numbers = [i for i, b in enumerate(network.boxes) if b.kind not in (PARAMETER, STATE)]
+    number = {old: new for new, old in enumerate(numbers)}
     edges = [
         Edge(number[e.source], number[e.target], e.output)
         for e in network.edges
         if e.source in number and e.target in number
     ]
-    return replace(network, boxes=tuple(network.boxes[i] for i in kept), edges=tuple(edges))
+    return replace(network, boxes=tuple(network.boxes[i] for i in numbers), edges=tuple(edges))
 
 
 def open_in_netron(file: str | os.PathLike[str]) -> None:

@@ -164,5 +164,5 @@ def short(text: str) -> str:
     text = printable(text)
     if len(text) <= LONGEST:
         return text
-    kept = LONGEST - 1
-    return text[: kept // 2] + "\N{HORIZONTAL ELLIPSIS}" + text[len(text) - (kept - kept // 2) :]
+    room = LONGEST - 1
+    return text[: room // 2] + "\N{HORIZONTAL ELLIPSIS}" + text[len(text) - (room - room // 2) :]

@@ -86,17 +86,19 @@ def _several(
 ) -> dict[str, Diagram]:
     if key is not None:
         if key not in source:
-            known = ", ".join(map(repr, source)) or "none"
-            raise InvalidArgumentError(f"there is no network of key {key!r}; the keys are {known}")
+            keys = ", ".join(map(repr, source)) or "none"
+            raise InvalidArgumentError(f"there is no network of key {key!r}; the keys are {keys}")
         source = {key: source[key]}
     if not source:
         raise InvalidArgumentError("there is no network to draw: the mapping is empty")
-    found: dict[str, Diagram] = {}
+    diagrams: dict[str, Diagram] = {}
     for name, part in source.items():
         own: Any = (shape or {}).get(name, shape if isinstance(part, Symbol) else None)
-        made = networks_of(part, own, graph)
-        found.update({str(name) if len(made) == 1 else f"{name} {n}": m for n, m in made.items()})
-    return found
+        parts = networks_of(part, own, graph)
+        diagrams.update(
+            {str(name) if len(parts) == 1 else f"{name} {n}": m for n, m in parts.items()}
+        )
+    return diagrams
 
 
 def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Diagram]:
@@ -110,8 +112,8 @@ def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Diagram]:
     if graph == "forward":
         program = compile_inference(symbol, shapes, options=_OPTIONS)
         return {name: from_onnx(program.proto(), kinds, f"{name} forward")}
-    wanted = [n for n in names if kinds[n] == PARAMETER]
-    programs = compile_training(symbol, shapes, wanted=wanted, options=_OPTIONS)
+    parameters = [n for n in names if kinds[n] == PARAMETER]
+    programs = compile_training(symbol, shapes, wanted=parameters, options=_OPTIONS)
     parts = {"training": programs.step, "forward": programs.forward, "backward": programs.backward}
     return {
         f"{name} {n}": from_onnx(p.proto(), kinds, f"{name} {n}")

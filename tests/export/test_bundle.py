@@ -371,7 +371,9 @@ def test_outputs_over_the_whole_batch_are_not_served(tmp_path):
     alone = sb.Bundle(tmp_path / "b")([1.0, 2, 3])
     assert float(alone["mean_output"].item()) == 2
     bound(sym.mean(x, name="mean"), [("data", (2, 3))]).export(tmp_path / "c")
-    with pytest.raises(ShapeError, match=r"not made sample by sample.*Export with batch_size=1"):
+    with pytest.raises(
+        ShapeError, match=r"not computed sample by sample.*Export with batch_size=1"
+    ):
         sb.Bundle(tmp_path / "c")([1.0, 2, 3])
 
 
@@ -392,7 +394,7 @@ def test_random_outputs_are_not_taken_for_samples(tmp_path):
         ([1, 2, 10], r"data\[2\] is 10; key 4 takes any integer below 10"),
         ([1.0, np.nan], r"data\[1\] is nan"),
         (["the", "dog"], "data has dtype <U3, not numbers"),
-        ([[1], [1, 2]], "data is no array"),
+        ([[1], [1, 2]], "data is not an array"),
         (Request({"data": [1]}, 99), "fits no network. the bundle has no bucket of such a key"),
         (Request({"data": [1]}, (3, 3)), "no bucket of such a key. The keys are 9, 4, 6"),
         (Request({"data": [1]}, []), "the keys are 9, 4, 6"),

@@ -251,7 +251,7 @@ def test_folders_that_are_no_bundles_are_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(BundleError, match=r"is there and is no bundle\. It is not overwritten"):
+    with pytest.raises(BundleError, match=r"exists and is not a bundle\. It is not overwritten"):
         module.export(tmp_path / "mine")
     with pytest.raises(BundleError, match="is a file; a bundle is a folder"):
         module.export(tmp_path / "file")

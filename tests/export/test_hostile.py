@@ -39,7 +39,7 @@ def refused(folder, message):
 def test_no_folder(tmp_path):
     refused(tmp_path / "nowhere", "nowhere' does not exist; a bundle is a folder")
     (tmp_path / "file").write_text("x")
-    refused(tmp_path / "file", "file' is no folder")
+    refused(tmp_path / "file", "file' is not a folder")
     refused(tmp_path, r"lacks the file 'manifest.json'")
 
 
@@ -54,7 +54,7 @@ def test_missing_and_damaged_files(folder, name):
     path.unlink()
     refused(folder, rf"lacks the file '{name}'")
     path.mkdir()
-    refused(folder, rf"{name}' is no plain file")
+    refused(folder, rf"{name}' is not a plain file")
 
 
 @pytest.mark.parametrize("name", ["parameters.bin", "key-6.onnx", "manifest.json"])
@@ -68,7 +68,7 @@ def test_links(folder, tmp_path, name):
 def test_a_pipe_is_not_waited_for(folder):
     (folder / "key-6.onnx").unlink()
     os.mkfifo(folder / "key-6.onnx")
-    refused(folder, "key-6.onnx' is no plain file")
+    refused(folder, "key-6.onnx' is not a plain file")
 
 
 def test_a_huge_manifest(folder, monkeypatch):
@@ -270,12 +270,12 @@ MODELS = {
         lambda m: m.opset_import.add(domain="com.example", version=1), "operators of 'com.example'",
     ),
     "own operator": (
-        lambda m: setattr(m.graph.node[0], "domain", "com.example"), "which is no standard",
+        lambda m: setattr(m.graph.node[0], "domain", "com.example"), "which is not a standard",
     ),
-    "in a branch": (in_a_branch, "com.example::Steal, which is no standard operator"),
-    "training info": (lambda m: m.training_info.add(), "has training graphs of its own"),
-    "functions": (lambda m: m.functions.add(name="f"), "has functions of its own"),
-    "opset": (lambda m: setattr(m.opset_import[0], "version", 22), "is of opset 22, the manifest"),
+    "in a branch": (in_a_branch, "com.example::Steal, which is not a standard operator"),
+    "training info": (lambda m: m.training_info.add(), "has training graphs; exported"),
+    "functions": (lambda m: m.functions.add(name="f"), "has functions; exported"),
+    "opset": (lambda m: setattr(m.opset_import[0], "version", 22), "has opset 22, the manifest"),
     "other input": (lambda m: setattr(m.graph.input[0], "name", "x"), "its inputs are not those"),
     "other output": (
         lambda m: m.graph.output.append(m.graph.output[0]), "its outputs are not those",
@@ -316,7 +316,7 @@ def test_no_more_memory_is_reserved_than_all_values_take(folder):
 def test_bytes_that_are_no_model(folder):
     (folder / "key-6.onnx").write_bytes(b"\x00" * 100)
     edit(folder, lambda d: None, resum=["key-6.onnx"])
-    refused(folder, "is no ONNX model")
+    refused(folder, "is not an ONNX model")
 
 
 # Fuzzing --------------------------------------------------------------------------------------

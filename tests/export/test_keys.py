@@ -71,7 +71,7 @@ def test_keys_that_no_file_can_hold(key):
 
 @pytest.mark.parametrize("value", [{}, {"a": 1}, [1, {}], float("inf")])
 def test_values_that_are_no_keys(value):
-    with pytest.raises(InvalidArgumentError, match="is no bucket key"):
+    with pytest.raises(InvalidArgumentError, match="is not a bucket key"):
         decode_key(value)
 
 
