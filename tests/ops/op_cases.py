@@ -1,7 +1,7 @@
 """Operators with small inputs and many attribute settings, for checks that need no recording.
 
 An input is made by one of the functions below; those that begin with a capital letter make numbers
-to differentiate by, the others positions, lengths and conditions.
+to differentiate by, the others positions, lengths and conditions. Long, because it is one table.
 """
 
 from __future__ import annotations
