@@ -12,20 +12,20 @@ from symbucket.types import Array
 
 
 def number(owner: Initializer, name: str, value: Any, *, least: float = 0.0) -> float:
-    """``value`` if it is a finite number of at least ``least``."""
+    """Return ``value``, a finite number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        found = f"{value!r} of type {type(value).__name__}"
+        text = f"{value!r} of type {type(value).__name__}"
     elif not least <= float(value) < float("inf"):
-        found = repr(value)
+        text = repr(value)
     else:
         return value if isinstance(value, (int, float)) else value.item()
     raise InvalidArgumentError(
-        f"{type(owner).__name__}: {name} must be a finite number >= {least:g}, found {found}."
+        f"{type(owner).__name__}: {name} must be a finite number >= {least:g}, found {text}."
     )
 
 
 def one_of(owner: Initializer, name: str, value: str, choices: tuple[str, ...]) -> str:
-    """``value`` if it is one of ``choices``."""
+    """Return ``value``, one of ``choices``."""
     if value not in choices:
         raise InvalidArgumentError(
             f"{type(owner).__name__}: {name} must be one of {', '.join(map(repr, choices))}, "
@@ -35,7 +35,7 @@ def one_of(owner: Initializer, name: str, value: str, choices: tuple[str, ...]) 
 
 
 def want_float(owner: Initializer, desc: str, arr: Array) -> None:
-    """Refuse whole-number arrays, in which fractions would silently become zeros."""
+    """Raise ShapeError for integer arrays, in which fractions would silently become zeros."""
     if np.dtype(arr.dtype).kind in "biu":
         raise ShapeError(
             f"{type(owner).__name__} fills parameter {str(desc)!r} with fractions, but its dtype "
@@ -44,7 +44,7 @@ def want_float(owner: Initializer, desc: str, arr: Array) -> None:
 
 
 def want_rank(owner: Initializer, desc: str, arr: Array, least: int, reason: str) -> None:
-    """Refuse arrays with fewer than ``least`` axes."""
+    """Raise ShapeError for arrays with fewer than ``least`` axes."""
     if arr.ndim < least:
         raise ShapeError(
             f"{type(owner).__name__} cannot initialise parameter {str(desc)!r} of shape "

@@ -62,7 +62,7 @@ class Initializer:
         return self
 
     def dumps(self) -> str:
-        """MXNet's JSON text of this initializer, which :func:`create` reads back."""
+        """Return MXNet's JSON text of this initializer, which :func:`create` reads."""
         try:
             return json.dumps([type(self).__name__.lower(), self._kwargs])
         except TypeError as error:
@@ -79,7 +79,7 @@ class Initializer:
         """Fill ``arr`` in place by the rules for the parameter ``desc``.
 
         Args:
-            desc: the parameter's name, an :class:`InitDesc` where its attributes matter.
+            desc: the parameter's name, an :class:`InitDesc` if its attributes matter.
             arr: the array to fill, of any shape and dtype that the rule can serve.
 
         Raises:
@@ -109,7 +109,7 @@ class Initializer:
         self._init_default(desc, arr)
 
     def _stream(self, desc: str) -> np.random.Generator:
-        """The random generator of the parameter ``desc``."""
+        """Return the random generator of the parameter ``desc``."""
         if self.seed is not None:
             return random.stream("init", str(desc), seed=self.seed)
         return random.next_stream("init", str(desc))
@@ -160,7 +160,7 @@ alias = _registry.alias
 
 
 def create(initializer: object, *args: Any, **kwargs: Any) -> Initializer:
-    """An initializer from an instance, a registered name or MXNet's JSON text."""
+    """Return an initializer, given an instance, a registered name or MXNet's JSON text."""
     return _registry.create(initializer, *args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Initializers without chance."""
+"""Initializers without randomness."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from symbucket.types import Array
 
 @register
 class FusedRNN(Initializer):
-    """Fills the vector of a ``FusedRNNCell`` piece by piece, as if the cell were unfused.
+    """The vector of a ``FusedRNNCell``, filled part by part as if the cell were unfused.
 
     The vector is cut into one weight and one bias a gate; each is filled by the rules for its
     name (``lstm_l0_i2h_f_weight``, ``lstm_l0_i2h_f_bias``), and the pieces are put back. Of an lstm

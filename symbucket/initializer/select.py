@@ -16,13 +16,13 @@ from symbucket.types import Array
 
 @register
 class Mixed(Initializer):
-    """Chooses an initializer by the parameter's name.
+    """An initializer that is chosen by the parameter's name.
 
     Args:
         patterns: regular expressions, tried in order from the start of the name (``re.match``).
         initializers: as many initializers (instances or names); the first match is used.
 
-    A variable's own ``init=`` goes before its chosen initializer.
+    A variable's own ``init=`` precedes its chosen initializer.
     """
 
     def __init__(self, patterns: Sequence[str], initializers: Sequence[Any]) -> None:
@@ -64,12 +64,12 @@ class Mixed(Initializer):
 
 @register
 class Load(Initializer):
-    """Takes parameters from a dict, and those that it lacks from ``default_init``.
+    """Parameters from a dict, and those that it lacks from ``default_init``.
 
     Args:
         param: arrays by name; MXNet's prefixes ``arg:`` and ``aux:`` are dropped.
         default_init: initializer (or its name) for all other parameters.
-        verbose: log for every parameter where it came from.
+        verbose: log the source of every parameter.
     """
 
     def __init__(

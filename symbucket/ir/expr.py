@@ -28,12 +28,12 @@ class Expr:
     """An ``ir.Value`` with the operators of numpy.
 
     Numbers and numpy arrays become constants of this value's dtype. Comparisons (``==`` too) are
-    elementwise and give booleans, so an Expr has no truth value and no hash; compare ``.value`` to
-    ask whether two are the same value.
+    elementwise and return booleans, so an Expr has no truth value and no hash; compare ``.value``
+    to ask whether two are the same value.
 
     Args:
         g: appends the nodes.
-        value: a value of that graph, of static shape where a shape is asked for.
+        value: a value of that graph, of static shape if a formula asks for its shape.
     """
 
     __slots__ = ("g", "value")
@@ -49,7 +49,7 @@ class Expr:
 
     def __bool__(self) -> bool:
         raise TypeError(
-            "an Expr is a value of the graph that is not known yet, so it is neither true nor "
+            "an Expr is a value that the graph computes later, so it is neither true nor "
             "false; use where(condition, x, y), or compare .value for identity."
         )
 

@@ -12,14 +12,14 @@ from symbucket.types import Array, IntArray
 
 
 def array_list(arrays: Any) -> list[Array]:
-    """A list of numpy arrays from a list of array-likes, or from one array."""
+    """Return a list of numpy arrays, from a list of array-likes or from one array."""
     if isinstance(arrays, (list, tuple)):
         return [np.asarray(array) for array in arrays]
     return [np.asarray(arrays)]
 
 
 def pairs(metric: str, labels: Any, preds: Any) -> list[tuple[Array, Array]]:
-    """Each label with its output; there must be equally many."""
+    """Return each label with its output; raise ShapeError unless there are equally many."""
     label_list, pred_list = array_list(labels), array_list(preds)
     if len(label_list) != len(pred_list):
         raise ShapeError(
@@ -31,7 +31,7 @@ def pairs(metric: str, labels: Any, preds: Any) -> list[tuple[Array, Array]]:
 
 
 def check_ignore_label(metric: str, ignore_label: Any) -> int | None:
-    """``ignore_label`` as a whole number or None."""
+    """Return ``ignore_label`` as an integer or None."""
     if ignore_label is None:
         return None
     if isinstance(ignore_label, bool) or ignore_label != int(ignore_label):
@@ -43,7 +43,7 @@ def check_ignore_label(metric: str, ignore_label: Any) -> int | None:
 
 
 def class_rows(metric: str, pred: Array, axis: int) -> Array:
-    """``pred`` as (rows, classes): ``axis`` moved last, the other axes flattened in order."""
+    """Return ``pred`` as (rows, classes): ``axis`` last, the other axes flattened in order."""
     if not -pred.ndim <= axis < pred.ndim:
         raise ShapeError(
             f"metric {metric!r}: the class axis {axis} does not exist in an output of shape "
@@ -58,7 +58,7 @@ def class_rows(metric: str, pred: Array, axis: int) -> Array:
 def class_labels(
     metric: str, label: Array, table: tuple[int, ...], ignore_label: int | None
 ) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-    """Flat labels and the mask of those that count.
+    """Return flat labels and the mask of those that count.
 
     ``table`` is (rows, classes) of the output that they belong to.
     Ignored labels are returned as 0, so the result indexes rows of ``classes`` columns safely.
@@ -94,7 +94,7 @@ def class_labels(
 
 
 def same_shape(metric: str, label: Array, pred: Array) -> tuple[Array, Array]:
-    """Both as float64 of one shape; axes of length 1 at the end may be left out in either.
+    """Return both as flat float64; axes of length 1 at the end may be left out in either.
 
     Labels (N, T) also fit outputs of N*T rows, which is how merged time steps come out.
     Complex and text arrays are refused.

@@ -25,8 +25,8 @@ class EvalMetric:
         **kwargs: what :meth:`get_config` adds.
 
     ``sum_metric`` and ``num_inst`` are those of the running window. :meth:`reset_local` starts a
-    new window and keeps the old one for :meth:`get_global`, so that a progress message can speak
-    of its own batches and the epoch's value is still right. :meth:`reset` forgets everything.
+    new window and keeps the old one for :meth:`get_global`, so that a progress message covers
+    its own batches while the epoch's value stays right. :meth:`reset` forgets everything.
     A subclass defines :meth:`update` and adds to ``sum_metric`` and ``num_inst`` in it.
     """
 
@@ -51,7 +51,7 @@ class EvalMetric:
         return f"EvalMetric: {dict(self.get_name_value())}"
 
     def get_config(self) -> dict[str, Any]:
-        """All arguments, so that ``metric.create(config)`` makes an equal metric."""
+        """Return all arguments, so that ``metric.create(config)`` makes an equal metric."""
         return {
             **self._kwargs,
             "metric": type(self).__name__,
@@ -92,7 +92,7 @@ class EvalMetric:
         return [arrays[name] for name in names]
 
     def leaves(self) -> list[EvalMetric]:
-        """The metrics that sum for themselves: this one, or a composite's children."""
+        """Return the metrics that keep sums: this one, or a composite's children."""
         return [self]
 
     def graph_metric(self) -> GraphMetric | None:
@@ -161,32 +161,32 @@ class EvalMetric:
         return self._past_num + self.num_inst
 
     def _value(self, total: float, count: float) -> float:
-        """The measure of ``count`` instances with sum ``total``; NaN where there are none."""
+        """Return the measure of ``count`` instances with sum ``total``; NaN if there are none."""
         return total / count if count else math.nan
 
     def get(self) -> NameValue:
-        """Name and value over the running window; NaN where nothing was added."""
+        """Return name and value over the running window; NaN if nothing was added."""
         return self.name, self._value(self.sum_metric, self.num_inst)
 
     def get_global(self) -> NameValue:
-        """Name and value since the last :meth:`reset`."""
+        """Return name and value since the last :meth:`reset`."""
         return self.name, self._value(self.global_sum_metric, self.global_num_inst)
 
     def get_name_value(self) -> list[tuple[str, float]]:
-        """:meth:`get` as a list of (name, value)."""
+        """Return :meth:`get` as a list of (name, value)."""
         return _pairs(self.get())
 
     def get_global_name_value(self) -> list[tuple[str, float]]:
-        """:meth:`get_global` as a list of (name, value)."""
+        """Return :meth:`get_global` as a list of (name, value)."""
         return _pairs(self.get_global())
 
 
-def _pairs(found: NameValue) -> list[tuple[str, float]]:
-    names, values = found
+def _pairs(named: NameValue) -> list[tuple[str, float]]:
+    names, values = named
     if isinstance(names, list) and isinstance(values, list):
         if len(names) != len(values):
             raise InvalidArgumentError(
-                f"a metric's get() gave {len(names)} names and {len(values)} values."
+                f"a metric's get() returned {len(names)} names and {len(values)} values."
             )
         return list(zip(names, values))
     return [(names, values)]  # type: ignore[list-item]

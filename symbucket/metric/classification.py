@@ -22,7 +22,7 @@ from symbucket.types import Array
 def _right_classes(
     metric: str, label: Array, pred: Array, ignore_label: int | None
 ) -> tuple[float, int]:
-    """Right answers and labels where ``pred`` holds class numbers of the label's shape."""
+    """Return the counts of right answers and of labels, for class numbers ``pred``."""
     values = pred.astype(np.float64)
     if np.isnan(values).any():
         return np.nan, label.size
@@ -82,7 +82,7 @@ class Accuracy(EvalMetric):
         rows = class_rows(self.name, pred, self.axis)
         index, keep = class_labels(self.name, label, rows.shape, self.ignore_label)
         best = rows.argmax(axis=1)
-        # argmax points at a NaN where a row has one, so looking there finds them all.
+        # argmax points at a NaN if a row has one, so looking there finds them all.
         if np.isnan(rows[np.flatnonzero(keep), best[keep]].astype(np.float64)).any():
             return np.nan, int(np.count_nonzero(keep))
         return float(np.count_nonzero((best == index) & keep)), int(np.count_nonzero(keep))

@@ -24,7 +24,7 @@ def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
     if callable(metric):
         if isinstance(metric, type) and issubclass(metric, EvalMetric):
             raise InvalidArgumentError(
-                f"a metric class was given where a metric is wanted; write {metric.__name__}(...)."
+                f"found a metric class, expected a metric; write {metric.__name__}(...)."
             )
         return CustomMetric(metric, *args, **kwargs)
     if isinstance(metric, (list, tuple)):
@@ -69,7 +69,7 @@ class CompositeEvalMetric(EvalMetric):
             ) from None
 
     def leaves(self) -> list[EvalMetric]:
-        """All metrics beneath that are not composites."""
+        """Return all metrics below this one that are not composites."""
         return [leaf for metric in self.metrics for leaf in metric.leaves()]
 
     def _all_or_none(self, step: Callable[[EvalMetric], None]) -> None:
@@ -116,11 +116,11 @@ class CompositeEvalMetric(EvalMetric):
             metric.reset_local()
 
     def get(self) -> NameValue:
-        """Lists of all names and all values over the running window."""
+        """Return lists of all names and all values over the running window."""
         return _joined([metric.get_name_value() for metric in self.metrics])
 
     def get_global(self) -> NameValue:
-        """Lists of all names and all values since the last :meth:`reset`."""
+        """Return lists of all names and all values since the last :meth:`reset`."""
         return _joined([metric.get_global_name_value() for metric in self.metrics])
 
     def get_config(self) -> dict[str, Any]:
@@ -128,6 +128,6 @@ class CompositeEvalMetric(EvalMetric):
         return {**super().get_config(), "metrics": [m.get_config() for m in self.metrics]}
 
 
-def _joined(found: list[list[tuple[str, float]]]) -> tuple[list[str], list[float]]:
-    pairs = [pair for group in found for pair in group]
+def _joined(groups: list[list[tuple[str, float]]]) -> tuple[list[str], list[float]]:
+    pairs = [pair for group in groups for pair in group]
     return [name for name, _ in pairs], [value for _, value in pairs]

@@ -27,9 +27,9 @@ class _Distance(EvalMetric):
         """Add one batch; labels and outputs of equal shapes ((N,) and (N, 1) are equal)."""
         total, count = 0.0, 0
         for label, pred in pairs(self.name, labels, preds):
-            wanted, got = same_shape(self.name, label, pred)
-            if wanted.size:
-                total += self._distance(wanted - got)
+            targets, outputs = same_shape(self.name, label, pred)
+            if targets.size:
+                total += self._distance(targets - outputs)
                 count += 1
         self._add(total, count)
 

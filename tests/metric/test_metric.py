@@ -312,7 +312,7 @@ def test_create_errors():
         InvalidArgumentError, match=r"cannot make metric 'perplexity'.*ignore_label"
     ):
         metric.create("perplexity")
-    with pytest.raises(InvalidArgumentError, match=r"class was given.*Accuracy\(\.\.\.\)"):
+    with pytest.raises(InvalidArgumentError, match=r"found a metric class.*Accuracy\(\.\.\.\)"):
         metric.create(metric.Accuracy)
     with pytest.raises(InvalidArgumentError, match="found 3 of type int"):
         metric.create(3)

@@ -1,8 +1,8 @@
 """Reverse-mode differentiation of an ONNX graph, node by node, with a rule per operator.
 
 The method is the classic one (Speelpenning 1980; Griewank and Walther, *Evaluating Derivatives*):
-walk the nodes backwards, turn gradients of outputs into gradients of inputs, add up what arrives
-at one value.
+walk the nodes backwards, turn the gradients of a node's outputs into gradients of its inputs, and
+add up the gradients that arrive at one value.
 """
 
 from __future__ import annotations
@@ -20,31 +20,30 @@ FLOATS = frozenset(
 )
 
 
-def needs_head(outputs: Sequence[ir.Value], wanted: Iterable[ir.Value]) -> list[bool]:
-    """For each output, whether its head gradient has any effect on the wanted gradients.
+def needs_head(outputs: Sequence[ir.Value], variables: Iterable[ir.Value]) -> list[bool]:
+    """Return for each output whether its head gradient affects the gradients of ``variables``.
 
-    Loss outputs start gradients by themselves and integer-valued outputs have none.
+    Losses start gradients by themselves, and integer-valued outputs have none.
     """
-    goal = set(wanted)
-    found = []
-    for output in outputs:
-        seen: set[ir.Value] = set()
-        stack = [output]
-        hit = False
-        while stack and not hit:
-            value = stack.pop()
-            if value in seen or value.dtype not in FLOATS:
-                continue
-            seen.add(value)
-            hit = value in goal
-            node = value.producer()
-            if node is None:
-                continue
-            traits = info_of(node)
-            if not (traits.no_gradient or _ignores_head(node)):
-                stack.extend(v for v in node.inputs if v is not None)
-        found.append(hit)
-    return found
+    targets = set(variables)
+    return [_reaches(output, targets) for output in outputs]
+
+
+def _reaches(output: ir.Value, targets: set[ir.Value]) -> bool:
+    """Return whether a head gradient of ``output`` flows back to one of ``targets``."""
+    visited: set[ir.Value] = set()
+    stack = [output]
+    while stack:
+        value = stack.pop()
+        if value in visited or value.dtype not in FLOATS:
+            continue
+        if value in targets:
+            return True
+        visited.add(value)
+        node = value.producer()
+        if node is not None and not info_of(node).no_gradient and not _ignores_head(node):
+            stack.extend(v for v in node.inputs if v is not None)
+    return False
 
 
 def _ignores_head(node: ir.Node) -> bool:
@@ -56,105 +55,114 @@ def differentiate(
     g: Builder,
     outputs: Sequence[ir.Value],
     heads: Mapping[ir.Value, ir.Value],
-    wanted: Sequence[ir.Value],
+    variables: Sequence[ir.Value],
 ) -> dict[ir.Value, ir.Value]:
-    """Append the nodes that compute the gradients of ``wanted``.
+    """Append the nodes that compute the gradients of ``variables``.
 
     Args:
         g: a builder at the end of the graph that computes ``outputs``.
         outputs: the outputs whose ancestors take part.
-        heads: head gradients by output; outputs without one contribute through losses only.
-        wanted: values to differentiate by. Gives a gradient for each one that is reached; the
-            others do not influence the outputs.
+        heads: head gradients by output; other outputs contribute through losses only.
+        variables: the values to differentiate with respect to.
 
-    Raises UnsupportedError that names every node on the way whose operator has no rule, or whose
-    rule does not serve its attributes.
+    Returns:
+        A gradient for each variable that influences the outputs.
+
+    Raises:
+        UnsupportedError: names every node on the way whose operator has no rule, or whose rule
+            does not cover its attributes.
     """
     nodes = _ancestors(outputs)
-    active = _reached_from(nodes, wanted)
-    flowing = _flowing(outputs)
-    missing = _without_rule([n for n in nodes if any(v in flowing for v in n.outputs)], active)
-    pending: dict[ir.Value, list[ir.Value]] = {}
-    for value, head in heads.items():
-        pending.setdefault(value, []).append(head)
+    active = _active_values(nodes, variables)
+    reached = _reached_values(outputs)
+    no_rule = _without_rule([n for n in nodes if any(v in reached for v in n.outputs)], active)
+    adjoints: dict[ir.Value, list[ir.Value]] = {}  # for each value the terms of its gradient
+    for output, head in heads.items():
+        adjoints.setdefault(output, []).append(head)
 
-    refused: list[str] = []
+    uncovered: list[str] = []
     for node in reversed(nodes):
         traits = info_of(node)
         if traits.gradient is None or traits.no_gradient:
             continue
         if not any(v in active for v in node.inputs if v is not None):
             continue
-        if not traits.own_loss and not any(out in pending for out in node.outputs):
+        if not traits.own_loss and not any(out in adjoints for out in node.outputs):
             continue
+        needs = [v is not None and v in active for v in node.inputs]
         with g.scoped(f"grad/{node.name}"):
-            grads = [_total(g, pending, out) for out in node.outputs]
-            flags = [v is not None and v in active for v in node.inputs]
+            output_gradients = [_total(g, adjoints, out) for out in node.outputs]
             try:
-                made = traits.gradient(g, node, grads, flags)
-            except UnsupportedError as error:  # go on: all of them are to be known at once
-                refused.append(str(error))
-                made = [
-                    g.filled(shape_of(v), 0.0, dtype_of(v)) if flag and v is not None else None
-                    for v, flag in zip(node.inputs, flags)
+                gradients = traits.gradient(g, node, output_gradients, needs)
+            except UnsupportedError as error:  # go on, to report all of them at once
+                uncovered.append(str(error))
+                gradients = [
+                    g.filled(shape_of(v), 0.0, dtype_of(v)) if needed and v is not None else None
+                    for v, needed in zip(node.inputs, needs)
                 ]
-        for source, flag, grad in zip(node.inputs, flags, made):
-            if flag and grad is not None:
-                assert source is not None
-                if shape_of(grad) != shape_of(source):
-                    raise AssertionError(
-                        f"gradient rule of {node.op_type}: gradient of {source.name} has shape "
-                        f"{shape_of(grad)}, the value {shape_of(source)}"
-                    )
-                pending.setdefault(source, []).append(grad)
-    if missing or refused:
-        raise UnsupportedError("; ".join([*_said(missing), *reversed(refused)]))
-    found = {}
-    for value in wanted:
-        with g.scoped(f"grad/{value.name}"):
-            total = _total(g, pending, value)
+        for value, needed, gradient in zip(node.inputs, needs, gradients):
+            if value is not None and needed and gradient is not None:
+                _check_shape(node, value, gradient)
+                adjoints.setdefault(value, []).append(gradient)
+    if no_rule or uncovered:
+        raise UnsupportedError("; ".join([*_no_rule_text(no_rule), *reversed(uncovered)]))
+    totals = {}
+    for variable in variables:
+        with g.scoped(f"grad/{variable.name}"):
+            total = _total(g, adjoints, variable)
         if total is not None:
-            found[value] = total
-    return found
+            totals[variable] = total
+    return totals
 
 
-def _total(g: Builder, pending: dict[ir.Value, list[ir.Value]], value: ir.Value) -> ir.Value | None:
-    parts = pending.get(value)
-    if not parts:
+def _check_shape(node: ir.Node, value: ir.Value, gradient: ir.Value) -> None:
+    if shape_of(gradient) != shape_of(value):
+        raise AssertionError(
+            f"gradient rule of {node.op_type}: the gradient of {value.name} has shape "
+            f"{shape_of(gradient)}, the value {shape_of(value)}"
+        )
+
+
+def _total(
+    g: Builder, adjoints: dict[ir.Value, list[ir.Value]], value: ir.Value
+) -> ir.Value | None:
+    """Return the gradient of ``value``, the sum of its terms; None if there are none."""
+    terms = adjoints.get(value)
+    if not terms:
         return None
-    if len(parts) > 1:
-        pending[value] = parts = [g.op("Sum", *parts)]
-    return parts[0]
+    if len(terms) > 1:
+        adjoints[value] = terms = [g.op("Sum", *terms)]
+    return terms[0]
 
 
 def _ancestors(outputs: Sequence[ir.Value]) -> list[ir.Node]:
-    """The nodes that compute ``outputs``, inputs first."""
+    """Return the nodes that compute ``outputs``, inputs first."""
     order: list[ir.Node] = []
-    seen: set[ir.Node] = set()
+    visited: set[ir.Node] = set()
     for output in outputs:
-        producer = output.producer()
-        if producer is None:
+        last = output.producer()
+        if last is None:
             continue
-        stack: list[tuple[ir.Node, bool]] = [(producer, False)]
+        stack: list[tuple[ir.Node, bool]] = [(last, False)]
         while stack:
-            node, done = stack.pop()
-            if done:
+            node, inputs_done = stack.pop()
+            if inputs_done:
                 order.append(node)
                 continue
-            if node in seen:
+            if node in visited:
                 continue
-            seen.add(node)
+            visited.add(node)
             stack.append((node, True))
             for value in node.inputs:
-                made_by = None if value is None else value.producer()
-                if made_by is not None and made_by not in seen:
-                    stack.append((made_by, False))
+                producer = None if value is None else value.producer()
+                if producer is not None and producer not in visited:
+                    stack.append((producer, False))
     return order
 
 
-def _reached_from(nodes: Sequence[ir.Node], wanted: Sequence[ir.Value]) -> set[ir.Value]:
-    """Float values that depend on one of ``wanted`` in a differentiable way."""
-    active = {v for v in wanted if v.dtype in FLOATS}
+def _active_values(nodes: Sequence[ir.Node], variables: Sequence[ir.Value]) -> set[ir.Value]:
+    """Return the float values that depend on one of ``variables`` in a differentiable way."""
+    active = {v for v in variables if v.dtype in FLOATS}
     for node in nodes:
         if info_of(node).no_gradient:
             continue
@@ -163,19 +171,19 @@ def _reached_from(nodes: Sequence[ir.Node], wanted: Sequence[ir.Value]) -> set[i
     return active
 
 
-def _flowing(outputs: Sequence[ir.Value]) -> set[ir.Value]:
-    """Values that a gradient of ``outputs`` may reach: not those behind a node that blocks it."""
-    found: set[ir.Value] = set()
+def _reached_values(outputs: Sequence[ir.Value]) -> set[ir.Value]:
+    """Return the values that a gradient of ``outputs`` may reach: no node on the way blocks it."""
+    reached: set[ir.Value] = set()
     stack = list(outputs)
     while stack:
         value = stack.pop()
-        if value in found:
+        if value in reached:
             continue
-        found.add(value)
+        reached.add(value)
         node = value.producer()
         if node is not None and not info_of(node).no_gradient:
             stack.extend(v for v in node.inputs if v is not None)
-    return found
+    return reached
 
 
 def _without_rule(nodes: Sequence[ir.Node], active: set[ir.Value]) -> list[str]:
@@ -189,11 +197,11 @@ def _without_rule(nodes: Sequence[ir.Node], active: set[ir.Value]) -> list[str]:
     ]
 
 
-def _said(missing: Sequence[str]) -> list[str]:
-    if not missing:
+def _no_rule_text(nodes: Sequence[str]) -> list[str]:
+    if not nodes:
         return []
     return [
-        f"{len(missing)} nodes have operators without a gradient: {', '.join(missing)}. Block "
-        "the gradient before them (BlockGrad), fix the parameters beneath "
-        "(fixed_param_names), or register a rule with symbucket.ir.gradient."
+        f"{len(nodes)} nodes have operators without a gradient: {', '.join(nodes)}. Block the "
+        "gradient above them (BlockGrad), fix the parameters below them (fixed_param_names), or "
+        "register a rule with symbucket.ir.gradient."
     ]

@@ -11,10 +11,9 @@ from symbucket.ir import OWN_DOMAIN, Builder
 
 
 def take_rows(g: Builder, gradients: dict[str, ir.Value], names: Collection[str]) -> None:
-    """Replace ``P.grad`` by ``P.rows`` (n, 1) and ``P.values`` (n, width) where that is all of it.
+    """Replace each ``P.grad`` that only adds rows to zeros, as that of an Embedding does.
 
-    A gradient qualifies that only adds rows to zeros, as that of an Embedding does; the others
-    among ``names`` stay as they are.
+    It becomes ``P.rows`` (n, 1) and ``P.values`` (n, width); other gradients stay.
     """
     for name in names:
         value = gradients.get(f"{name}.grad")

@@ -48,7 +48,7 @@ def _by_weight(x: Expr, dy: Expr, windows: Windows, weight: Expr, *, group: int)
         group=group,
     )
     kernel = weight.shape[2:]
-    if dw.shape[2:] != kernel:  # what a stride leaves over at the end gives windows too many
+    if dw.shape[2:] != kernel:  # what a stride leaves over at the end adds windows
         dw = dw.op("Slice", [0] * len(kernel), kernel, spatial)
     return dw.transpose([1, 0, *spatial])
 
@@ -130,7 +130,7 @@ def average_pool(
         area = reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])
         dy = dy * (1.0 / area)
         share = np.ones(windows.kernel)
-    # One channel at a time, each as a sample of its own.
+    # One channel at a time, each as its own sample.
     samples = dy.reshape((batch * channels, 1, *positions))
     weight = dy.const(share.reshape(1, 1, *windows.kernel))
     return _by_data(samples, weight, windows, size, group=1).reshape(x.shape)

@@ -64,8 +64,8 @@ def einsum(dy: Expr, node: ir.Node, needs: list[bool], *operands: Expr, equation
         reached = set("".join(other_terms))
         result = "".join(axis for axis in term if axis in reached)
         dx = dy.op("Einsum", *others, equation=f"{','.join(other_terms)}->{result}")
-        kept = [d if axis in reached else 1 for axis, d in zip(term, operand.shape)]
-        parts.append(dx.reshape(kept).expand(operand.shape))
+        sizes = [d if axis in reached else 1 for axis, d in zip(term, operand.shape)]
+        parts.append(dx.reshape(sizes).expand(operand.shape))
     return parts
 
 
