@@ -26,6 +26,8 @@ NIGHTLY = {
         "onnx==1.16.*",
         "onnx-ir==0.1.13",
         "safetensors==0.4.5",
+        "networkx==3.0.*",
+        "msgspec==0.18.*",
     ],
     "middle": ["onnxruntime==1.23.*"],
     "newest": ["onnxruntime", "--upgrade"],
