@@ -23,7 +23,7 @@ NIGHTLY = {
     "oldest": [
         "onnxruntime==1.20.*",
         "numpy==1.24.*; python_version < '3.12'",
-        "onnx==1.16.*",
+        "onnx==1.17.*",
         "onnx-ir==0.1.13",
         "safetensors==0.4.5",
         "networkx==3.0.*",
