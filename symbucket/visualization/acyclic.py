@@ -1,7 +1,7 @@
 """Groups that keep a picture free of cycles.
 
 A picture shows groups closed, so it is a quotient of the diagram: two groups that feed each other
-make a cycle although no box does. No view of a tree of groups has a cycle exactly if, for each
+make a cycle although no box does. A tree of groups has no view with a cycle if, for each
 group, the quotient of its inside by its direct members has none: take a cycle in some view and the
 smallest group around it; the cycle runs through at least two members of that group.
 
@@ -77,7 +77,7 @@ def _groups_with_edges(tree: Tree, ends: Sequence[Ends]) -> Iterator[tuple[Tree,
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a box is: in which member of a group, and in which time step of that."""
+    """The place of a box: the member of a group, and the time step in it ("" outside of steps)."""
 
     member: int
     step: str

@@ -1,4 +1,4 @@
-"""How lengths fall into buckets, as a picture."""
+"""Plot how lengths fall into buckets."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from symbucket.visualization.colours import FAINT, FILLS, INK, PALE
 from symbucket.visualization.diagram import BACKWARD, FORWARD
 from symbucket.visualization.figures import new_figure, save
 
-_BARS = 120  # more bars than that become too thin to see
-_ROWS = 3  # of labels
-_MUCH = 0.3  # share of padding that is worth a second look
+_MAX_BARS = 120  # more are too thin to see
+_LABEL_ROWS = 3  # of labels
+_HIGH_PADDING = 0.3  # share of padding that is worth a second look
 _SHADES = (FILLS[FORWARD][1], "#9db8d6")
 
 
 @dataclass(frozen=True)
 class BucketShare:
-    """What a bucket holds: ``padding`` is the share, 0 to 1, of its positions without a token."""
+    """Contents of a bucket: ``padding`` is the share, 0 to 1, of positions without a token."""
 
     key: int
     count: int
@@ -30,12 +30,12 @@ class BucketShare:
 
 
 def bucket_shares(lengths: Sequence[int], buckets: Sequence[int]) -> tuple[list[BucketShare], int]:
-    """Each bucket's sentences and padding, and how many sentences are longer than every bucket.
+    """Return each bucket's sentences and padding, and the number of sentences too long for all.
 
-    A sentence goes into the smallest bucket that holds it. Raises InvalidArgumentError where there
+    A sentence goes into the smallest bucket that holds it. Raises InvalidArgumentError if there
     are no lengths or buckets, or they are not positive integers.
     """
-    sizes, keys = _whole(lengths, "lengths"), _whole(buckets, "buckets")
+    sizes, keys = _positive_integers(lengths, "lengths"), _positive_integers(buckets, "buckets")
     keys = np.unique(keys)
     place = np.searchsorted(keys, sizes)
     shares = []
@@ -46,7 +46,7 @@ def bucket_shares(lengths: Sequence[int], buckets: Sequence[int]) -> tuple[list[
     return shares, int((place == len(keys)).sum())
 
 
-def _whole(numbers: Sequence[int], name: str) -> Any:
+def _positive_integers(numbers: Sequence[int], name: str) -> Any:
     array = np.asarray(numbers)
     if array.ndim != 1 or not array.size or array.dtype.kind not in "iu" or array.min() < 1:
         raise InvalidArgumentError(
@@ -63,10 +63,10 @@ def bucket_picture(
     file: str | os.PathLike[str] | None = None,
     title: str = "",
 ) -> Any:
-    """Draw the histogram of lengths with the buckets' boundaries; gives matplotlib's figure.
+    """Draw a histogram of lengths with the boundaries of the buckets; return matplotlib's figure.
 
-    Above each bucket stands which share of its positions is padding; what is longer than every
-    bucket is shown apart.
+    Above each bucket is the share of its positions that is padding; sentences longer than every
+    bucket are shown in another colour.
 
     Args:
         lengths: of the sentences, in tokens.
@@ -74,13 +74,13 @@ def bucket_picture(
         file: where to save the picture: .svg, .png or .pdf; nowhere by default.
         title: a line above.
 
-    Raises InvalidArgumentError for bad numbers, UnsupportedError where matplotlib is missing.
+    Raises InvalidArgumentError for bad numbers, UnsupportedError if matplotlib is missing.
     """
     shares, discarded = bucket_shares(lengths, buckets)
     sizes = np.asarray(lengths)
     keys = [s.key for s in shares]
     most = max(keys[-1], int(np.quantile(sizes, 0.995)) if discarded else 0)
-    width = max(1, -(-most // _BARS))
+    width = max(1, -(-most // _MAX_BARS))
     figure, axes = new_figure(1, 1, (9.0, 4.2))
     axis = axes[0, 0]
     low = 0
@@ -108,13 +108,13 @@ def bucket_picture(
 
 
 def _labels(axis: Any, shares: Sequence[BucketShare], most: int) -> None:
-    """Key, sentences and padding above each bucket, in rows where buckets are narrow."""
+    """Write key, sentences and padding above each bucket, in rows if buckets are narrow."""
     half = 0.035 * most  # of a label, as wide as it gets
-    ends = [-np.inf] * _ROWS
+    ends = [-np.inf] * _LABEL_ROWS
     placed, low = [], 0
     for share in shares:
         middle = (low + share.key) / 2 + 0.5
-        row = next((r for r in range(_ROWS) if middle - half > ends[r]), None)
+        row = next((r for r in range(_LABEL_ROWS) if middle - half > ends[r]), None)
         if row is not None:  # else there is no room, and the table of the buckets has to tell
             ends[row] = middle + half
             placed.append((middle, row, share))
@@ -130,7 +130,7 @@ def _labels(axis: Any, shares: Sequence[BucketShare], most: int) -> None:
             ha="center",
             va="center",
             fontsize=7.5,
-            color=FILLS[BACKWARD][1] if share.padding > _MUCH else INK,
+            color=FILLS[BACKWARD][1] if share.padding > _HIGH_PADDING else INK,
             linespacing=1.2,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )

@@ -1,4 +1,4 @@
-"""Colours of pictures: calm ones for what computes, a hue of its own for every parameter."""
+"""Colours of pictures: calm ones for nodes, its own hue for every parameter."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ FILLS = {
     OUTPUT: ("#ffffff", "#2b3440"),
 }
 FRAMES = {FORWARD: "#f7fafd", BACKWARD: "#fefaf6", UPDATE: "#f8fbf7"}
-_GOLDEN = 0.618033988749895  # successive hues by this share of the circle stay far apart
+_GOLDEN_RATIO = 0.618033988749895  # successive hues by this share of the circle stay far apart
 
 
 def parameter_colours(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Parameter name -> (fill, border).
+    """Return (fill, border) by parameter name.
 
-    They follow from the sorted names alone, so the networks of all bucket keys, which have the
-    same parameters, show a parameter in the same colour.
+    They depend only on the sorted names, so all bucket keys, which have the same parameters, show a
+    parameter in the same colour.
     """
     colours = {}
     for i, name in enumerate(sorted(names)):
-        hue = (0.12 + i * _GOLDEN) % 1.0
+        hue = (0.12 + i * _GOLDEN_RATIO) % 1.0
         colours[name] = (_hex(hue, 0.84, 0.62), _hex(hue, 0.42, 0.5))
     return colours
 

@@ -1,11 +1,11 @@
-"""What a picture shows: boxes and the values that run between them, from whatever source."""
+"""The content of a picture: boxes and the values between them, whatever the source."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# The kinds of a box. The first four hold arrays that somebody gives or takes, the others compute.
+# The kinds of a box. The first four are inputs and outputs of the network, the others compute.
 DATA, PARAMETER, STATE, OUTPUT = "data", "parameter", "state", "output"
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 PHASES = (FORWARD, BACKWARD, UPDATE)
@@ -14,7 +14,7 @@ KINDS = (DATA, PARAMETER, STATE, OUTPUT, *PHASES)
 
 @dataclass(frozen=True)
 class Value:
-    """An output of a box. ``shape`` is None where it is unknown, a size in it may be a name."""
+    """An output of a box. ``shape`` is None if unknown; a size in it may be a name."""
 
     name: str
     dtype: str = ""
@@ -22,7 +22,7 @@ class Value:
 
     @property
     def text(self) -> str:
-        """The shape as it stands on an edge: ``32x200`` with a real times sign, "" if unknown."""
+        """The shape as text on an edge: ``32x200`` with a real times sign, "" if unknown."""
         if self.shape is None:
             return ""
         return "\N{MULTIPLICATION SIGN}".join(map(_size, self.shape)) or "scalar"
@@ -33,7 +33,7 @@ def _size(size: int | str | None) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without line breaks and control characters."""
+    """Return a text without line breaks and control characters."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -41,9 +41,9 @@ def printable(text: str) -> str:
 class Box:
     """A node, a variable, or an output of a network.
 
-    ``op`` is empty for what computes nothing. ``scope`` is the name that the fold is made from:
-    that of the symbol's node, without the operator. ``param`` names the parameter that a box holds,
-    or the gradient of which it is.
+    ``op`` is empty if the box computes nothing. ``scope`` is the name by which boxes fold: that of
+    the symbol's node, without the operator. ``param`` names the parameter that a box holds, or
+    whose gradient it holds.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Edge:
-    """The value ``output`` of box ``source`` goes into box ``target``; both by number."""
+    """Output number ``output`` of box ``source`` is an input of box ``target``; both by number."""
 
     source: int
     target: int
@@ -74,5 +74,5 @@ class Diagram:
 
     @property
     def parameters(self) -> list[str]:
-        """Names of the parameters, sorted: the order in which they are given colours."""
+        """Names of the parameters, sorted: the order in which they get colours."""
         return sorted({b.param for b in self.boxes if b.param})

@@ -1,4 +1,4 @@
-"""A scene in Graphviz's language."""
+"""Write a scene in Graphviz's language."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADER = [
 
 
 def to_dot(scene: Scene, colours: Mapping[str, tuple[str, str]], title: str = "") -> str:
-    """The text that ``dot`` lays out. Boxes have the ids b0, b1 ..., groups g0, g1 ..."""
+    """Return the text that ``dot`` lays out. Boxes have the ids b0, b1 ..., groups g0, g1 ..."""
     lines = ["digraph {", *HEADER]
     if title:
         lines.append(f"label=<{_html(title, size=14, colour=INK)}>; labelloc=t")
@@ -56,7 +56,7 @@ def _members(
 
 
 def box_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) -> str:
-    """Attributes of a box; what holds an array is round."""
+    """Return the attributes of a box; boxes that hold an array are round."""
     box = folded.diagram.boxes[i]
     fill, border = colours[box.param] if box.param else FILLS[box.kind]
     style = f'fillcolor="{fill}", color="{border}"'
@@ -64,7 +64,7 @@ def box_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) ->
 
 
 def group_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) -> str:
-    """Attributes of a closed group; parameters alone have the colour of the first."""
+    """Return the attributes of a closed group; one of parameters has the colour of the first."""
     group = folded.groups[i]
     boxes = [folded.diagram.boxes[j] for j in group.boxes]
     alone = folded.only_arrays(i) and all(b.param for b in boxes)
@@ -73,7 +73,7 @@ def group_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) 
 
 
 def frame_style(folded: Folded, i: int) -> str:
-    """Attributes of an open group."""
+    """Return the attributes of an open group."""
     group = folded.groups[i]
     border = FILLS[group.phase][1] if group.kind == PHASE else PALE
     return f'style="rounded,filled"; fillcolor="{FRAMES[group.phase]}"; color="{border}"'
@@ -96,19 +96,19 @@ def _edge(line: Line) -> str:
         attributes.append(f"label=<{edge_label(line.text)}>")
     if EDGES[line.kind]:
         attributes.append(EDGES[line.kind])
-    # Backward nodes stand beside the forward ones that they belong to, and run upwards.
+    # Backward nodes are next to their forward nodes, and run upwards.
     back = line.kind == BACKWARD
     ends = (line.target, line.source) if back else (line.source, line.target)
     return f"{ends[0]} -> {ends[1]} [{', '.join(attributes)}]"
 
 
 def edge_label(text: str) -> str:
-    """A label with some room on both sides, for dot puts it against the line."""
+    """Return a label with space on both sides, since dot puts it against the line."""
     return "<br/>".join(f"&#160;{escape(t)}&#160;" for t in text.split("\n"))
 
 
 def tooltip(text: str) -> str:
-    """A text between quotes; one blank keeps dot from showing the names of the ends instead."""
+    """Return a text for quotes; a blank keeps dot from showing the names of the ends instead."""
     return escape(text.replace("\n", ", ").replace("\\", "\\\\")) or " "
 
 

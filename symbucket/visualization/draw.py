@@ -20,7 +20,7 @@ from symbucket.visualization.sources import Graph, Shapes, networks_of
 
 IMAGES = ("svg", "png", "pdf")
 FORMATS = ("html", *IMAGES, "dot")
-_MEND = (
+_INSTALL_HINT = (
     "Install Graphviz (apt-get install graphviz, brew install graphviz, "
     "https://graphviz.org/download), or ask for an .html page, which needs none."
 )
@@ -37,11 +37,11 @@ def draw(
     budget: int = BUDGET,
     title: str = "",
 ) -> Path:
-    """Draw a network into a file whose suffix says the format, and give its path.
+    """Draw a network into a file, in the format of its suffix; return the path.
 
-    ``.html`` is one page without a network: pan, zoom, search, open and fold groups; it holds
-    several networks where the source has several (the keys of a bundle). ``.svg``, ``.png`` and
-    ``.pdf`` need Graphviz, ``.dot`` is the text for it.
+    ``.html`` is one page that needs no connection: pan, zoom, search, open and fold groups. It has
+    all networks of a source with several (the keys of a bundle). ``.svg``, ``.png`` and ``.pdf``
+    need Graphviz; ``.dot`` is the text for it.
 
     Args:
         source: what ``networks_of`` takes: a Symbol, a compiled program, an ONNX model or its file,
@@ -50,19 +50,19 @@ def draw(
         shape: shapes of a symbol's data by name; they put a shape on every edge.
         graph: a symbol as it stands ("symbol"), or compiled: "forward", "training".
         key: only this network of several.
-        folded: False opens every group, which only small networks can bear. The page always begins
+        folded: False opens every group, which suits only small networks. A page always begins
             folded.
-        budget: how many boxes folding should leave, if it can.
+        budget: the number of boxes to show at first, if folding can make them so few.
         title: a line above the picture; the network's name by default.
 
-    Raises InvalidArgumentError for an unknown format or too large a picture, UnsupportedError where
+    Raises InvalidArgumentError for an unknown format or too large a picture, UnsupportedError if
     Graphviz is missing.
     """
     path = Path(file)
     form = path.suffix.lstrip(".").lower()
     if form not in FORMATS:
         raise InvalidArgumentError(
-            f"{str(path)!r}: the format {form!r} is unknown; expected a file that ends in "
+            f"{str(path)!r}: the format {form!r} is unknown; expected a file name that ends in "
             f"{', '.join('.' + f for f in FORMATS)}"
         )
     networks = networks_of(source, shape, graph, key)
@@ -92,7 +92,7 @@ def _write(path: Path, content: bytes) -> None:
 def network_dot(
     network: Diagram, folded: bool = True, budget: int = BUDGET, title: str = ""
 ) -> str:
-    """The text for Graphviz of a network, with what is alike folded unless it fits."""
+    """Return the text for Graphviz of a network, folded until it fits ``budget``."""
     tree = fold(network)
     view = tree.default_view(budget) if folded else tree.full_view()
     return view_dot(tree, view, parameter_colours(network.parameters), title)
@@ -101,7 +101,10 @@ def network_dot(
 def view_dot(
     tree: Folded, view: View, colours: Mapping[str, tuple[str, str]], title: str = ""
 ) -> str:
-    """The text for Graphviz with some groups open; InvalidArgumentError where that is too much."""
+    """Return the text for Graphviz with some groups open.
+
+    Raises InvalidArgumentError if there is too much to lay out.
+    """
     shown = tree.shown(view)
     if shown > LARGE:
         raise InvalidArgumentError(
@@ -118,7 +121,7 @@ def render(dot: str, form: str) -> bytes:
         drawn: bytes = graphviz.pipe("dot", form, dot.encode(), quiet=True)
     except graphviz.ExecutableNotFound:
         raise UnsupportedError(
-            f"A .{form} needs the program `dot` of Graphviz, which was not found. {_MEND}"
+            f"A .{form} needs the program `dot` of Graphviz, which was not found. {_INSTALL_HINT}"
         ) from None
     except graphviz.CalledProcessError as error:
         raise UnsupportedError(f"Graphviz could not draw this: {error}") from None

@@ -1,4 +1,4 @@
-"""What the plots share: a quiet style, and saving."""
+"""The style that plots share, and saving them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folding: boxes in groups in groups, made from paths, and which of them are open at first."""
+"""Fold a diagram: boxes in nested groups, and which of these are open at first."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Group:
 
 @dataclass(frozen=True)
 class View:
-    """Which groups are open. Of open time steps those ``picked`` show; the others are in runs."""
+    """The open groups. Of open time steps, those ``picked`` show; the others are in runs."""
 
     opened: frozenset[int] = frozenset()
     picked: frozenset[int] = frozenset()
@@ -56,10 +56,10 @@ class Folded:
     top: Group
 
     def representatives(self, view: View) -> list[str]:
-        """For each group the id of what hides it: the outermost closed group, or a run of steps.
+        """Return for each group the id of the outermost closed group or run of steps that hides it.
 
-        ``g3`` is group 3, itself included, ``r7`` the run of steps that begins with group 7; an
-        open group has "".
+        ``g3`` is group 3, which may be the group itself, ``r7`` the run of steps that begins with
+        group 7; an open group has "".
         """
         hidden_by: list[str] = []
         run = ""
@@ -77,40 +77,40 @@ class Folded:
         return hidden_by
 
     def in_steps(self, i: int) -> bool:
-        """Whether a group is one of many time steps."""
+        """Return whether a group is one of several time steps."""
         parent = self.groups[i].parent
         return parent >= 0 and self.groups[parent].kind == STEPS
 
     def shown(self, view: View) -> int:
-        """Number of boxes in the picture: single ones, closed groups, runs of steps."""
+        """Return the number of boxes in the picture: boxes, closed groups, runs of steps."""
         hidden = self.representatives(view)
         single = sum(1 for p in self.parents if p < 0 or not hidden[p])
         return single + len({by for by in hidden if by})
 
     def default_view(self, budget: int = BUDGET) -> View:
-        """What is open at first.
+        """Return the groups that are open at first.
 
-        Phases are; then what is alike is opened together, outer before inner, while no more than
-        ``budget`` boxes show. Time steps stay folded.
+        Phases are open; then similar groups are opened together, outer ones first, while no more
+        than ``budget`` boxes show. Time steps stay folded.
         """
         opened = {i for i, g in enumerate(self.groups) if g.kind == PHASE}
         while True:
-            for alike in self._closed_sets(opened):
-                # Parameters one by one make a picture wide and say little.
-                most = budget // 2 if all(map(self.only_arrays, alike)) else budget
-                if self.shown(View(frozenset(opened.union(alike)))) <= most:
-                    opened.update(alike)
+            for similar in self._closed_sets(opened):
+                # Single parameters make a picture wide and say little.
+                limit = budget // 2 if all(map(self.only_arrays, similar)) else budget
+                if self.shown(View(frozenset(opened.union(similar)))) <= limit:
+                    opened.update(similar)
                     break
             else:
                 return View(frozenset(opened))
 
     def full_view(self) -> View:
-        """Everything open."""
+        """Return the view with everything open."""
         steps = (i for i in range(len(self.groups)) if self.in_steps(i))
         return View(frozenset(range(len(self.groups))), frozenset(steps))
 
     def _closed_sets(self, opened: set[int]) -> list[list[int]]:
-        """Groups that could be opened next, those of one pattern together; best first."""
+        """Return the groups that could be opened next, similar ones together, best first."""
         sets: dict[tuple[str, ...], list[int]] = {}
         for i, group in enumerate(self.groups):
             if i in opened or group.kind == STEPS:
@@ -126,12 +126,12 @@ class Folded:
         return sorted(sets.values(), key=order)
 
     def only_arrays(self, i: int) -> bool:
-        """Whether a group holds parameters or gradients and nothing that computes."""
+        """Return whether a group holds only parameters or gradients."""
         group = self.groups[i]
         return not group.groups and not any(self.diagram.boxes[j].op for j in group.boxes)
 
     def depth(self, i: int) -> int:
-        """How many groups are around a group."""
+        """Return how many groups are around a group."""
         count = 0
         while self.groups[i].parent >= 0:
             i = self.groups[i].parent
@@ -139,7 +139,7 @@ class Folded:
         return count
 
     def path(self, i: int) -> list[str]:
-        """Labels from the outermost group to group ``i``."""
+        """Return the labels from the outermost group to group ``i``."""
         labels: list[str] = []
         while i >= 0:
             labels.append(self.groups[i].label)
@@ -164,7 +164,7 @@ def fold(diagram: Diagram) -> Folded:
 
 
 def _number(tree: Tree, number: int, phase: str, folded: Folded) -> tuple[list[int], list[int]]:
-    """Give the groups numbers, outer ones first; returns the members of ``tree`` by number."""
+    """Number the groups, outer ones first; return the members of ``tree`` by number."""
     boxes, groups = [], []
     for member in tree.members:
         if not isinstance(member, Tree):

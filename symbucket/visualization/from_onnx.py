@@ -1,4 +1,4 @@
-"""An ONNX model as a picture's network: a compiled program, an exported file, anybody's model."""
+"""The diagram of an ONNX model: a compiled program, an exported file, any other model."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _MAX_ATTRIBUTE = 80  # characters of an attribute that are shown
 def from_onnx(
     model: onnx.ModelProto, kinds: Mapping[str, str] | None = None, title: str = ""
 ) -> Diagram:
-    """The network of a model; constants are left out.
+    """Return the diagram of a model, without its constants.
 
-    ``kinds`` says which inputs are "parameter", "state" or "data"; what it does not say is judged
-    by what the model does with an input (``P.grad`` among the outputs makes P a parameter) and by
-    its name. Backward nodes are those whose names begin with ``grad/``, nodes of an update those
-    beginning with ``update/``, and all that depends on them.
+    ``kinds`` says which inputs are "parameter", "state" or "data". Other inputs are classified by
+    the outputs (``P.grad`` makes P a parameter) and by their names. Backward nodes are those whose
+    names begin with ``grad/``, nodes of an update begin with ``update/``; so is every node that
+    depends on one.
     """
     graph = model.graph
     values = _values(graph)
@@ -101,12 +101,12 @@ class _Parts:
             yield BACKWARD
         elif name.startswith("update/"):
             yield UPDATE
-        # A sum or copy behind gradients is part of the backward half, whatever its name.
+        # A sum or copy of gradients is part of the backward half, whatever its name.
         yield from (k for k in (self.boxes[i].kind for i, _ in read) if k in PHASES)
 
     def output(self, name: str) -> None:
         if name not in self.origins:
-            return  # a constant that is an output has no box to come from
+            return  # a constant has no box
         source, i = self.origins[name]
         param = name.rpartition(".")[0] if name.endswith(GRADIENTS) else ""
         self.edges.append(Edge(source, len(self.boxes), i))
@@ -114,7 +114,7 @@ class _Parts:
 
 
 def _inputs(node: onnx.NodeProto) -> Iterator[str]:
-    """What a node reads, its inner graphs included."""
+    """Yield the inputs of a node, with those of its inner graphs."""
     yield from (n for n in node.input if n)
     for attribute in node.attribute:
         for graph in [attribute.g, *attribute.graphs]:
@@ -133,7 +133,7 @@ def _kind(name: str, outputs: set[str], kinds: Mapping[str, str]) -> str:
 
 
 def _is_constant(tensor: onnx.TensorProto) -> bool:
-    """Sizes, axes and scalars; what is learnt is an array of floats with a name of its own."""
+    """Return whether a tensor is a size, an axis or a scalar, in contrast to a parameter."""
     floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
     plain = tensor.data_type not in (*floats, onnx.TensorProto.BFLOAT16)
     return plain or not tensor.dims or _CONSTANT.fullmatch(tensor.name) is not None
@@ -154,7 +154,7 @@ def _values(graph: onnx.GraphProto) -> dict[str, Value]:
 
 
 def _inferred(model: onnx.ModelProto) -> dict[str, Value]:
-    """Shapes that the model itself does not say."""
+    """Return the shapes that the model itself lacks."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model)
     except Exception:  # a picture without some shapes is better than none

@@ -1,4 +1,4 @@
-"""A symbol as a picture's network."""
+"""The diagram of a symbol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from symbucket.visualization.diagram import (
     Value,
 )
 
-# Inputs of operators that bring data; the others bring what is learnt.
+# Inputs of operators that are data; the others are learned.
 _DATA_ARGUMENTS = frozenset(
     "data label lhs rhs indices index condition x y shape_like like".split()
 )
@@ -29,10 +29,10 @@ _DATA_ARGUMENTS = frozenset(
 def from_symbol(
     symbol: Symbol, shapes: Mapping[str, Sequence[int]] | None = None, title: str = ""
 ) -> Diagram:
-    """The network of a symbol; with the shapes of its data, all edges have shapes.
+    """Return the diagram of a symbol; with the shapes of its data, all edges have shapes.
 
-    Raises ShapeError where the shapes contradict each other, InvalidArgumentError where they name
-    no variable. What cannot be inferred stays unknown.
+    Raises ShapeError if the shapes contradict each other, InvalidArgumentError if one names no
+    variable. Shapes that cannot be inferred stay unknown.
     """
     symbol.variables()  # refuses two variables of one name
     nodes = symbol.nodes()
@@ -64,11 +64,11 @@ def from_symbol(
     return Diagram(title or symbol.name or "symbol", tuple(boxes), tuple(edges))
 
 
-def variable_kinds(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[str, str]:
-    """Variable name -> data, parameter or state.
+def variable_kinds(nodes: Sequence[Node], shapes: Mapping[str, Any]) -> dict[str, str]:
+    """Return the kind of each variable by name: data, parameter or state.
 
-    Data is what shapes are given for, and what goes into an operator as its data; a weight is known
-    by the argument that it is passed for.
+    Data are the variables with a shape in ``shapes`` and the data inputs of operators; a weight is
+    recognised by the argument that it is passed as.
     """
     auxiliary = auxiliary_states(nodes)
     kinds: dict[str, str] = {}
@@ -80,9 +80,9 @@ def variable_kinds(nodes: Sequence[Node], given: Mapping[str, Any]) -> dict[str,
             plain = name in _DATA_ARGUMENTS or (node.op.variadic and name.startswith("arg"))
             if child.op is None and child not in auxiliary and not plain:
                 kinds[child.name] = PARAMETER
-    return {name: DATA if name in given else kind for name, kind in kinds.items()}
+    return {name: DATA if name in shapes else kind for name, kind in kinds.items()}
 
 
 def parameter_inputs(node: Node, kinds: Mapping[str, str]) -> list[Entry]:
-    """The inputs of a node that are parameters or auxiliary states."""
+    """Return the inputs of a node that are parameters or auxiliary states."""
     return [(n, i) for n, i in node.inputs if n.op is None and kinds[n.name] in (PARAMETER, STATE)]

@@ -1,4 +1,4 @@
-"""One HTML page that holds networks and all that is needed to look at them."""
+"""One HTML page with networks and everything needed to explore them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _LEGEND = {
 
 
 def to_page(networks: Mapping[str, Folded], title: str) -> str:
-    """The text of the page, which loads nothing from anywhere.
+    """Return the text of the page, which loads nothing from elsewhere.
 
-    With several networks the page lets one choose among them. What the names contain can do no
-    harm: they are only ever shown as text.
+    With several networks, the page has a menu of them. Names are shown only as text, so their
+    content can do no harm.
     """
     names = {p for folded in networks.values() for p in folded.diagram.parameters}
     colours = parameter_colours(sorted(names))
@@ -57,7 +57,7 @@ def _part(name: str) -> str:
 
 
 def _json(data: Any) -> str:
-    """JSON that cannot end the script element in which it stands."""
+    """Return JSON that cannot end the script element around it."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -79,7 +79,7 @@ def _legend(networks: Mapping[str, Folded], parameters: bool) -> str:
 
 
 def page_data(folded: Folded, colours: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """A network for the page, in plain lists: edges are triples (source, target, output)."""
+    """Return a network for the page as plain lists: edges are triples (source, target, output)."""
     styles: dict[str, int] = {}
 
     def style(text: str) -> int:

@@ -1,8 +1,8 @@
-"""Where each box belongs: names are paths, and boxes with automatic names go to their neighbours.
+"""Paths of boxes in the tree of groups: from their names, or from their neighbours.
 
-``lstm_l0_t3_i2h`` is step 3 of what begins with ``lstm_l0``: its path is ("lstm", "l0", "t3"). The
-node ``_mul7`` says nothing, but all that reads it is in step 3, so it belongs there too. A node
-``grad/X/Mul`` belongs among the backward nodes where X belongs among the forward ones.
+``lstm_l0_t3_i2h`` is in step 3 of ``lstm_l0``: its path is ("lstm", "l0", "t3"). The name ``_mul7``
+says nothing, but if all nodes that read it are in step 3, it belongs there too. A node
+``grad/X/Mul`` has the place among the backward nodes that X has among the forward nodes.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from symbucket.visualization.diagram import (
 
 Path = tuple[str, ...]
 
-# Folders of their own, whose names no node can have.
+# The folders of the phases; no node can have such a name.
 ROOTS: dict[str, Path] = {FORWARD: (), BACKWARD: ("\0backward",), UPDATE: ("\0update",)}
 PREFIXES = {FORWARD: "", BACKWARD: "grad/", UPDATE: "update/"}
 _STEP = re.compile(r"t\d+")
 _SPLIT = re.compile(r"(?<=[^/_])_|(?=/)")
-_PASS = "stacked"  # the scope of what passes make of many steps at once
-_ROUNDS = 3
+_PASS = "stacked"  # the scope of nodes that compute many steps at once
+_MAX_ROUNDS = 3
 
 
 def is_step(token: str) -> bool:
-    """Whether a part of a name says which time step it is."""
+    """Return whether a part of a name is a time step."""
     return _STEP.fullmatch(token.lstrip("/")) is not None
 
 
 def tokens(scope: str) -> Path:
-    """The parts of a name, a slash untimed before its part; behind the time step is no folder."""
+    """Return the parts of a name up to the time step; a slash stays with the part after it."""
     parts = [p for p in _SPLIT.split(scope.strip("/")) if p]
     if parts[:1] == [_PASS]:  # one product for many steps is in none of them
         parts[1:2] = [p.lstrip("/") for p in parts[1:2]]
@@ -99,7 +99,7 @@ class _Paths:
         return [p or () for p in self.paths]
 
     def _named(self, box: Box) -> Path | None:
-        """The path that the name of a node says, or None."""
+        """Return the path that the name of a node says, or None."""
         root, prefix = ROOTS[box.kind], PREFIXES[box.kind]
         scope = box.scope.removeprefix(prefix)
         if box.kind == BACKWARD and scope != box.scope:
@@ -111,12 +111,12 @@ class _Paths:
         return (*root, *tokens(scope))
 
     def _adopt(self, members: Sequence[int], timed: Callable[[Path], bool]) -> None:
-        """Boxes with automatic names go where their readers are, or what they read.
+        """Give boxes with automatic names the path of the boxes that read them, or that they read.
 
-        Only into an unrolled part: elsewhere a box by itself says more than a box put away.
+        Only inside an unrolled part: elsewhere a box by itself says more than a hidden one.
         """
         own = set(members)
-        for _ in range(_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             changed = False
             for order, around in ((members[::-1], self.readers), (members, self.sources)):
                 for i in order:
@@ -133,10 +133,10 @@ class _Paths:
                 return
 
     def _serve(self, members: Sequence[int]) -> None:
-        """Boxes with automatic names join the scope of the named boxes before and after them.
+        """Give boxes with automatic names the scope of the named boxes before and after them.
 
-        If these have none in common, they join that of the boxes after them alone: what a layer
-        prepares for itself belongs to it. A parameter tells the scope of what reads it.
+        If these have none in common, take that of the boxes after them: what a layer prepares for
+        itself belongs to it. A node that reads a parameter has the scope of the parameter.
         """
         unnamed = [i for i in members if self.paths[i] is None]
         named = {i: path for i in members if (path := self.paths[i]) is not None}
@@ -159,7 +159,7 @@ class _Paths:
                 self.paths[i] = path
 
     def _beside(self, i: int, others: Sequence[int], folder: str) -> Path:
-        """A parameter is with the forward nodes that read it, a gradient with what makes it."""
+        """Return the path of a parameter, near its readers, or of a gradient, near its source."""
         kinds = [self.boxes[j].kind for j in others]
         first = FORWARD if FORWARD in kinds else next(iter(kinds), FORWARD)
         shared = common([self.paths[j] or () for j, k in zip(others, kinds) if k == first])
@@ -169,7 +169,7 @@ class _Paths:
 
 
 def common(paths: Sequence[Path]) -> Path:
-    """The longest path that all of them begin with."""
+    """Return the longest path that all of them begin with."""
     return reduce(_common, paths) if paths else ()
 
 
@@ -181,13 +181,13 @@ def _common(a: Path, b: Path) -> Path:
 
 
 def _timed(paths: Iterable[Path]) -> Callable[[Path], bool]:
-    """Tells whether a path is in a part of the network that is unrolled over time."""
+    """Return a predicate: whether a path is in a part that is unrolled over time."""
     prefixes = {p[: i + 1] for p in paths for i, t in enumerate(p[1:]) if is_step(t)}
     return lambda path: any(path[: n + 1] in prefixes for n in range(len(path)))
 
 
 def _automatic() -> Callable[[str], bool]:
-    """Return what tells whether a NameManager made a name: an operator's name and a number."""
+    """Return a predicate: whether a name is automatic, an operator's name and a number."""
     hints = {name.lower().replace("_", "") for name in operator_names()} | {"split"}
 
     def automatic(scope: str) -> bool:

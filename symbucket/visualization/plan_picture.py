@@ -1,4 +1,4 @@
-"""Memory over time: the planner's result as a picture."""
+"""Plot memory over time, as planned."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from symbucket.visualization.diagram import BACKWARD, FORWARD
 from symbucket.visualization.figures import MEGA, new_figure, save
 
 Part = tuple[str, Sequence[PlannedTensor], int, int]  # name, tensors, nodes, peak
-_MANY = 300  # tensors
+_MAX_OUTLINED = 300  # tensors with a border
 _COLOURS = {"stash": ("#c3d5ea", FILLS[FORWARD][1]), "transient": ("#f3d3bc", FILLS[BACKWARD][1])}
 _COLUMNS = 3
-_WIDE = 9.0  # inches
+_WIDTH = 9.0  # inches
 
 
 def plan_picture(
@@ -29,21 +29,21 @@ def plan_picture(
     key: Hashable = None,
     title: str = "",
 ) -> Any:
-    """Draw a memory plan; gives matplotlib's figure.
+    """Draw a memory plan; return matplotlib's figure.
 
-    One model's plan shows every tensor as a rectangle: the nodes during which it lives across, its
-    place in the pool upwards. A plan of many keys shows for each key the bytes that live at each
-    node, all under the one line of the pool.
+    The plan of one model shows every tensor as a rectangle: its live range horizontally, its place
+    in the pool vertically. A plan of many keys shows for each key the bytes that are live at each
+    node, below the line of the shared pool.
 
     Args:
-        plan: of one model, of a module (``plan_memory``), or what its ``as_dict`` gives, or a JSON
-            file of that (``symbucket plan --json``).
+        plan: of one model, of a module (``plan_memory``), or its ``as_dict()``, or a JSON file of
+            that (``symbucket plan --json``).
         file: where to save the picture: .svg, .png or .pdf; nowhere by default.
         key: only this key of many, tensor by tensor.
         title: a line above.
 
-    Raises InvalidArgumentError for an unknown key or a file that holds no plan, UnsupportedError
-    where matplotlib is missing.
+    Raises InvalidArgumentError for an unknown key or a file that holds no plan, UnsupportedError if
+    matplotlib is missing.
     """
     parts, pool = _parts(plan)
     if key is not None:
@@ -57,7 +57,7 @@ def plan_picture(
     single = len(parts) == 1
     columns = 1 if single else min(_COLUMNS, len(parts))
     rows = -(-len(parts) // columns)
-    figure, axes = new_figure(rows, columns, (_WIDE, 4.4 if single else 0.6 + 2.2 * rows))
+    figure, axes = new_figure(rows, columns, (_WIDTH, 4.4 if single else 0.6 + 2.2 * rows))
     for axis, (name, tensors, nodes, peak) in zip(axes.flat, parts):
         placed = [t for t in tensors if t.offset is not None]
         if single:
@@ -94,7 +94,7 @@ def plan_picture(
 
 
 def _parts(plan: Any) -> tuple[list[Part], int]:
-    """The models of a plan, and the size of the pool."""
+    """Return the models of a plan, and the size of the pool."""
     if isinstance(plan, MemoryPlan):
         return [("", plan.tensors(), plan.nodes, plan.peak)], plan.peak
     if isinstance(plan, PoolPlan):
@@ -145,7 +145,7 @@ def _rectangles(axis: Any, tensors: Sequence[PlannedTensor]) -> None:
             y0, y1 = t.offset / MEGA, (t.offset + t.size) / MEGA
             corners.append([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
         # Borders of a thousand tensors would be one block of ink.
-        width = 0.5 if len(tensors) < _MANY else 0.0
+        width = 0.5 if len(tensors) < _MAX_OUTLINED else 0.0
         axis.add_collection(
             PolyCollection(corners, facecolor=fill, edgecolor=border, linewidth=width)
         )

@@ -1,4 +1,4 @@
-"""``plot_network`` under the name and with the arguments that MXNet's users know; and Netron."""
+"""``plot_network`` with the name and arguments of MXNet; and Netron."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def plot_network(
     node_attrs: Mapping[str, str] | None = None,
     hide_weights: bool = True,
 ) -> Any:
-    """A symbol as a ``graphviz.Source``: ``render()`` writes the picture, ``view()`` opens it.
+    """Return a symbol as a ``graphviz.Source``: ``render()`` writes a picture, ``view()`` shows it.
 
     Args:
         symbol: what to draw.
         title: the line above, and the file's name without its ending.
         save_format: "pdf", "svg", "png", ...
         shape: shapes of the data by name; they put a shape on every edge.
-        dtype: taken for MXNet's sake; shapes do not depend on it.
+        dtype: accepted for MXNet's sake; shapes do not depend on it.
         node_attrs: Graphviz attributes for all boxes, as ``{"fontsize": "12"}``.
         hide_weights: leave parameters and auxiliary states out.
 
-    Raises ShapeError where shapes contradict each other, UnsupportedError where the package
-    ``graphviz`` is missing.
+    Raises ShapeError if shapes contradict each other, UnsupportedError if the package ``graphviz``
+    is missing.
     """
     del dtype
     if not isinstance(symbol, Symbol):
@@ -46,7 +46,7 @@ def plot_network(
     text = network_dot(_without_weights(network) if hide_weights else network, title=title)
     if node_attrs:
         attributes = ", ".join(f'{_word(k)}="{_quoted(v)}"' for k, v in node_attrs.items())
-        # Behind the style of boxes in general, before the first box.
+        # After the style of all boxes, before the first box.
         text = text.replace("edge [", f"node [{attributes}]\nedge [", 1)
     return need("graphviz").Source(text, filename=f"{title}.gv", format=save_format)
 
@@ -75,7 +75,7 @@ def _without_weights(network: Diagram) -> Diagram:
 def open_in_netron(file: str | os.PathLike[str]) -> None:
     """Open an ``.onnx`` file in Netron, which starts a browser.
 
-    Raises InvalidArgumentError where there is no such file, UnsupportedError without ``netron``.
+    Raises InvalidArgumentError if there is no such file, UnsupportedError without ``netron``.
     """
     if not Path(file).is_file():
         raise InvalidArgumentError(f"there is no file {str(file)!r}")

@@ -1,6 +1,6 @@
-"""What a picture with some groups open shows: boxes, frames and merged edges, with their texts.
+"""The boxes, frames and merged edges of a picture with some groups open, with their texts.
 
-The page does the same in ``assets/scene.js``; a test holds the two against each other.
+The page does the same in ``assets/scene.js``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SHOWN_SHAPES = 2
 
 @dataclass
 class Line:
-    """An edge between two things that show, with every value that runs along it."""
+    """An edge between two visible items, with every value that runs along it."""
 
     source: str
     target: str
@@ -40,7 +40,7 @@ class Scene:
 
 
 def make_scene(folded: Folded, view: View) -> Scene:
-    """Merge what closed groups hide."""
+    """Return the scene of a view: edges into closed groups are merged."""
     hidden = folded.representatives(view)
     lines: dict[tuple[str, str], Line] = {}
     seen: set[tuple[str, str, int, int]] = set()
@@ -60,13 +60,13 @@ def make_scene(folded: Folded, view: View) -> Scene:
 
 
 def shown_id(folded: Folded, hidden: list[str], box: int) -> str:
-    """Id of what shows for a box: itself, or what hides it."""
+    """Return the id of the visible item that stands for a box: itself, or what hides it."""
     parent = folded.parents[box]
     return (hidden[parent] if parent >= 0 else "") or f"b{box}"
 
 
 def phase_of(folded: Folded, item: str) -> str:
-    """The phase of what shows; what holds an array has that of the place where it stands."""
+    """Return the phase of a visible item; a box takes that of the group around it."""
     number = int(item[1:])
     if item[0] != "b":
         return folded.groups[number].phase
@@ -75,7 +75,7 @@ def phase_of(folded: Folded, item: str) -> str:
 
 
 def _crosses(folded: Folded, item: str, source: int, target: int) -> bool:
-    """Whether an edge inside closed time steps goes from one step to another."""
+    """Return whether an edge inside closed time steps goes from one step to another."""
     if item[0] == "b":
         return False
     steps = int(item[1:])
@@ -104,7 +104,7 @@ def _kind(folded: Folded, line: Line) -> str:
 
 
 def _text(folded: Folded, values: list[tuple[int, int]]) -> str:
-    """The shape; of several values their number too, where they are of few shapes."""
+    """Return the shape; of several values their number too, if they have few shapes."""
     counts: dict[str, int] = {}
     for box, output in values:
         outputs = folded.diagram.boxes[box].outputs
@@ -118,7 +118,7 @@ def _text(folded: Folded, values: list[tuple[int, int]]) -> str:
 
 
 def box_texts(folded: Folded, number: int) -> tuple[str, str]:
-    """The two lines on a box: what it is, and its name."""
+    """Return the two lines on a box: its operator, and its name."""
     box = folded.diagram.boxes[number]
     if not box.op:
         return short(box.name), box.outputs[0].text
@@ -127,7 +127,7 @@ def box_texts(folded: Folded, number: int) -> tuple[str, str]:
 
 
 def group_texts(folded: Folded, number: int) -> tuple[str, str]:
-    """The two lines on a closed group, the first one also on an open one's frame."""
+    """Return the two lines on a closed group; an open one's frame has the first."""
     group = folded.groups[number]
     if group.kind == STEPS:
         first, last = (folded.groups[group.groups[i]].label for i in (0, -1))
@@ -143,7 +143,7 @@ def group_texts(folded: Folded, number: int) -> tuple[str, str]:
 
 
 def run_texts(folded: Folded, steps: list[int]) -> tuple[str, str]:
-    """The two lines on a run of steps."""
+    """Return the two lines on a run of steps."""
     groups = [folded.groups[i] for i in steps]
     label = _steps(groups[0].label, groups[-1].label, len(steps))
     return label, _nodes(sum(g.size for g in groups))
@@ -160,7 +160,7 @@ def _nodes(count: int) -> str:
 
 
 def short(text: str) -> str:
-    """A name with its middle left out where it is long."""
+    """Return a name without its middle if it is long."""
     text = printable(text)
     if len(text) <= LONGEST:
         return text

@@ -1,4 +1,4 @@
-"""From whatever a user has to the networks that can be drawn."""
+"""Read the diagrams of everything that can be drawn."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BUNDLE_KINDS = {"auxiliary state": STATE}
 def networks_of(
     source: Any, shape: Shapes | None = None, graph: Graph = "symbol", key: Hashable = None
 ) -> dict[str, Diagram]:
-    """The networks of a source by name.
+    """Return the diagrams of a source by name.
 
     ``source``: a Symbol; what the compiler makes (Program, TrainingPrograms); an
     ``onnx.ModelProto``; the path of an ``.onnx`` file, of a symbol file (``.json``) or of a

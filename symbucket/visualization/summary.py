@@ -48,9 +48,9 @@ class Summary:
 def summarize(
     symbol: Symbol, shape: Mapping[str, Sequence[int]] | None = None, fold: bool = True
 ) -> Summary:
-    """The rows of ``print_summary``. With ``fold``, time steps are one row each operator.
+    """Return the rows of ``print_summary``. With ``fold``, time steps share a row per operator.
 
-    Raises ShapeError where shapes contradict each other, or ``shape`` leaves a parameter's unknown.
+    Raises ShapeError if shapes contradict each other, or ``shape`` leaves a parameter's unknown.
     """
     symbol.variables()  # refuses two variables of one name
     nodes = symbol.nodes()
@@ -73,8 +73,9 @@ def summarize(
                 shared.append(variable.name)
                 continue
             counted.add(variable.name)
-            known = table.shape_of((variable, 0))
-            size = prod(known) if known is not None and 0 not in known else 0
+            variable_shape = table.shape_of((variable, 0))
+            complete = variable_shape is not None and 0 not in variable_shape
+            size = prod(variable_shape or ()) if complete else 0
             count += size
             nbytes += size * types[variable, 0].itemsize
         total += count
@@ -82,23 +83,23 @@ def summarize(
         output = table.shape_of((node, 0))
         known_shape = None if output is None or 0 in output else tuple(output)
         folded = _folded(node) if fold else node.name
-        alike = (folded, node.op.op_name, known_shape)
-        if alike in rows:
-            rows[alike] = _merged(rows[alike], folded, count, nbytes)
+        row_key = (folded, node.op.op_name, known_shape)
+        if row_key in rows:
+            rows[row_key] = _merged(rows[row_key], folded, count, nbytes)
             continue
-        before = dict.fromkeys(
+        inputs = dict.fromkeys(
             _STEP.sub("t*", n.name) if fold else n.name
             for n, _ in node.inputs
             if n.op or kinds[n.name] == "data"
         )
-        rows[alike] = SummaryRow(
-            node.name, node.op.op_name, known_shape, count, nbytes, tuple(before), 1, tuple(shared)
+        rows[row_key] = SummaryRow(
+            node.name, node.op.op_name, known_shape, count, nbytes, tuple(inputs), 1, tuple(shared)
         )
     return Summary(tuple(rows.values()), total, total_bytes)
 
 
 def _folded(node: Node) -> str:
-    """A node's name without its time step; what a cell leaves unnamed has a number instead."""
+    """Return a node's name without its time step, or without its number if it is automatic."""
     assert node.op is not None
     names = {node.op.op_name.lower(), *(a.lower() for a in node.op.aliases)}
     if node.name.rstrip("0123456789") in names:
@@ -124,7 +125,7 @@ def format_summary(
     line_length: int = 120,
     positions: Sequence[float] = (0.40, 0.56, 0.69, 0.80, 1.0),
 ) -> str:
-    """The table as text. ``positions`` are the columns' ends, as shares of ``line_length``.
+    """Return the table as text; ``positions`` are the ends of columns, in parts of the line.
 
     The columns are: operator, output shape, parameters, bytes, what it reads. With four positions,
     as MXNet's table has, there are no bytes.
@@ -167,7 +168,7 @@ def _line(cells: Sequence[str], ends: Sequence[int]) -> str:
 
 
 def amount(nbytes: float) -> str:
-    """Bytes for people, in powers of 1000: "1.6 MB"."""
+    """Return bytes in powers of 1000: "1.6 MB"."""
     for unit in ("B", "kB", "MB"):
         if nbytes < 1000:
             return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
@@ -185,9 +186,9 @@ def print_summary(
     """Print a symbol's operators with output shapes, parameter counts and bytes.
 
     ``shape``: shapes of the data by name; without it shapes and counts stay unknown. A parameter
-    counts where it is first used ("shared" elsewhere), and once in the total. ``fold``: the same
+    counts at its first use ("shared" after that), and once in the total. ``fold``: the same
     operator of all time steps is one line.
 
-    Raises ShapeError where the shapes do not fit.
+    Raises ShapeError if the shapes do not fit.
     """
     print(format_summary(summarize(symbol, shape, fold), line_length, positions))

@@ -38,7 +38,7 @@ class Tree:
 
 
 def pattern(label: str) -> str:
-    """A label with its numbers taken out: what is alike but for them has the same."""
+    """Return a label without its numbers; labels that differ only in these have one pattern."""
     return _DIGITS.sub("#", label)
 
 
@@ -79,7 +79,7 @@ def _tree(folder: _Folder, diagram: Diagram) -> Tree:
 
 
 def _simplified(tree: Tree) -> list[Tree | int]:
-    """A group that is worth it, or its members with its name before theirs."""
+    """Return a group with enough members, or its members with its name before theirs."""
     if tree.kind != SCOPE:
         return [tree]
     timed = any(isinstance(m, Tree) and m.kind == STEPS for m in tree.members)
@@ -95,7 +95,7 @@ def _simplified(tree: Tree) -> list[Tree | int]:
 
 
 def _repetitions(members: Sequence[Tree | int], diagram: Diagram) -> list[Tree | int]:
-    """The members, those of one pattern in a group of their own."""
+    """Return the members; those of one pattern share a group."""
     by_form: dict[tuple[str, str], list[Tree | int]] = {}
     for member in members:
         by_form.setdefault(_form(member, diagram), []).append(member)
@@ -127,6 +127,6 @@ def _form(member: Tree | int, diagram: Diagram) -> tuple[str, str]:
     box = diagram.boxes[member]
     if box.param:  # a parameter is one by itself, whatever its name
         return "box", box.name.replace("#", "")
-    # Second and later nodes of a scope have a number behind: Reshape, Reshape_1, ...
+    # Later nodes of a scope have a number at the end: Reshape, Reshape_1, ...
     form = pattern(box.name)
     return f"{box.kind} {box.op}", form if form.endswith("#") else f"{form}_#"
