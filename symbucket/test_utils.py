@@ -19,6 +19,7 @@ from symbucket.engine import Executor
 from symbucket.errors import InvalidArgumentError
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
+from symbucket.types import Array
 
 __all__ = [
     "almost_equal",
@@ -41,7 +42,6 @@ __all__ = [
     "simple_forward",
 ]
 
-Array = npt.NDArray[Any]
 Location = Mapping[str, Any] | Sequence[Any]
 
 _RTOL = {"float16": 1e-2, "float32": 1e-4, "float64": 1e-5}

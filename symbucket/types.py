@@ -18,6 +18,9 @@ DType = np.dtype[Any]
 Shape = tuple[int, ...]
 """A shape whose every dimension is known."""
 
+Ints = tuple[int, ...]
+"""Integers, one for each axis: strides, padding."""
+
 PartialShape = Shape | None
 """What is known of a shape: None if not even the rank, 0 for an unknown dimension."""
 

@@ -17,8 +17,7 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir.registry import OPSET, TensorType, info_of, mark, shape_rule
-
-Shape = tuple[int, ...]
+from symbucket.types import Shape
 
 
 def infer_node(node: ir.Node) -> Sequence[TensorType]:

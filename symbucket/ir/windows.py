@@ -10,8 +10,7 @@ import onnx_ir as ir
 from symbucket.ir.builder import attr, dtype_of, shape_of
 from symbucket.ir.registry import TensorType, shape_rule
 from symbucket.ir.shapes import ask_onnx
-
-Ints = tuple[int, ...]
+from symbucket.types import Ints
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,9 @@ from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
 from symbucket.ir import Windows, covered, shape_of
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
-from symbucket.types import InferredShapes, PartialShape
+from symbucket.types import InferredShapes, Ints, PartialShape
 
 FAMILY = "Convolution and pooling"
-
-Ints = tuple[int, ...]
 
 _LAYOUTS = (None, "NCW", "NCHW", "NCDHW")
 

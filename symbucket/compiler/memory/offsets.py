@@ -8,14 +8,12 @@ that of Pisarchyk and Lee, *Efficient memory management for deep neural net infe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from symbucket.compiler.memory.arena_model import Arena, run_through
 from symbucket.compiler.memory.intervals import Buffer, lower_bound
-
-Ints = np.ndarray[Any, np.dtype[np.int64]]
+from symbucket.types import IntArray
 
 
 def place(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
@@ -45,7 +43,7 @@ def place(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
     return best, peak
 
 
-def _greedy(order: Ints, sizes: Ints, births: Ints, deaths: Ints) -> Ints:
+def _greedy(order: IntArray, sizes: IntArray, births: IntArray, deaths: IntArray) -> IntArray:
     """Place one after another into the smallest hole that is large enough, else behind all."""
     offsets = np.zeros(len(order), dtype=np.int64)
     # What is placed, sorted by offset; columns: offset, end, birth, death.
