@@ -1,26 +1,32 @@
-"""Symbol + shapes -> forward ONNX graph -> gradients -> passes -> ready model."""
+"""Symbol + shapes -> forward ONNX graph -> gradients -> passes -> ready model.
 
+``pipeline.py`` has the whole order.
+"""
+
+from symbucket.compiler.compilation import output_names
+from symbucket.compiler.compile import compile_inference, compile_request, compile_training
 from symbucket.compiler.options import CompilerOptions
-from symbucket.compiler.program import (
-    Program,
-    Tensor,
-    TrainingPrograms,
-    compile_inference,
-    compile_training,
-    output_names,
-)
-from symbucket.compiler.rewrite import pass_names
+from symbucket.compiler.pipeline import pass_names, pipeline_order
+from symbucket.compiler.ports import Port, Role
+from symbucket.compiler.program import Program, TrainingPrograms
+from symbucket.compiler.request import CompileRequest
+from symbucket.compiler.target import Target
 from symbucket.compiler.trainability import check_gradients, holds_foreign
 
 __all__ = [
+    "CompileRequest",
     "CompilerOptions",
+    "Port",
     "Program",
-    "Tensor",
+    "Role",
+    "Target",
     "TrainingPrograms",
     "check_gradients",
     "compile_inference",
+    "compile_request",
     "compile_training",
     "holds_foreign",
     "output_names",
     "pass_names",
+    "pipeline_order",
 ]

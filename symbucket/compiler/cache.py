@@ -1,4 +1,4 @@
-"""Compiled models on disk: found again by content, whole or not at all."""
+"""The compiled-model cache: programs on disk, found by the content of a request."""
 
 from __future__ import annotations
 
@@ -7,50 +7,49 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 from symbucket.compiler.codec import pack, unpack
 from symbucket.compiler.fingerprint import fingerprint
-from symbucket.compiler.options import CompilerOptions
+from symbucket.compiler.memory import Buffer, MemoryPlan
+from symbucket.compiler.ports import Port, Role
+from symbucket.compiler.program import Program, TrainingPrograms
+from symbucket.compiler.request import CompileRequest
 from symbucket.files import write_atomic
 
 _LOG = logging.getLogger(__name__)
 _MAGIC = b"symbucket compiled model 1\n"
 _SUFFIX = ".symbucket"
-_LEFT_BEHIND = 3600.0  # seconds after which an unfinished file has lost its writer
+_ABANDONED_SECONDS = 3600.0  # an unfinished file that is older has lost its writer
 
-Made = TypeVar("Made")
+_CLASSES = (TrainingPrograms, Program, Port, Role, MemoryPlan, Buffer)
 
 
-def remembered(
-    make: Callable[[], Made], classes: Sequence[type], options: CompilerOptions, *asked: Any
-) -> Made:
-    """What ``make()`` gives, from ``options.cache_dir`` where it is there already.
+def cached(compiled: Callable[[], TrainingPrograms], request: CompileRequest) -> TrainingPrograms:
+    """Return the programs of a request from ``options.cache_dir``, or else what ``compiled`` makes.
 
-    ``asked`` is all that the result depends on besides the options; the first of ``classes`` is
-    that of the result, the others are those of its parts. Whatever is wrong with the folder or a
-    file in it only costs the time to compile.
+    Whatever is wrong with the folder or a file in it only costs the time to compile.
     """
+    options = request.options
     if options.cache_dir is None:
-        return make()
-    key = fingerprint(options, *asked)
+        return compiled()
+    key = fingerprint(request)
     if key is None:
-        return make()
+        return compiled()
     cache = ModelCache(options.cache_dir, options.cache_bytes)
     content = cache.read(key)
     if content is not None:
-        found = unpack(content, classes)
-        if isinstance(found, classes[0]):
-            return found  # type: ignore[return-value] # the first class is that of the result
-    made = make()
-    cache.write(key, pack(made))
-    return made
+        programs = unpack(content, _CLASSES)
+        if isinstance(programs, TrainingPrograms):
+            return programs
+    programs = compiled()
+    cache.write(key, pack(programs))
+    return programs
 
 
 class ModelCache:
-    """A folder with one file for each key, the least recently used of which are removed.
+    """A folder with one file for each key; the least recently used ones are removed.
 
     Safe for any number of processes without locks: a file appears under its name when it is
     complete, and its checksum is verified whenever it is read.
@@ -61,11 +60,11 @@ class ModelCache:
         self.limit = limit
 
     def path(self, key: str) -> Path:
-        """Where the content of a key is."""
+        """Return the file of a key."""
         return self.folder / f"{key}{_SUFFIX}"
 
     def read(self, key: str) -> bytes | None:
-        """The content under ``key``, None where there is none; a damaged file is removed."""
+        """Return the content under ``key``, or None; a damaged file is removed."""
         path = self.path(key)
         try:
             raw = path.read_bytes()
@@ -83,7 +82,7 @@ class ModelCache:
         return content
 
     def write(self, key: str, content: bytes) -> None:
-        """Put ``content`` under ``key`` and make room for it; failing is not an error."""
+        """Store ``content`` under ``key`` and make room for it; a failure is only logged."""
         raw = _MAGIC + self._checksum(key, content) + content
         if len(raw) > self.limit:
             return
@@ -99,7 +98,7 @@ class ModelCache:
         return hashlib.sha256(key.encode() + content).digest()
 
     def _make_room(self, newest: str) -> None:
-        found: list[tuple[float, int, str]] = []
+        files: list[tuple[float, int, str]] = []
         now = time.time()
         with os.scandir(self.folder) as entries:
             for entry in entries:
@@ -108,13 +107,13 @@ class ModelCache:
                 except OSError:
                     continue  # another process has removed it
                 unfinished = entry.name.startswith(".") and f"{_SUFFIX}." in entry.name
-                if unfinished and now - status.st_mtime > _LEFT_BEHIND:
+                if unfinished and now - status.st_mtime > _ABANDONED_SECONDS:
                     _remove(entry.path)
                 elif entry.name.endswith(_SUFFIX) and not entry.name.startswith("."):
                     last = float("inf") if entry.name == newest else status.st_mtime
-                    found.append((last, status.st_size, entry.path))
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
+                    files.append((last, status.st_size, entry.path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
             if total <= self.limit:
                 break
             _remove(path)

@@ -1,19 +1,25 @@
-"""Dataclasses as bytes and back: JSON for the structure, large bytes as they are behind it."""
+"""Serialize dataclasses: a JSON header, followed by raw blobs.
+
+This is our own because it is short and a core dependency (msgspec, say) would be needed for it:
+only classes that the reader names can come out, large models are never copied into text, and
+whatever does not decode is a cache miss.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
 
-_LENGTH = 8  # bytes of the number that says how long the JSON part is
+_LENGTH_BYTES = 8  # of the number that says how long the header is
 
 
 def pack(value: Any) -> bytes:
-    """``value`` as bytes: dataclasses, tuples, lists, mappings, dtypes, bytes, plain values."""
+    """Return ``value`` as bytes: dataclasses, enums, containers, dtypes, bytes, plain values."""
     blobs: list[bytes] = []
 
     def plain(part: Any) -> Any:
@@ -28,19 +34,21 @@ def pack(value: Any) -> bytes:
             return {"dict": [[plain(k), plain(v)] for k, v in part.items()]}
         if isinstance(part, np.dtype):
             return {"dtype": part.str}
+        if isinstance(part, Enum):
+            return {"enum": type(part).__name__, "member": part.name}
         if dataclasses.is_dataclass(part):
             fields = [plain(getattr(part, f.name)) for f in dataclasses.fields(part)]
             return {"class": type(part).__name__, "fields": fields}
         raise TypeError(f"{part!r} of type {type(part).__name__} cannot be stored")
 
     text = json.dumps(plain(value), separators=(",", ":")).encode()
-    return b"".join([len(text).to_bytes(_LENGTH, "little"), text, *blobs])
+    return b"".join([len(text).to_bytes(_LENGTH_BYTES, "little"), text, *blobs])
 
 
 def unpack(content: bytes, classes: Sequence[type]) -> Any:
-    """What ``pack`` was given; None where ``content`` is not that, or has other classes."""
-    known = {c.__name__: c for c in classes}
-    end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+    """Return what ``pack`` was given; None if ``content`` is not that, or has other classes."""
+    by_name: dict[str, Any] = {c.__name__: c for c in classes}
+    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
     position = end
 
     def restored(part: Any) -> Any:
@@ -48,7 +56,9 @@ def unpack(content: bytes, classes: Sequence[type]) -> Any:
         if not isinstance(part, dict):
             return part
         if "class" in part:
-            return known[part["class"]](*map(restored, part["fields"]))
+            return by_name[part["class"]](*map(restored, part["fields"]))
+        if "enum" in part:
+            return by_name[part["enum"]][part["member"]]
         ((kind, inner),) = part.items()
         if kind == "bytes":
             blob = content[position : position + inner]
@@ -63,6 +73,6 @@ def unpack(content: bytes, classes: Sequence[type]) -> Any:
         return {"tuple": tuple, "list": list}[kind](map(restored, inner))
 
     try:
-        return restored(json.loads(content[_LENGTH:end]))
+        return restored(json.loads(content[_LENGTH_BYTES:end]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

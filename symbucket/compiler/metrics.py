@@ -50,9 +50,9 @@ def emit_metrics(
     metrics: Sequence[GraphMetric],
     outputs: Mapping[str, ir.Value],
     variables: Mapping[str, ir.Value],
-) -> dict[str, ir.Value]:
-    """Append the nodes of all metrics, and return their totals and counts (shape (1,)) by name."""
-    sums: dict[str, ir.Value] = {}
+) -> dict[str, tuple[ir.Value, ir.Value]]:
+    """Append the nodes of all metrics; return total and count (shape (1,)) by metric name."""
+    sums: dict[str, tuple[ir.Value, ir.Value]] = {}
     for metric in metrics:
         if metric.kind not in FORMULAS:
             raise UnsupportedError(
@@ -63,7 +63,7 @@ def emit_metrics(
             output = outputs[metric.output]
             label = variables.get(metric.label, output)
             total, count = FORMULAS[metric.kind](metric, Expr(g, output), Expr(g, label))
-        sums[metric.total_name], sums[metric.count_name] = total.value, count.value
+        sums[metric.name] = total.value, count.value
     return sums
 
 

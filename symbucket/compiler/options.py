@@ -7,8 +7,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from types import NoneType
 
-from symbucket.compiler.rewrite import pass_names
 from symbucket.errors import InvalidArgumentError
+
+OPTIONAL_PASSES: set[str] = set()
+"""Names of the passes that ``disable`` may contain; every pass adds its own when it is declared."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ class CompilerOptions:
         return replace(self, disable={*self.disable, *names})
 
     def __post_init__(self) -> None:
-        known = pass_names()
         for name in self.disable:
-            if name not in known:
+            if name not in OPTIONAL_PASSES:
                 raise InvalidArgumentError(
-                    f"there is no optional pass {name!r}; the passes are {', '.join(known)}"
+                    f"disable={self.disable!r}: there is no optional pass {name!r}; the passes "
+                    f"are {', '.join(sorted(OPTIONAL_PASSES))}"
                 )
         if not isinstance(self.cache_dir, (str, os.PathLike, NoneType)):
             raise InvalidArgumentError(

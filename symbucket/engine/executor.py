@@ -11,8 +11,9 @@ import numpy as np
 
 from symbucket.compiler import (
     CompilerOptions,
+    Port,
     Program,
-    Tensor,
+    Role,
     TrainingPrograms,
     compile_inference,
     compile_training,
@@ -21,12 +22,12 @@ from symbucket.compiler import (
 from symbucket.compiler.memory.pool_plan import NODE, SESSION
 from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
+from symbucket.engine.target import target_of
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError, StateError
 from symbucket.metric import GraphMetric
 from symbucket.runtime import RowSparse
 from symbucket.runtime.buffers import BACKWARD, OUTPUTS, STASH, Buffers, Pool
 from symbucket.runtime.ndarray import NDArray
-from symbucket.runtime.providers import provider_of
 from symbucket.runtime.session import Session
 from symbucket.symbol.bounds import input_bounds
 from symbucket.symbol.infer import infer_shapes
@@ -79,8 +80,7 @@ class Executor:
         self.aux_dict = dict(aux)
         self.grad_req = dict(grad_req)
         self.options = options or CompilerOptions()
-        if not provider_of(context).runs_scans:
-            self.options = self.options.without("roll-loops")
+        self._target = target_of(context)
         self.builds: Counter[str] = Counter()
         self._names = output_names(symbol)
         self._shapes = {n: a.shape for n, a in [*self.arg_dict.items(), *self.aux_dict.items()]}
@@ -234,9 +234,9 @@ class Executor:
             if self._request.row_sparse:
                 self._require_contents(STASH, "gradients", "forward(is_train=True)")
             for name in self._request.row_sparse:
-                rows = self._buffers.get(f"{name}.rows")
+                rows = self._buffers.get(Role.ROWS.tensor_name(name))
                 if rows is not None:
-                    found[name] = RowSparse(rows, self._buffers[f"{name}.values"])
+                    found[name] = RowSparse(rows, self._buffers[Role.VALUES.tensor_name(name)])
         return found
 
     def _run(self, is_train: bool, request: _Request) -> None:
@@ -295,7 +295,7 @@ class Executor:
                     f"{self.name}: the head gradient of {name} has shape {head.shape}, the output "
                     f"{output.shape}"
                 )
-            ready.append((self._buffers[f"{name}.head"], head))
+            ready.append((self._buffers[Role.HEAD.tensor_name(name)], head))
         for buffer, head in ready:
             buffer[...] = head
 
@@ -312,6 +312,7 @@ class Executor:
             () if metrics else None,
             metrics,
             self.options,
+            self._target,
         )
 
     def _programs(self, request: _Request) -> TrainingPrograms:
@@ -328,6 +329,7 @@ class Executor:
                 request.metrics,
                 self.options,
                 [n for n in request.row_sparse if self.grad_req.get(n) == "write"],
+                self._target,
             )
             self.builds["training"] += 1
             self._training[request] = found
@@ -355,28 +357,25 @@ class Executor:
         )
         self._session_bytes += SESSION + (0 if plan is None else NODE * plan.nodes)
         own = {**self.arg_dict, **self.aux_dict}
-        wanted: dict[str, list[Tensor]] = {OUTPUTS: [], STASH: [], BACKWARD: []}
-        for tensor in program.inputs:
-            if tensor.name not in own:
-                wanted[BACKWARD if part == "backward" else STASH].append(tensor)
+        buffered: dict[str, list[Port]] = {OUTPUTS: [], STASH: [], BACKWARD: []}
+        for port in program.inputs:
+            if port.role not in (Role.ARGUMENT, Role.STATE):
+                buffered[BACKWARD if part == "backward" else STASH].append(port)
         results: dict[str, NDArray] = {}
-        for tensor in program.outputs:
-            name, kind = tensor.name, ""
-            if part != "inference" and name not in self._names:
-                name, _, kind = tensor.name.rpartition(".")
-            if kind == "new":
-                results[tensor.name] = self.aux_dict[name]
-            elif kind == "grad" and self.grad_req[name] == "write":
-                results[tensor.name] = self.grad_dict[name]
+        for port in program.outputs:
+            if port.role is Role.NEXT_STATE:
+                results[port.name] = self.aux_dict[port.of]
+            elif port.role is Role.GRAD and self.grad_req[port.of] == "write":
+                results[port.name] = self.grad_dict[port.of]
             else:
-                kept = kind in ("grad", "rows", "values") or tensor.name.startswith("stash/")
+                kept = port.role in (Role.GRAD, Role.ROWS, Role.VALUES, Role.STASH)
                 group = BACKWARD if part == "backward" else STASH if kept else OUTPUTS
-                wanted[group].append(tensor)
-                if kind == "grad" and name not in self._adding:
-                    self._adding.append(name)
+                buffered[group].append(port)
+                if port.role is Role.GRAD and port.of not in self._adding:
+                    self._adding.append(port.of)
         moved = [
-            self._buffers.ensure(group, [(t.name, t.shape, t.dtype) for t in tensors], self)
-            for group, tensors in wanted.items()
+            self._buffers.ensure(group, [(p.name, p.shape, p.dtype) for p in ports], self)
+            for group, ports in buffered.items()
         ]
         session.bind_inputs({**self._buffers.arrays, **own})
         session.bind_outputs({**self._buffers.arrays, **results})
@@ -394,7 +393,9 @@ class Executor:
     def _accumulate(self) -> None:
         """Bind the sum over gradients with grad_req "add" to the buffers as they are now."""
         if self._adding:
-            pairs = [(self.grad_dict[n], self._buffers[f"{n}.grad"]) for n in self._adding]
+            pairs = [
+                (self.grad_dict[n], self._buffers[Role.GRAD.tensor_name(n)]) for n in self._adding
+            ]
             self._accumulator = Accumulator(pairs, self.context, f"{self.name} add")
 
     def buffers_moved(self, group: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from symbucket.compiler import (
     CompilerOptions,
     Program,
+    Role,
     TrainingPrograms,
     compile_inference,
     compile_training,
@@ -23,6 +24,7 @@ from symbucket.compiler import (
 )
 from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
+from symbucket.engine.target import target_of
 from symbucket.errors import StateError, UnsupportedError
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.session import Session
@@ -128,9 +130,8 @@ class FrameExecutor:
             program = self.programs.forward
             assert program is not None
             frame.stash = {
-                t.name: NDArray.empty(t.shape, t.dtype, self.context)
-                for t in program.outputs
-                if t.name.startswith("stash/")
+                p.name: NDArray.empty(p.shape, p.dtype, self.context)
+                for p in program.outputs_of(Role.STASH)
             }
         session.bind_inputs(frame.inputs)
         session.bind_outputs({**frame.outputs, **frame.stash})
@@ -156,12 +157,14 @@ class FrameExecutor:
         if not frame.trained:
             raise StateError(f"{self.name}: backward needs a forward in training mode before it")
         session = self._session("backward")
-        named = {f"{n}.head": a for n, a in heads.items()}
+        named = {Role.HEAD.tensor_name(n): a for n, a in heads.items()}
         session.bind_inputs({**frame.inputs, **frame.stash, **named})
         parts = [n for n in self._grads if not first or n in self._adding]
-        results = {f"{n}.grad": a for n, a in grads.items()}
+        results = {Role.GRAD.tensor_name(n): a for n, a in grads.items()}
         for name, total in self._grads.items():
-            results[f"{name}.grad"] = self._part(name, total) if name in parts else total
+            results[Role.GRAD.tensor_name(name)] = (
+                self._part(name, total) if name in parts else total
+            )
         session.bind_outputs(results)
         session.run()
         if first not in self._accumulators:
@@ -191,6 +194,7 @@ class FrameExecutor:
                 [*self._grads, *self._wanted],
                 f"{self.name} training",
                 options=self._options,
+                target=target_of(self.context),
             )
             self.builds["training"] += 1
             if found.step is not None:
@@ -213,6 +217,7 @@ class FrameExecutor:
                 self._dtypes,
                 f"{self.name} inference",
                 options=self._options,
+                target=target_of(self.context),
             )
             self.builds["inference"] += 1
         else:
@@ -221,9 +226,7 @@ class FrameExecutor:
         session = Session(program.model, self.context, f"{self.name} {part}", need)
         session.bind_inputs(self._shared)
         if part == "forward":  # auxiliary states are updated in place, as an Executor does
-            new = {
-                t.name: t.name[: -len(".new")] for t in program.outputs if t.name.endswith(".new")
-            }
-            session.bind_outputs({n: self._shared[s] for n, s in new.items() if s in self._shared})
+            new = program.outputs_of(Role.NEXT_STATE)
+            session.bind_outputs({p.name: self._shared[p.of] for p in new if p.of in self._shared})
         self._sessions[part] = session
         return session

@@ -16,9 +16,9 @@ from symbucket import optimizer as opt
 from symbucket.compiler import (
     CompilerOptions,
     Program,
+    Role,
     compile_inference,
     compile_training,
-    output_names,
 )
 from symbucket.compiler.memory import MemoryPlan, PoolPlan, plan_graph
 from symbucket.compiler.update import UpdateSpec, build_update
@@ -74,17 +74,15 @@ def plan_model(
     shared = {*network.param_names, *aux}
     own = {n: _bytes(*args[n]) for n in args if n not in shared}  # also where no model reads them
     results: dict[str, int] = {}
-    outputs = set(output_names(symbol))
     for model in models:
-        for tensor in (*model.inputs, *model.outputs):
-            size = _bytes(tensor.shape, tensor.dtype)
-            name, _, kind = tensor.name.rpartition(".")
-            if tensor.name in types or (kind == "new" and name in aux):
+        for port in (*model.inputs, *model.outputs):
+            size = _bytes(port.shape, port.dtype)
+            if port.role in (Role.ARGUMENT, Role.STATE, Role.NEXT_STATE):
                 continue
-            if tensor.name in outputs or kind != "grad":
-                results[tensor.name] = size
-            elif name not in shared or (requests or {}).get(name) == "add":
-                own[tensor.name] = size
+            if port.role is not Role.GRAD:
+                results[port.name] = size
+            elif port.of not in shared or (requests or {}).get(port.of) == "add":
+                own[port.name] = size
     plans = tuple(m.plan for m in models if m.plan is not None)
     return KeyPlan(plans, sum(own.values()), sum(results.values()))
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from symbucket.compiler import Program, Tensor
+from symbucket.compiler import Port, Program
 from symbucket.context import cpu
 from symbucket.export.spec import (
     BATCH,
@@ -91,7 +91,7 @@ class Probe:
                         orders[name] = order
         return orders
 
-    def _drawn(self, rng: np.random.Generator, tensor: Tensor) -> Array:
+    def _drawn(self, rng: np.random.Generator, tensor: Port) -> Array:
         kind = np.dtype(tensor.dtype).kind
         if tensor.name in self._bounds:
             high = self._bounds[tensor.name].high

@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import onnx
 
-from symbucket.compiler import Program
-
-_STASH = "stash/"
+from symbucket.compiler import Program, Role
 
 
 def merge_step(forward: Program, backward: Program) -> Program:
@@ -18,7 +16,7 @@ def merge_step(forward: Program, backward: Program) -> Program:
     other tools is simpler as one model that has them as inputs.
     """
     first, second = forward.proto(), backward.proto()
-    stash = {t.name for t in forward.outputs if t.name.startswith(_STASH)}
+    stash = {port.name for port in forward.outputs_of(Role.STASH)}
     inputs = {t.name: t for t in forward.inputs}
     later = [t for t in backward.inputs if t.name not in stash and t.name not in inputs]
     results = [t for t in forward.outputs if t.name not in stash]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.compiler import CompilerOptions, Program, compile_inference, compile_training
+from symbucket.compiler import CompilerOptions, Program, Role, compile_inference, compile_training
+from symbucket.compiler.target import PORTABLE
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.export.axes import Probe, label_axes
@@ -25,6 +26,8 @@ from symbucket.symbol.infer import infer_shapes
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``, called before each step of the work and once at the end."""
+
+_OUTPUT_KINDS = {Role.GRAD: "gradient", Role.NEXT_STATE: "auxiliary state"}
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,14 @@ class _Source:
             if name in {*symbol.list_arguments(), *symbol.list_auxiliary_states()}:
                 shapes[name] = array.shape
         options: CompilerOptions = dataclasses.replace(self.module.options, value_info=True)
-        options = options.without("roll-loops")  # not every runtime that reads the file knows Scan
         name = f"key {self.key!r} {mode}"
         if mode == "inference":
-            return compile_inference(symbol, shapes, dtypes, name, options=options)
+            return compile_inference(symbol, shapes, dtypes, name, options=options, target=PORTABLE)
         requests = self.module.bound_network.requests
         trained = [n for n, r in requests.items() if r != "null" and n in store.grads]
-        programs = compile_training(symbol, shapes, dtypes, trained, name, options=options)
+        programs = compile_training(
+            symbol, shapes, dtypes, trained, name, options=options, target=PORTABLE
+        )
         if programs.step is not None:
             return programs.step
         assert programs.forward is not None
@@ -249,14 +253,10 @@ def _described(
             )
         )
     outputs = []
-    for tensor in program.outputs:
-        kind = "output"
-        if mode == "training" and tensor.name.rpartition(".")[0] in source.module.store.grads:
-            kind = "gradient" if tensor.name.endswith(".grad") else kind
-        if mode == "training" and tensor.name.rpartition(".")[0] in source.module.store.aux:
-            kind = "auxiliary state" if tensor.name.endswith(".new") else kind
-        axes = (None,) * len(tensor.shape)
-        outputs.append(OutputSpec(tensor.name, kind, tensor.dtype, tensor.shape, axes))
+    for port in program.outputs:
+        kind = _OUTPUT_KINDS.get(port.role, "output")
+        axes = (None,) * len(port.shape)
+        outputs.append(OutputSpec(port.name, kind, port.dtype, port.shape, axes))
     batched = any(t.batch_axis is not None for t in inputs)
     return NetworkSpec(
         file="",  # with size and checksum, known when it is written

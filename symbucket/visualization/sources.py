@@ -17,6 +17,7 @@ from symbucket.compiler import (
     compile_inference,
     compile_training,
 )
+from symbucket.compiler.target import PORTABLE
 from symbucket.errors import BundleError, InvalidArgumentError
 from symbucket.export.spec import MANIFEST_FILE, NetworkSpec
 from symbucket.export.verify import read_manifest
@@ -29,7 +30,7 @@ Graph = Literal["symbol", "forward", "training"]
 Shapes = Mapping[str, Sequence[int]] | Mapping[Any, Mapping[str, Sequence[int]]]
 GRAPHS = ("symbol", "forward", "training")
 # Shapes on all edges; the picture folds time steps itself.
-_OPTIONS = CompilerOptions(value_info=True, disable={"roll-loops"})
+_OPTIONS = CompilerOptions(value_info=True)
 _BUNDLE_KINDS = {"auxiliary state": STATE}
 
 
@@ -110,10 +111,12 @@ def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Diagram]:
     kinds = variable_kinds(symbol.nodes(), shape or {})
     shapes = dict(zip(names, arguments)) | dict(zip(symbol.list_auxiliary_states(), auxiliary))
     if graph == "forward":
-        program = compile_inference(symbol, shapes, options=_OPTIONS)
+        program = compile_inference(symbol, shapes, options=_OPTIONS, target=PORTABLE)
         return {name: from_onnx(program.proto(), kinds, f"{name} forward")}
     parameters = [n for n in names if kinds[n] == PARAMETER]
-    programs = compile_training(symbol, shapes, wanted=parameters, options=_OPTIONS)
+    programs = compile_training(
+        symbol, shapes, wanted=parameters, options=_OPTIONS, target=PORTABLE
+    )
     parts = {"training": programs.step, "forward": programs.forward, "backward": programs.backward}
     return {
         f"{name} {n}": from_onnx(p.proto(), kinds, f"{name} {n}")

@@ -14,11 +14,12 @@ import pytest
 import symbucket as sb
 from symbucket import random, sym
 from symbucket.compiler import (
+    CompileRequest,
     CompilerOptions,
+    compilation,
     compile_inference,
     compile_training,
     fingerprint,
-    program,
 )
 from symbucket.compiler.cache import ModelCache
 from symbucket.compiler.codec import pack, unpack
@@ -38,13 +39,13 @@ NLL = GraphMetric("nll", "softmax_output", "softmax_label", 0.0)
 def compiled(monkeypatch):
     """The names of the models that were compiled and not found."""
     names = []
-    plain = program.lower
+    plain = compilation.lower
 
     def counting(symbol, shapes, dtypes, training, name):
         names.append(name)
         return plain(symbol, shapes, dtypes, training, name)
 
-    monkeypatch.setattr(program, "lower", counting)
+    monkeypatch.setattr(compilation, "lower", counting)
     return names
 
 
@@ -152,7 +153,7 @@ def test_another_compiler_finds_nothing(tmp_path, compiled, monkeypatch):
 
 def test_every_option_is_in_the_key_but_where_the_cache_is():
     net = language_model(2)
-    plain = fingerprint.fingerprint(CompilerOptions(), net)
+    plain = fingerprint.fingerprint(CompileRequest(net, SHAPES))
     others = {
         "disable": ["simplify-stacking"],
         "value_info": True,
@@ -163,7 +164,9 @@ def test_every_option_is_in_the_key_but_where_the_cache_is():
     }
     assert others.keys() == {f.name for f in fields(CompilerOptions)}
     for name, value in others.items():
-        key = fingerprint.fingerprint(CompilerOptions(**{name: value}), net)
+        key = fingerprint.fingerprint(
+            CompileRequest(net, SHAPES, options=CompilerOptions(**{name: value}))
+        )
         assert (key == plain) == name.startswith("cache_"), name
 
 
@@ -262,6 +265,9 @@ def test_content_that_is_whole_and_means_something_else(tmp_path, compiled):
                 b'{"class":"object","fields":[]}',
                 b'{"class":"Program","fields":[1,2,3,4,5,6,7]}',
                 b'{"class":"Program"}',
+                b'{"enum":"Role","member":"NOTHING"}',
+                b'{"enum":"Role"}',
+                b'{"enum":"object","member":"__doc__"}',
                 b'{"tuple":[],"list":[]}',
                 b'{"eval":"1"}',
                 b'{"dtype":"O O"}',

@@ -6,25 +6,27 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
+from symbucket.compiler.ports import PortId, Role
 from symbucket.compiler.rewrite.graph_queries import is_zero
-from symbucket.ir import OWN_DOMAIN, Builder
+from symbucket.ir import OWN_DOMAIN
 
 
-def take_rows(g: Builder, gradients: dict[str, ir.Value], names: Collection[str]) -> None:
-    """Replace each ``P.grad`` that only adds rows to zeros, as that of an Embedding does.
+def take_rows(outputs: dict[PortId, ir.Value], names: Collection[str]) -> None:
+    """Replace the gradients that qualify among ``names`` by ROWS (n, 1) and VALUES (n, width).
 
-    It becomes ``P.rows`` (n, 1) and ``P.values`` (n, width); other gradients stay.
+    A gradient qualifies that only adds rows to zeros, as that of an Embedding does.
     """
-    for name in names:
-        value = gradients.get(f"{name}.grad")
-        node = None if value is None else value.producer()
-        if value is None or node is None or not _adds_rows_to_zeros(node):
+    gradients = [(port, value) for port, value in outputs.items() if port.role is Role.GRAD]
+    for port, value in gradients:
+        node = value.producer()
+        if port.of not in names or node is None or not _adds_rows_to_zeros(node):
             continue
         rows, values = node.inputs[1:3]
         assert rows is not None
         assert values is not None
-        del gradients[f"{name}.grad"]
-        gradients[f"{name}.rows"], gradients[f"{name}.values"] = rows, values
+        del outputs[port]
+        outputs[PortId(Role.ROWS, port.of)] = rows
+        outputs[PortId(Role.VALUES, port.of)] = values
 
 
 def _adds_rows_to_zeros(node: ir.Node) -> bool:

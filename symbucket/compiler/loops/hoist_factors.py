@@ -12,6 +12,7 @@ import math
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import only_user
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.ir import (
@@ -31,6 +32,7 @@ Known = dict[ir.Value, None]
 _LARGEST = 1 << 16  # bytes of a step's value; larger ones are better off in the cache
 
 
+@graph_pass("final", requires=(Property.STANDARD_ONNX,))
 def hoist_factors(graph: ir.Graph) -> int:
     """Rewrite the body of every Scan; gives the number of values that were taken out."""
     return sum(_Factors(graph, scan).take_out() for scan in list(graph) if body_of(scan))

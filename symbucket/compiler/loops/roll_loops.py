@@ -23,11 +23,15 @@ from symbucket.compiler.loops.grow import take_in_neighbours
 from symbucket.compiler.loops.loop import Chain, Column, Given, Same
 from symbucket.compiler.loops.match import LEAST, find_chain, recurrent_products
 from symbucket.compiler.loops.slices import join_pieces
+from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.ir import readers, reads
 
 
+@graph_pass(
+    "final", introduces=("Scan",), requires=(Property.NO_DEAD_NODES, Property.STANDARD_ONNX)
+)
 def roll_loops(graph: ir.Graph) -> int:
     """Write every chain of four or more equal recurrent steps as a Scan; gives their number."""
     groups = recurrent_products(graph)

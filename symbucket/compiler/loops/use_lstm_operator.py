@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import is_zero, only_user
 from symbucket.ir import Builder, attr, body_of, dtype_of, shape_of
 
@@ -28,6 +29,7 @@ class _Step:
     cell: ir.Value
 
 
+@graph_pass("final", introduces=("LSTM",), requires=(Property.STANDARD_ONNX,))
 def use_lstm_operator(graph: ir.Graph) -> int:
     """Rewrite every Scan that is an LSTM; gives their number."""
     return sum(_rewrite(graph, scan) for scan in list(graph) if body_of(scan) is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -38,13 +38,15 @@ class MemoryPlan:
     """What one model needs, in bytes, when its nodes run in their order.
 
     ``inputs`` and ``outputs`` lie in arrays of their own; ``buffers`` are the activations, which
-    share one pool. Sizes that depend on data count with their upper bounds.
+    share one pool. Sizes that depend on data count with their upper bounds. ``gradient_outputs``
+    names the outputs that are gradients.
     """
 
     nodes: int
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
     buffers: tuple[Buffer, ...] = field(repr=False)
+    gradient_outputs: tuple[str, ...] = ()
 
     @cached_property
     def lower_bound(self) -> int:
@@ -73,7 +75,7 @@ class MemoryPlan:
     @property
     def gradients(self) -> int:
         """Bytes of the outputs that are gradients."""
-        return sum(s for n, s in self.outputs.items() if n.endswith(".grad"))
+        return sum(self.outputs[name] for name in self.gradient_outputs)
 
     @property
     def stash(self) -> int:
@@ -107,7 +109,7 @@ class MemoryPlan:
             for b, at in zip(self.buffers, offsets)
         ]
         for name, size in self.outputs.items():
-            kind = "gradient" if name.endswith(".grad") else "output"
+            kind = "gradient" if name in self.gradient_outputs else "output"
             found.append(PlannedTensor(name, size, 0, self.nodes - 1, None, kind))
         return found
 
@@ -145,10 +147,11 @@ def _amount(name: str, size: int) -> str:
     return str(size) if name == "nodes" else f"{size / 1e6:.3f} MB"
 
 
-def plan_graph(graph: ir.Graph) -> MemoryPlan:
-    """The plan of a graph whose nodes stand in the order in which they will run.
+def plan_graph(graph: ir.Graph, gradient_outputs: Sequence[str] = ()) -> MemoryPlan:
+    """Return the plan of a graph whose nodes stand in the order in which they will run.
 
-    Raises ValueError where a value has neither a static shape nor a bound.
+    ``gradient_outputs`` names the outputs that are gradients. Raises
+    ValueError if a value has neither a static shape nor a bound.
     """
     sizes = bounds(graph)
     return MemoryPlan(
@@ -156,4 +159,5 @@ def plan_graph(graph: ir.Graph) -> MemoryPlan:
         {v.name or "": size_of(v, sizes) for v in graph.inputs},
         {v.name or "": size_of(v, sizes) for v in graph.outputs},
         tuple(live_intervals(graph)),
+        tuple(gradient_outputs),
     )

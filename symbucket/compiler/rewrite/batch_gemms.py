@@ -13,6 +13,7 @@ from collections.abc import Hashable, Sequence
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import graph_pass
 from symbucket.compiler.rewrite.graph_queries import levels
 from symbucket.compiler.rewrite.pattern import Op, Optional, Var, variables
 from symbucket.ir import Builder, attribute_of, attributes_of, input_of, scope_of, shape_of
@@ -22,6 +23,7 @@ bias = Var("bias", where=lambda c: len(shape_of(c)) == 1)
 PRODUCT = Op("Gemm", x, weight, Optional(bias), transA=0)
 
 
+@graph_pass("forward")
 def batch_gemms(graph: ir.Graph) -> int:
     """Stack the Gemms of every group; returns the number of products that were stacked."""
     stacked = 0

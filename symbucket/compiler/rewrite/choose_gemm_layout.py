@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import only_user
 from symbucket.compiler.rewrite.pattern import Const, Match, Op, replace_matches, variables
 from symbucket.ir import Builder, dimensions_of, shape_of
@@ -21,6 +22,7 @@ PRODUCT = Op("Gemm", tall, other, transA=1, transB=0, alpha=1)
 COLUMN_SPLIT = Op("Split", whole, sizes, axis=lambda axis: axis in (1, -1))
 
 
+@graph_pass("joint", requires=(Property.NO_DEAD_NODES,))
 def choose_gemm_layout(graph: ir.Graph) -> int:
     """Turn every such product round; a Split of its columns becomes one of rows."""
     return replace_matches(graph, PRODUCT, _turn)

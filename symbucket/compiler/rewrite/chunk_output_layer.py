@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import PassContext, Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
 from symbucket.compiler.rewrite.output_layer import (
     BIAS_GRADIENT,
@@ -25,18 +26,17 @@ from symbucket.compiler.rewrite.output_layer import (
 )
 from symbucket.ir import Builder
 
-CHUNKS_META = "symbucket_loss_chunks"  # in the graph's meta: the number of chunks asked for
 MIN_CHUNK_ROWS = 8
 
 
-def chunk_output_layer(graph: ir.Graph) -> int:
+@graph_pass("joint", options=("loss_chunks",), requires=(Property.NO_DEAD_NODES,))
+def chunk_output_layer(graph: ir.Graph, context: PassContext) -> int:
     """Rewrite every output layer whose probabilities have no other use; returns their number."""
-    asked = int(graph.meta.get(CHUNKS_META, 1))
-    if asked < 2:
+    if context.options.loss_chunks < 2:
         return 0
     changed = 0
     for layer in output_layers(graph):
-        chunks = min(asked, layer.rows // MIN_CHUNK_ROWS)
+        chunks = min(context.options.loss_chunks, layer.rows // MIN_CHUNK_ROWS)
         if chunks > 1 and layer.gradient is not None and not layer.probabilities.is_graph_output():
             _Chunks(graph, layer).write(chunks)
             changed += 1

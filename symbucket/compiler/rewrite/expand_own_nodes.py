@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
 from symbucket.ir import OWN_DOMAIN, Builder, info_of
 
 
+@graph_pass("final", required=True, ensures=(Property.STANDARD_ONNX,))
 def expand_own_nodes(graph: ir.Graph) -> int:
     """Replace every own-domain node by its registered expansion."""
     expanded = 0

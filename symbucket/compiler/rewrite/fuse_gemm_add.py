@@ -11,6 +11,7 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import graph_pass
 from symbucket.compiler.rewrite.graph_queries import chained_weights, depths, is_zero
 from symbucket.compiler.rewrite.pattern import Match, Op, Optional, Var, replace_matches, variables
 from symbucket.ir import (
@@ -32,6 +33,7 @@ FIRST, SECOND = _product("first"), _product("second")
 SUM = Op("Add", FIRST, SECOND)
 
 
+@graph_pass("forward")
 def fuse_gemm_add(graph: ir.Graph) -> int:
     """Rewrite every addition of two Gemms of one shape whose results have no other user."""
     return replace_matches(graph, SUM, _Fusion(graph).replace)

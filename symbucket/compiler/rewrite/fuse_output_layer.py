@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
 from symbucket.compiler.rewrite.output_layer import (
     BIAS_GRADIENT,
@@ -27,6 +28,7 @@ from symbucket.ir import Builder
 COLUMN_MULTIPLE = 16  # the kernels like inner dimensions that are multiples of this
 
 
+@graph_pass("joint", requires=(Property.NO_DEAD_NODES,))
 def fuse_output_layer(graph: ir.Graph) -> int:
     """Rewrite every output layer; returns their number."""
     layers = list(output_layers(graph))

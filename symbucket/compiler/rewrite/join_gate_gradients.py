@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.pattern import (
     Const,
     Either,
@@ -32,6 +33,7 @@ GATE = Op("Mul", grad, Either(SIGMOID_SLOPE, TANH_SLOPE), users=1)
 JOIN = Op("Concat")
 
 
+@graph_pass("final", requires=(Property.STANDARD_ONNX,))
 def join_gate_gradients(graph: ir.Graph) -> int:
     """Rewrite every Concat along the last axis whose inputs are all gradients of gates."""
     ones: dict[tuple[int, ...], ir.Value] = {}

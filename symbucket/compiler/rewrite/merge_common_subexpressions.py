@@ -6,10 +6,12 @@ from collections.abc import Hashable
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import graph_pass
 from symbucket.compiler.rewrite.graph_queries import attribute_key
 from symbucket.ir import info_of
 
 
+@graph_pass("forward", "joint", "final")
 def merge_common_subexpressions(graph: ir.Graph) -> int:
     """Merge equal nodes in one walk in topological order; the first one stays.
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import Property, graph_pass
 
+
+@graph_pass("joint", "final", required=True, ensures=(Property.NO_DEAD_NODES,))
 def remove_dead_nodes(graph: ir.Graph) -> int:
     """Walk backwards once; a node without used outputs goes, and so may its producers."""
     outputs = set(graph.outputs)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import graph_pass
 from symbucket.ir import input_of, is_op
 
 
+@graph_pass("final", required=True)
 def remove_identities(graph: ir.Graph) -> int:
     """Let users of an Identity read its input.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from symbucket.compiler.memory.intervals import size_of
+from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.ir import bounds
 
 _WORTH = 1 << 18  # bytes; gaining less is not worth another order
 _NEAR = 32  # nodes that may be moved up to free one value
 
 
+@graph_pass("final", requires=(Property.NO_DEAD_NODES, Property.STANDARD_ONNX))
 def schedule_for_memory(graph: ir.Graph) -> int:
     """Move up the last users of large values, where that gives memory back.
 

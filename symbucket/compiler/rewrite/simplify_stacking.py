@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import graph_pass
 from symbucket.compiler.rewrite.pattern import Match, Op, match_each, replace_matches, variables
 from symbucket.ir import Builder, attribute_of, input_of, produced_by, shape_of
 
@@ -18,6 +19,7 @@ RESHAPED = Op("Reshape", part, shape)
 JOIN = Op("Concat")
 
 
+@graph_pass("forward", "joint")
 def simplify_stacking(graph: ir.Graph) -> int:
     """Rewrite every Concat of all parts of one Split."""
     return replace_matches(graph, JOIN, _whole)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import is_zero
 from symbucket.compiler.rewrite.pattern import Const, Match, Op, Var, replace_matches, variables
 from symbucket.ir import Builder, shape_of
@@ -21,6 +22,7 @@ ROW_SUM = Op("ReduceSum", rows, Const([0]), keepdims=0, users=1)
 SUM = Op("Sum")
 
 
+@graph_pass("joint", requires=(Property.NO_DEAD_NODES,))
 def sum_gemms(graph: ir.Graph) -> int:
     """Rewrite the products and row sums among the terms of every Sum; returns their number."""
     summed: list[ir.Node] = []

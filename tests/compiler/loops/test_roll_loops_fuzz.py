@@ -5,8 +5,8 @@ import pytest
 
 import symbucket as sb
 from symbucket import sym
-from symbucket.compiler import compile_inference, program
-from symbucket.compiler.rewrite import run_passes
+from symbucket.compiler import compile, compile_inference
+from symbucket.compiler.pipeline import run_pipeline
 from tests.compiler.loops.rolled import draw_arrays, infer_both, scans_in, train_both
 from tests.compiler.verify_graph import check_model, verify
 
@@ -180,9 +180,7 @@ def _verified(monkeypatch):
             verify(graph)
 
     monkeypatch.setattr(
-        program,
-        "run_passes",
-        lambda graph, stage, disable: run_passes(graph, stage, disable, after_each),
+        compile, "run_pipeline", lambda request, _: run_pipeline(request, after_each)
     )
 
 

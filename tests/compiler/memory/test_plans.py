@@ -190,7 +190,7 @@ def small_plan():
     b2 = g.op("Neg", b)
     b2.name = "x.grad"
     graph.outputs.append(b2)
-    return plan_graph(graph)
+    return plan_graph(graph, ["x.grad"])
 
 
 def test_kinds_and_totals():

@@ -5,8 +5,7 @@ import pytest
 
 import symbucket as sb
 from symbucket import sym
-from symbucket.compiler import CompilerOptions, compile_training, pass_names, program
-from symbucket.compiler.rewrite import run_passes
+from symbucket.compiler import CompileRequest, CompilerOptions, compile_request, pass_names
 from symbucket.runtime import NDArray, Session
 from tests.compiler.verify_graph import verify
 
@@ -57,23 +56,26 @@ def random_network(rng):
     return sym.Group(heads + inner)
 
 
+def training(net, shapes, names, options=None):
+    options = options or CompilerOptions()
+    return CompileRequest(
+        net, shapes, training=True, name="training", gradients=names, options=options
+    )
+
+
 @pytest.mark.parametrize("seed", range(25))
-def test_random_networks(seed, monkeypatch):
+def test_random_networks(seed):
     rng = np.random.default_rng(seed)
     net = random_network(rng)
     names = net.list_arguments()
     given = {n: (ROWS, WIDTH) for n in ("x", "y") if n in names}
     shapes = dict(zip(names, net.infer_shape(**given)[0]))
     arrays = {n: rng.normal(size=s).astype(np.float32) * 0.5 for n, s in shapes.items()}
-    monkeypatch.setattr(
-        program,
-        "run_passes",
-        lambda graph, stage, disable: run_passes(graph, stage, disable, lambda _, g: _ordered(g)),
-    )
 
     def run(disable):
         options = CompilerOptions(disable=disable)
-        made = compile_training(net, shapes, wanted=names, options=options).step
+        request = training(net, shapes, names, options)
+        made = compile_request(request, lambda _, graph: _ordered(graph)).step
         session = Session(made.model, sb.cpu(), "fuzz")
         session.bind_inputs({t.name: NDArray(arrays[t.name]) for t in made.inputs})
         outputs = {t.name: NDArray.empty(t.shape, t.dtype) for t in made.outputs}
@@ -96,15 +98,11 @@ def _ordered(graph):
         known.update(node.outputs)
 
 
-def test_one_random_network_closely(monkeypatch):
+def test_one_random_network_closely():
     net = random_network(np.random.default_rng(100))
     names = net.list_arguments()
     given = {n: (ROWS, WIDTH) for n in ("x", "y") if n in names}
     shapes = dict(zip(names, net.infer_shape(**given)[0]))
-    monkeypatch.setattr(
-        program,
-        "run_passes",
-        lambda graph, stage, disable: run_passes(graph, stage, disable, lambda _, g: verify(g)),
-    )
-    made = compile_training(net, shapes, wanted=names).step
+    request = training(net, shapes, names)
+    made = compile_request(request, lambda _, graph: verify(graph)).step
     assert made.passes["batch-gemms"] > 0

@@ -1,0 +1,155 @@
+"""The whole order of the compiler, from symbol to serialized models, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from symbucket.compiler.compilation import (
+    Compilation,
+    add_gradients,
+    add_metrics,
+    lower_symbol,
+    plan_memory,
+    serialize,
+    split_at_heads,
+    take_rows,
+)
+from symbucket.compiler.loops.hoist_factors import hoist_factors
+from symbucket.compiler.loops.roll_loops import roll_loops
+from symbucket.compiler.loops.use_lstm_operator import use_lstm_operator
+from symbucket.compiler.ports import PortedGraph
+from symbucket.compiler.request import CompileRequest
+from symbucket.compiler.rewrite.base import Pass, PassContext
+from symbucket.compiler.rewrite.batch_gemms import batch_gemms
+from symbucket.compiler.rewrite.choose_gemm_layout import choose_gemm_layout
+from symbucket.compiler.rewrite.chunk_output_layer import chunk_output_layer
+from symbucket.compiler.rewrite.expand_own_nodes import expand_own_nodes
+from symbucket.compiler.rewrite.fuse_gemm_add import fuse_gemm_add
+from symbucket.compiler.rewrite.fuse_output_layer import fuse_output_layer
+from symbucket.compiler.rewrite.join_gate_gradients import join_gate_gradients
+from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
+from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
+from symbucket.compiler.rewrite.remove_identities import remove_identities
+from symbucket.compiler.rewrite.schedule_for_memory import schedule_for_memory
+from symbucket.compiler.rewrite.simplify_stacking import simplify_stacking
+from symbucket.compiler.rewrite.sum_gemms import sum_gemms
+
+AfterEach = Callable[[str, ir.Graph], None]
+"""Called with the name of a pass and the graph that it leaves."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: a step that changes the compilation, or passes over each of its graphs."""
+
+    name: str
+    step: Callable[[Compilation], None] | None = None
+    passes: tuple[Pass, ...] = ()
+
+
+PIPELINE: tuple[Stage, ...] = (
+    # Symbol -> forward graph in ONNX and symbucket's own domain.
+    Stage("lower", lower_symbol),
+    # Sums over the batch that a step returns in place of its outputs.
+    Stage("metrics", add_metrics),
+    # The forward graph alone, so that gradients profit.
+    Stage(
+        "forward",
+        passes=(
+            merge_common_subexpressions,
+            fuse_gemm_add,
+            merge_common_subexpressions,
+            batch_gemms,
+            simplify_stacking,
+        ),
+    ),
+    # Training only: the backward graph, node by node in reverse.
+    Stage("differentiate", add_gradients),
+    # Training only: two graphs if head gradients come from outside; else rows of gradients.
+    Stage("split", split_at_heads),
+    Stage("rows", take_rows),
+    # Forward and backward nodes together.
+    Stage(
+        "joint",
+        passes=(
+            remove_dead_nodes,
+            merge_common_subexpressions,
+            sum_gemms,
+            simplify_stacking,
+            chunk_output_layer,
+            fuse_output_layer,
+            choose_gemm_layout,
+        ),
+    ),
+    # Standard ONNX, in the order in which it will run.
+    Stage(
+        "final",
+        passes=(
+            remove_dead_nodes,
+            expand_own_nodes,
+            merge_common_subexpressions,
+            remove_identities,
+            remove_dead_nodes,
+            schedule_for_memory,
+            roll_loops,
+            use_lstm_operator,
+            join_gate_gradients,
+            hoist_factors,
+            remove_dead_nodes,
+        ),
+    ),
+    # Live ranges and offsets; activations computed twice if the memory limit asks for it.
+    Stage("plan", plan_memory),
+    Stage("serialize", serialize),
+)
+
+
+def pipeline_order() -> list[str]:
+    """Return the names of all stages and passes in order, a pass as ``stage/pass``."""
+    order = []
+    for stage in PIPELINE:
+        order += [f"{stage.name}/{one.name}" for one in stage.passes] or [stage.name]
+    return order
+
+
+def pass_names() -> list[str]:
+    """Return the names of the passes that ``CompilerOptions.disable`` may contain, in order."""
+    passes = [one for stage in PIPELINE for one in stage.passes]
+    return list(dict.fromkeys(one.name for one in passes if not one.required))
+
+
+def run_pipeline(request: CompileRequest, after_each: AfterEach | None = None) -> Compilation:
+    """Run every stage for one request; its ``programs`` are ready afterwards.
+
+    ``after_each(name, graph)`` is called before each stage of passes with the stage's name, and
+    after each pass with the pass' name; tests verify the graph there.
+    """
+    c = Compilation(request)
+    context = PassContext(request.options, request.target)
+    for stage in PIPELINE:
+        if stage.step is not None:
+            stage.step(c)
+        else:
+            for ported in c.graphs:
+                _run_passes(stage, ported, context, after_each)
+    return c
+
+
+def _run_passes(
+    stage: Stage, ported: PortedGraph, context: PassContext, after_each: AfterEach | None
+) -> None:
+    """Run the passes of a stage over a graph, with its outputs in place meanwhile."""
+    graph = ported.graph
+    graph.outputs.extend(ported.outputs.values())
+    if after_each is not None:
+        after_each(stage.name, graph)
+    for one in stage.passes:
+        if one.runs(context):
+            ported.changes[one.name] = ported.changes.get(one.name, 0) + one(graph, context)
+            if after_each is not None:
+                after_each(one.name, graph)
+    ported.outputs = dict(zip(ported.outputs, graph.outputs))
+    graph.outputs.clear()

@@ -1,0 +1,34 @@
+"""What a model is compiled for: the operators that its runtime runs well."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """An execution provider, or whatever reads a file.
+
+    ``missing``: ONNX operators that it does not have, or runs badly.
+
+    A target says what passes may introduce; a node of the user's own network stays.
+    """
+
+    name: str
+    missing: frozenset[str] = frozenset()
+
+    def runs(self, op_types: Collection[str]) -> bool:
+        """Return whether the target has all of these operators."""
+        return self.missing.isdisjoint(op_types)
+
+    @property
+    def supports_scan(self) -> bool:
+        """Whether recurrent steps may become a loop."""
+        return self.runs(("Scan",))
+
+
+CPU = Target("CPUExecutionProvider")
+
+# Not every runtime that reads a file knows Scan, and its body hides what a picture shows.
+PORTABLE = Target("any ONNX runtime", frozenset({"Scan"}))

@@ -1,0 +1,13 @@
+"""The compiler's target for a context."""
+
+from __future__ import annotations
+
+from symbucket.compiler import Target
+from symbucket.context import Context
+from symbucket.runtime.providers import provider_of
+
+
+def target_of(context: Context) -> Target:
+    """Return the target of the execution provider that serves a context."""
+    provider = provider_of(context)
+    return Target(provider.name, frozenset() if provider.runs_scans else frozenset({"Scan"}))
