@@ -224,7 +224,7 @@ BAD = {
     ),
     "no shape": (
         ["plan", "--sym-gen", "{own}:sym_gen", "--keys", "3", "--data", "data"],
-        "describes no array",
+        "does not describe an array",
     ),
     "no size": (
         ["plan", "--sym-gen", "{own}:sym_gen", "--keys", "en", "--data", "data=2,key"],
@@ -325,7 +325,7 @@ def test_keys_and_shapes_of_arguments():
     ]
     assert labels[0].shape == (8, 64)
     for text in ("data", "data=", "=3", "data=2,width", "data=2,-3", "data=2;3"):
-        with pytest.raises(InvalidArgumentError, match="describes no array"):
+        with pytest.raises(InvalidArgumentError, match="does not describe an array"):
             Shapes([text], [])
     with pytest.raises(InvalidArgumentError, match=r"key \(1,\) has no size 'key\[1\]'"):
         Shapes(["data=key[1]"], [])((1,))

@@ -1,7 +1,7 @@
 """A language model over buckets: LSTM layers learn to guess the next word of a sentence.
 
 ``symbucket train`` and ``examples/lstm_bucketing.py`` both run this file. It is meant to be read,
-from ``language_model`` down, and to be copied for networks of one's own.
+from ``language_model`` down, and to be copied for other networks.
 
 Why buckets? A recurrent network is unrolled over time, so a sentence of 12 words and one of 60 need
 networks of different lengths. Unrolling for the longest and padding the others with nothing wastes
@@ -61,7 +61,7 @@ def language_model(
     def unrolled(
         length: int, begin: list[sb.Symbol] | None = None
     ) -> tuple[sb.Symbol, list[sb.Symbol]]:
-        """Scores (batch * length, vocab_size) of what follows each word, and the last states."""
+        """Return scores (batch * length, vocab_size) of each next word, and the last states."""
         words = sb.sym.Variable("data")  # (batch, length), word ids
         vectors = sb.sym.Embedding(words, input_dim=vocab_size, output_dim=num_embed, name="embed")
         outputs, states = cells.unroll(length, vectors, begin, merge_outputs=True)
@@ -94,7 +94,7 @@ def language_model(
 
 
 def load_text(args: argparse.Namespace) -> tuple[Sentences, Sentences]:
-    """Training and validation sentences, each a list of words."""
+    """Return training and validation sentences, each a list of words."""
     if args.data_train is None:
         return split(python_sentences())
     sentences = read_sentences(args.data_train)
@@ -106,7 +106,7 @@ def load_text(args: argparse.Namespace) -> tuple[Sentences, Sentences]:
 def bucketed(
     sentences: Sentences, vocabulary: Vocabulary, args: argparse.Namespace, **kwargs: Any
 ) -> sb.io.BucketSentenceIter:
-    """Batches in which all sentences are of one bucket."""
+    """Return an iterator of batches whose sentences all belong to one bucket."""
     # <eos> stands before each sentence too, so that the model learns how sentences begin.
     encoded = [[vocabulary.eos_id, *words] for words in vocabulary.encode(sentences)]
     return sb.io.BucketSentenceIter(
@@ -120,7 +120,7 @@ def bucketed(
 
 
 def describe(train: sb.io.BucketSentenceIter, vocabulary: Vocabulary) -> str:
-    """A table of the buckets and what they save."""
+    """Return a table of the buckets and the padding that they save."""
     rows = train.bucket_table()
     sentences = sum(row.sentences for row in rows)
     tokens = sum(
@@ -137,9 +137,9 @@ def describe(train: sb.io.BucketSentenceIter, vocabulary: Vocabulary) -> str:
 
 
 class Progress:
-    """Callback of ``fit``: a progress bar while an epoch runs and a line when it is over.
+    """Callback of ``fit``: a progress bar during an epoch and a line at its end.
 
-    Where there is no terminal (or no tqdm), a line every ``seconds`` stands in for the bar.
+    Without a terminal, or without tqdm, a line every ``seconds`` replaces the bar.
     """
 
     def __init__(self, batches: int, seconds: float = 20.0) -> None:
@@ -189,9 +189,9 @@ def sample(
     vocabulary: Vocabulary,
     args: argparse.Namespace,
 ) -> list[str]:
-    """Write sentences, all ``args.samples`` at once, a word a step.
+    """Sample sentences, all ``args.samples`` of them together, a word per step.
 
-    ``inputs`` names what the network of ``NEXT_WORD`` takes: the word before, then the states.
+    ``inputs`` are the inputs of the network of ``NEXT_WORD``: the previous word, then the states.
     """
     generator = np.random.default_rng(args.seed)
     words = np.full((args.samples, 1), vocabulary.eos_id)
@@ -214,7 +214,7 @@ def sample(
 
 
 def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
-    """Train as the arguments say, print how it goes, and let the model write."""
+    """Train as the arguments say, print the progress, and sample sentences."""
     sb.random.seed(args.seed)
     train_text, valid_text = load_text(args)
     if args.resume:
@@ -268,13 +268,13 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
     return module
 
 
-# What lies beside a checkpoint, so that others can build the same networks.
+# Files next to a checkpoint, from which the same networks can be built.
 
 _FORMAT = "symbucket-language-model-1"
 
 
 def vocabulary_path(prefix: str) -> str:
-    """The vocabulary of a training run."""
+    """Return the path of the vocabulary of a training run."""
     return f"{prefix}-vocabulary.json"
 
 
@@ -289,7 +289,7 @@ def save_model(args: argparse.Namespace) -> None:
 
 
 def load_model(prefix: str) -> dict[str, Any]:
-    """What ``save_model`` wrote; CheckpointError where it is missing or damaged."""
+    """Return what ``save_model`` wrote; raise CheckpointError if it is missing or damaged."""
     path = Path(f"{prefix}-model.json")
     try:
         model = json.loads(path.read_text(encoding="utf-8"))
@@ -307,7 +307,7 @@ def load_model(prefix: str) -> dict[str, Any]:
 
 
 def shapes_of(key: int, batch_size: int) -> tuple[list[sb.io.DataDesc], list[sb.io.DataDesc]]:
-    """(data_shapes, label_shapes) of a bucket."""
+    """Return (data_shapes, label_shapes) of a bucket."""
     descs = [sb.io.DataDesc(n, (batch_size, key), layout="NT") for n in ("data", "softmax_label")]
     return descs[:1], descs[1:]
 
@@ -315,7 +315,7 @@ def shapes_of(key: int, batch_size: int) -> tuple[list[sb.io.DataDesc], list[sb.
 def trained_model(
     prefix: str, epoch: int, for_training: bool = False
 ) -> tuple[sb.mod.BucketingModule, Vocabulary]:
-    """The networks of a checkpoint, bound for every bucket and for writing, and the vocabulary."""
+    """Return the networks of a checkpoint, bound for all their keys, and the vocabulary."""
     model = load_model(prefix)
     vocabulary = Vocabulary.load(vocabulary_path(prefix))
     buckets, batch = model.pop("buckets"), model.pop("batch_size")
@@ -333,7 +333,7 @@ def trained_model(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of a training run."""
+    """Add the arguments of a training run."""
     add = parser.add_argument
     add("--data-train", metavar="FILE", help="text, one sentence a line; else Python's own docs")
     add("--data-test", metavar="FILE", help="validation text; else 5%% of the training sentences")
@@ -358,7 +358,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say what the networks are."""
+    """Add the arguments that define the networks."""
     add = parser.add_argument
     add(
         "--buckets",

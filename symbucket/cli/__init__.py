@@ -1,7 +1,7 @@
 """The command ``symbucket``.
 
-Built on argparse: the command comes with every installation, also one without extras, where
-``info`` has to say which of them are missing; and the example takes the same arguments.
+Built on argparse, since every installation has the command, also one without extras, where ``info``
+says which of them are missing.
 """
 
 from symbucket.cli.main import main

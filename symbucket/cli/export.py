@@ -1,4 +1,4 @@
-"""``symbucket export``: a checkpoint becomes a bundle."""
+"""``symbucket export``: write a checkpoint as a bundle."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     add = parser.add_argument
-    add("checkpoint", metavar="PREFIX", help="the checkpoint that training saved")
+    add("checkpoint", metavar="PREFIX", help="prefix of the checkpoint")
     add("folder", metavar="FOLDER", help="where the bundle goes; a bundle there is replaced")
     add("--epoch", type=integer(0), metavar="N", help="which epoch's parameters; else the newest")
     add("--training", action="store_true", help="training graphs, with gradients")

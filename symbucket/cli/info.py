@@ -1,4 +1,4 @@
-"""``symbucket info``: what is installed and what it can do."""
+"""``symbucket info``: show what is installed and what it can do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from symbucket.tables import format_table
 
 HELP = "versions, providers, devices, extras"
 DESCRIPTION = (
-    "Say which versions are installed, where networks can run, and which extras are there."
+    "Show which versions are installed, where networks can run, and which extras are there."
 )
 EXAMPLE = """\
 example:
@@ -28,12 +28,12 @@ _RUNTIMES = ("onnxruntime-training-cpu", "onnxruntime-training", "onnxruntime", 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it."""
+    """Print what is installed."""
     sections = collect()
     if args.json:
         print(json.dumps(sections, indent=1))

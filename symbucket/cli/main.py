@@ -1,4 +1,4 @@
-"""Parsing, and turning errors into one line and an exit code."""
+"""Parse the command line; an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def build(prog: str = "symbucket") -> tuple[_Parser, dict[str, _Parser]]:
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Examples as they are written, and defaults of arguments that have one."""
+    """Keeps the layout of examples, and shows the defaults of arguments that have one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, False, 0, []):

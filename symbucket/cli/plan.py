@@ -1,4 +1,4 @@
-"""``symbucket plan``: what training will take, before anything runs."""
+"""``symbucket plan``: show the memory that training will need, before anything runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from symbucket.io import DataDesc
 from symbucket.metric import Perplexity
 from symbucket.module.bucketing import BucketingModule
 
-HELP = "show the memory that training will take"
+HELP = "show the memory that training will need"
 DESCRIPTION = (
-    "Plan the memory of all buckets without training: for each key what its activations need, and\n"
-    "for all of them together the pool, parameters, gradients and optimizer states."
+    "Plan the memory of all buckets without training: the activations of each key, and the pool,\n"
+    "parameters, gradients and optimizer states of all keys together."
 )
 EXAMPLE = """\
 examples:
@@ -27,7 +27,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     language_model.add_network_arguments(parser)
     add = parser.add_argument
     add("--vocabulary-size", type=integer(1), default=10_000, metavar="N", help="words")

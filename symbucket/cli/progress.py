@@ -7,9 +7,9 @@ from types import TracebackType
 
 
 class Steps:
-    """One line on standard error that says what is being done, and goes when all is done.
+    """One line on standard error with the current step, cleared at the end.
 
-    Called as ``progress(what, done, total)``; a context manager, so that the line goes with errors.
+    Called as ``progress(what, done, total)``; a context manager, so that an error clears the line.
     """
 
     def __init__(self) -> None:

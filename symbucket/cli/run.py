@@ -1,4 +1,4 @@
-"""``symbucket run``: a bundle answers what a file asks."""
+"""``symbucket run``: run a bundle on the requests in a file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from symbucket.export import Bundle, Request, format_statistics
 
 HELP = "run a bundle on a text or an .npz file"
 DESCRIPTION = (
-    "Run a bundle's networks. From a text, one sentence a line, comes the perplexity of each\n"
+    "Run a bundle's networks. For a text, one sentence a line, print the perplexity of each\n"
     "sentence. An .npz file holds the inputs by name: requests along the first axis (data), or an\n"
-    "array for each request (data/0, data/1, ...) where their lengths differ. Outputs are written\n"
-    "in the second way."
+    "array for each request (data/0, data/1, ...) if their lengths differ. Outputs are written in\n"
+    "the second way."
 )
 EXAMPLE = """\
 examples:
@@ -36,11 +36,11 @@ examples:
 """
 
 _NUMBERED = re.compile(r"(.+)/(\d+)")
-_STEP = 512  # requests at a time, so that there is progress to show
+_CHUNK = 512  # requests at a time, so that there is progress to show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="the folder that export wrote")
     add("input", metavar="FILE", help="a text or an .npz file")
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, run, write."""
+    """Read the requests, run them, write the outputs."""
     if args.output and not args.output.endswith(".npz"):
         args.parser.error("--output must be an .npz file")
     bundle = Bundle(args.bundle, cpu() if args.gpus is None else gpu(args.gpus))
@@ -70,9 +70,9 @@ def _run(bundle: Bundle, requests: Sequence[Request], args: argparse.Namespace) 
     began = time.perf_counter()
     outputs = []
     with Steps() as steps:
-        for start in range(0, len(requests), _STEP):
+        for start in range(0, len(requests), _CHUNK):
             steps("running requests", start, len(requests))
-            outputs += bundle.run(requests[start : start + _STEP])
+            outputs += bundle.run(requests[start : start + _CHUNK])
     spent = time.perf_counter() - began
     if not args.quiet:
         print(format_statistics({k: s for k, s in bundle.statistics().items() if s.requests}))
@@ -94,7 +94,7 @@ def _text(bundle: Bundle, args: argparse.Namespace) -> list[Any]:
     encoded = [[vocabulary.eos_id, *ids] for ids in vocabulary.encode(sentences)]
     longest = max((k for k in bundle.keys if isinstance(k, int)), default=0)
     fitting = [i for i, ids in enumerate(encoded) if len(ids) - 1 <= longest]
-    # The last word is asked for, never told.
+    # The last word is predicted, never an input.
     requests = [Request({"data": encoded[i][:-1]}, args.key) for i in fitting]
     outputs = _run(bundle, requests, args)
     total, words = 0.0, 0

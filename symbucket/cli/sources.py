@@ -1,4 +1,4 @@
-"""Where the networks of a command come from: the built-in language model, or a ``sym_gen``."""
+"""The networks of a command: the built-in language model, or a ``sym_gen`` of the user's."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SHAPE = re.compile(r"(?P<name>[^=]+)=(?P<sizes>[^:]+)(:(?P<layout>[A-Z]*))?(:(?
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that describe networks of one's own."""
+    """Add the arguments that describe the user's networks."""
     group = parser.add_argument_group("networks of your own")
     add = group.add_argument
     add(
         "--sym-gen",
         metavar="MODULE:FUNCTION",
-        help="a function that gives the network of a bucket key; MODULE may be a .py file",
+        help="a function that returns the network of a bucket key; MODULE may be a .py file",
     )
     add(
         "--keys",
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def key_of(text: str) -> Hashable:
-    """A key from an argument: ``10``, ``[32, 64]`` (a tuple), ``"10"`` or a plain word."""
+    """Return the key in an argument: ``10``, ``[32, 64]`` (a tuple), ``"10"`` or a plain word."""
     try:
         return decode_key(json.loads(text))
     except (ValueError, InvalidArgumentError):
@@ -56,7 +56,7 @@ def key_of(text: str) -> Hashable:
 
 
 def own_networks(args: argparse.Namespace) -> tuple[Callable[[Any], Any], Shapes]:
-    """The ``sym_gen`` and the shapes of the arguments."""
+    """Return the ``sym_gen`` and the shapes of the arguments."""
     for name in ("keys", "data"):
         if not getattr(args, name):
             args.parser.error(f"--sym-gen needs --{name}")
@@ -67,14 +67,14 @@ def own_networks(args: argparse.Namespace) -> tuple[Callable[[Any], Any], Shapes
 
 
 class Shapes:
-    """``shapes(key)`` gives (data_shapes, label_shapes) from texts such as ``data=32,key:NT``."""
+    """``shapes(key)`` is (data_shapes, label_shapes), from texts such as ``data=32,key:NT``."""
 
     def __init__(self, data: Sequence[str], labels: Sequence[str]) -> None:
         self._data = [_parsed(text) for text in data]
         self._labels = [_parsed(text) for text in labels]
 
     def __call__(self, key: Hashable) -> tuple[list[DataDesc], list[DataDesc]]:
-        """The descriptions for a key."""
+        """Return the descriptions for a key."""
         return [_desc(d, key) for d in self._data], [_desc(d, key) for d in self._labels]
 
 
@@ -82,7 +82,8 @@ def _parsed(text: str) -> dict[str, str]:
     parts = _SHAPE.fullmatch(text)
     if not parts or not all(_SIZE.fullmatch(s.strip()) for s in parts["sizes"].split(",")):
         raise InvalidArgumentError(
-            f"{text!r} describes no array; write NAME=SIZES, as data=32,key or image=8,3,key[0],9"
+            f"{text!r} does not describe an array; write NAME=SIZES, as data=32,key or "
+            "image=8,3,key[0],9"
         )
     return {name: value or "" for name, value in parts.groupdict().items()}
 
@@ -105,10 +106,10 @@ def _desc(parts: dict[str, str], key: Hashable) -> DataDesc:
 
 
 def load_function(text: str) -> Callable[[Any], Any]:
-    """The function that ``module:function`` or ``file.py:function`` names."""
+    """Return the function that ``module:function`` or ``file.py:function`` names."""
     where, _, name = text.rpartition(":")
     if not where or not name:
-        raise InvalidArgumentError(f"{text!r} names no function; write MODULE:FUNCTION")
+        raise InvalidArgumentError(f"{text!r} does not name a function; write MODULE:FUNCTION")
     try:
         if where.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(where).stem, where)
@@ -129,7 +130,7 @@ def load_function(text: str) -> Callable[[Any], Any]:
 
 
 def last_epoch(prefix: str) -> int:
-    """The number of the newest checkpoint; BundleError where there is none."""
+    """Return the number of the newest checkpoint; raise BundleError if there is none."""
     folder, name = Path(prefix).parent, Path(prefix).name
     pattern = re.compile(re.escape(name) + r"-(\d{4,})\.params")
     matches = []

@@ -1,4 +1,4 @@
-"""``symbucket train``: the language model over buckets."""
+"""``symbucket train``: train the language model over buckets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All arguments are those of the program itself."""
+    """Add the arguments of the program itself."""
     language_model.add_arguments(parser)
 
 

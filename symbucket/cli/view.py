@@ -1,4 +1,4 @@
-"""``symbucket view``: pictures of networks, memory plans and buckets."""
+"""``symbucket view``: draw networks, memory plans and buckets."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from symbucket.visualization.sources import GRAPHS
 HELP = "draw a symbol, a model, a bundle, a memory plan or the buckets"
 DESCRIPTION = (
     "Draw networks, memory plans and buckets. A network becomes an HTML page that needs nothing\n"
-    "else (pan, zoom, search, open and fold groups), or .svg, .png, .pdf where Graphviz is\n"
-    "installed. Time steps and what names begin with are folded."
+    "else (pan, zoom, search, open and fold groups), or .svg, .png, .pdf if Graphviz is\n"
+    "installed. Time steps and common prefixes of names are folded."
 )
 EXAMPLE = """\
 examples:
@@ -40,7 +40,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     add = parser.add_argument
     add("source", nargs="?", help="a bundle's folder, an .onnx file, a symbol file (.json), a plan")
     add("--output", "-o", metavar="FILE", help=".html, .svg, .png, .pdf or .dot")
@@ -144,7 +144,7 @@ def _shape(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _symbols(args: argparse.Namespace) -> tuple[dict[Hashable, Symbol], dict[Hashable, Any]]:
-    """The symbols of ``--sym-gen`` by key, and the shapes of their data and labels."""
+    """Return the symbols of ``--sym-gen`` by key, and the shapes of their data and labels."""
     sym_gen, shapes = sources.own_networks(args)
     symbols, shapes_of = {}, {}
     for key in args.keys:
