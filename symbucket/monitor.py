@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from symbucket.checks import check_integer
-from symbucket.engine import Executor
+from symbucket.engine.bound_arrays import BoundArrays
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.runtime import NDArray
 
@@ -87,11 +87,11 @@ class Monitor:
         self.sort = bool(sort)
         self.step = 0
         self.activated = False
-        self._sources: list[Executor | Monitored] = []
+        self._sources: list[BoundArrays | Monitored] = []
 
-    def install(self, exe: Executor | Monitored) -> None:
+    def install(self, exe: BoundArrays | Monitored) -> None:
         """Look at this executor (or module) from now on, besides those installed before."""
-        if not isinstance(exe, Executor) and not hasattr(exe, "monitored"):
+        if not isinstance(exe, BoundArrays) and not hasattr(exe, "monitored"):
             raise InvalidArgumentError(
                 f"Monitor.install: {exe!r} is neither an Executor nor a module"
             )
@@ -128,8 +128,8 @@ class Monitor:
     def _wants(self, name: str) -> bool:
         return self._pattern.match(name) is not None
 
-    def _arrays(self, source: Executor | Monitored) -> Named:
-        if isinstance(source, Executor):
+    def _arrays(self, source: BoundArrays | Monitored) -> Named:
+        if isinstance(source, BoundArrays):
             return arrays_of(source, self._wants)
         return source.monitored(self._wants)
 
@@ -147,7 +147,7 @@ class Monitor:
         return "\t".join(parts)
 
 
-def arrays_of(executor: Executor, selects: Callable[[str], bool]) -> Named:
+def arrays_of(executor: BoundArrays, selects: Callable[[str], bool]) -> Named:
     """Return outputs (if one is selected), arguments, gradients and auxiliary states by name."""
     names = executor.symbol.list_outputs()
     outputs = zip(names, executor.outputs) if any(map(selects, names)) else ()

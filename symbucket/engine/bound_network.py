@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any
 
 from symbucket.compiler import CompilerOptions
 from symbucket.context import cpu
-from symbucket.engine.data_parallel import (
-    ContextGroup,
-    ExecutorGroup,
-    normalized_losses,
-    split_descs,
-)
+from symbucket.engine.batch_split import split_batch
+from symbucket.engine.bound_arrays import ExecutorArrays
+from symbucket.engine.contexts import ContextGroup
+from symbucket.engine.data_parallel import ExecutorGroup, normalized_losses
 from symbucket.engine.executor import Executor
 from symbucket.engine.network_interface import BatchShapes, GradientRequest, NetworkInterface
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import ShapeError
-from symbucket.io import DataDesc
 from symbucket.runtime import NDArray
 from symbucket.runtime.buffers import Pool
 
 AnyExecutor = Executor | ExecutorGroup
-
-
-@dataclass(frozen=True)
-class ExecutorArrays:
-    """The arrays of one executor, and what every argument's gradient is for."""
-
-    args: dict[str, NDArray]
-    grads: dict[str, NDArray]
-    requests: dict[str, str]
-    aux: dict[str, NDArray]
 
 
 class BoundNetwork:
@@ -85,7 +71,7 @@ class BoundNetwork:
         if request.for_training:
             network.check_gradients(shapes, self.requests)
         if len(contexts) > 1:
-            split_descs(shapes.all, contexts, network.name)
+            split_batch(shapes.all, contexts, network.name)
         store.admit(network.name, params, aux)
 
     def arrays(self, shapes: BatchShapes) -> ExecutorArrays:
@@ -132,19 +118,16 @@ class BoundNetwork:
                 buffers,
             )
         self._warn_of_normalization()
-        sizes, axes, parts = split_descs(shapes.all, contexts, network.name)
+        split = split_batch(shapes.all, contexts, network.name)
         count = len(shapes.data)
-        types = [network.infer(BatchShapes(part[:count], part[count:]))[0] for part in parts]
+        types = [network.infer(BatchShapes(p[:count], p[count:]))[0] for p in split.parts]
         return ExecutorGroup(
             network.symbol,
             contexts,
-            arrays.args,
-            arrays.grads,
-            arrays.requests,
-            arrays.aux,
+            arrays,
+            split,
             network.param_names,
-            (sizes, axes, types),
-            DataDesc.get_batch_axis(shapes.data[0].layout) > 0,
+            types,
             network.name,
             self.options,
             buffers,

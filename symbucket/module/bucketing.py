@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from symbucket.compiler import CompilerOptions
 from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context
-from symbucket.engine.data_parallel import contexts_of
+from symbucket.engine.contexts import contexts_of
 from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
 from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.network_interface import BatchShapes, GradientRequest

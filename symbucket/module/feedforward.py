@@ -13,7 +13,7 @@ from symbucket import metric as metrics
 from symbucket.checkpoint import load_checkpoint, save_checkpoint
 from symbucket.checks import check_integer
 from symbucket.context import Context
-from symbucket.engine.data_parallel import ContextGroup, contexts_of
+from symbucket.engine.contexts import ContextGroup, contexts_of
 from symbucket.errors import DataError, InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataDesc

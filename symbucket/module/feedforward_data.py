@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbucket import random
-from symbucket.engine.data_parallel import ContextGroup
+from symbucket.engine.contexts import ContextGroup
 from symbucket.errors import DataError
 from symbucket.io import NDArrayIter, ResizeIter
 from symbucket.module.sym_gen import label_names_by_suffix

@@ -14,7 +14,7 @@ from symbucket.compiler import CompilerOptions
 from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context
 from symbucket.engine.bound_network import AnyExecutor, BoundNetwork
-from symbucket.engine.data_parallel import ContextGroup, contexts_of
+from symbucket.engine.contexts import ContextGroup, contexts_of
 from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
 from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.network_interface import (
@@ -299,7 +299,8 @@ class Module(BaseModule):
         bound = self._bound
         read = batch_of_network(self.network, batch, bound.shapes, bound.labelled, training)
         executor = bound.pool.use(bound.network, read.shapes)
-        executor.feed({**read.arrays, **self._states})
+        executor.feed(self._states)
+        executor.write(read.arrays)  # its shapes are those of the executor
         sums = None if metric is None else bound.metric_sums(metric, read.shapes)
         if sums is None:
             executor.forward(is_train=training)

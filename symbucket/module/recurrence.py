@@ -9,7 +9,7 @@ from typing import Any
 from symbucket.compiler import CompilerOptions, output_names
 from symbucket.context import Context
 from symbucket.engine.bound_network import BoundNetwork
-from symbucket.engine.data_parallel import ContextGroup
+from symbucket.engine.contexts import ContextGroup
 from symbucket.engine.frames import Frame, FrameExecutor
 from symbucket.engine.network_interface import (
     BatchShapes,

@@ -10,7 +10,7 @@ import numpy as np
 
 from symbucket.checks import check_integer
 from symbucket.context import Context
-from symbucket.engine.data_parallel import one_context
+from symbucket.engine.contexts import one_context
 from symbucket.engine.frames import Frame, FrameExecutor
 from symbucket.engine.network_interface import Descs, GradientRequest
 from symbucket.engine.parameters import ParameterStore

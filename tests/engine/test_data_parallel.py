@@ -7,7 +7,7 @@ import pytest
 
 import symbucket as sb
 from symbucket import sym
-from symbucket.engine.data_parallel import Join, find_join
+from symbucket.engine.batch_split import Join, find_join
 from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
 from tests.small_networks import VOCAB, language_model, numbers, sentence_batch, shapes
 
@@ -81,7 +81,7 @@ def test_steps_on_several_keys_are_those_of_one_context(layout, context, rows):
 
 
 def test_contexts_with_memory_of_their_own_follow_by_copies(monkeypatch):
-    from symbucket.engine.data_parallel import ContextGroup
+    from symbucket.engine.contexts import ContextGroup
 
     one = _module(_network, None, "NT", 4)
     monkeypatch.setattr(ContextGroup, "reads", lambda self, number, array: number == 0)

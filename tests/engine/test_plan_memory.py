@@ -63,7 +63,7 @@ def test_the_plan_is_that_of_the_models_that_run():
     train(module)
     for key in KEYS:
         (executor,) = module.module_of(key).executors
-        (programs,) = executor._training.values()
+        (programs,) = executor.programs.compiled
         (model,) = programs.models
         (planned,) = plan.plans[key]
         assert {t.name for t in model.inputs} == set(planned.inputs)

@@ -120,8 +120,8 @@ def test_pooled_executors_compute_what_others_do(grad_req):
         results = [_step(e[rows], data, head) for e in (pooled, plain)]
         for a, b in zip(*results):
             np.testing.assert_array_equal(a, b)
-    largest = plain[9]._buffers.nbytes
-    assert pool.nbytes <= largest + 64 * len(largest and plain[9]._buffers.arrays)
+    largest = plain[9].buffers.nbytes
+    assert pool.nbytes <= largest + 64 * len(largest and plain[9].buffers.arrays)
 
 
 def test_outputs_and_backward_of_an_overwritten_run_are_refused():

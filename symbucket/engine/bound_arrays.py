@@ -1,0 +1,220 @@
+"""``BoundArrays``: the arrays of a bound symbol, and what all executors do with them."""
+
+from __future__ import annotations
+
+import abc
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symbucket.compiler import CompilerOptions, output_names
+from symbucket.context import Context
+from symbucket.errors import DataError, InvalidArgumentError, ShapeError
+from symbucket.metric import GraphMetric
+from symbucket.runtime import RowSparse
+from symbucket.runtime.ndarray import NDArray
+from symbucket.symbol.bounds import input_bounds
+from symbucket.symbol.infer import infer_shapes
+from symbucket.symbol.symbol import Symbol
+
+
+@dataclass(frozen=True)
+class ExecutorArrays:
+    """The arrays of one executor, and what every argument's gradient is for."""
+
+    args: dict[str, NDArray]
+    grads: dict[str, NDArray]
+    requests: dict[str, str]
+    aux: dict[str, NDArray]
+
+
+class BoundArrays(abc.ABC):
+    """Base of executors: arguments, gradients and auxiliary states by name, checked when written.
+
+    ``arg_dict``, ``grad_dict`` and ``aux_dict`` map names to NDArrays; write into them with
+    ``arg_dict["data"][:] = x``. Arrays may be shared with other executors: a parameter that one of
+    them (or an optimizer) updates is updated for all.
+    """
+
+    def __init__(
+        self,
+        symbol: Symbol,
+        context: Context,
+        args: Mapping[str, NDArray],
+        grads: Mapping[str, NDArray],
+        grad_req: Mapping[str, str],
+        aux: Mapping[str, NDArray],
+        name: str,
+        options: CompilerOptions | None,
+    ) -> None:
+        self.symbol = symbol
+        self.context = context
+        self.name = name
+        self.arg_dict = dict(args)
+        self.grad_dict = dict(grads)
+        self.aux_dict = dict(aux)
+        self.grad_req = dict(grad_req)
+        self.options = options or CompilerOptions()
+        self.types = {
+            n: (a.shape, a.dtype) for n, a in [*self.arg_dict.items(), *self.aux_dict.items()]
+        }
+        """(shape, dtype) of all arguments and auxiliary states."""
+        self.unique_output_names = output_names(symbol)
+        """Names of the outputs; a suffix tells apart outputs of one name."""
+        nodes = symbol.nodes()
+        shapes = infer_shapes(nodes, {n: shape for n, (shape, _) in self.types.items()})
+        self._bounds = input_bounds(nodes, shapes)
+        self._checked: set[str] = set()  # arguments whose bounds were checked since the last run
+
+    @property
+    def arg_arrays(self) -> list[NDArray]:
+        """Arguments in the order of ``list_arguments``."""
+        return [self.arg_dict[n] for n in self.symbol.list_arguments()]
+
+    @property
+    def grad_arrays(self) -> list[NDArray | None]:
+        """Gradients in the order of ``list_arguments``; None if grad_req is "null"."""
+        return [self.grad_dict.get(n) for n in self.symbol.list_arguments()]
+
+    @property
+    def aux_arrays(self) -> list[NDArray]:
+        """Auxiliary states in the order of ``list_auxiliary_states``."""
+        return [self.aux_dict[n] for n in self.symbol.list_auxiliary_states()]
+
+    @property
+    @abc.abstractmethod
+    def outputs(self) -> list[NDArray]:
+        """The outputs of the last forward; the next one writes into the same memory."""
+
+    @property
+    def output_dict(self) -> dict[str, NDArray]:
+        """The outputs by name; a suffix tells apart outputs of one name."""
+        listed = self.symbol.list_outputs()
+        unique = len(set(listed)) == len(listed)
+        return dict(zip(listed if unique else self.unique_output_names, self.outputs))
+
+    # Writing ---------------------------------------------------------------------------------
+
+    def feed(self, data: Mapping[str, Any]) -> None:
+        """Copy arrays into arguments by name; all are checked before the first is written."""
+        for name, values in data.items():
+            target = self.arg_dict.get(name)
+            if target is None:
+                raise InvalidArgumentError(
+                    f"{self.name}: the symbol has no argument {name!r}; it has "
+                    f"{', '.join(self.arg_dict)}"
+                )
+            try:
+                shape = np.shape(values)
+            except ValueError as error:
+                raise DataError(f"{self.name}: {name} is no array: {error}") from None
+            if shape != target.shape:
+                raise ShapeError(
+                    f"{self.name}: {name} has shape {shape}, it is bound with {target.shape}"
+                )
+        self.write(data)
+
+    def write(self, data: Mapping[str, Any]) -> None:
+        """Copy arrays into arguments of their shapes; types and values are checked first."""
+        writes = []
+        for name, values in data.items():
+            array = values.view() if isinstance(values, NDArray) else np.asarray(values)
+            if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+                raise DataError(f"{self.name}: {name} has dtype {array.dtype}, not numbers")
+            for bounds in self._bounds:
+                if bounds.name == name:
+                    bounds.check(array, self.name)
+            writes.append((self.arg_dict[name], array))
+        for target, array in writes:
+            target[...] = array
+        self._checked.update(data)
+
+    def _check_bounds(self) -> None:
+        """Check labels and row numbers that were written into ``arg_dict`` by other means."""
+        for bounds in self._bounds:
+            if bounds.name not in self._checked:
+                bounds.check(self.arg_dict[bounds.name].view(), self.name)
+        self._checked.clear()
+
+    def copy_params_from(
+        self,
+        arg_params: Mapping[str, Any],
+        aux_params: Mapping[str, Any] | None = None,
+        allow_extra_params: bool = False,
+    ) -> None:
+        """Copy parameters (and auxiliary states) by name; checked before any is written."""
+        writes = []
+        for kind, params, arrays in (
+            ("argument", arg_params, self.arg_dict),
+            ("auxiliary state", aux_params or {}, self.aux_dict),
+        ):
+            for name, values in params.items():
+                if name not in arrays:
+                    if allow_extra_params:
+                        continue
+                    raise InvalidArgumentError(f"{self.name}: there is no {kind} {name!r}")
+                array = np.asarray(values)
+                if array.shape != arrays[name].shape:
+                    raise ShapeError(
+                        f"{self.name}: {kind} {name!r} has shape {arrays[name].shape}, not "
+                        f"{array.shape}"
+                    )
+                writes.append((arrays[name], array))
+        for target, array in writes:
+            target[...] = array
+
+    # Running ---------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def forward(self, is_train: bool = False, **data: Any) -> list[NDArray]:
+        """Run the symbol; keyword arguments are copied into the arguments of those names first."""
+
+    @abc.abstractmethod
+    def measure(
+        self, is_train: bool, metrics: Sequence[GraphMetric], row_sparse: Iterable[str] = ()
+    ) -> dict[str, float]:
+        """Run the symbol for sums over the batch instead of outputs, which are not kept.
+
+        Returns the total and the count of every metric by name. In training, gradients are computed
+        as by ``forward``; those named in ``row_sparse`` may come in ``row_gradients`` instead.
+        """
+
+    @property
+    @abc.abstractmethod
+    def row_gradients(self) -> dict[str, RowSparse]:
+        """The gradients of the last run that came by rows; ``grad_dict`` has the others."""
+
+    @abc.abstractmethod
+    def backward(self, out_grads: Any = None) -> None:
+        """Put the gradients of the last ``forward(is_train=True)`` into ``grad_dict``.
+
+        Args:
+            out_grads: head gradients: one array, or a list with one for every output (None for
+                outputs that are losses). May be left out if all outputs are losses.
+        """
+
+    def _head_list(self, out_grads: Any) -> list[Any]:
+        """Return one head gradient (or None) for every output."""
+        names = self.unique_output_names
+        if out_grads is None:
+            return [None] * len(names)
+        heads = list(out_grads) if isinstance(out_grads, (list, tuple)) else [out_grads]
+        if heads and len(heads) != len(names):
+            raise InvalidArgumentError(
+                f"{self.name}: {len(heads)} head gradients for {len(names)} outputs "
+                f"({', '.join(names)}); give None for outputs that are losses"
+            )
+        return heads or [None] * len(names)
+
+    @property
+    @abc.abstractmethod
+    def builds(self) -> Counter[str]:
+        """How often models were compiled, by kind ("training", "inference")."""
+
+    @property
+    @abc.abstractmethod
+    def nbytes(self) -> int:
+        """An estimate of the bytes beside the arrays that the executor was given."""

@@ -1,0 +1,125 @@
+"""The programs of a symbol with fixed shapes, compiled when they are first needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from symbucket.compiler import (
+    CompilerOptions,
+    Program,
+    TrainingPrograms,
+    compile_inference,
+    compile_training,
+)
+from symbucket.context import Context
+from symbucket.engine.runner import Runner
+from symbucket.engine.target import target_of
+from symbucket.metric import GraphMetric
+from symbucket.symbol.symbol import Symbol
+from symbucket.types import DType, Shape
+
+Part = Literal["inference", "step", "forward", "backward"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run returns.
+
+    Attributes:
+        metrics: the sums to return in place of all outputs; none: the outputs.
+        row_sparse: parameters whose gradients may come as rows and values.
+    """
+
+    metrics: tuple[GraphMetric, ...] = ()
+    row_sparse: frozenset[str] = frozenset()
+
+
+ALL_OUTPUTS = RunRequest()
+
+
+class NetworkPrograms:
+    """Compiles a symbol for inference and for training, each once for each request.
+
+    Args:
+        symbol: the network.
+        context: where the programs run.
+        types: (shape, dtype) of its variables by name.
+        gradients: the arguments to differentiate by.
+        name: how messages call it.
+        options: of the compiler.
+    """
+
+    def __init__(
+        self,
+        symbol: Symbol,
+        context: Context,
+        types: Mapping[str, tuple[Shape, DType]],
+        gradients: Collection[str],
+        name: str,
+        options: CompilerOptions,
+    ) -> None:
+        self.builds: Counter[str] = Counter()
+        """How often models were compiled, by kind ("training", "inference")."""
+        self._symbol = symbol
+        self._context = context
+        self._shapes = {n: shape for n, (shape, _) in types.items()}
+        self._dtypes = {n: dtype for n, (_, dtype) in types.items()}
+        self._gradients = list(gradients)
+        self._name = name
+        self._options = options
+        self._target = target_of(context)
+        self._training: dict[RunRequest, TrainingPrograms] = {}
+
+    def inference(self, request: RunRequest = ALL_OUTPUTS) -> Program:
+        """Compile the inference program (a new one at each call)."""
+        self.builds["inference"] += 1
+        return compile_inference(
+            self._symbol,
+            self._shapes,
+            self._dtypes,
+            f"{self._name} inference",
+            () if request.metrics else None,
+            request.metrics,
+            self._options,
+            self._target,
+        )
+
+    def training(self, request: RunRequest = ALL_OUTPUTS) -> TrainingPrograms:
+        """Return the programs of a training step; those that run already have no model bytes."""
+        programs = self._training.get(request)
+        if programs is None:
+            programs = self._training[request] = compile_training(
+                self._symbol,
+                self._shapes,
+                self._dtypes,
+                self._gradients,
+                f"{self._name} training",
+                () if request.metrics else None,
+                request.metrics,
+                self._options,
+                request.row_sparse,
+                self._target,
+            )
+            self.builds["training"] += 1
+        return programs
+
+    @property
+    def compiled(self) -> list[TrainingPrograms]:
+        """The training programs that were compiled, one for each request."""
+        return list(self._training.values())
+
+    def runner(self, part: Part, request: RunRequest = ALL_OUTPUTS) -> Runner:
+        """Return a new runner of one program, not bound yet."""
+        name = f"{self._name} {part}"
+        if part == "inference":
+            return Runner(self.inference(request), self._context, name)
+        programs = self.training(request)
+        program: Program = getattr(programs, part)
+        runner = Runner(program, self._context, name)
+        # The session has the model now. Compile it again to look at it.
+        released: dict[str, Any] = {part: replace(program, model=b"", plan=None)}
+        self._training[request] = replace(programs, **released)
+        return runner

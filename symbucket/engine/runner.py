@@ -1,0 +1,79 @@
+"""``Runner``: a program in a session, with arrays at its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from symbucket.compiler import Port, Program, Role
+from symbucket.compiler.memory.pool_plan import NODE, SESSION
+from symbucket.context import Context
+from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.session import Session
+
+
+@dataclass(frozen=True)
+class PortArrays:
+    """Arrays for the ports of a program, by what a port belongs to.
+
+    Attributes:
+        arguments: data, labels, parameters.
+        states: auxiliary states; the next ones are written in place.
+        gradients: gradients that are written where they are wanted.
+        buffers: arrays for everything else, by the name of the port.
+    """
+
+    arguments: Mapping[str, NDArray] = field(default_factory=dict)
+    states: Mapping[str, NDArray] = field(default_factory=dict)
+    gradients: Mapping[str, NDArray] = field(default_factory=dict)
+    buffers: Mapping[str, NDArray] = field(default_factory=dict)
+
+    def find(self, port: Port) -> NDArray | None:
+        """Return the array for a port, or None if there is none here."""
+        if port.role is Role.ARGUMENT:
+            return self.arguments.get(port.of)
+        if port.role in (Role.STATE, Role.NEXT_STATE):
+            return self.states.get(port.of)
+        if port.role is Role.GRAD and port.of in self.gradients:
+            return self.gradients[port.of]
+        return self.buffers.get(port.name)
+
+
+class Runner:
+    """One program, ready to run over the arrays that are bound to its ports.
+
+    Args:
+        program: what to run; its model is not kept.
+        context: where.
+        name: how messages call it.
+    """
+
+    def __init__(self, program: Program, context: Context, name: str) -> None:
+        self.inputs = program.inputs
+        self.outputs = program.outputs
+        plan = program.plan
+        self.nbytes = SESSION + (0 if plan is None else NODE * plan.nodes)
+        """An estimate of the bytes of its session."""
+        self._session = Session(program.model, context, name, 0 if plan is None else plan.arena)
+
+    def outputs_of(self, role: Role) -> list[Port]:
+        """Return the outputs with this role, in order."""
+        return [port for port in self.outputs if port.role is role]
+
+    def unbound(self, arrays: PortArrays) -> list[Port]:
+        """Return the ports for which ``arrays`` has nothing."""
+        return [p for p in (*self.inputs, *self.outputs) if arrays.find(p) is None]
+
+    def bind(self, arrays: PortArrays) -> None:
+        """Bind all ports that ``arrays`` has something for; the others stay as they are."""
+        self._session.bind_inputs(_by_name(self.inputs, arrays))
+        self._session.bind_outputs(_by_name(self.outputs, arrays))
+
+    def run(self) -> None:
+        """Run once over the bound arrays."""
+        self._session.run()
+
+
+def _by_name(ports: tuple[Port, ...], arrays: PortArrays) -> dict[str, NDArray]:
+    pairs = ((port.name, arrays.find(port)) for port in ports)
+    return {name: array for name, array in pairs if array is not None}
