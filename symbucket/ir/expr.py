@@ -84,7 +84,9 @@ class Expr:
 
     def op(self, op_type: str, *others: Argument, domain: str = "", **attributes: Any) -> Expr:
         """Append ``op_type`` with this value as first input; return its only output."""
-        return self.ops(op_type, *others, outputs=1, domain=domain, **attributes)[0]
+        inputs = [v.value if type(v) is Expr else self._input(v) for v in others]
+        g = self.g
+        return Expr(g, g.op(op_type, self.value, *inputs, domain=domain, **attributes))
 
     def own(self, op_type: str, *others: Argument, **attributes: Any) -> Expr:
         """Append a node of symbucket's own domain with this value as first input."""

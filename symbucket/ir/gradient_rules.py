@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import onnx_ir as ir
 
-from symbucket.ir.builder import Builder, attr
+from symbucket.ir.builder import Builder, attr, shape_of
 from symbucket.ir.expr import Expr
 from symbucket.ir.registry import GradientRule, info
 
@@ -65,34 +65,43 @@ def no_gradient(*op_types: str, because: str, domain: str = "") -> None:
         info(op_type, domain).no_gradient = because
 
 
+_Getter: TypeAlias = Callable[[Builder, ir.Node, Sequence["ir.Value | None"], Sequence[bool]], Any]
+
+
 def _as_gradient_rule(rule: Callable[..., Parts]) -> GradientRule:
-    parameters = list(inspect.signature(rule).parameters.values())
-    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    keyword = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    all_attributes = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    input_names = [p for p in positional if p.name not in _NAMED]
+    getters: list[_Getter] = []
+    defaults: dict[str, Any] = {}
+    count = 0  # of inputs with a parameter of their own
+    takes_rest = takes_all_attributes = False
+    for parameter in inspect.signature(rule).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            takes_rest = True
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            takes_all_attributes = True
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            has_default = parameter.default is not parameter.empty
+            defaults[parameter.name] = parameter.default if has_default else None
+        elif parameter.name in _NAMED:
+            getters.append(_NAMED[parameter.name])
+        else:
+            getters.append(_input_getter(count, parameter))
+            count += 1
 
     @functools.wraps(rule)
     def run(
         g: Builder, node: ir.Node, grads: Sequence[ir.Value | None], needs: Sequence[bool]
     ) -> list[ir.Value | None]:
-        inputs = iter(enumerate(input_names))
-        arguments = [
-            _NAMED[p.name](g, node, grads, needs)
-            if p.name in _NAMED
-            else _input(g, node, *next(inputs))
-            for p in positional
-        ]
-        if rest:
-            arguments += [_expr(g, v) for v in node.inputs[len(input_names) :]]
-        attributes = {p.name: attr(node, p.name, _default(p)) for p in keyword}
-        if all_attributes:
+        arguments = [get(g, node, grads, needs) for get in getters]
+        inputs = node.inputs
+        if takes_rest:
+            arguments += [_expr(g, v) for v in inputs[count:]]
+        attributes = {name: attr(node, name, default) for name, default in defaults.items()}
+        if takes_all_attributes:
             attributes |= {name: a.value for name, a in node.attributes.items()}
         result = rule(*arguments, **attributes)
-        parts = result if isinstance(result, Sequence) else [result]
-        values = [_value(g, *each) for each in zip(parts, node.inputs, needs)]
-        return values + [None] * (len(node.inputs) - len(values))
+        parts = result if isinstance(result, (list, tuple)) else (result,)
+        values = [_value(*each) for each in zip(parts, inputs, needs)]
+        return values + [None] * (len(inputs) - len(values))
 
     return run
 
@@ -101,29 +110,28 @@ def _expr(g: Builder, value: ir.Value | None) -> Expr | None:
     return None if value is None else Expr(g, value)
 
 
-def _input(g: Builder, node: ir.Node, i: int, parameter: inspect.Parameter) -> Expr | None:
-    value = node.inputs[i] if i < len(node.inputs) else None
-    if value is None and parameter.default is not None:
-        raise TypeError(
-            f"the gradient rule of {node.op_type} takes input {i} as {parameter.name!r}, which "
-            f"node {node.name!r} does not have; give the parameter the default None."
-        )
-    return _expr(g, value)
+def _input_getter(i: int, parameter: inspect.Parameter) -> _Getter:
+    def get(g: Builder, node: ir.Node, grads: Any, needs: Any) -> Expr | None:
+        value = node.inputs[i] if i < len(node.inputs) else None
+        if value is None and parameter.default is not None:
+            raise TypeError(
+                f"the gradient rule of {node.op_type} takes input {i} as {parameter.name!r}, which "
+                f"node {node.name!r} does not have; give the parameter the default None."
+            )
+        return _expr(g, value)
+
+    return get
 
 
-def _default(parameter: inspect.Parameter) -> Any:
-    return None if parameter.default is parameter.empty else parameter.default
-
-
-def _value(g: Builder, part: Part, operand: ir.Value | None, needed: bool) -> ir.Value | None:
+def _value(part: Part, operand: ir.Value | None, needed: bool) -> ir.Value | None:
     if part is None or isinstance(part, Expr):
         return None if part is None else part.value
     if not needed or operand is None:
         return None
-    return part().sum_to(Expr(g, operand).shape).value
+    return part().sum_to(shape_of(operand)).value
 
 
-_NAMED: dict[str, Callable[..., Any]] = {
+_NAMED: dict[str, _Getter] = {
     "g": lambda g, node, grads, needs: g,
     "node": lambda g, node, grads, needs: node,
     "needs": lambda g, node, grads, needs: needs,

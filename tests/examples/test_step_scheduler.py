@@ -72,7 +72,7 @@ def test_the_table_shows_equal_gradients():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--unroll", "0"], "unroll=0 must be a whole number of steps"),
+        (["--unroll", "0"], "unroll is 0; expected an integer of 1 or more"),
         (["--batch-size", "0"], "argument --batch-size: 0 is not 1 or more"),
         (["--num-epochs", "-1"], "argument --num-epochs: -1 is not 0 or more"),
     ],
