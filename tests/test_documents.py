@@ -53,7 +53,6 @@ def test_the_pages_are_there():
     names = "DESIGN bundles glossary moving-from-mxnet operators passes planner runtimes tutorial"
     assert [f"docs/{name}.md" for name in names.split()] == PAGES
     assert set(DOCUMENTS) - set(WITH_PROGRAMS) == {
-        "docs/DESIGN.md",
         "docs/glossary.md",
         "docs/operators.md",
         "docs/runtimes.md",
