@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
-_OWNER = "symbucket_owner"
+from symbucket.ir.notes import graph_notes, phase_of, set_phase
 
 
 def body_of(node: ir.Node) -> ir.Graph | None:
@@ -42,6 +42,7 @@ def replace_scan(
         old.replace_all_uses_with(out, replace_graph_outputs=True)
     graph.insert_before(scan, new)
     graph.remove(scan, safe=True)
+    set_phase(new, phase_of(scan))
     own_body(new)
 
 
@@ -49,7 +50,7 @@ def own_body(node: ir.Node) -> None:
     """Let the nodes of a body know the node that runs it."""
     body = body_of(node)
     if body is not None:
-        body.meta[_OWNER] = node
+        graph_notes(body).enclosing_node = node
 
 
 def reads(node: ir.Node) -> Sequence[ir.Value | None]:
@@ -70,7 +71,7 @@ def reads(node: ir.Node) -> Sequence[ir.Value | None]:
 def runner(node: ir.Node) -> ir.Node:
     """The node that runs a node: the owner of the body that it stands in, else itself."""
     graph = node.graph
-    owner = graph.meta.get(_OWNER) if isinstance(graph, ir.Graph) else None
+    owner = graph_notes(graph).enclosing_node if isinstance(graph, ir.Graph) else None
     return node if owner is None else owner
 
 

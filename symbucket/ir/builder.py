@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.ir.nodes import scope_of
+from symbucket.ir.notes import Phase, graph_notes, phase_of, set_phase
 from symbucket.ir.registry import OPSET, OWN_DOMAIN
 from symbucket.ir.shapes import infer_node
 
@@ -33,8 +35,7 @@ def dtype_of(value: ir.Value) -> ir.DataType:
 
 def bounds(graph: ir.Graph) -> dict[str, int]:
     """Return size name -> largest value, for sizes that are known at run time only."""
-    sizes: dict[str, int] = graph.meta.setdefault("symbucket_bounds", {})
-    return sizes
+    return graph_notes(graph).size_bounds
 
 
 def attr(node: ir.Node, name: str, default: Any = None) -> Any:
@@ -61,18 +62,27 @@ class Builder:
     def __init__(self, graph: ir.Graph, anchor: ir.Node | None = None) -> None:
         self.graph = graph
         self.scope = ""
+        self.phase = Phase.FORWARD if anchor is None else phase_of(anchor)
         self._anchor = anchor
-        self._names: dict[str, int] = graph.meta.setdefault("symbucket_names", {})
-        self._constants: dict[Any, ir.Value] = graph.meta.setdefault("symbucket_constants", {})
+        notes = graph_notes(graph)
+        self._names, self._constants = notes.names, notes.constants
 
     @contextmanager
-    def scoped(self, scope: str) -> Iterator[None]:
-        """Nodes made inside carry ``scope`` as the first part of their names."""
-        before, self.scope = self.scope, scope
+    def scoped(self, scope: str, phase: Phase | None = None) -> Iterator[None]:
+        """Give nodes made inside ``scope`` as the first part of their names, and a phase.
+
+        Without ``phase`` they are of the phase of the builder, which is that of its anchor.
+        """
+        outer = self.scope, self.phase
+        self.scope, self.phase = scope, phase or self.phase
         try:
             yield
         finally:
-            self.scope = before
+            self.scope, self.phase = outer
+
+    def beside(self, node: ir.Node) -> AbstractContextManager[None]:
+        """Give nodes made inside the scope and the phase of ``node``."""
+        return self.scoped(scope_of(node), phase_of(node))
 
     def unique(self, name: str) -> str:
         """Return ``name``, or ``name_1``, ``name_2``, ... if it is taken."""
@@ -204,6 +214,7 @@ class Builder:
         )
 
     def _place(self, node: ir.Node) -> None:
+        set_phase(node, self.phase)
         if self._anchor is None:
             self.graph.append(node)
         else:

@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from symbucket.ir.notes import phase_of, set_phase
 from symbucket.ir.registry import OPSET
 
 
@@ -90,7 +91,7 @@ def copy_type(source: ir.Value, target: ir.Value) -> None:
 
 
 def copy_node(node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Node:
-    """Return a node like ``node`` that reads ``inputs``; it is in no graph yet."""
+    """Return a node like ``node``, of its phase, that reads ``inputs``; it is in no graph yet."""
     copy = ir.Node(
         node.domain,
         node.op_type,
@@ -101,4 +102,5 @@ def copy_node(node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Node:
     )
     for old, new in zip(node.outputs, copy.outputs):
         copy_type(old, new)
+    set_phase(copy, phase_of(node))
     return copy

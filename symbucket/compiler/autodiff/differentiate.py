@@ -14,6 +14,7 @@ import onnx_ir as ir
 import symbucket.compiler.autodiff.rules  # noqa: F401 - registers the rules
 from symbucket.errors import UnsupportedError
 from symbucket.ir import Builder, dtype_of, info_of, shape_of
+from symbucket.ir.notes import Phase
 
 FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
@@ -90,7 +91,7 @@ def differentiate(
         if not traits.own_loss and not any(out in adjoints for out in node.outputs):
             continue
         needs = [v is not None and v in active for v in node.inputs]
-        with g.scoped(f"grad/{node.name}"):
+        with g.scoped(f"grad/{node.name}", Phase.BACKWARD):
             output_gradients = [_total(g, adjoints, out) for out in node.outputs]
             try:
                 gradients = traits.gradient(g, node, output_gradients, needs)
@@ -108,7 +109,7 @@ def differentiate(
         raise UnsupportedError("; ".join([*_no_rule_text(no_rule), *reversed(uncovered)]))
     totals = {}
     for variable in variables:
-        with g.scoped(f"grad/{variable.name}"):
+        with g.scoped(f"grad/{variable.name}", Phase.BACKWARD):
             total = _total(g, adjoints, variable)
         if total is not None:
             totals[variable] = total

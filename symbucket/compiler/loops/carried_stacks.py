@@ -15,16 +15,13 @@ from symbucket.compiler.loops.slices import piece_of, run_of
 from symbucket.compiler.rewrite.graph_queries import is_zero
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.ir import Builder, attr, body_of, const_of, replace_scan, shape_of, states_of
-
-_STATES = "symbucket_states"
-_BEFORE = "symbucket_before"
+from symbucket.ir.notes import CarriedStacks, node_notes
 
 
 def remember_states(scan: ir.Node | None, states: Mapping[int, int]) -> None:
     """Note which outputs of a Scan are stacks of which states."""
     assert scan is not None
-    scan.meta[_STATES] = dict(states)
-    scan.meta[_BEFORE] = {}
+    node_notes(scan).carried_stacks = CarriedStacks(dict(states))
 
 
 def copy_in(body: ir.Graph, value: ir.Value, name: str) -> ir.Value:
@@ -84,7 +81,7 @@ def stack_products(graph: ir.Graph) -> None:
         if found is None:
             continue
         g = Builder(graph, anchor=node)
-        with g.scoped((node.name or "").rpartition("/")[0]):
+        with g.beside(node):
             shapes = [shape_of(stack) for stack in found]
             rows = [g.reshape(x, (n * m, k)) for x, (n, m, k) in zip(found, shapes)]
             given = {name: one.value for name, one in node.attributes.items()}
@@ -106,7 +103,7 @@ def stack_sums(graph: ir.Graph) -> None:
         if found is None:
             continue
         g = Builder(graph, anchor=node)
-        with g.scoped((node.name or "").rpartition("/")[0]):
+        with g.beside(node):
             n, m, k = shape_of(found[0])
             node.replace_input_with(0, g.reshape(found[0], (n * m, k)))
 
@@ -173,7 +170,7 @@ def _cut_by(split: ir.Node, piece: ir.Value) -> ir.Value | None:
 def drop_unread(graph: ir.Graph) -> None:
     """Take away stacks that nobody reads (any more), and what only they need in the body."""
     for scan in list(graph):
-        if scan.op_type != "Scan" or _STATES not in scan.meta:
+        if scan.op_type != "Scan" or node_notes(scan).carried_stacks is None:
             continue
         body = body_of(scan)
         assert body is not None
@@ -209,10 +206,11 @@ def _states_in(split: ir.Node) -> tuple[ir.Value, int, bool] | None:
     """The stack of states that a Split cuts, the number of the state, and whether in reverse."""
     stack = split.inputs[0]
     scan = None if stack is None else stack.producer()
-    if scan is None or stack is None or _STATES not in scan.meta or attr(split, "axis", 0):
+    stacks = None if scan is None else node_notes(scan).carried_stacks
+    if scan is None or stack is None or stacks is None or attr(split, "axis", 0):
         return None
     index = stack.index()
-    state = scan.meta[_STATES].get(index)
+    state = None if index is None else stacks.carried.get(index)
     if state is None or index is None:
         return None
     return stack, state, bool(attr(scan, "scan_output_directions")[index - states_of(scan)])
@@ -221,7 +219,9 @@ def _states_in(split: ir.Node) -> tuple[ir.Value, int, bool] | None:
 def _before(stack: ir.Value, state: int) -> ir.Value:
     """The states as the steps find them, in the order of ``stack``: an output of the Scan."""
     scan = _node(stack)
-    made: dict[int, ir.Value] = scan.meta[_BEFORE]
+    stacks = node_notes(scan).carried_stacks
+    assert stacks is not None
+    made = stacks.initial_included
     if state not in made:
         body = body_of(scan)
         assert body is not None

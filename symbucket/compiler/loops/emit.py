@@ -10,6 +10,8 @@ from symbucket.compiler.loops.carried_stacks import copy_in, remember_states, st
 from symbucket.compiler.loops.loop import Chain, Column, Given, Same, State
 from symbucket.compiler.loops.slices import is_also, stack_of
 from symbucket.ir import Builder, copy_node, dtype_of, own_body, readers, shape_of
+from symbucket.ir.nodes import scope_of
+from symbucket.ir.notes import phase_of, set_phase
 
 
 def write_scan(graph: ir.Graph, chain: Chain) -> list[ir.Node]:
@@ -39,11 +41,11 @@ class _Writer:
         self._ways: list[int] = []
 
     def _scope(self) -> str:
-        return (self._chain.columns[0].model.name or "").rpartition("/")[0] or "steps"
+        return scope_of(self._chain.columns[0].model) or "steps"
 
     def write(self) -> None:
         g, chain = self._g, self._chain
-        with g.scoped(self._scope()):
+        with g.scoped(self._scope(), phase_of(chain.columns[0].model)):
             initial = []
             for (column, output), value in chain.initial.items():
                 like = column.model.outputs[output]
@@ -176,6 +178,7 @@ class _Writer:
             out.shape = ir.Shape(shape if i < states else (self._chain.steps, *shape))
             out.type = inner.type
             out.name = name if i == 0 else self._g.unique(f"{name}:{i}")
+        set_phase(node, self._g.phase)
         self._g.graph.append(node)
         own_body(node)
         return list(node.outputs)

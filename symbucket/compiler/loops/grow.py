@@ -16,8 +16,8 @@ from symbucket.compiler.loops.loop import (
     alike,
 )
 from symbucket.compiler.loops.slices import run_of
-from symbucket.compiler.memory.intervals import is_backward
 from symbucket.ir import info_of, readers
+from symbucket.ir.notes import phase_of
 
 
 def take_in_neighbours(chain: Chain, after: set[ir.Value], order: dict[ir.Node, int]) -> None:
@@ -71,9 +71,9 @@ class _Neighbours:
         """
         present = list(column.present())
         first_step, first = present[0]
-        backward = is_backward(column.model)
+        phase = phase_of(column.model)
         for user, slot in self._users(first.outputs[output]):
-            if is_backward(user) != backward:
+            if phase_of(user) is not phase:
                 continue  # a gradient's steps run the other way
             nodes: list[ir.Node | None] = [None] * self._chain.steps
             nodes[first_step] = user
@@ -81,7 +81,7 @@ class _Neighbours:
                 found = [
                     other
                     for other, at in self._users(node.outputs[output])
-                    if at == slot and alike(other, user) and is_backward(other) == backward
+                    if at == slot and alike(other, user) and phase_of(other) is phase
                 ]
                 if len(found) != 1:
                     break

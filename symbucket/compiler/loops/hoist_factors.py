@@ -25,6 +25,8 @@ from symbucket.ir import (
     shape_of,
     states_of,
 )
+from symbucket.ir.nodes import scope_of
+from symbucket.ir.notes import phase_of, set_phase
 
 Known = dict[ir.Value, None]
 """Values in the order in which they were found: what is made of them must not depend on chance."""
@@ -65,7 +67,7 @@ class _Factors:
         if not wanted:
             return 0
         g = Builder(self._graph, anchor=self._scan)
-        with g.scoped((self._scan.name or "").rpartition("/")[0]):
+        with g.beside(self._scan):
             for value in wanted:
                 self._take(g, value)
         self._rebuild()
@@ -147,7 +149,7 @@ class _Factors:
     def _op(self, op_type: str, before: ir.Node, *inputs: ir.Value, **attributes: int) -> ir.Value:
         """A node of the body."""
         g = Builder(self._graph)
-        name = g.unique(f"{(before.name or '').rpartition('/')[0]}/{op_type}")
+        name = g.unique(f"{scope_of(before)}/{op_type}")
         node = ir.Node(
             "", op_type, inputs, ir.convenience.convert_attributes(attributes), name=name
         )
@@ -157,6 +159,7 @@ class _Factors:
             shape[axis] = sum(shape_of(v)[axis] for v in inputs)
         out = node.outputs[0]
         out.name, out.shape, out.type = name, ir.Shape(shape), inputs[0].type
+        set_phase(node, phase_of(before))
         self._body.insert_before(before, node)
         return out
 

@@ -9,8 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from symbucket.compiler.rewrite.graph_queries import attribute_key
-
-_KIND = "symbucket_kind"
+from symbucket.ir.notes import graph_notes
 
 
 @dataclass(frozen=True)
@@ -114,18 +113,24 @@ class Chain:
 
 def alike(a: ir.Node, b: ir.Node) -> bool:
     """Whether two nodes do the same with operands of the same shapes and dtypes."""
-    return a.op_type == b.op_type and _kind(a) == _kind(b)
+    return a.op_type == b.op_type and _signature(a) == _signature(b)
 
 
-def _kind(node: ir.Node) -> Any:
-    """All that nodes which are alike have in common; found out once, it is asked often."""
-    if _KIND not in node.meta:
+def _signature(node: ir.Node) -> tuple[Any, ...]:
+    """Return all that nodes which are alike have in common.
+
+    It is asked for often; the notes of the graph keep it until the graph changes.
+    """
+    signatures = graph_notes(node.graph).signatures if isinstance(node.graph, ir.Graph) else {}
+    signature = signatures.get(node)
+    if signature is None:
         types = tuple(
             None if v is None else (v.shape, v.dtype) for v in (*node.inputs, *node.outputs)
         )
         counts = len(node.inputs), len(node.outputs)
-        node.meta[_KIND] = node.domain, counts, types, attribute_key(node)
-    return node.meta[_KIND]
+        signature = node.domain, counts, types, attribute_key(node)
+        signatures[node] = signature
+    return signature
 
 
 def same_type(a: ir.Value | None, b: ir.Value | None) -> bool:

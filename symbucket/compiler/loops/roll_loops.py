@@ -27,6 +27,7 @@ from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.ir import readers, reads
+from symbucket.ir.notes import graph_notes
 
 
 @graph_pass(
@@ -37,6 +38,8 @@ def roll_loops(graph: ir.Graph) -> int:
     groups = recurrent_products(graph)
     if not groups:
         return 0
+    signatures = graph_notes(graph).signatures
+    signatures.clear()
     nodes = list(graph)
     order = {node: i for i, node in enumerate(nodes)}
     rolled = 0
@@ -47,9 +50,11 @@ def roll_loops(graph: ir.Graph) -> int:
         if chain is None:
             continue
         _place(graph, nodes, order, write_scan(graph, chain))
+        signatures.clear()
         rolled += 1
         nodes = list(graph)
         order = {node: i for i, node in enumerate(nodes)}
+    signatures.clear()
     if rolled:
         stack_products(graph)
         stack_sums(graph)

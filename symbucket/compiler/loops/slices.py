@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from symbucket.ir import Builder, attr, shape_of
-
-_EVEN = "symbucket_even"
-_ALSO = "symbucket_also"
+from symbucket.ir.notes import node_notes, value_notes
 
 
 def piece_of(value: ir.Value | None) -> tuple[ir.Node, int] | None:
@@ -29,13 +27,12 @@ def piece_of(value: ir.Value | None) -> tuple[ir.Node, int] | None:
 
 def _even(split: ir.Node) -> bool:
     """Whether all parts are of one size; found out once, there are many of them."""
-    known: bool | None = split.meta.get(_EVEN)
-    if known is None:
+    notes = node_notes(split)
+    if notes.splits_evenly is None:
         first = split.outputs[0].shape
-        known = first is not None and first.is_static()
-        known = known and all(out.shape == first for out in split.outputs)
-        split.meta[_EVEN] = known
-    return known
+        static = first is not None and first.is_static()
+        notes.splits_evenly = static and all(out.shape == first for out in split.outputs)
+    return notes.splits_evenly
 
 
 def run_of(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None:
@@ -60,7 +57,7 @@ def run_of(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None
 def is_also(value: ir.Value | None, piece: ir.Value) -> None:
     """Note that a piece has the numbers of ``value``, which it is not made of."""
     if value is not None:
-        value.meta.setdefault(_ALSO, []).append(piece)
+        value_notes(value).equal_slices.append(piece)
 
 
 _Piece = tuple[ir.Node, int]
@@ -72,7 +69,7 @@ def _beside(
     """The piece of the neighbour's Split that a value is, or has the numbers of; else ``piece``."""
     if value is None or neighbour is None or (piece is not None and piece[0] is neighbour[0]):
         return piece
-    for also in map(piece_of, value.meta.get(_ALSO, [])):
+    for also in map(piece_of, value_notes(value).equal_slices):
         if also is not None and also[0] is neighbour[0]:
             return also
     return piece
@@ -131,7 +128,7 @@ def join_pieces(graph: ir.Graph, least: int) -> None:
             continue
         axis = attr(node, "axis") % len(node.outputs[0].shape or ())
         g = Builder(graph, anchor=node)
-        with g.scoped((node.name or "").rpartition("/")[0]):
+        with g.beside(node):
             operands: list[ir.Value] = []
             joined = False
             for run in _runs([v for v in node.inputs if v is not None]):

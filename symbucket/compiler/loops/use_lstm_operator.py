@@ -52,7 +52,7 @@ def _rewrite(graph: ir.Graph, scan: ir.Node) -> bool:
         return False
     back = bool(attr(scan, "scan_input_directions")[0])
     g = Builder(graph, anchor=scan)
-    with g.scoped((scan.name or "").rpartition("/")[0]):
+    with g.beside(scan):
         zeros = g.filled((4 * hidden,), 0.0, dtype_of(step.hidden))
         both = g.op("Concat", zeros if bias is None else _ordered(g, bias, step), zeros, axis=0)
         states = [

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.memory.traits import overwrites_input, shares_buffer
 from symbucket.ir import attr, body_of, bounds, reads, shape_of, states_of
+from symbucket.ir.notes import Phase, phase_of
 
 ALIGN = 256  # bytes; the runtime's arena rounds every request up to a multiple of it
 
@@ -66,7 +67,7 @@ def live_intervals(graph: ir.Graph) -> list[Buffer]:
     kept: set[ir.Value] = set()
     made: set[ir.Value] = set()  # by the forward part
     for i, node in enumerate(graph):
-        backward = is_backward(node)
+        backward = phase_of(node) is Phase.BACKWARD
         for value in reads(node):
             if value is None:
                 continue
@@ -140,11 +141,6 @@ def _inside_lstm(node: ir.Node) -> int:
     steps = max(1, shape_of(x)[0])
     own = 4 * sizes[1] + 10 * sizes[1] // steps
     return round_up(own + (sum(sizes) if attr(node, "direction") == "reverse" else 0))
-
-
-def is_backward(node: ir.Node) -> bool:
-    """Whether a node belongs to the gradients: ``differentiate`` names them so."""
-    return (node.name or "").startswith("grad/")
 
 
 def _alike(a: ir.Value, b: ir.Value) -> bool:

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from symbucket.compiler.memory.arena_model import Arena, run_through
 from symbucket.compiler.memory.intervals import live_intervals, size_of
 from symbucket.ir import Builder, bounds, info_of, readers, reads, runner
+from symbucket.ir.notes import Phase
 
 _ROUNDS = 12
 
@@ -72,7 +73,7 @@ def _over(graph: ir.Graph, peak: int, excess: int) -> int:
             continue
         g = Builder(graph, anchor=nodes[later[0]])
         given = {name: a.value for name, a in node.attributes.items()}
-        with g.scoped("grad/again"):
+        with g.scoped("grad/again", Phase.BACKWARD):
             again = g.typed(
                 node.op_type,
                 [d if isinstance(d, int) else str(d.value) for d in value.shape or ()],

@@ -41,7 +41,7 @@ def _turn(g: Builder, match: Match) -> ir.Value | None:
         return g.transpose(product, [1, 0])
     # Not before the Split: the tall operand lives until here.
     at_split = Builder(g.graph, anchor=user)
-    with at_split.scoped(g.scope):
+    with at_split.scoped(g.scope, g.phase):
         outputs = user.outputs
         parts = at_split.ops("Split", product, split[sizes], axis=0, outputs=len(outputs))
         for old, part in zip(outputs, parts):

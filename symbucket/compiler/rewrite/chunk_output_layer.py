@@ -25,6 +25,7 @@ from symbucket.compiler.rewrite.output_layer import (
     output_layers,
 )
 from symbucket.ir import Builder
+from symbucket.ir.notes import Phase
 
 MIN_CHUNK_ROWS = 8
 
@@ -65,13 +66,13 @@ class _Chunks:
                 block.predict(block.product(block.x, layer.weight, layer.bias))
                 for loss, totals in zip(layer.losses, self._totals):
                     totals.append(block.loss_total(loss))
-                with g.scoped(f"grad/{layer.scope}/chunks"):
+                with g.scoped(f"grad/{layer.scope}/chunks", Phase.BACKWARD):
                     self._add_gradients(block, scale)
             for loss, totals in zip(layer.losses, self._totals):
                 sums = g.op("Sum", *totals), loss_count(g, layer, loss, labels)
                 for old, new in zip(loss.outputs, sums):
                     substitute(g, old, new)
-        with g.scoped(f"grad/{layer.scope}/chunks"):
+        with g.scoped(f"grad/{layer.scope}/chunks", Phase.BACKWARD):
             self._replace_gradients()
         layer.remove(self._graph)
 

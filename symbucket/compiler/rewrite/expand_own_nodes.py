@@ -7,6 +7,7 @@ import onnx_ir as ir
 from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
 from symbucket.ir import OWN_DOMAIN, Builder, info_of
+from symbucket.ir.notes import phase_of
 
 
 @graph_pass("final", required=True, ensures=(Property.STANDARD_ONNX,))
@@ -23,7 +24,7 @@ def expand_own_nodes(graph: ir.Graph) -> int:
                 "expansion; register one with @expansion"
             )
         g = Builder(graph, anchor=node)
-        with g.scoped(node.name or ""):
+        with g.scoped(node.name or "", phase_of(node)):
             for old, new in zip(node.outputs, expansion(g, node)):
                 substitute(g, old, new)
         graph.remove(node, safe=True)

@@ -19,7 +19,6 @@ from symbucket.ir import (
     attributes_of,
     input_of,
     optional_input_of,
-    scope_of,
     shape_of,
 )
 
@@ -78,5 +77,5 @@ class _Fusion:
 
 def _gemm(g: Builder, gemm: ir.Node, summand: list[ir.Value]) -> ir.Value:
     """Return the product of ``gemm`` with another summand."""
-    with g.scoped(scope_of(gemm)):
+    with g.beside(gemm):
         return g.op("Gemm", *gemm.inputs[:2], *summand, **attributes_of(gemm))

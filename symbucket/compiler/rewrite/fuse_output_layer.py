@@ -24,6 +24,7 @@ from symbucket.compiler.rewrite.output_layer import (
     output_layers,
 )
 from symbucket.ir import Builder
+from symbucket.ir.notes import Phase
 
 COLUMN_MULTIPLE = 16  # the kernels like inner dimensions that are multiples of this
 
@@ -51,7 +52,7 @@ def _fuse(graph: ir.Graph, layer: OutputLayer) -> None:
                 substitute(g, old, new)
     if layer.gradient is not None:
         block.g = Builder(graph, anchor=layer.gradient)
-        with block.g.scoped(f"grad/{layer.scope}/rows"):
+        with block.g.scoped(f"grad/{layer.scope}/rows", Phase.BACKWARD):
             _gradients(block, labels, features, extra)
     layer.remove(graph)
 

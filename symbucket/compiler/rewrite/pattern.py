@@ -24,7 +24,7 @@ from typing import Any
 import onnx_ir as ir
 
 from symbucket.compiler.rewrite.graph_queries import only_user, substitute
-from symbucket.ir import Builder, attribute_of, const_of, info, producer_of, scope_of
+from symbucket.ir import Builder, attribute_of, const_of, info, producer_of
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def replace_matches(graph: ir.Graph, pattern: Op, replacement: Replacement) -> i
         if match is None:
             continue
         g = Builder(graph, anchor=node)
-        with g.scoped(scope_of(node)):
+        with g.beside(node):
             result = replacement(g, match)
         if result is None:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from symbucket.compiler.rewrite.base import Property, graph_pass
+from symbucket.ir.notes import graph_notes
 
 
 @graph_pass("joint", "final", required=True, ensures=(Property.NO_DEAD_NODES,))
@@ -16,7 +17,7 @@ def remove_dead_nodes(graph: ir.Graph) -> int:
         if not any(out in outputs or out.uses() for out in node.outputs):
             graph.remove(node, safe=True)
             removed += 1
-    constants = graph.meta.get("symbucket_constants", {})
+    constants = graph_notes(graph).constants
     for name, value in list(graph.initializers.items()):
         if not value.uses() and value not in outputs:
             del graph.initializers[name]

@@ -20,6 +20,7 @@ from symbucket.compiler.memory import (
 )
 from symbucket.compiler.memory.intervals import ALIGN
 from symbucket.ir import Builder, bounds, new_graph
+from symbucket.ir.notes import Phase
 
 
 def overlaps(buffers, starts):
@@ -185,7 +186,7 @@ def small_plan():
     g = Builder(graph)
     x = g.input("x", (64, 16), ir.DataType.FLOAT)
     a = g.op("Exp", x)
-    with g.scoped("grad/loss"):
+    with g.scoped("grad/loss", Phase.BACKWARD):
         b = g.op("Mul", a, a)
     b2 = g.op("Neg", b)
     b2.name = "x.grad"

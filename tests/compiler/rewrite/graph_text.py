@@ -4,6 +4,7 @@ import onnx
 import onnx_ir as ir
 
 from symbucket.ir import const_of
+from symbucket.ir.notes import graph_notes
 from symbucket.ir.shapes import infer_node
 from tests.compiler.verify_graph import verify
 
@@ -20,7 +21,7 @@ def graph(text):
             said = outputs.get(out.name, (out.shape, out.dtype))
             assert said == (out.shape, out.dtype), f"{out.name} is {out.shape} {out.dtype}"
     names = [v.name for v in (*made.inputs, *made.initializers.values())]
-    made.meta["symbucket_names"] = dict.fromkeys(names, 0)
+    graph_notes(made).names.update(dict.fromkeys(names, 0))
     return made
 
 

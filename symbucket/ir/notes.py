@@ -1,0 +1,122 @@
+"""Typed notes: what the compiler knows of graphs, nodes and values beyond ONNX.
+
+Notes are kept in the ``meta`` that onnx-ir gives every object, and never written to a model. Only
+this file knows how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import onnx_ir as ir
+
+_KEY = "symbucket"
+
+
+class Phase(Enum):
+    """The part of a training step that a node belongs to."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+
+
+@dataclass(slots=True, eq=False)
+class GraphNotes:
+    """What is known of a graph.
+
+    Attributes:
+        names: how often each name was asked for; the builder makes them unique by it.
+        constants: shared constants by content.
+        size_bounds: the largest value of each size that is known only at run time, by its name.
+        enclosing_node: the node that runs the graph as its body.
+        signatures: what ``loops.loop.alike`` compares of a node. Valid as long as the graph stays
+            as it is; who changes it clears them.
+    """
+
+    names: dict[str, int] = field(default_factory=dict)
+    constants: dict[Hashable, ir.Value] = field(default_factory=dict)
+    size_bounds: dict[str, int] = field(default_factory=dict)
+    enclosing_node: ir.Node | None = None
+    signatures: dict[ir.Node, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class CarriedStacks:
+    """Which outputs of a Scan are stacks of its carried values.
+
+    Attributes:
+        carried: the number of the carried value, by the number of the output.
+        initial_included: the stack of the values that each iteration starts with, by the number of
+            the carried value; made when it is first asked for.
+    """
+
+    carried: dict[int, int]
+    initial_included: dict[int, ir.Value] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class NodeNotes:
+    """What is known of a node.
+
+    Attributes:
+        phase: the part of the training step.
+        carried_stacks: of a Scan that was rolled from steps.
+        splits_evenly: whether all outputs of a Split have one size; None if not asked yet.
+    """
+
+    phase: Phase = Phase.FORWARD
+    carried_stacks: CarriedStacks | None = None
+    splits_evenly: bool | None = None
+
+
+@dataclass(slots=True, eq=False)
+class ValueNotes:
+    """What is known of a value.
+
+    Attributes:
+        equal_slices: slices of stacks with the same numbers, from which it is not computed.
+    """
+
+    equal_slices: list[ir.Value] = field(default_factory=list)
+
+
+def graph_notes(graph: ir.Graph) -> GraphNotes:
+    """Return the notes of a graph, to read and to write."""
+    notes = graph.meta.get(_KEY)
+    if notes is None:
+        notes = graph.meta[_KEY] = GraphNotes()
+    assert isinstance(notes, GraphNotes)
+    return notes
+
+
+def node_notes(node: ir.Node) -> NodeNotes:
+    """Return the notes of a node, to read and to write."""
+    notes = node.meta.get(_KEY)
+    if notes is None:
+        notes = node.meta[_KEY] = NodeNotes()
+    assert isinstance(notes, NodeNotes)
+    return notes
+
+
+def value_notes(value: ir.Value) -> ValueNotes:
+    """Return the notes of a value, to read and to write."""
+    notes = value.meta.get(_KEY)
+    if notes is None:
+        notes = value.meta[_KEY] = ValueNotes()
+    assert isinstance(notes, ValueNotes)
+    return notes
+
+
+def phase_of(node: ir.Node) -> Phase:
+    """Return the part of the training step that a node belongs to."""
+    notes: NodeNotes | None = node.meta.get(_KEY)
+    return Phase.FORWARD if notes is None else notes.phase
+
+
+def set_phase(node: ir.Node, phase: Phase) -> None:
+    """Note which part of the training step a node belongs to."""
+    if phase is not Phase.FORWARD or _KEY in node.meta:
+        node_notes(node).phase = phase
