@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import symbucket as sb
 from symbucket import random
+
+# A busy machine must not fail a test: hypothesis' deadline is wall-clock time for one example.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 
 @pytest.fixture(autouse=True)
