@@ -1,4 +1,4 @@
-"""Adding gradients to what is there: grad_req "add"."""
+"""``Accumulator``: adds gradients to what is there, for grad_req "add"."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class Accumulator:
         self._session.bind_outputs(outputs)
 
     def run(self) -> None:
-        """Add once."""
+        """Add each part to its total."""
         self._session.run()

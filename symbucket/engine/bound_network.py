@@ -55,7 +55,7 @@ class BoundNetwork:
     ) -> None:
         self.network = network
         self.shapes = shapes
-        """What it was bound with; executors for other shapes may come and go."""
+        """The shapes it was bound with; executors for other shapes may come and go."""
         self.request = request
         self.store = store
         self.contexts = contexts

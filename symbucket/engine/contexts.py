@@ -68,7 +68,7 @@ class ContextGroup:
 
     @property
     def at_once(self) -> bool:
-        """Whether contexts run at the same time; those of the CPU take turns, on all cores."""
+        """True if contexts run at the same time; those of the CPU take turns, on all cores."""
         return not all(provider_of(c).host_memory for c in self.contexts)
 
     def sizes(self, rows: int, name: str) -> list[int]:

@@ -60,7 +60,7 @@ class Executor(BoundArrays):
         self.programs = NetworkPrograms(
             symbol, context, self.types, differentiated, name, self.options
         )
-        """What is compiled for it."""
+        """The programs that are compiled for it."""
         self.buffers = Buffers(context, pool)
         """Outputs, the stash, and other arrays of a step, by the names of their ports."""
         if pool is not None:

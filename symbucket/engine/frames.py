@@ -38,7 +38,7 @@ class Frame:
         self.outputs = outputs
         self.stash: dict[str, NDArray] = {}
         self.trained = False
-        """Whether the last run was in training mode, so that ``backward`` may follow."""
+        """True if the last run was in training mode, so that ``backward`` may follow."""
 
     @property
     def nbytes(self) -> int:
@@ -57,7 +57,7 @@ class FrameExecutor:
         shared: parameters and auxiliary states by name, the same arrays in every frame.
         inputs: the other arguments, as ``(shape, dtype)`` by name: each frame has its own.
         grads: arrays in which the gradients of parameters are added up.
-        wanted: the inputs whose gradients ``backward`` computes.
+        input_grads: the inputs whose gradients ``backward`` computes.
         adding: parameters whose sums ``backward(first=True)`` does not start anew.
         name: how messages call it.
         options: of the compiler.
@@ -70,7 +70,7 @@ class FrameExecutor:
         shared: Mapping[str, NDArray],
         inputs: Mapping[str, tuple[Shape, DType]],
         grads: Mapping[str, NDArray],
-        wanted: Sequence[str],
+        input_grads: Sequence[str],
         adding: Sequence[str] = (),
         name: str = "frames",
         options: CompilerOptions | None = None,
@@ -89,7 +89,7 @@ class FrameExecutor:
         """(shape, dtype) of the outputs of a frame by name."""
         self._shared, self._grads, self._adding = dict(shared), dict(grads), set(adding)
         self._compiled = NetworkPrograms(
-            symbol, context, types, [*grads, *wanted], name, options or CompilerOptions()
+            symbol, context, types, [*grads, *input_grads], name, options or CompilerOptions()
         )
         self._runners: dict[Part, Runner] = {}
         self._parts: dict[str, NDArray] = {}
@@ -135,7 +135,7 @@ class FrameExecutor:
         Args:
             frame: of ``forward(frame, is_train=True)``.
             heads: head gradients, by output.
-            grads: arrays into which the gradients of ``wanted`` are written.
+            grads: arrays into which the gradients of ``input_grads`` are written.
             first: begin the sums over parameters anew, except those in ``adding``; otherwise the
                 frame's gradients are added to what is there.
         """

@@ -1,4 +1,4 @@
-"""What a module has from ``bind`` on, and a checkpoint that waits for it."""
+"""The state of a bound module, and a checkpoint that waits for ``bind``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from symbucket.optimizer import Updater
 
 @dataclass
 class Binding:
-    """What ``bind`` makes. Kinds of modules add to it.
+    """The state of a bound module. Kinds of modules add to it.
 
     Attributes:
         request: which gradients are computed.
@@ -33,7 +33,7 @@ class Binding:
 
 @dataclass
 class ModuleBinding(Binding):
-    """What a Module has from ``bind`` on.
+    """The state of a bound Module.
 
     Attributes:
         network: the network over the parameters.

@@ -1,4 +1,4 @@
-"""What ``init_optimizer`` and ``update`` do with a store of parameters."""
+"""Optimizers over a store of parameters: making one, and taking a step."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Segment:
 
 @dataclass
 class RecurrentBinding(Binding):
-    """What a RecurrentModule has from ``bind`` on.
+    """The state of a bound RecurrentModule.
 
     Attributes:
         recurrence: the networks.
@@ -115,7 +115,6 @@ class RecurrentBinding(Binding):
             ``unroll`` steps.
         context: where they run.
         ran: segments of the last forward with their frames, in the order of time.
-        begin: the states that the next batch begins with, by name; zeros if there are none.
         outputs: the joined outputs of the last forward, once they were asked for.
     """
 
