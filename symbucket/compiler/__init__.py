@@ -5,6 +5,7 @@
 
 from symbucket.compiler.compilation import output_names
 from symbucket.compiler.compile import compile_inference, compile_request, compile_training
+from symbucket.compiler.noise_inputs import NoiseInput
 from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.pipeline import pass_names, pipeline_order
 from symbucket.compiler.ports import Port, Role
@@ -16,6 +17,7 @@ from symbucket.compiler.trainability import check_gradients, holds_foreign
 __all__ = [
     "CompileRequest",
     "CompilerOptions",
+    "NoiseInput",
     "Port",
     "Program",
     "Role",

@@ -13,6 +13,7 @@ from pathlib import Path
 from symbucket.compiler.codec import pack, unpack
 from symbucket.compiler.fingerprint import fingerprint
 from symbucket.compiler.memory import Buffer, MemoryPlan
+from symbucket.compiler.noise_inputs import NoiseInput
 from symbucket.compiler.ports import Port, Role
 from symbucket.compiler.program import Program, TrainingPrograms
 from symbucket.compiler.request import CompileRequest
@@ -23,7 +24,7 @@ _MAGIC = b"symbucket compiled model 1\n"
 _SUFFIX = ".symbucket"
 _ABANDONED_SECONDS = 3600.0  # an unfinished file that is older has lost its writer
 
-_CLASSES = (TrainingPrograms, Program, Port, Role, MemoryPlan, Buffer)
+_CLASSES = (TrainingPrograms, Program, Port, Role, NoiseInput, MemoryPlan, Buffer)
 
 
 def cached(compiled: Callable[[], TrainingPrograms], request: CompileRequest) -> TrainingPrograms:

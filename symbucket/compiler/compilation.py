@@ -12,6 +12,7 @@ from symbucket.compiler.autodiff.differentiate import differentiate, needs_head
 from symbucket.compiler.lower import Lowered, lower
 from symbucket.compiler.memory import plan_graph, recompute
 from symbucket.compiler.metrics import emit_metrics
+from symbucket.compiler.noise_inputs import NoiseInput, noise_to_inputs
 from symbucket.compiler.ports import Port, PortedGraph, PortId, Role, check_names, distinct_values
 from symbucket.compiler.program import Program
 from symbucket.compiler.request import CompileRequest
@@ -32,6 +33,7 @@ class Compilation:
         graphs: the graphs of the models; one, or after the split those of forward and backward.
         forward_nodes: the nodes that are no part of the gradients.
         heads: the outputs whose head gradients are inputs.
+        noise: what to draw for the inputs that are noise.
         programs: the ready models.
     """
 
@@ -40,6 +42,7 @@ class Compilation:
     graphs: list[PortedGraph] = field(default_factory=list)
     forward_nodes: list[ir.Node] = field(default_factory=list)
     heads: tuple[str, ...] = ()
+    noise: list[NoiseInput] = field(default_factory=list)
     programs: list[Program] = field(default_factory=list)
 
 
@@ -57,6 +60,13 @@ def lower_symbol(c: Compilation) -> None:
     names = output_names(request.symbol)
     outputs = {PortId(Role.OUTPUT, name): v for name, v in zip(names, c.lowered.outputs)}
     c.graphs = [PortedGraph(c.lowered.graph, inputs, outputs)]
+
+
+def bind_noise(c: Compilation) -> None:
+    """Make inputs of random numbers, unless the model has to draw them itself."""
+    if c.request.target.binds_noise:
+        (ported,) = c.graphs
+        c.noise = noise_to_inputs(ported, c.request.training)
 
 
 def add_metrics(c: Compilation) -> None:
@@ -144,6 +154,8 @@ def serialize(c: Compilation) -> None:
         graph = ported.graph
         inputs = tuple(Port.of_value(ported.inputs[value], value) for value in graph.inputs)
         outputs = tuple(Port.of_value(port, value) for port, value in ported.outputs.items())
+        names = {port.name for port in inputs}
+        noise = tuple(draw for draw in c.noise if draw.name in names)
         if not value_info:
             _forget_types(graph)
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name=PRODUCER)
@@ -151,7 +163,7 @@ def serialize(c: Compilation) -> None:
         if not value_info:
             shorten_names(proto.graph)
         c.programs.append(
-            Program(proto.SerializeToString(), inputs, outputs, ported.changes, ported.plan)
+            Program(proto.SerializeToString(), inputs, outputs, noise, ported.changes, ported.plan)
         )
 
 

@@ -23,8 +23,8 @@ _OWN_MODULES = "symbucket."
 def fingerprint(request: CompileRequest) -> str | None:
     """Return a key of 64 characters, or None if operators or rules from outside take part.
 
-    In it are the request's content, the seed (random nodes carry seeds), versions and the source
-    code of the compiler.
+    In it are the request's content, the seed (if the model draws random numbers itself), versions
+    and the source code of the compiler.
     """
     if not _is_ours(request.symbol) or not _has_own_rules_only():
         return None
@@ -34,7 +34,7 @@ def fingerprint(request: CompileRequest) -> str | None:
         ir.__version__,
         OPSET,
         IR_VERSION,
-        random.current_seed(),
+        None if request.target.binds_noise else random.current_seed(),
     )
     return hashlib.sha256(repr((compiler, request.content)).encode()).hexdigest()
 

@@ -11,6 +11,7 @@ from symbucket.compiler.compilation import (
     Compilation,
     add_gradients,
     add_metrics,
+    bind_noise,
     lower_symbol,
     plan_memory,
     serialize,
@@ -53,6 +54,8 @@ class Stage:
 PIPELINE: tuple[Stage, ...] = (
     # Symbol -> forward graph in ONNX and symbucket's own domain.
     Stage("lower", lower_symbol),
+    # Random numbers become inputs, if whoever runs the model draws them.
+    Stage("noise", bind_noise),
     # Sums over the batch that a step returns in place of its outputs.
     Stage("metrics", add_metrics),
     # The forward graph alone, so that gradients profit.

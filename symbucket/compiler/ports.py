@@ -18,7 +18,8 @@ from symbucket.ir import Builder, dtype_of, shape_of
 class Role(Enum):
     """What a port is for; the value is a description and the form of the tensor's name.
 
-    Inputs have the roles ARGUMENT (data, labels and parameters), STATE and HEAD; outputs OUTPUT,
+    Inputs have the roles ARGUMENT (data, labels and parameters), STATE, HEAD and NOISE (random
+    numbers, drawn anew for each run); outputs OUTPUT,
     GRAD (or ROWS and VALUES, if the gradient is row-sparse), NEXT_STATE, METRIC_TOTAL and
     METRIC_COUNT. STASH leaves a forward model and enters its backward model.
     """
@@ -34,6 +35,7 @@ class Role(Enum):
     ROWS = "row numbers of a gradient", "{}.rows"
     VALUES = "rows of a gradient", "{}.values"
     STASH = "stash", "stash/{}"
+    NOISE = "noise", "noise/{}"
 
     @property
     def description(self) -> str:

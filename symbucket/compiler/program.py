@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from symbucket.compiler.memory import MemoryPlan
+from symbucket.compiler.noise_inputs import NoiseInput
 from symbucket.compiler.ports import Port, Role
 
 
@@ -24,6 +25,7 @@ class Program:
         model: the bytes of a ``ModelProto``.
         inputs: one port for each graph input, in order.
         outputs: one port for each graph output, in order.
+        noise: what to draw, before each run, for the inputs with the role NOISE.
         passes: how much each pass changed, by name.
         plan: what memory the model takes; None if it was not planned.
     """
@@ -31,6 +33,7 @@ class Program:
     model: bytes
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    noise: tuple[NoiseInput, ...] = ()
     passes: Mapping[str, int] = field(default_factory=dict)
     plan: MemoryPlan | None = None
 

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 class Target:
     """An execution provider, or whatever reads a file.
 
-    ``missing``: ONNX operators that it does not have, or runs badly.
+    Attributes:
+        name: what messages call it.
+        missing: ONNX operators that it does not have, or runs badly.
+        binds_noise: random numbers are inputs, which whoever runs the model draws for each run;
+            otherwise the model draws them itself.
 
     A target says what passes may introduce; a node of the user's own network stays.
     """
 
     name: str
     missing: frozenset[str] = frozenset()
+    binds_noise: bool = True
 
     def runs(self, op_types: Collection[str]) -> bool:
         """Return whether the target has all of these operators."""
@@ -31,4 +36,4 @@ class Target:
 CPU = Target("CPUExecutionProvider")
 
 # Not every runtime that reads a file knows Scan, and its body hides what a picture shows.
-PORTABLE = Target("any ONNX runtime", frozenset({"Scan"}))
+PORTABLE = Target("any ONNX runtime", frozenset({"Scan"}), binds_noise=False)

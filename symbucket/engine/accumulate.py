@@ -1,4 +1,4 @@
-"""``Accumulator``: adds gradients to what is there, for grad_req "add"."""
+"""Adding gradients to what is there: grad_req "add"."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class Accumulator:
         self._session.bind_outputs(outputs)
 
     def run(self) -> None:
-        """Add each part to its total."""
+        """Add once."""
         self._session.run()

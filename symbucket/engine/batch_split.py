@@ -1,4 +1,4 @@
-"""The split of a batch, and of everything computed from it, over contexts."""
+"""How a batch and everything computed from it is split over contexts, and joined again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from symbucket.types import Array, Shape
 
 @dataclass(frozen=True)
 class BatchSplit:
-    """The split of a batch over contexts.
+    """How a batch is split.
 
     Attributes:
         sizes: rows of each context.
@@ -57,7 +57,7 @@ def _part(desc: DataDesc, size: int) -> DataDesc:
 
 @dataclass(frozen=True)
 class Join:
-    """The split of one array over contexts.
+    """How an array is split over the contexts.
 
     Attributes:
         axis: the axis that is split; -1 if every context has the whole array.

@@ -55,7 +55,7 @@ class BoundNetwork:
     ) -> None:
         self.network = network
         self.shapes = shapes
-        """The shapes it was bound with; executors for other shapes may come and go."""
+        """What it was bound with; executors for other shapes may come and go."""
         self.request = request
         self.store = store
         self.contexts = contexts
@@ -116,6 +116,7 @@ class BoundNetwork:
                 network.name,
                 self.options,
                 buffers,
+                noise_clock=contexts.clocks[0],
             )
         self._warn_of_normalization()
         split = split_batch(shapes.all, contexts, network.name)

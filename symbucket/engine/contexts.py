@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symbucket.context import Context, cpu
+from symbucket.engine.noise import NoiseClock
 from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
 from symbucket.runtime import NDArray
 from symbucket.runtime.buffers import Pool
@@ -45,6 +46,7 @@ class ContextGroup:
                 f"{len(self.contexts)} contexts"
             )
         self.pools = [Pool() for _ in self.contexts]
+        self.clocks = [NoiseClock() for _ in self.contexts]
         self._arrays: dict[tuple[str, int, str], NDArray] = {}
 
     def __len__(self) -> int:
@@ -68,7 +70,7 @@ class ContextGroup:
 
     @property
     def at_once(self) -> bool:
-        """True if contexts run at the same time; those of the CPU take turns, on all cores."""
+        """Whether contexts run at the same time; those of the CPU take turns, on all cores."""
         return not all(provider_of(c).host_memory for c in self.contexts)
 
     def sizes(self, rows: int, name: str) -> list[int]:

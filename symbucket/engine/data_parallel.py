@@ -149,6 +149,7 @@ class ExecutorGroup(BoundArrays):
             self.options,
             pool,
             checks_inputs=False,
+            noise_clock=contexts.clocks[number],
         )
 
     @property

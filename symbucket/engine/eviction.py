@@ -1,4 +1,4 @@
-"""Limits on the executors of a module, and statistics of those that are alive."""
+"""How many executors to keep, and what those that are kept cost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EvictionPolicy:
 
     @property
     def unlimited(self) -> bool:
-        """True if nothing is ever dropped."""
+        """Whether nothing is ever dropped."""
         return self.max_executors is None and self.max_bytes is None
 
     def exceeded(self, count: int, nbytes: Callable[[], int]) -> bool:
@@ -42,7 +42,7 @@ class EvictionPolicy:
 
 @dataclass(frozen=True)
 class ExecutorStats:
-    """Costs of a module's executors, and how often one was there when it was needed.
+    """What a module's executors cost, and how often one was there when it was needed.
 
     Attributes:
         keys: what the executors that are alive are for, least recently used first: bucket keys, or

@@ -12,6 +12,7 @@ from symbucket.compiler import CompilerOptions, Port, Program, Role, TrainingPro
 from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
 from symbucket.engine.bound_arrays import BoundArrays
+from symbucket.engine.noise import NoiseClock
 from symbucket.engine.programs import ALL_OUTPUTS, NetworkPrograms, Part, RunRequest
 from symbucket.engine.runner import PortArrays, Runner
 from symbucket.errors import InvalidArgumentError, ShapeError, StateError
@@ -40,6 +41,7 @@ class Executor(BoundArrays):
             run leaves is valid until another of them runs (see ``symbucket.runtime.buffers``).
         checks_inputs: whether a run checks labels and row numbers that were not written by
             ``feed`` or ``write``.
+        noise_clock: counts runs, for random numbers; None: a clock of this executor alone.
     """
 
     def __init__(
@@ -54,18 +56,20 @@ class Executor(BoundArrays):
         options: CompilerOptions | None = None,
         pool: Pool | None = None,
         checks_inputs: bool = True,
+        noise_clock: NoiseClock | None = None,
     ) -> None:
         super().__init__(symbol, context, args, grads, grad_req, aux, name, options)
         differentiated = [n for n, request in self.grad_req.items() if request != "null"]
         self.programs = NetworkPrograms(
             symbol, context, self.types, differentiated, name, self.options
         )
-        """The programs that are compiled for it."""
+        """What is compiled for it."""
         self.buffers = Buffers(context, pool)
         """Outputs, the stash, and other arrays of a step, by the names of their ports."""
         if pool is not None:
             pool.join(self)
         self._checks_inputs = checks_inputs
+        self._noise_clock = noise_clock or NoiseClock()
         self._runners: dict[tuple[Part, RunRequest], Runner] = {}
         self._added = [n for n in differentiated if self.grad_req[n] == "add"]
         self._accumulator: Accumulator | None = None
@@ -121,6 +125,10 @@ class Executor(BoundArrays):
             part = "forward" if self.programs.training(request).step is None else "step"
         runner = self._runner(part, request)
         self.buffers.claim(*((OUTPUTS, STASH) if is_train else (OUTPUTS,)))
+        if runner.noise:
+            runner.draw_noise(self._noise_clock.key(self.name, is_train))
+        else:
+            self._noise_clock.tick(is_train)
         runner.run()
         self._ran, self._trained, self._request = True, is_train, request
 
@@ -265,4 +273,6 @@ def _buffer_group(port: Port, part: Part) -> str:
         return BACKWARD
     if port.role in (Role.GRAD, Role.ROWS, Role.VALUES, Role.STASH):
         return STASH
+    if port.role is Role.NOISE and part != "inference":
+        return STASH  # backward reads it too
     return OUTPUTS

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from symbucket.compiler import CompilerOptions, Role, TrainingPrograms, output_names
 from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
+from symbucket.engine.noise import NoiseClock
 from symbucket.engine.programs import NetworkPrograms, Part
 from symbucket.engine.runner import PortArrays, Runner
 from symbucket.errors import StateError, UnsupportedError
@@ -38,7 +39,7 @@ class Frame:
         self.outputs = outputs
         self.stash: dict[str, NDArray] = {}
         self.trained = False
-        """True if the last run was in training mode, so that ``backward`` may follow."""
+        """Whether the last run was in training mode, so that ``backward`` may follow."""
 
     @property
     def nbytes(self) -> int:
@@ -57,10 +58,11 @@ class FrameExecutor:
         shared: parameters and auxiliary states by name, the same arrays in every frame.
         inputs: the other arguments, as ``(shape, dtype)`` by name: each frame has its own.
         grads: arrays in which the gradients of parameters are added up.
-        input_grads: the inputs whose gradients ``backward`` computes.
+        wanted: the inputs whose gradients ``backward`` computes.
         adding: parameters whose sums ``backward(first=True)`` does not start anew.
         name: how messages call it.
         options: of the compiler.
+        noise_clock: counts runs, for random numbers; None: a clock of this executor alone.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class FrameExecutor:
         shared: Mapping[str, NDArray],
         inputs: Mapping[str, tuple[Shape, DType]],
         grads: Mapping[str, NDArray],
-        input_grads: Sequence[str],
+        wanted: Sequence[str],
         adding: Sequence[str] = (),
         name: str = "frames",
         options: CompilerOptions | None = None,
+        noise_clock: NoiseClock | None = None,
     ) -> None:
         self.symbol = symbol
         self.context = context
@@ -89,11 +92,12 @@ class FrameExecutor:
         """(shape, dtype) of the outputs of a frame by name."""
         self._shared, self._grads, self._adding = dict(shared), dict(grads), set(adding)
         self._compiled = NetworkPrograms(
-            symbol, context, types, [*grads, *input_grads], name, options or CompilerOptions()
+            symbol, context, types, [*grads, *wanted], name, options or CompilerOptions()
         )
         self._runners: dict[Part, Runner] = {}
         self._parts: dict[str, NDArray] = {}
         self._accumulators: dict[bool, Accumulator | None] = {}
+        self._noise_clock = noise_clock or NoiseClock()
 
     @property
     def builds(self) -> Counter[str]:
@@ -114,12 +118,17 @@ class FrameExecutor:
         """Run over the frame's inputs; in training mode its stash is written."""
         frame.trained = False
         runner = self._runner("forward" if is_train else "inference")
-        if is_train and not frame.stash:
-            frame.stash = {
-                port.name: NDArray.empty(port.shape, port.dtype, self.context)
-                for port in runner.outputs_of(Role.STASH)
-            }
+        ports = runner.inputs_of(Role.NOISE)
+        if is_train:
+            ports += runner.outputs_of(Role.STASH)
+        for port in ports:
+            if port.name not in frame.stash:
+                frame.stash[port.name] = NDArray.empty(port.shape, port.dtype, self.context)
         runner.bind(PortArrays(frame.inputs, buffers={**frame.outputs, **frame.stash}))
+        if runner.noise:
+            runner.draw_noise(self._noise_clock.key(self.name, is_train))
+        else:
+            self._noise_clock.tick(is_train)
         runner.run()
         frame.trained = is_train
 
@@ -135,7 +144,7 @@ class FrameExecutor:
         Args:
             frame: of ``forward(frame, is_train=True)``.
             heads: head gradients, by output.
-            grads: arrays into which the gradients of ``input_grads`` are written.
+            grads: arrays into which the gradients of ``wanted`` are written.
             first: begin the sums over parameters anew, except those in ``adding``; otherwise the
                 frame's gradients are added to what is there.
         """

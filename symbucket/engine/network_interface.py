@@ -1,4 +1,4 @@
-"""The arguments of a symbol: their purpose, shapes and types."""
+"""What the arguments of a symbol are for, and which shapes and types they have."""
 
 from __future__ import annotations
 
@@ -36,19 +36,13 @@ class BatchShapes:
 
     @cached_property
     def signature(self) -> Signature:
-        """Key of the executor for these shapes: equal for equal names, shapes and dtypes."""
+        """What an executor is built for: equal for equal names, shapes and dtypes."""
         return tuple((d.name, d.shape, d.dtype.name) for d in self.all)
 
 
 @dataclass(frozen=True)
 class GradientRequest:
-    """The gradients that ``bind`` asks for.
-
-    Attributes:
-        for_training: whether there are gradients.
-        inputs_need_grad: also those of the data.
-        grad_req: "write", "add" or "null", for all arguments or by name.
-    """
+    """What ``bind`` asks for: gradients or none, also of the data, and how they are written."""
 
     for_training: bool = False
     inputs_need_grad: bool = False

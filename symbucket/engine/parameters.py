@@ -21,7 +21,7 @@ MAX_LISTED_NAMES = 10
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """A parameter (or auxiliary state) as one network describes it."""
+    """What one network says of one parameter (or auxiliary state)."""
 
     name: str
     shape: Shape
@@ -44,7 +44,7 @@ class ParameterStore:
         self.aux: dict[str, NDArray] = {}
         self.attrs: dict[str, Mapping[str, str]] = {}
         self.filled = False
-        """True once ``initialize`` has given every buffer a value."""
+        """Whether ``initialize`` has given every buffer a value."""
         self._owner = ""
 
     def admit(self, owner: str, params: list[ParameterSpec], aux: list[ParameterSpec]) -> None:

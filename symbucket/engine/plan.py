@@ -1,4 +1,4 @@
-"""The memory that a module's networks take, known before anything runs."""
+"""What a module's networks take in memory, before anything runs."""
 
 from __future__ import annotations
 
@@ -27,20 +27,13 @@ from symbucket.engine.network_interface import BatchShapes, NetworkInterface
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import DataError
 from symbucket.io import DataDesc
-from symbucket.metric import GraphMetric
 from symbucket.runtime.arena import ROOM, trim
 from symbucket.types import DType, Shape
 
 
 @dataclass(frozen=True)
 class KeyPlan:
-    """The plan of one network.
-
-    Attributes:
-        models: the plans of its models.
-        data: bytes of data, labels and their gradients.
-        outputs: bytes of outputs and step buffers.
-    """
+    """One network: its models, and bytes of the arrays that it has for itself."""
 
     models: tuple[MemoryPlan, ...]
     data: int
@@ -57,32 +50,27 @@ def plan_model(
 ) -> KeyPlan:
     """Compile a network for these shapes, and plan it.
 
-    Args:
-        network: what to plan.
-        shapes: of a batch.
-        requests: "write", "add" or "null" for every argument; None: it is bound for inference.
-        options: of the compiler.
-        eval_metric: as for ``fit``; None: the step returns all outputs.
-        rows: the parameters that the optimizer updates from the rows of a gradient.
+    ``requests``: what gradients are for; None: it is bound for inference. ``rows``: the parameters
+    that the optimizer updates from rows alone.
     """
     args, aux = network.infer(shapes)
     types = {**args, **aux}
     sizes = {n: shape for n, (shape, _) in types.items()}
     dtypes = {n: dtype for n, (_, dtype) in types.items()}
     symbol = network.symbol
-    graph_metrics = _graph_metrics(network, shapes, eval_metric)
-    fetch = () if graph_metrics else None
+    specs = _specs(network, shapes, eval_metric)
+    fetch = () if specs else None
     models: Sequence[Program]
     if requests is not None:
-        gradients = [n for n, request in requests.items() if request != "null"]
+        wanted = [n for n, request in requests.items() if request != "null"]
         name = f"{network.name} training"
-        sparse = [n for n in rows if graph_metrics and requests.get(n) == "write"]
+        sparse = [n for n in rows if specs and requests.get(n) == "write"]
         models = compile_training(
-            symbol, sizes, dtypes, gradients, name, fetch, graph_metrics, options, sparse
+            symbol, sizes, dtypes, wanted, name, fetch, specs, options, sparse
         ).models
     else:
         name = f"{network.name} inference"
-        models = [compile_inference(symbol, sizes, dtypes, name, fetch, graph_metrics, options)]
+        models = [compile_inference(symbol, sizes, dtypes, name, fetch, specs, options)]
     shared = {*network.param_names, *aux}
     own = {n: _bytes(*args[n]) for n in args if n not in shared}  # also where no model reads them
     results: dict[str, int] = {}
@@ -99,10 +87,8 @@ def plan_model(
     return KeyPlan(plans, sum(own.values()), sum(results.values()))
 
 
-def _graph_metrics(
-    network: NetworkInterface, shapes: BatchShapes, eval_metric: Any
-) -> tuple[GraphMetric, ...]:
-    """Return the sums that the step returns instead of outputs; none if it returns outputs."""
+def _specs(network: NetworkInterface, shapes: BatchShapes, eval_metric: Any) -> tuple[Any, ...]:
+    """The metric's sums that the step returns instead of outputs; none where it cannot."""
     if eval_metric is None:
         return ()
     metric = metrics.create(eval_metric)
@@ -112,7 +98,7 @@ def _graph_metrics(
 
 
 def shapes_of_key(key: Any, default: Any, bound: BatchShapes) -> BatchShapes:
-    """Return the bound shapes of the default key with its length replaced by another key's."""
+    """The bound shapes of the default key with its length replaced by another key's."""
     if key == default:
         return bound
     numbers = all(isinstance(k, int) and not isinstance(k, bool) for k in (key, default))
@@ -120,12 +106,12 @@ def shapes_of_key(key: Any, default: Any, bound: BatchShapes) -> BatchShapes:
     def sized(desc: DataDesc) -> DataDesc:
         if not numbers or sum(d == default for d in desc.shape) != 1:
             raise DataError(
-                f"plan_memory: {desc.name} is bound with {desc.shape}; its shape for "
+                f"plan_memory: {desc.name} is bound with {desc.shape}; how it looks for "
                 f"bucket key {key!r} cannot be told from the default key {default!r}. Give "
                 "shapes=, a function of the key that gives (data_shapes, label_shapes)."
             )
         shape = tuple(key if d == default else d for d in desc.shape)
-        return desc.with_shape(shape)
+        return DataDesc(desc.name, shape, desc.dtype, desc.layout)
 
     return BatchShapes([sized(d) for d in bound.data], [sized(d) for d in bound.labels])
 
@@ -158,7 +144,7 @@ def plan_pool(
 
 
 def _plan_update(optimizer: opt.Optimizer, shapes: list[Shape]) -> MemoryPlan:
-    """Return the plan of the update program, with one row of scalars for all parameters."""
+    """The plan of the optimizer's model, with one row of scalars for all parameters."""
     optimizer = copy.copy(optimizer)  # some count in scalars
     scalars = tuple(optimizer.scalars(1, optimizer.lr, optimizer.wd))
     spec = UpdateSpec(

@@ -26,7 +26,7 @@ Part = Literal["inference", "step", "forward", "backward"]
 
 @dataclass(frozen=True)
 class RunRequest:
-    """The results that a run returns.
+    """What a run returns.
 
     Attributes:
         metrics: the sums to return in place of all outputs; none: the outputs.

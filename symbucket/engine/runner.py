@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from symbucket.compiler import Port, Program, Role
 from symbucket.compiler.memory.pool_plan import NODE, SESSION
 from symbucket.context import Context
+from symbucket.engine.noise import NoiseKey, draw
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.session import Session
 
@@ -50,11 +51,17 @@ class Runner:
 
     def __init__(self, program: Program, context: Context, name: str) -> None:
         self.inputs = program.inputs
+        self.noise = program.noise
         self.outputs = program.outputs
         plan = program.plan
         self.nbytes = SESSION + (0 if plan is None else NODE * plan.nodes)
         """An estimate of the bytes of its session."""
+        self._noise_arrays: dict[str, NDArray] = {}
         self._session = Session(program.model, context, name, 0 if plan is None else plan.arena)
+
+    def inputs_of(self, role: Role) -> list[Port]:
+        """Return the inputs with this role, in order."""
+        return [port for port in self.inputs if port.role is role]
 
     def outputs_of(self, role: Role) -> list[Port]:
         """Return the outputs with this role, in order."""
@@ -68,6 +75,15 @@ class Runner:
         """Bind all ports that ``arrays`` has something for; the others stay as they are."""
         self._session.bind_inputs(_by_name(self.inputs, arrays))
         self._session.bind_outputs(_by_name(self.outputs, arrays))
+        for port in self.inputs:
+            array = arrays.find(port) if port.role is Role.NOISE else None
+            if array is not None:
+                self._noise_arrays[port.name] = array
+
+    def draw_noise(self, key: NoiseKey) -> None:
+        """Write new random numbers into the inputs that are noise; equal keys, equal numbers."""
+        for noise in self.noise:
+            draw(noise, self._noise_arrays[noise.name], key)
 
     def run(self) -> None:
         """Run once over the bound arrays."""

@@ -37,7 +37,10 @@ def merge_step(forward: Program, backward: Program) -> Program:
     domains = {o.domain for o in first.opset_import}
     first.opset_import.extend(o for o in second.opset_import if o.domain not in domains)
     return Program(
-        first.SerializeToString(), (*forward.inputs, *later), tuple(outputs), forward.passes
+        first.SerializeToString(),
+        (*forward.inputs, *later),
+        tuple(outputs),
+        passes=forward.passes,
     )
 
 

@@ -18,6 +18,7 @@ from symbucket.ir.nodes import (
     producer_of,
     scope_of,
 )
+from symbucket.ir.noise import Distribution
 from symbucket.ir.nx_graph import to_networkx
 from symbucket.ir.registry import (
     IR_VERSION,
@@ -38,6 +39,7 @@ __all__ = [
     "OPSET",
     "OWN_DOMAIN",
     "Builder",
+    "Distribution",
     "Expr",
     "OpInfo",
     "Windows",

@@ -28,7 +28,7 @@ MAX_CHECKED_ELEMENTS = 1 << 14
 
 
 class BaseModule(Lifecycle):
-    """Base of all modules, as ``mx.mod.BaseModule``: the loops over their steps.
+    """What all modules have in common, as ``mx.mod.BaseModule``.
 
     A module is used in this order: ``bind``, ``init_params``, ``init_optimizer``, then
     ``forward``, ``backward``, ``update`` for each batch. ``fit`` does all of it.

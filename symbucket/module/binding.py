@@ -1,4 +1,4 @@
-"""The state of a bound module, and a checkpoint that waits for ``bind``."""
+"""What a module has from ``bind`` on, and a checkpoint that waits for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from symbucket.optimizer import Updater
 
 @dataclass
 class Binding:
-    """The state of a bound module. Kinds of modules add to it.
+    """What ``bind`` makes. Kinds of modules add to it.
 
     Attributes:
         request: which gradients are computed.
@@ -33,7 +33,7 @@ class Binding:
 
 @dataclass
 class ModuleBinding(Binding):
-    """The state of a bound Module.
+    """What a Module has from ``bind`` on.
 
     Attributes:
         network: the network over the parameters.

@@ -344,8 +344,8 @@ class BucketingModule(BaseModule):
     def auxiliary(self) -> Mapping[str, NDArray]:
         return self.store.aux
 
-    def monitored(self, selects: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
-        return (self._bound.last or self.current_module).monitored(selects)
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        return (self._bound.last or self.current_module).monitored(wanted)
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
         self._require(params=True)

@@ -1,4 +1,4 @@
-"""The modules of all bucket keys: their factory, and the current one."""
+"""The modules of all bucket keys: how each is made, and which one is the current one."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class BucketFactory:
 
 @dataclass
 class BucketingBinding(Binding):
-    """The state of a bound BucketingModule.
+    """What a BucketingModule has from ``bind`` on.
 
     Attributes:
         factory: makes modules.

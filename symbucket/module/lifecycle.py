@@ -1,4 +1,4 @@
-"""``Lifecycle``: the steps of every module, from ``bind`` to ``update``."""
+"""``Lifecycle``: what every module does step by step, from ``bind`` to ``update``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Lifecycle(abc.ABC):
     def __init__(self, logger: Any = logging) -> None:
         self.logger = logger
         self.keep_outputs = False
-        """True if ``fit`` and ``score`` keep what they could do without.
+        """Whether ``fit`` and ``score`` keep what they could do without.
 
         By default a metric that can be computed in the graph is, and outputs are not kept; with
         plain sgd the gradient of an Embedding's table is never made as a whole.
@@ -51,27 +51,27 @@ class Lifecycle(abc.ABC):
 
     @property
     def binded(self) -> bool:
-        """True after ``bind``."""
+        """Whether ``bind`` was called."""
         return self._binding is not None
 
     @property
     def for_training(self) -> bool:
-        """True if the module is bound for training."""
+        """Whether the module is bound for training."""
         return self._binding is not None and self._binding.request.for_training
 
     @property
     def inputs_need_grad(self) -> bool:
-        """True if the module is bound with gradients of its data."""
+        """Whether the module is bound with gradients of its data."""
         return self._binding is not None and self._binding.request.inputs_need_grad
 
     @property
     def params_initialized(self) -> bool:
-        """True after ``init_params``: the parameters have values."""
+        """Whether the parameters have values."""
         return self._binding is not None and self._binding.store.filled
 
     @property
     def optimizer_initialized(self) -> bool:
-        """True after ``init_optimizer``: the module has an optimizer."""
+        """Whether the module has an optimizer."""
         return self._binding is not None and self._binding.updater is not None
 
     def _require(self, *, params: bool = False, optimizer: bool = False) -> None:
@@ -346,10 +346,10 @@ class Lifecycle(abc.ABC):
         """Return the buffers of the auxiliary states, which a forward in training mode writes."""
 
     @abc.abstractmethod
-    def monitored(self, selects: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
         """Return (name, array) of all that a monitor sees: outputs, arguments, gradients, states.
 
-        ``selects(name)`` says whether the monitor looks at an array.
+        ``wanted`` says for a name if the monitor looks.
         """
 
     # Checkpoints: from one, parameters are set at bind, states at init_optimizer --------------

@@ -101,7 +101,7 @@ class Module(BaseModule):
         self.network = NetworkInterface(
             symbol, name, data_names, label_names, state_names, fixed_param_names
         )
-        """The symbol with its arguments sorted into data, labels, states and parameters."""
+        """What the arguments of the symbol are for."""
         self._policy = EvictionPolicy(max_executors, max_executors_bytes)
         self._shared_pool = executor_pool
         self._bucket_key = bucket_key
@@ -327,8 +327,8 @@ class Module(BaseModule):
     def auxiliary(self) -> Mapping[str, NDArray]:
         return {n: self.store.aux[n] for n in self.network.aux_names}
 
-    def monitored(self, selects: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
-        return arrays_of(self.executor, selects)
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        return arrays_of(self.executor, wanted)
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
         self._require(params=True)

@@ -1,4 +1,4 @@
-"""Optimizers over a store of parameters: making one, and taking a step."""
+"""What ``init_optimizer`` and ``update`` do with a store of parameters."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from symbucket.engine.network_interface import (
     NetworkInterface,
     Signature,
 )
+from symbucket.engine.noise import NoiseClock
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.module.binding import Binding
@@ -107,7 +108,7 @@ class Segment:
 
 @dataclass
 class RecurrentBinding(Binding):
-    """The state of a bound RecurrentModule.
+    """What a RecurrentModule has from ``bind`` on.
 
     Attributes:
         recurrence: the networks.
@@ -115,6 +116,7 @@ class RecurrentBinding(Binding):
             ``unroll`` steps.
         context: where they run.
         ran: segments of the last forward with their frames, in the order of time.
+        begin: the states that the next batch begins with, by name; zeros if there are none.
         outputs: the joined outputs of the last forward, once they were asked for.
     """
 
@@ -123,6 +125,7 @@ class RecurrentBinding(Binding):
     context: Context
     ran: list[tuple[Segment, Frame]] = field(default_factory=list)
     outputs: list[NDArray] | None = None
+    _noise_clock: NoiseClock = field(default_factory=NoiseClock)
     _segments: dict[Signature, Segment] = field(default_factory=dict)
     _frames: dict[tuple[Segment, int], Frame] = field(default_factory=dict)
     _state_gradients: list[dict[str, NDArray]] = field(default_factory=list)
@@ -173,6 +176,7 @@ class RecurrentBinding(Binding):
             self.recurrence.state_names,
             [n for n, request in arrays.requests.items() if request == "add"],
             f"segments of {steps} steps",
+            noise_clock=self._noise_clock,
         )
         segment = Segment(executor, self.recurrence.state_outputs(symbol))
         self._check(steps, segment)

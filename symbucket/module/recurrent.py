@@ -146,7 +146,7 @@ class RecurrentModule(BaseModule):
 
     @property
     def executors(self) -> list[FrameExecutor]:
-        """The compiled executors, one for each length of a segment (and batch size) that came."""
+        """What was compiled: one for each length of a segment (and batch size) that came."""
         return [] if self._binding is None else self._binding.executors
 
     # Binding and optimizer -------------------------------------------------------------------
@@ -189,9 +189,8 @@ class RecurrentModule(BaseModule):
     def _init_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any]) -> None:
         bound, first = self._bound, self.data_shapes[0]
         names, batch_size = list(bound.store.grads), int(first.shape[first.batch_axis])
-        bound.updater = Updater(
-            make_optimizer(optimizer, optimizer_params, self.symbol, names, batch_size)
-        )
+        made = make_optimizer(optimizer, optimizer_params, self.symbol, names, batch_size)
+        bound.updater = Updater(made)
 
     def _update(self) -> None:
         apply_gradients(self.updater, self.store, self.gradients(), {})
@@ -203,10 +202,10 @@ class RecurrentModule(BaseModule):
     def auxiliary(self) -> Mapping[str, NDArray]:
         return self.store.aux
 
-    def monitored(self, selects: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
         # Without data and labels: they come in segments.
         names = self.output_names
-        outputs = zip(names, self.get_outputs()) if any(map(selects, names)) else ()
+        outputs = zip(names, self.get_outputs()) if any(map(wanted, names)) else ()
         gradients = ((f"{name}_grad", array) for name, array in self.gradients().items())
         return [*outputs, *self.store.args.items(), *gradients, *self.auxiliary().items()]
 

@@ -53,7 +53,7 @@ def slice_steps(array: Array, axis: int, start: int, steps: int) -> Array:
 
 @dataclass(frozen=True)
 class TimeAxis:
-    """The place of time in an output.
+    """Where time lies in an output.
 
     Attributes:
         axis: the axis that holds ``rows`` entries for each time step; None if the output is a sum

@@ -1,4 +1,4 @@
-"""Calls of ``sym_gen``, with the result in one form."""
+"""What ``sym_gen`` returns for a key, in one form."""
 
 from __future__ import annotations
 

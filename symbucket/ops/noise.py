@@ -1,7 +1,7 @@
 """Operators that draw random numbers: Dropout, random_uniform, random_normal.
 
-Every node gets a seed of its own from the library's seed, the graph's name and its place among the
-drawing nodes, so that a program repeats exactly and no two nodes draw the same numbers.
+What a node draws is a function of the library's seed, the step, and the node's place among the
+drawing nodes of its network: neither rebuilding a session nor the order of bucket keys changes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from symbucket import random
 from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
@@ -27,38 +26,15 @@ from symbucket.ir import (
 )
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify, with_dim
-from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
 FAMILY = "Random numbers"
-
-_SEEDS = 2**24  # seeds of RandomUniform are float32, which holds whole numbers up to this exactly
-
-
-def _seed(g: Emitter) -> int:
-    # Counted, not named after the node: automatic names go on counting if a network is built a
-    # second time in one process, and the same seed must still draw the same numbers.
-    name = g.unique("seed")
-    return int(random.stream("noise", g.graph.name or "", name).integers(1, _SEEDS))
-
-
-def _uniform(g: Emitter, shape: Shape, low: float, high: float, dtype: ir.DataType) -> ir.Value:
-    return g.op(
-        "RandomUniform",
-        shape=list(shape),
-        low=float(low),
-        high=float(high),
-        dtype=int(dtype),
-        seed=float(_seed(g)),
-    )
 
 
 # ``Masked(x, keep)`` is ``scale * x`` where ``keep`` is true, else 0. A node of its own, so that
 # only the booleans wait for the backward pass.
 #
-# ONNX's Dropout is not used: the runtime's CPU kernel starts a new linear congruential generator at
-# every run, from seeds that count up by one. The first element is then dropped at every run or at
-# none, and the masks of one node in consecutive runs are strongly correlated. RandomUniform keeps
-# its generator between runs, takes the same time, and is never folded into a constant.
+# ONNX's Dropout is not used: docs/runtimes.md says what is wrong with it.
 mark("Masked", domain=OWN_DOMAIN, elementwise=True)
 
 
@@ -110,8 +86,7 @@ class Dropout(Operator):
         shape = shape_of(data)
         for axis in self.axes:
             shape = with_dim(shape, axis_of(axis, len(shape)), 1)
-        drawn = _uniform(g, shape, 0.0, 1.0, ir.DataType.FLOAT)
-        keep = g.op("GreaterOrEqual", drawn, g.const(self.p))
+        keep = g.noise("bernoulli", shape, probability=1.0 - self.p)
         return g.own("Masked", data, keep, scale=1.0 / (1.0 - self.p))
 
 
@@ -150,7 +125,8 @@ class RandomUniform(_Draw):
     dtype: str = "float32"
 
     def emit(self, g: Emitter) -> ir.Value:
-        return _uniform(g, g.out_shapes[0], self.low, self.high, self.onnx_dtype())
+        drawn = Expr(g, g.noise("uniform", g.out_shapes[0]))
+        return (drawn * (self.high - self.low) + self.low).cast(self.onnx_dtype()).value
 
 
 @operator("_random_normal", "random_normal", "normal")
@@ -166,11 +142,5 @@ class RandomNormal(_Draw):
         self.check(self.scale >= 0, f"scale={self.scale} must not be negative")
 
     def emit(self, g: Emitter) -> ir.Value:
-        return g.op(
-            "RandomNormal",
-            shape=list(g.out_shapes[0]),
-            mean=self.loc,
-            scale=self.scale,
-            dtype=int(self.onnx_dtype()),
-            seed=float(_seed(g)),
-        )
+        drawn = Expr(g, g.noise("normal", g.out_shapes[0]))
+        return (drawn * self.scale + self.loc).cast(self.onnx_dtype()).value

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import onnx_ir as ir
 
+from symbucket import random
 from symbucket.errors import InvalidArgumentError
-from symbucket.ir import Builder
+from symbucket.ir import Builder, Distribution
 from symbucket.ops.attributes import describe, parse
 from symbucket.ops.shape import unify_all
 from symbucket.types import DType, InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
@@ -29,6 +30,9 @@ else:
     def dataclass_transform(**_: Any) -> Any:
         """typing_extensions is only there for type checkers."""
         return lambda f: f
+
+
+_SEEDS = 2**24  # seeds of RandomUniform are float32, which holds whole numbers up to this exactly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,27 @@ class Emitter(Builder):
         self.out_shapes: Sequence[Shape] = ()
         self.out_dtypes: Sequence[DType] = ()
         self.aux_updates: dict[ir.Value, ir.Value] = {}
+        self.draws = 0  # nodes of noise so far
+
+    def noise(
+        self, distribution: Distribution, shape: Shape, probability: float | None = None
+    ) -> ir.Value:
+        """Append a node that draws random numbers anew at every run (see ``symbucket.ir.noise``).
+
+        ``probability``: of true, for "bernoulli".
+        """
+        self.draws += 1
+        # The seed serves models for other runtimes only. It is counted, not named after the node:
+        # automatic names go on counting when a network is made a second time in one process.
+        seed = random.stream("noise", self.graph.name or "", self.draws).integers(1, _SEEDS)
+        return self.own(
+            "Noise",
+            distribution=distribution,
+            shape=list(shape),
+            probability=probability,
+            stream=self.draws,
+            seed=int(seed),
+        )
 
     def update_aux(self, state: ir.Value, new: ir.Value) -> None:
         """Set the value that the auxiliary state ``state`` has after this step."""

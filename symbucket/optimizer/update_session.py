@@ -40,7 +40,7 @@ class UpdateGraph:
         grads: Sequence[NDArray],
         states: Sequence[Mapping[str, NDArray]],
     ) -> None:
-        """Bind the buffers of every parameter; does nothing if they are bound already."""
+        """Bind the buffers of every parameter; nothing happens where they are bound already."""
         buffers = [*weights, *(s[name] for s in states for name in self.spec.states)]
         arrays = [*buffers, *grads]
         if len(arrays) == len(self._bound) and all(a is b for a, b in zip(arrays, self._bound)):
@@ -50,7 +50,7 @@ class UpdateGraph:
         ):
             raise InvalidArgumentError(
                 f"{self._session.name}: one array stands for two things among the weights, "
-                "gradients and states. An update in place needs a separate buffer for each; "
+                "gradients and states. An update in place needs a buffer of its own for each; "
                 "list a shared parameter once."
             )
         inputs: dict[str, NDArray] = {}
@@ -64,7 +64,7 @@ class UpdateGraph:
         self._bound = arrays
 
     def run(self, table: Sequence[Mapping[str, float]]) -> None:
-        """Update all parameters; ``table`` has the values of every row of scalars."""
+        """One update of all parameters; ``table`` has the values of every row of scalars."""
         values = [row[n] for row, names in zip(table, self.spec.scalars) for n in names]
         if values:
             self._table[...] = np.array(values, dtype=np.float32)
@@ -102,7 +102,7 @@ class RowUpdate:
         self._session.bind_outputs({"new": weight})
 
     def run(self, grad: RowSparse, step: float) -> None:
-        """Update the table; duplicate rows add up."""
+        """One update; duplicate rows add up."""
         self._session.bind_inputs({"rows": grad.rows, "values": grad.values})
         self._step[...] = -step
         self._session.run()

@@ -25,11 +25,11 @@ from symbucket.optimizer.states import pack, unpack
 from symbucket.optimizer.update_session import RowUpdate, UpdateGraph
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
-from symbucket.types import Array
 
-AnyArray = NDArray | Array
+Array = NDArray | np.ndarray[Any, Any]
+_Host = np.ndarray[Any, Any]
 
-MAX_GRAPHS = 64
+_KEPT_GRAPHS = 64
 """Parameters updated one by one need a graph for each shape; structures change seldom."""
 
 
@@ -54,7 +54,7 @@ class Updater:
         self.optimizer = optimizer
         self.builds = 0
         self._states: dict[Index, dict[str, NDArray]] = {}
-        self._loaded: dict[Index, dict[str, Array]] = {}
+        self._loaded: dict[Index, dict[str, _Host]] = {}
         self._mirrors: dict[tuple[Index, str], NDArray] = {}
         self._row_updates: dict[Index, tuple[NDArray, RowUpdate]] = {}
         self._graphs: OrderedDict[Hashable, UpdateGraph] = OrderedDict()
@@ -64,10 +64,10 @@ class Updater:
     def __call__(
         self,
         index: Index | Sequence[Index],
-        grad: AnyArray | Sequence[AnyArray | None] | None,
-        weight: AnyArray | Sequence[AnyArray],
+        grad: Array | Sequence[Array | None] | None,
+        weight: Array | Sequence[Array],
     ) -> None:
-        """Update one parameter, or the parameters of a list."""
+        """One update of one parameter, or of the parameters of a list."""
         one = isinstance(index, (int, str))
         indices: list[Index] = [index] if isinstance(index, (int, str)) else list(index)
         all_grads: list[Any] = [grad] if one else [*cast("Sequence[Any]", grad)]
@@ -78,15 +78,15 @@ class Updater:
                 f"{len(all_grads)} gradients and {len(targets)} weights; expected as many of "
                 "each, and no index twice."
             )
-        updates = [(i, g, w) for i, g, w in zip(indices, all_grads, targets) if g is not None]
-        if not updates:
+        given = [(i, g, w) for i, g, w in zip(indices, all_grads, targets) if g is not None]
+        if not given:
             return
-        grads = [self._buffer(i, "gradient", g) for i, g, _ in updates]
-        weights = [self._buffer(i, "weight", w) for i, _, w in updates]
-        self._check(updates, grads, weights)
-        indices = [i for i, _, _ in updates]
+        grads = [self._buffer(i, "gradient", g) for i, g, _ in given]
+        weights = [self._buffer(i, "weight", w) for i, _, w in given]
+        self._check(given, grads, weights)
+        indices = [i for i, _, _ in given]
         states = self.allocate(indices, weights)
-        counters = self.optimizer.counters()
+        before = self.optimizer.counters()
         try:
             self.optimizer._update_count(indices)
             table, rows = self.optimizer.table(indices)
@@ -94,34 +94,34 @@ class Updater:
             graph.bind(weights, grads, states)
             graph.run(table)
         except BaseException:
-            self.optimizer.set_counters(counters)
+            self.optimizer.set_counters(before)
             raise
-        for (_, _, target), array in zip(updates, weights):
+        for (_, _, target), array in zip(given, weights):
             if target is not array:
                 target[...] = array.view()
 
     def update_rows(self, index: Index, grad: RowSparse, weight: NDArray) -> None:
-        """Update a table from a row-sparse gradient, as ``updater(index, grad, weight)``.
+        """One update of a table from a row-sparse gradient, as ``updater(index, grad, weight)``.
 
-        If the optimizer changes other rows too, the gradient is made dense first.
+        Where the optimizer changes other rows too, the gradient is made dense first.
         """
         if not self.optimizer.rows_suffice(index):
             self(index, NDArray(grad.dense(weight.shape), weight.context), weight)
             return
         update = self._row_updates.get(index)
         if update is None or update[0] is not weight:
-            session = RowUpdate(weight, f"rows of {self._label(index)}")
-            update = self._row_updates[index] = weight, session
-        counters = self.optimizer.counters()
+            made = RowUpdate(weight, f"rows of {self._label(index)}")
+            update = self._row_updates[index] = weight, made
+        before = self.optimizer.counters()
         try:
             self.optimizer._update_count(index)
             update[1].run(grad, self.optimizer.row_step(index))
         except BaseException:
-            self.optimizer.set_counters(counters)
+            self.optimizer.set_counters(before)
             raise
 
     def _buffer(self, index: Index, kind: str, array: Any) -> NDArray:
-        """Return the array itself, or a copy of a numpy array in a buffer kept for it."""
+        """The array itself, or a copy of a numpy array in a buffer kept for it."""
         if isinstance(array, NDArray):
             return array
         if not isinstance(array, np.ndarray):
@@ -136,7 +136,7 @@ class Updater:
         mirror[...] = array
         return mirror
 
-    def _check_dtype(self, index: Index, kind: str, array: AnyArray) -> None:
+    def _check_dtype(self, index: Index, kind: str, array: Array) -> None:
         if array.dtype != np.float32:
             raise UnsupportedError(
                 f"updater: the {kind} of {self._label(index)!r} has dtype {array.dtype}; "
@@ -145,12 +145,12 @@ class Updater:
 
     def _check(
         self,
-        updates: Sequence[tuple[Index, Any, Any]],
+        given: Sequence[tuple[Index, Any, Any]],
         grads: Sequence[NDArray],
         weights: Sequence[NDArray],
     ) -> None:
         context = weights[0].context
-        for (index, _, target), grad, weight in zip(updates, grads, weights):
+        for (index, _, target), grad, weight in zip(given, grads, weights):
             self._check_dtype(index, "gradient", grad)
             if grad.shape != weight.shape:
                 raise ShapeError(
@@ -184,7 +184,7 @@ class Updater:
             name = f"optimizer {type(self.optimizer).__name__.lower()}"
             graph = self._graphs[key] = UpdateGraph(spec, self.optimizer.emit, context, name)
             self.builds += 1
-            if len(self._graphs) > MAX_GRAPHS:
+            if len(self._graphs) > _KEPT_GRAPHS:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(key)
         return graph
@@ -194,7 +194,7 @@ class Updater:
     def allocate(
         self, indices: Sequence[Index], weights: Sequence[NDArray]
     ) -> list[dict[str, NDArray]]:
-        """Return the states of parameters; new ones are at their initial values.
+        """The states of parameters, made where they are not there yet, at their initial values.
 
         Call it before ``set_states`` to have the states checked against the weights at once.
         """
@@ -224,28 +224,28 @@ class Updater:
                     states[name][...] = start
         return [self._states[index] for index in indices]
 
-    def states(self) -> dict[str, Array]:
-        """Return copies of all states as ``{"adam/mean/embed_weight": array}``."""
+    def states(self) -> dict[str, _Host]:
+        """Copies of all states as ``{"adam/mean/embed_weight": array}``."""
         kinds = list(self.optimizer.state_values())
-        copies: dict[str, Array] = {}
+        found: dict[str, _Host] = {}
         for index, states in self._states.items():
-            copies |= {self._key(k, index): states[k].asnumpy() for k in kinds if k in states}
+            found |= {self._key(k, index): states[k].asnumpy() for k in kinds if k in states}
         for index, loaded in self._loaded.items():
-            copies |= {self._key(k, index): loaded[k].copy() for k in kinds}
-        return copies
+            found |= {self._key(k, index): loaded[k].copy() for k in kinds}
+        return found
 
     def counters(self) -> dict[str, Any]:
-        """Return the optimizer's counters, by parameter name, ready for JSON."""
+        """The optimizer's counters, by parameter name, ready for JSON."""
         counters = self.optimizer.counters()
         counts = counters["index_update_count"]
         return {**counters, "index_update_count": {self._label(i): n for i, n in counts}}
 
     def get_states(self, dump_optimizer: bool = False) -> bytes:
-        """Return states and counters as one safetensors file in memory, for ``set_states``."""
+        """States and counters as one safetensors file in memory, for ``set_states``."""
         if dump_optimizer:
             raise UnsupportedError(
                 "get_states(dump_optimizer=True): symbucket writes no pickled optimizer. Keep its "
-                "arguments in your program, and make it again before set_states."
+                "arguments in your program, and make it anew before set_states."
             )
         record = {"optimizer": self._kind(), "counters": self.counters()}
         return pack(self.states(), record)
@@ -253,10 +253,10 @@ class Updater:
     def set_states(
         self, states: bytes | Mapping[str, Any], counters: Mapping[str, Any] | None = None
     ) -> None:
-        """Restore what ``get_states``, or ``states()`` and ``counters()``, returned.
+        """Take back what ``get_states`` gave, or what ``states()`` and ``counters()`` gave.
 
         States of parameters that are not allocated yet wait for their first update. Raises
-        CheckpointError, with nothing changed, if states are missing, unknown or do not fit.
+        CheckpointError, with nothing changed, where states are missing, unknown or do not fit.
         """
         self._set(states, counters, "the given states")
 
@@ -265,7 +265,7 @@ class Updater:
         write_checkpoint(path, self.get_states())
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Restore what ``save`` wrote; errors as ``set_states``."""
+        """Take back what ``save`` wrote; errors as ``set_states``."""
         try:
             data = Path(path).read_bytes()
         except OSError as error:
@@ -286,11 +286,11 @@ class Updater:
         new = self._sorted(states, where)
         checked = None if counters is None else self._counters(counters, where)
         if checked is not None:
-            counters = self.optimizer.counters()
+            before = self.optimizer.counters()
             try:
                 self.optimizer.set_counters(checked)
             except (KeyError, TypeError, ValueError) as error:
-                self.optimizer.set_counters(counters)
+                self.optimizer.set_counters(before)
                 raise CheckpointError(f"{where}: damaged counters {counters!r}: {error}") from error
         self._loaded = {}
         for index, arrays in new.items():
@@ -300,15 +300,15 @@ class Updater:
             for kind, array in arrays.items():
                 self._states[index][kind][...] = array
 
-    def _sorted(self, states: Mapping[str, Any], where: str) -> dict[Index, dict[str, Array]]:
-        """Return states by index and kind, all of them checked."""
+    def _sorted(self, states: Mapping[str, Any], where: str) -> dict[Index, dict[str, _Host]]:
+        """States by index and kind, all of them checked."""
         kinds = list(self.optimizer.state_values())
         labels = {self._label(i): i for i in [*self.optimizer.idx2name, *self._states]}
-        new: dict[Index, dict[str, Array]] = {}
+        new: dict[Index, dict[str, _Host]] = {}
         for key, value in states.items():
             owner, kind, label = [*key.split("/", 2), "", ""][:3]
-            is_parameter = label in labels or not self.optimizer.idx2name
-            if owner != self._kind() or kind not in kinds or not label or not is_parameter:
+            known = label in labels or not self.optimizer.idx2name
+            if owner != self._kind() or kind not in kinds or not label or not known:
                 raise CheckpointError(
                     f"{where}: state {key!r} is unknown here. Optimizer {self._kind()!r} has the "
                     f"states {kinds} of {sorted(labels) or 'any parameter'}; names are "
@@ -325,8 +325,8 @@ class Updater:
                     f"expected {expected}."
                 )
             new.setdefault(index, {})[kind] = array
-        indices = [i for i in {**self._states, **new} if kinds]
-        missing = [self._key(k, i) for i in indices for k in kinds if k not in new.get(i, {})]
+        wanted = [i for i in {**self._states, **new} if kinds]
+        missing = [self._key(k, i) for i in wanted for k in kinds if k not in new.get(i, {})]
         if missing:
             raise CheckpointError(
                 f"{where}: {len(missing)} states are missing: {', '.join(missing[:5])}"
@@ -336,7 +336,7 @@ class Updater:
         return new
 
     def _counters(self, counters: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """Return counters by index, as the optimizer takes them."""
+        """Counters by index, as the optimizer takes them."""
         expected = set(self.optimizer.counters())
         if not isinstance(counters, Mapping) or set(counters) != expected:
             raise CheckpointError(
@@ -362,5 +362,5 @@ class Updater:
 
 
 def get_updater(optimizer: Optimizer) -> Updater:
-    """Return an updater for ``optimizer``, with its own states."""
+    """An updater with states of its own for ``optimizer``."""
     return Updater(optimizer)

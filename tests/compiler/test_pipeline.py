@@ -25,6 +25,7 @@ from tests.small_networks import language_model
 
 ORDER = """
 lower
+noise
 metrics
 forward/merge-common-subexpressions
 forward/fuse-gemm-add

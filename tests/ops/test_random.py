@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import symbucket as sb
 from symbucket import random
-from symbucket.compiler import compile_inference, compile_training
+from symbucket.compiler import Role, compile_inference, compile_training
+from symbucket.compiler.target import PORTABLE
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import Symbol
 from tests.ops.op_harness import Array
@@ -51,11 +55,33 @@ def test_the_gradient_goes_where_the_data_went() -> None:
         np.testing.assert_allclose(bound.grad_dict["x"].asnumpy(), head * mask, rtol=1e-6)
 
 
-def test_only_booleans_wait_for_the_backward_pass() -> None:
+def test_masks_are_inputs_of_booleans_that_both_halves_read() -> None:
     programs = compile_training(sb.sym.Dropout(x, p=0.4), {"x": (3, 4)}, {}, ["x"])
     assert programs.forward is not None
-    stash = [t for t in programs.forward.outputs if t.name.startswith("stash/")]
-    assert [t.dtype for t in stash] == [np.bool_]
+    assert programs.backward is not None
+    for program in (programs.forward, programs.backward):
+        (port,) = program.inputs_of(Role.NOISE)
+        assert (port.shape, port.dtype) == ((3, 4), np.bool_)
+    assert not programs.forward.outputs_of(Role.STASH)
+    (noise,) = programs.forward.noise
+    assert (noise.distribution, noise.probability) == ("bernoulli", pytest.approx(0.6))
+
+
+def test_masks_of_one_shape_are_parts_of_one_input() -> None:
+    parts = [sb.sym.Dropout(x * float(i), p=0.5) for i in range(5)]
+    program = compile_training(sb.sym.MakeLoss(sb.sym.add_n(*parts)), {"x": (3, 4)}).step
+    assert program is not None
+    assert [port.shape for port in program.inputs_of(Role.NOISE)] == [(5, 3, 4)]
+
+
+def test_a_model_for_other_runtimes_draws_by_itself() -> None:
+    symbol = sb.sym.Dropout(x, p=0.5, mode="always")
+    symbol = symbol + sb.sym.random_uniform(shape=(3, 4)) + sb.sym.random_normal(shape=(3, 4))
+    program = compile_inference(symbol, {"x": (3, 4)}, target=PORTABLE)
+    assert not program.inputs_of(Role.NOISE)
+    kinds = [node.op_type for node in program.proto().graph.node]
+    assert kinds.count("RandomUniform") == 2
+    assert kinds.count("RandomNormal") == 1
 
 
 def test_inference_is_the_identity_unless_the_mode_is_always() -> None:
@@ -108,19 +134,126 @@ def test_dropout_of_a_constant_draws_anew_at_every_run() -> None:
 
 def test_two_graphs_of_one_network_draw_differently() -> None:
     # Executors of two bucket keys have two names; equal masks would tie their batches together.
-    symbol = sb.sym.Dropout(x, name="d")
+    first, second = (bind(sb.sym.Dropout(x, name=name), (8, 8)) for name in ("5", "6"))
+    assert (draw(first) != draw(second)).any()
     models = [
-        compile_training(symbol, {"x": (4, 4)}, {}, ["x"], name=name).forward for name in ("5", "6")
+        compile_training(sb.sym.Dropout(x), {"x": (4, 4)}, {}, ["x"], name=n, target=PORTABLE)
+        for n in ("5", "6")
     ]
     seeds = {
         attribute.f
-        for program in models
-        if program is not None
-        for node in program.proto().graph.node
+        for programs in models
+        if programs.forward is not None
+        for node in programs.forward.proto().graph.node
         for attribute in node.attribute
         if attribute.name == "seed"
     }
     assert len(seeds) == 2
+
+
+def dropout_module(**options: Any) -> sb.mod.BucketingModule:
+    """A module of Dropout alone: its outputs for data of ones are its masks."""
+
+    def sym_gen(key: int) -> Any:
+        return sb.sym.MakeLoss(sb.sym.Dropout(sb.sym.Variable("data"), p=0.5)), ["data"], []
+
+    module = sb.mod.BucketingModule(sym_gen, default_bucket_key=64, **options)
+    module.bind([("data", (2, 64))], None)
+    module.init_params()
+    module.keep_outputs = True
+    return module
+
+
+def mask(module: sb.mod.BucketingModule, key: int, is_train: bool = True) -> bytes:
+    batch = sb.io.DataBatch(
+        [np.ones((2, key))], [], bucket_key=key, provide_data=[("data", (2, key))]
+    )
+    module.forward(batch, is_train=is_train)
+    return module.get_outputs()[0].asnumpy().tobytes()
+
+
+KEYS = [32, 48, 64, 32, 32, 48, 16, 64, 48, 32] * 3
+
+
+def test_masks_do_not_depend_on_what_is_evicted() -> None:
+    kept = [mask(module, key) for module in [dropout_module()] for key in KEYS]
+    for limit in (1, 2, 3):
+        evicted = [mask(m, key) for m in [dropout_module(max_executors=limit)] for key in KEYS]
+        assert evicted == kept
+    assert len(set(kept)) == len(KEYS)  # no mask comes twice
+
+
+def test_masks_do_not_depend_on_inference_in_between_nor_on_binding_ahead() -> None:
+    expected = [mask(module, key) for module in [dropout_module()] for key in KEYS]
+    module = dropout_module()
+    batches = []
+    for key in KEYS:
+        mask(module, 48, is_train=False)
+        batches.append(mask(module, key))
+    assert batches == expected
+
+
+def test_seed_starts_the_masks_anew() -> None:
+    module = dropout_module()
+    first = [mask(module, key) for key in KEYS]
+    random.seed(7)
+    assert [mask(module, key) for key in KEYS] == first
+    random.seed(8)
+    assert [mask(module, key) for key in KEYS] != first
+
+
+def test_a_thousand_steps_have_the_right_rate_in_every_element_and_no_mask_twice() -> None:
+    bound = bind(sb.sym.Dropout(x, p=0.3), (10, 10))
+    zeros = draw(bound, 1000) == 0
+    deviation = np.sqrt(0.3 * 0.7 / 1000)
+    assert abs(zeros.mean(axis=0) - 0.3).max() < 5 * deviation
+    assert len({step.tobytes() for step in zeros}) == 1000
+
+
+def kolmogorov_smirnov(values: Array, distribution: Callable[[float], float]) -> float:
+    """The largest distance to a distribution function, times the root of the count."""
+    ordered = np.sort(values.reshape(-1).astype(np.float64))
+    expected = np.array([distribution(v) for v in ordered])
+    steps = np.arange(len(ordered) + 1) / len(ordered)
+    distance = max((steps[1:] - expected).max(), (expected - steps[:-1]).max())
+    return distance * np.sqrt(len(ordered))
+
+
+def test_distributions() -> None:
+    uniform = bind(sb.sym.random_uniform(low=-1.0, high=3.0, shape=(50, 40)) + 0 * x, (50, 40))
+    normal = bind(sb.sym.random_normal(loc=2.0, scale=0.5, shape=(50, 40)) + 0 * x, (50, 40))
+    for training in (True, False):
+        values = np.stack([uniform.forward(training)[0].asnumpy() for _ in range(3)])
+        assert kolmogorov_smirnov(values, lambda v: (v + 1) / 4) < 1.95  # one in a thousand
+        values = np.stack([normal.forward(training)[0].asnumpy() for _ in range(3)])
+        assert (
+            kolmogorov_smirnov(values, lambda v: 0.5 + 0.5 * math.erf((v - 2) / 0.5 / 2**0.5))
+            < 1.95
+        )
+
+
+def test_random_operators_of_onnx_models_draw_anew_and_repeat_by_seed() -> None:
+    value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    nodes = [
+        node("RandomUniformLike", ["x"], ["u"], low=1.0, high=2.0),
+        node("RandomNormal", [], ["n"], shape=[40, 50], mean=3.0, scale=0.1),
+        node("Sigmoid", ["x"], ["p"]),
+        node("Bernoulli", ["p"], ["b"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "g", [value("x", 1, [40, 50])], [value(n, 1, [40, 50]) for n in "unb"]
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    executor = sb.sym.from_onnx(model, name="m").simple_bind(sb.cpu(), "null", x=(40, 50))
+    first = [o.asnumpy() for o in executor.forward()]
+    second = [o.asnumpy() for o in executor.forward()]
+    assert all((a != b).any() for a, b in zip(first, second))
+    assert 1 <= first[0].min() < first[0].max() < 2
+    assert abs(first[1].mean() - 3) < 0.02
+    assert set(np.unique(first[2])) == {0.0, 1.0}
+    assert abs(first[2].mean() - 0.5) < 0.05
+    random.seed(7)
+    assert [o.asnumpy().tobytes() for o in executor.forward()] == [a.tobytes() for a in first]
 
 
 def test_random_numbers_have_the_distribution_that_was_asked_for() -> None:

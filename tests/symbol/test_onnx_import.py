@@ -1,6 +1,5 @@
 """``sym.from_onnx``: networks that others wrote, as symbols that train."""
 
-import gc
 import json
 
 import numpy as np
@@ -14,7 +13,6 @@ from symbucket.errors import (
     InvalidArgumentError,
     ParameterError,
 )
-from symbucket.file_values import find_value
 from tests.symbol.onnx_models import (
     CASES,
     FLOAT,
@@ -317,25 +315,6 @@ def test_older_and_newer_opsets_are_converted():
         held = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
         (y,) = symbol.eval(**feed, **held)
         np.testing.assert_allclose(y.asnumpy(), _reference(made, feed)[0], rtol=1e-5, atol=1e-6)
-
-
-def test_values_live_as_long_as_a_symbol_that_refers_to_them():
-    def digest(symbol):
-        return json.loads(symbol.attr_dict()["w1"]["__init__"])[1]["digest"]
-
-    first, second = (sym.from_onnx(mlp()[0], name=name) for name in ("a", "b"))
-    key = digest(first)
-    assert digest(second) == key
-    del first
-    gc.collect()
-    assert find_value(key) is not None
-    module = sb.mod.Module(second, ("x",), ())
-    del second
-    module.bind([("x", (6, 4))])
-    module.init_params()
-    del module
-    gc.collect()
-    assert find_value(key) is None
 
 
 def test_symbol_files_hold_the_graph_and_no_values(tmp_path):

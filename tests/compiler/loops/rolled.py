@@ -4,6 +4,7 @@ import numpy as np
 
 import symbucket as sb
 from symbucket.compiler import CompilerOptions, compile_inference, compile_training, output_names
+from symbucket.engine.noise import draw
 from symbucket.runtime import NDArray, Session
 from tests.compiler.verify_graph import nodes_of
 
@@ -26,7 +27,15 @@ def draw_arrays(net, shapes, seed=0, dtype=np.float32):
 def run_program(program, arrays):
     """Outputs of a finished model by name."""
     session = Session(program.model, sb.cpu(), "rolled")
-    session.bind_inputs({t.name: NDArray.of(arrays[t.name], sb.cpu()) for t in program.inputs})
+    inputs = {
+        t.name: NDArray.of(arrays[t.name], sb.cpu())
+        if t.name in arrays
+        else NDArray.empty(t.shape, t.dtype)
+        for t in program.inputs
+    }
+    for noise in program.noise:
+        draw(noise, inputs[noise.name], ("rolled",))
+    session.bind_inputs(inputs)
     outputs = {t.name: NDArray.empty(t.shape, t.dtype) for t in program.outputs}
     session.bind_outputs(outputs)
     session.run()

@@ -1,0 +1,79 @@
+"""Random numbers of a run: a function of the seed, the network's name, the step and the node."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from symbucket import random
+from symbucket.compiler import NoiseInput
+from symbucket.runtime.ndarray import NDArray
+from symbucket.types import Array
+
+_CHUNK = 1 << 16  # elements drawn at a time for masks: they stay in the cache
+
+
+NoiseKey = tuple[str | int, ...]
+"""What sets one run apart from all others: the executor's name, the mode, and the step."""
+
+
+class NoiseClock:
+    """The steps of all executors of one owner: a module with its bucket keys, or an executor.
+
+    Evicting an executor, or running the bucket keys in another order, does not turn the clock
+    back. Training and inference count apart, so that scoring in between changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._seedings = random.seedings()
+        self._steps: Counter[bool] = Counter()
+
+    def steps(self, is_train: bool) -> int:
+        """Return how many runs there were since the library's seed was set."""
+        if self._seedings != random.seedings():
+            self._seedings = random.seedings()
+            self._steps.clear()
+        return self._steps[is_train]
+
+    def tick(self, is_train: bool) -> int:
+        """Count a run; return its number, from 0."""
+        step = self.steps(is_train)
+        self._steps[is_train] += 1
+        return step
+
+    def key(self, name: str, is_train: bool) -> NoiseKey:
+        """Count a run of the executor ``name``; return the key of its random numbers."""
+        return name, int(is_train), self.tick(is_train)
+
+    def set_steps(self, is_train: bool, steps: int) -> None:
+        """Go on as if there had been so many runs, as when training is resumed."""
+        self.steps(is_train)
+        self._steps[is_train] = steps
+
+
+def draw(noise: NoiseInput, target: NDArray, key: NoiseKey) -> None:
+    """Fill ``target`` with what ``noise`` asks for; equal keys give equal numbers.
+
+    The generator is SFC64, seeded with a hash of the library's seed, the key and the stream: it
+    takes a tenth of the time of the runtime's own.
+    """
+    on_host = target.context.device_type == "cpu"
+    out = target.view() if on_host else np.empty(target.shape, target.dtype)
+    _fill(noise, out.reshape(-1), random.fast_stream("noise", *key, noise.stream))
+    if not on_host:
+        target[...] = out
+
+
+def _fill(noise: NoiseInput, flat: Array, generator: np.random.Generator) -> None:
+    if noise.distribution == "uniform":
+        generator.random(out=flat, dtype=np.float32)
+    elif noise.distribution == "normal":
+        generator.standard_normal(out=flat, dtype=np.float32)
+    else:
+        threshold = np.float32(noise.probability)
+        chunk = np.empty(min(_CHUNK, flat.size), np.float32)
+        for start in range(0, flat.size, _CHUNK):
+            part = chunk[: flat.size - start]
+            generator.random(out=part, dtype=np.float32)
+            np.less(part, threshold, out=flat[start : start + part.size])
