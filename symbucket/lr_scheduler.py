@@ -79,7 +79,7 @@ class LRScheduler:
         self.warmup_mode = warmup_mode
 
     def get_warmup_lr(self, num_update: int) -> float:
-        """The rate at ``num_update``, which must lie in the warm-up."""
+        """Return the rate at ``num_update``, which must lie in the warm-up."""
         if not 0 <= num_update < self.warmup_steps:
             raise InvalidArgumentError(
                 f"{type(self).__name__}: update {num_update} is not in the warm-up "
@@ -91,14 +91,14 @@ class LRScheduler:
         return self.warmup_begin_lr + rise * num_update / self.warmup_steps
 
     def __call__(self, num_update: int) -> float:
-        """The rate for update ``num_update``, the largest number of updates of any weight."""
+        """Return the rate for ``num_update``, the largest number of updates of any weight."""
         raise UnsupportedError(
             f"{type(self).__name__} has no __call__(num_update); a schedule must define it."
         )
 
 
 class _SteppedScheduler(LRScheduler):
-    """Shared by the two schedules that multiply by ``factor``: says in the log when they do."""
+    """Base of the two schedules that multiply by ``factor``; logs when they do."""
 
     def __init__(
         self,
@@ -118,14 +118,14 @@ class _SteppedScheduler(LRScheduler):
         self._logged = 0
 
     def _drops(self, num_update: int) -> int:
-        """How often the rate has been multiplied by ``factor`` before ``num_update``."""
+        """Return how often the rate has been multiplied by ``factor`` before ``num_update``."""
         raise NotImplementedError
 
     def _after(self, drops: int) -> float:
         return self.base_lr * self.factor**drops
 
     def __call__(self, num_update: int) -> float:
-        """The rate for update ``num_update``."""
+        """Return the rate for update ``num_update``."""
         if num_update < self.warmup_steps:
             return self.get_warmup_lr(num_update)
         drops = self._drops(num_update)
@@ -137,7 +137,7 @@ class _SteppedScheduler(LRScheduler):
 
 
 class FactorScheduler(_SteppedScheduler):
-    """Multiplies the rate by ``factor`` after every ``step`` updates.
+    """The rate is multiplied by ``factor`` after every ``step`` updates.
 
     Updates 1 to ``step`` run at ``base_lr``, the next ``step`` at ``base_lr * factor``, and so on;
     never below ``stop_factor_lr``.
@@ -166,7 +166,7 @@ class FactorScheduler(_SteppedScheduler):
 
 
 class MultiFactorScheduler(_SteppedScheduler):
-    """Multiplies the rate by ``factor`` after each update number in ``step`` (a rising list)."""
+    """The rate is multiplied by ``factor`` after each update number in ``step`` (ascending)."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class MultiFactorScheduler(_SteppedScheduler):
 
 
 class _DecayScheduler(LRScheduler):
-    """Shared by the schedules that glide from ``base_lr`` to ``final_lr`` until ``max_update``."""
+    """Base of the schedules that decrease from ``base_lr`` to ``final_lr`` by ``max_update``."""
 
     def __init__(
         self,
@@ -221,11 +221,11 @@ class _DecayScheduler(LRScheduler):
         self._told = False
 
     def _share(self, progress: float) -> float:
-        """What is left of ``base_lr - final_lr`` at ``progress`` in [0, 1]."""
+        """Return the share of ``base_lr - final_lr`` that is left at ``progress`` in [0, 1]."""
         raise NotImplementedError
 
     def __call__(self, num_update: int) -> float:
-        """The rate for update ``num_update``; from ``max_update`` on it is ``final_lr``."""
+        """Return the rate for update ``num_update``; from ``max_update`` on it is ``final_lr``."""
         if self.base_lr != self.base_lr_orig and not self._told:
             self._told = True
             logging.warning(
@@ -242,7 +242,7 @@ class _DecayScheduler(LRScheduler):
 
 
 class PolyScheduler(_DecayScheduler):
-    """Falls from ``base_lr`` to ``final_lr`` as ``(1 - progress) ** pwr`` until ``max_update``.
+    """From ``base_lr`` to ``final_lr`` as ``(1 - progress) ** pwr`` until ``max_update``.
 
     ``progress`` counts from the end of the warm-up. After ``max_update`` the rate stays.
     """
@@ -265,7 +265,7 @@ class PolyScheduler(_DecayScheduler):
 
 
 class CosineScheduler(_DecayScheduler):
-    """Falls from ``base_lr`` to ``final_lr`` along half a cosine until ``max_update``.
+    """From ``base_lr`` to ``final_lr`` along half a cosine until ``max_update``.
 
     Source: Loshchilov and Hutter, SGDR, 2017, equation 5, without restarts.
     """

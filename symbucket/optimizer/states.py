@@ -17,13 +17,13 @@ _FORMAT = 1
 
 
 def pack(tensors: Mapping[str, np.ndarray[Any, Any]], record: Mapping[str, Any]) -> bytes:
-    """One safetensors file in memory; ``record`` goes into its metadata as JSON."""
+    """Return a safetensors file as bytes, with ``record`` as JSON in its metadata."""
     text = json.dumps({"format": _FORMAT, **record})
     return bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {_KEY: text}))
 
 
 def unpack(data: bytes, where: str) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """Tensors and record of ``pack``; CheckpointError names ``where`` if it is something else."""
+    """Return tensors and record of ``pack``; raise CheckpointError, which names ``where``."""
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

@@ -90,7 +90,7 @@ class RowUpdate:
         step = g.input("step", (1,), ir.DataType.FLOAT)
         scaled = g.typed("Mul", ["n", *weight.shape[1:]], values, step)
         # On one thread: on several, ScatterND loses additions to rows that repeat, see
-        # compiler/row_sparse.py. It takes a tenth of ScatterElements' time.
+        # autodiff/rules/add_rows.py. It takes a tenth of ScatterElements' time.
         new = g.typed("ScatterND", weight.shape, table, rows, scaled, reduction="add")
         new.name = "new"
         graph.outputs.append(new)
