@@ -24,7 +24,7 @@ from typing import Any
 import onnx_ir as ir
 
 from symbucket.compiler.rewrite.graph_queries import only_user, substitute
-from symbucket.ir import Builder, attribute_of, const_of, info, producer_of
+from symbucket.ir import Builder, attribute_of, const_of, info, produced_by, producer_of
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,12 @@ class Op(Pattern):
             raise ValueError(f"any_order: {op_type} is not commutative, or has not two operands")
         self.op_type, self.inputs, self.domain = op_type, inputs, domain
         self.users, self.any_order, self.attributes = users, any_order, attributes
+
+    def match(self, value: ir.Value | None, known: Match | None = None) -> Match | None:
+        """Return the first match of ``value``, None if there is none."""
+        if produced_by(value, self.op_type, self.domain) is None:
+            return None  # most nodes of a graph, without the search
+        return super().match(value, known)
 
     def matches(self, value: ir.Value | None, match: Match) -> Iterator[Match]:
         """Match the node that produces ``value``, then its inputs."""
