@@ -10,7 +10,7 @@ from symbucket.ir.notes import graph_notes
 
 @graph_pass("joint", "final", required=True, ensures=(Property.NO_DEAD_NODES,))
 def remove_dead_nodes(graph: ir.Graph) -> int:
-    """Walk backwards once; a node without used outputs goes, and so may its producers."""
+    """Walk backwards once, so that the producers of a removed node may be removed too."""
     outputs = set(graph.outputs)
     removed = 0
     for node in reversed(list(graph)):

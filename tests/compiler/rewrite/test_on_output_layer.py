@@ -2,6 +2,9 @@
 
 import pytest
 
+from symbucket.compiler import CompilerOptions
+from symbucket.compiler.rewrite.base import PassContext
+from symbucket.compiler.rewrite.chunk_output_layer import chunk_output_layer
 from symbucket.compiler.rewrite.fuse_output_layer import fuse_output_layer
 from tests.compiler.rewrite.graph_text import changed
 
@@ -100,3 +103,49 @@ def test_other_forms_stay(old, new):
     assert old in text
     count, _ = changed(fuse_output_layer, text.replace(old, new))
     assert count == 0
+
+
+def test_chunks_add_up():
+    rows = LAYER.replace("[4", "[16")
+    context = PassContext(CompilerOptions(loss_chunks=2))
+    count, after = changed(lambda g: chunk_output_layer(g, context), layer(text=rows))
+    assert count == 1
+    assert after == [
+        "%0 = Cast(label, to=7)",
+        "%1 = Slice(%0, [0], [8], [0])",
+        "%2 = Slice(x, [0], [8], [0])",
+        "%3 = Clip(%1, 0, 4)",
+        "%4 = Reshape(%3, [-1, 1])",
+        "%5 = Gemm(%2, w, b, transB=1)",
+        "%6 = Softmax(%5, axis=1)",
+        "%7 = GatherElements(%6, %4, axis=1)",
+        "%8 = Sub(%7, 1.0)",
+        "%9 = ScatterElements(%6, %4, %8, axis=1)",
+        "%10 = Gemm(%9, w)",
+        "%11 = Mul(%10, [2.0])",
+        "%12 = ReduceSum(%9, [0], keepdims=0)",
+        "%13 = Mul(%12, [2.0])",
+        "%14 = Mul(%2, [2.0])",
+        "%15 = Transpose(%14, perm=(1, 0))",
+        "%16 = Gemm(%15, %9)",
+        "%17 = Slice(%0, [8], [16], [0])",
+        "%18 = Slice(x, [8], [16], [0])",
+        "%19 = Clip(%17, 0, 4)",
+        "%20 = Reshape(%19, [-1, 1])",
+        "%21 = Gemm(%18, w, b, transB=1)",
+        "%22 = Softmax(%21, axis=1)",
+        "%23 = GatherElements(%22, %20, axis=1)",
+        "%24 = Sub(%23, 1.0)",
+        "%25 = ScatterElements(%22, %20, %24, axis=1)",
+        "%26 = Gemm(%25, w)",
+        "%27 = Mul(%26, [2.0])",
+        "%28 = ReduceSum(%25, [0], keepdims=0)",
+        "%29 = Mul(%28, [2.0])",
+        "%30 = Add(%13, %29)",
+        "%31 = Mul(%18, [2.0])",
+        "%32 = Transpose(%31, perm=(1, 0))",
+        "%33 = Gemm(%32, %25, %16)",
+        "%34 = Transpose(%33, perm=(1, 0))",
+        "%35 = Concat(%11, %27, axis=0)",
+        "-> %35, %34, %30",
+    ]
