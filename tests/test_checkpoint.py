@@ -212,3 +212,39 @@ def test_set_params_takes_what_load_checkpoint_gave(tmp_path):
     assert same(numbers(other), numbers(module))
     with pytest.raises(ParameterError, match="lack fc_weight, fc_bias"):
         other.set_params({})
+
+
+def test_do_checkpoint_saves_the_symbol_of_the_default_key(tmp_path):
+    """Whatever key came last: the default key's network has all parameters."""
+
+    def sym_gen(length):
+        data = sb.sym.Variable("data")
+        outputs, _ = sb.rnn.RNNCell(3, prefix="r_").unroll(length, data, merge_outputs=True)
+        scores = sb.sym.FullyConnected(outputs, num_hidden=2, flatten=False, name="p")
+        label = sb.sym.Variable("softmax_label")
+        loss = sb.sym.SoftmaxOutput(scores, label, preserve_shape=True, name="softmax")
+        return loss, ["data"], ["softmax_label"]
+
+    keys = [5, 5, 3, 3]
+    data = sb.io.KeyedIter(
+        keys,
+        [np.ones((k, 2)) for k in keys],
+        [np.ones(k) for k in keys],
+        2,
+        shuffle=False,
+        default_bucket_key=5,
+    )
+    module = sb.mod.BucketingModule(sym_gen, default_bucket_key=5)
+    prefix = str(tmp_path / "ck")
+    cell = sb.rnn.RNNCell(3, prefix="r_")
+    module.fit(
+        data,
+        num_epoch=1,
+        epoch_end_callback=[
+            sb.callback.do_checkpoint(prefix),
+            sb.rnn.do_rnn_checkpoint(cell, prefix + "-rnn"),
+        ],
+    )
+    for name in (prefix, prefix + "-rnn"):
+        internals = sb.sym.load(f"{name}-symbol.json").get_internals().list_outputs()
+        assert sum(output.endswith("i2h_output") for output in internals) == 5

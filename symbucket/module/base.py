@@ -14,6 +14,7 @@ import numpy as np
 from symbucket import hooks
 from symbucket import metric as metrics
 from symbucket.callback import BatchEndParam
+from symbucket.context import cpu
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
@@ -139,7 +140,7 @@ class BaseModule(Lifecycle):
             eval_data.reset()
         for nbatch, batch in enumerate(_limited(eval_data, num_batch)):
             self.forward(batch, is_train=False)
-            yield self._unpadded(batch), nbatch, batch
+            yield self._unpadded(), nbatch, batch
 
     def predict(
         self,
@@ -161,7 +162,7 @@ class BaseModule(Lifecycle):
             array = np.asarray(eval_data)
             batch = DataBatch([array], None, pad=0)
             self.forward(batch, is_train=False)
-            return self._unpadded(batch)[0]
+            return self._unpadded()[0]
         parts = [list(o) for o, _, _ in self.iter_predict(eval_data, num_batch, reset)]
         if not parts or not merge_batches:
             return parts
@@ -181,18 +182,12 @@ class BaseModule(Lifecycle):
             ) from None
         return joined[0] if len(joined) == 1 and not always_output_list else joined
 
-    def _unpadded(self, batch: DataBatch) -> list[NDArray]:
-        pad = batch.pad or 0
-        outputs = []
-        rows = batch.data[0].shape[0]
-        for output in self.get_outputs():
-            length = output.shape[0] if output.ndim else 0
-            if not pad or not rows or length == 0 or length % rows:
-                outputs.append(output.copy())  # a sum over the batch has no rows to cut
-                continue
-            # A sequence model with merged outputs has steps x rows along the first axis.
-            outputs.append(output[: length - pad * (length // rows)])
-        return outputs
+    def _unpadded(self) -> list[NDArray]:
+        """Return copies of the last batch's outputs without the rows that only fill it up."""
+        outputs = self.get_outputs()
+        if self._filling is None:
+            return [output.copy() for output in outputs]
+        return [NDArray.of(self._filling.cut(output.view()), cpu()) for output in outputs]
 
     def fit(
         self,
@@ -287,7 +282,7 @@ class BaseModule(Lifecycle):
             if epoch_end_callback is not None:
                 arg, aux = self.get_params()
                 for callback in _listed(epoch_end_callback):
-                    callback(epoch, self.symbol, arg, aux)
+                    callback(epoch, self._saved_symbol(), arg, aux)
             if eval_data is not None:
                 scores = self.score(
                     eval_data,

@@ -15,6 +15,7 @@ from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch, DataDesc
 from symbucket.metric import EvalMetric
 from symbucket.module.binding import Binding, PendingCheckpoint
+from symbucket.module.filling import Filling, filling_of
 from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
@@ -43,6 +44,7 @@ class Lifecycle(abc.ABC):
         self._binding: Binding | None = None
         self._trained = False  # whether the last forward was in training mode
         self._metric_names: list[str] = []  # of the labels of the last batch that had some
+        self._filling: Filling | None = None  # of the last batch
         # Of the loop that runs now; forward may compute its sums in place of the outputs.
         self._metric: EvalMetric | None = None
         self._pending: PendingCheckpoint | None = None
@@ -268,8 +270,10 @@ class Lifecycle(abc.ABC):
         training = self.for_training if is_train is None else is_train
         if training and not self.for_training:
             raise StateError(f"{self._name} is bound with for_training=False")
-        self._forward(batch, training, metric)
-        self._trained = training
+        filling = filling_of(batch, batch.provide_data or self.data_shapes)
+        # Sums in the graph are over all rows, so a batch that is filled up returns its outputs.
+        self._forward(batch, training, metric if filling is None else None)
+        self._trained, self._filling = training, filling
 
     @abc.abstractmethod
     def _forward(self, batch: DataBatch, training: bool, metric: EvalMetric | None) -> None:
@@ -326,12 +330,17 @@ class Lifecycle(abc.ABC):
         """Set the states from arrays (in the order of ``state_names``) or to one number."""
 
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
-        """Add the last forward's outputs and ``labels`` to a metric."""
+        """Add the last forward's outputs and ``labels`` to a metric.
+
+        Rows that only fill up the batch (``DataBatch.pad``) are left out.
+        """
         self._require(params=True)
         names = self._metric_names or self.label_names
-        eval_metric.update_dict(
-            dict(zip(names, labels)), dict(zip(self.output_names, self.get_outputs()))
-        )
+        outputs = self.get_outputs()
+        if self._filling is not None:
+            labels = [self._filling.cut(label) for label in labels]
+            outputs = [self._filling.cut(output) for output in outputs]
+        eval_metric.update_dict(dict(zip(names, labels)), dict(zip(self.output_names, outputs)))
 
     def results(self) -> Mapping[str, Any]:
         """Return what the last forward computed, outputs or the sums of a metric, by name."""
@@ -371,6 +380,7 @@ class Lifecycle(abc.ABC):
         save_checkpoint(prefix, epoch, self._saved_symbol(), *self.get_params())
 
     def _saved_symbol(self) -> Symbol:
+        """Return the symbol that checkpoints hold."""
         return self.symbol
 
     def save_params(self, fname: str) -> None:

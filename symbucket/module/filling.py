@@ -1,0 +1,50 @@
+"""Rows that only fill up a batch (``DataBatch.pad``): left out wherever numbers are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from symbucket.io import DataBatch, DataDesc
+
+
+@dataclass(frozen=True)
+class Filling:
+    """The last ``count`` of a batch's ``rows`` fill it up.
+
+    ``steps``: the size of the first axis, if the batch axis is the second one (time first); else 0.
+    """
+
+    rows: int
+    count: int
+    steps: int = 0
+
+    def cut(self, array: Any) -> Any:
+        """Return an array of the batch (data, a label, an output) without the rows that fill it.
+
+        The batch axis may stand alone or, in the outputs of sequence models, together with time in
+        the first axis. Arrays without such an axis (a sum over the batch) are returned as they are.
+        """
+        shape, kept = array.shape, self.rows - self.count
+        if self.steps and shape[:2] == (self.steps, self.rows):
+            return array[:, :kept]
+        if not shape or not shape[0] or shape[0] % self.rows:
+            return array
+        steps = shape[0] // self.rows
+        if steps > 1 and self.steps:  # step after step
+            by_step = array.reshape((steps, self.rows, *shape[1:]))[:, :kept]
+            return by_step.reshape((steps * kept, *shape[1:]))
+        return array[: steps * kept]
+
+
+def filling_of(batch: DataBatch, descs: list[DataDesc]) -> Filling | None:
+    """Return how a batch is filled up, or None if all of its rows count.
+
+    ``descs``: descriptions of its data, which say where the batch axis is.
+    """
+    if not batch.pad or not batch.data or not descs:
+        return None
+    shape, axis = batch.data[0].shape, descs[0].batch_axis
+    if not 0 <= axis < len(shape) or not 0 < batch.pad <= shape[axis]:
+        return None
+    return Filling(shape[axis], batch.pad, shape[0] if axis == 1 else 0)
