@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from symbucket.metric import EvalMetric, GraphMetric
 
@@ -20,7 +21,7 @@ class MetricSums:
     metric: EvalMetric
     leaves: tuple[tuple[EvalMetric, tuple[GraphMetric, ...]], ...]
 
-    @property
+    @cached_property
     def graph_metrics(self) -> tuple[GraphMetric, ...]:
         """The sums that the graph has to compute, each once."""
         return tuple(dict.fromkeys(g for _, graph_metrics in self.leaves for g in graph_metrics))

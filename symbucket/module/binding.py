@@ -11,7 +11,7 @@ from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.graph_metrics import MetricSums, metric_sums
 from symbucket.engine.network_interface import BatchShapes, GradientRequest, Signature
 from symbucket.engine.parameters import ParameterStore
-from symbucket.errors import CheckpointError, ParameterError
+from symbucket.errors import CheckpointError, ParameterError, StateError
 from symbucket.metric import EvalMetric
 from symbucket.optimizer import Updater
 
@@ -66,6 +66,11 @@ class ModuleBinding(Binding):
             labels = {d.name: d.shape for d in shapes.labels}
             self._metric_sums[key] = metric_sums(metric, outputs, labels)
         return self._metric_sums[key]
+
+
+def unbound() -> StateError:
+    """Return the error for a module that is not bound yet."""
+    return StateError("call bind(data_shapes, label_shapes) first")
 
 
 @dataclass

@@ -20,6 +20,7 @@ from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.io import DataBatch, DataDesc
 from symbucket.metric import EvalMetric
 from symbucket.module.base import BaseModule
+from symbucket.module.binding import unbound
 from symbucket.module.buckets import BucketFactory, BucketingBinding, bind_as
 from symbucket.module.lifecycle import Pairs
 from symbucket.module.module import Module
@@ -126,9 +127,10 @@ class BucketingModule(BaseModule):
 
     @property
     def _bound(self) -> BucketingBinding:
-        self._require()
-        assert self._binding is not None
-        return self._binding
+        binding = self._binding
+        if binding is None:
+            raise unbound()
+        return binding
 
     @property
     def default_bucket_key(self) -> Hashable:

@@ -14,7 +14,7 @@ from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch, DataDesc
 from symbucket.metric import EvalMetric
-from symbucket.module.binding import Binding, PendingCheckpoint
+from symbucket.module.binding import Binding, PendingCheckpoint, unbound
 from symbucket.module.filling import Filling, filling_of
 from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
@@ -77,18 +77,19 @@ class Lifecycle(abc.ABC):
         return self._binding is not None and self._binding.updater is not None
 
     def _require(self, *, params: bool = False, optimizer: bool = False) -> None:
-        if not self.binded:
-            raise StateError("call bind(data_shapes, label_shapes) first")
-        if params and not self.params_initialized:
+        binding = self._binding
+        if binding is None:
+            raise unbound()
+        if params and not binding.store.filled:
             raise StateError("call init_params() first (after bind)")
-        if optimizer and not self.optimizer_initialized:
+        if optimizer and binding.updater is None:
             raise StateError("call init_optimizer() first (after init_params)")
 
     @property
     def store(self) -> ParameterStore:
         """The parameters, which all modules bound to this one share."""
-        self._require()
-        assert self._binding is not None
+        if self._binding is None:
+            raise unbound()
         return self._binding.store
 
     @property

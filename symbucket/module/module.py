@@ -30,7 +30,7 @@ from symbucket.io import DataBatch
 from symbucket.metric import EvalMetric
 from symbucket.module.base import BaseModule
 from symbucket.module.batches import batch_of_network
-from symbucket.module.binding import ModuleBinding
+from symbucket.module.binding import ModuleBinding, unbound
 from symbucket.module.lifecycle import Pairs
 from symbucket.module.optimization import apply_gradients, make_optimizer
 from symbucket.monitor import arrays_of
@@ -138,9 +138,10 @@ class Module(BaseModule):
 
     @property
     def _bound(self) -> ModuleBinding:
-        self._require()
-        assert self._binding is not None
-        return self._binding
+        binding = self._binding
+        if binding is None:
+            raise unbound()
+        return binding
 
     @property
     def bound_network(self) -> BoundNetwork:

@@ -20,6 +20,7 @@ from symbucket.io.desc import normalize_descs
 from symbucket.metric import EvalMetric
 from symbucket.module.base import BaseModule
 from symbucket.module.batches import read_batch
+from symbucket.module.binding import unbound
 from symbucket.module.optimization import apply_gradients, make_optimizer
 from symbucket.module.recurrence import Recurrence, RecurrentBinding, Segment, bind_segment
 from symbucket.module.segments import (
@@ -92,9 +93,10 @@ class RecurrentModule(BaseModule):
 
     @property
     def _bound(self) -> RecurrentBinding:
-        self._require()
-        assert self._binding is not None
-        return self._binding
+        binding = self._binding
+        if binding is None:
+            raise unbound()
+        return binding
 
     @property
     def unroll(self) -> int:
