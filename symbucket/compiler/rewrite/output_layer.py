@@ -70,12 +70,12 @@ class OutputLayer:
 
     @property
     def ignores(self) -> bool:
-        """Whether rows with the ignored label have no gradient."""
+        """True if rows with the ignored label have no gradient."""
         return bool(attribute_of(self.softmax, "use_ignore"))
 
     @property
     def counts_valid(self) -> bool:
-        """Whether the gradient is divided by the number of rows that are not ignored."""
+        """True if the gradient is divided by the number of rows that are not ignored."""
         return bool(attribute_of(self.softmax, "normalization") == "valid")
 
     @property
