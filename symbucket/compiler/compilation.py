@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.autodiff import row_sparse, split
 from symbucket.compiler.autodiff.differentiate import differentiate, needs_head
+from symbucket.compiler.loops.roll_loops import roll_loops
 from symbucket.compiler.lower import Lowered, lower
 from symbucket.compiler.memory import plan_graph, recompute
 from symbucket.compiler.metrics import emit_metrics
@@ -16,8 +17,9 @@ from symbucket.compiler.noise_inputs import NoiseInput, noise_to_inputs
 from symbucket.compiler.ports import Port, PortedGraph, PortId, Role, check_names, distinct_values
 from symbucket.compiler.program import Program
 from symbucket.compiler.request import CompileRequest
+from symbucket.compiler.rewrite.base import PassContext
 from symbucket.compiler.shorten_names import shorten_names
-from symbucket.ir import IR_VERSION, dtype_of, shape_of
+from symbucket.ir import IR_VERSION, body_of, dtype_of, shape_of
 from symbucket.symbol.symbol import Symbol
 
 PRODUCER = "symbucket"
@@ -50,7 +52,12 @@ def lower_symbol(c: Compilation) -> None:
     """Translate the symbol into a forward graph."""
     request = c.request
     c.lowered = lower(
-        request.symbol, request.shapes, request.dtypes, request.training, request.name
+        request.symbol,
+        request.shapes,
+        request.dtypes,
+        request.training,
+        request.name,
+        loops=roll_loops.runs(PassContext(request.options, request.target)),
     )
     states = set(request.symbol.list_auxiliary_states())
     inputs = {
@@ -138,6 +145,10 @@ def plan_memory(c: Compilation) -> None:
         for port, value in ported.outputs.items():
             value.name = port.name
         graph.outputs.extend(ported.outputs.values())
+        if "roll-loops" in ported.changes:
+            loops = sum(body_of(node) is not None for node in graph)
+            operators = ported.changes.get("use-lstm-operator", 0)
+            ported.changes["roll-loops"] = loops + operators
         gradients = [port.name for port in ported.outputs if port.role is Role.GRAD]
         plan = plan_graph(graph, gradients)
         limit = c.request.options.memory_limit

@@ -19,6 +19,7 @@ from symbucket.compiler.compilation import (
     take_rows,
 )
 from symbucket.compiler.loops.hoist_factors import hoist_factors
+from symbucket.compiler.loops.hoist_products import hoist_products
 from symbucket.compiler.loops.roll_loops import roll_loops
 from symbucket.compiler.loops.use_lstm_operator import use_lstm_operator
 from symbucket.compiler.ports import PortedGraph
@@ -65,6 +66,8 @@ PIPELINE: tuple[Stage, ...] = (
             merge_common_subexpressions,
             fuse_gemm_add,
             merge_common_subexpressions,
+            hoist_products,
+            merge_common_subexpressions,
             batch_gemms,
             simplify_stacking,
         ),
@@ -80,6 +83,7 @@ PIPELINE: tuple[Stage, ...] = (
         passes=(
             remove_dead_nodes,
             merge_common_subexpressions,
+            hoist_products,
             sum_gemms,
             simplify_stacking,
             chunk_output_layer,

@@ -1,8 +1,33 @@
 """The compiler's intermediate representation: ONNX itself, held in onnx-ir, with static shapes."""
 
 import symbucket.ir.lazy_sympy  # noqa: F401 - before onnx_ir is imported
-from symbucket.ir.bodies import body_of, own_body, readers, reads, replace_scan, runner, states_of
-from symbucket.ir.builder import Builder, attr, bounds, const_of, dtype_of, new_graph, shape_of
+from symbucket.ir.bodies import (
+    adopt_body,
+    append_scan,
+    body_of,
+    clear_body,
+    output_of_body,
+    own_body,
+    readers,
+    reads,
+    replace_scan,
+    runner,
+    stack_output,
+    states_of,
+    steps_of,
+    trim_scan,
+)
+from symbucket.ir.builder import (
+    Builder,
+    attr,
+    bounds,
+    const_of,
+    dtype_of,
+    new_body,
+    new_graph,
+    root_of,
+    shape_of,
+)
 from symbucket.ir.expr import Expr
 from symbucket.ir.gradient_rules import gradient, no_gradient
 from symbucket.ir.nodes import (
@@ -43,11 +68,14 @@ __all__ = [
     "Expr",
     "OpInfo",
     "Windows",
+    "adopt_body",
+    "append_scan",
     "attr",
     "attribute_of",
     "attributes_of",
     "body_of",
     "bounds",
+    "clear_body",
     "const_of",
     "copy_node",
     "copy_type",
@@ -62,21 +90,27 @@ __all__ = [
     "is_op",
     "known_ops",
     "mark",
+    "new_body",
     "new_graph",
     "no_gradient",
     "optional_input_of",
+    "output_of_body",
     "own_body",
     "produced_by",
     "producer_of",
     "readers",
     "reads",
     "replace_scan",
+    "root_of",
     "runner",
     "scope_of",
     "shape_of",
     "shape_rule",
+    "stack_output",
     "states_of",
+    "steps_of",
     "to_networkx",
     "transposed_windows_of",
+    "trim_scan",
     "windows_of",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import onnx_ir as ir
 
+from symbucket.ir.builder import Builder, attr, shape_of
 from symbucket.ir.notes import graph_notes, phase_of, set_phase
 
 
@@ -27,8 +28,8 @@ def states_of(scan: ir.Node) -> int:
 
 def replace_scan(
     scan: ir.Node, inputs: Sequence[ir.Value | None], kept: Sequence[int], **changed: ir.Attr
-) -> None:
-    """Put a Scan with the same body in the place of ``scan``.
+) -> ir.Node:
+    """Put a Scan with the same body in the place of ``scan``; return it.
 
     ``kept`` are the numbers of the outputs that it still has, ``changed`` its new attributes.
     """
@@ -44,6 +45,7 @@ def replace_scan(
     graph.remove(scan, safe=True)
     set_phase(new, phase_of(scan))
     own_body(new)
+    return new
 
 
 def own_body(node: ir.Node) -> None:
@@ -79,3 +81,153 @@ def readers(value: ir.Value) -> Iterator[ir.Node]:
     """The nodes that read a value; for a node in a body the one that runs it."""
     for user, _ in value.uses():
         yield runner(user)
+
+
+def append_scan(
+    g: Builder,
+    body: ir.Graph,
+    initial: Sequence[ir.Value],
+    sequences: Sequence[ir.Value],
+    directions: Sequence[int],
+    stacked: Sequence[int],
+) -> list[ir.Value]:
+    """Append a Scan of ``body`` and return its outputs: the last states, then the stacks.
+
+    Args:
+        g: the builder of the graph around the body.
+        body: inputs are the carried values, then a slice of each sequence; outputs are the next
+            carried values, then what is stacked.
+        initial: the initial carried values.
+        sequences: (steps, ...), read in slices.
+        directions: for each sequence 1 if the last slice is read first, else 0.
+        stacked: the same for each stacked output.
+    """
+    carried, steps = len(initial), shape_of(sequences[0])[0]
+    name = g.unique(f"{g.scope}/Scan" if g.scope else "Scan")
+    node = ir.Node(
+        "",
+        "Scan",
+        [*initial, *sequences],
+        [
+            ir.AttrGraph("body", body),
+            ir.AttrInt64("num_scan_inputs", len(sequences)),
+            ir.AttrInt64s("scan_input_directions", list(directions)),
+            ir.AttrInt64s("scan_output_directions", list(stacked)),
+        ],
+        num_outputs=carried + len(stacked),
+        name=name,
+    )
+    for i, (out, inner) in enumerate(zip(node.outputs, body.outputs)):
+        shape = shape_of(inner)
+        out.shape = ir.Shape(shape if i < carried else (steps, *shape))
+        out.type = inner.type
+        out.name = name if i == 0 else g.unique(f"{name}:{i}")
+    g.place(node)
+    own_body(node)
+    return list(node.outputs)
+
+
+def stack_output(g: Builder, node: ir.Node, value: ir.Value, direction: int) -> ir.Value:
+    """Let a Scan return a value of its body for all steps: one more output of it.
+
+    A value that is an output of the body already, or that no node of the body makes, is copied.
+    """
+    body = body_of(node)
+    assert body is not None
+    value = output_of_body(g, body, value)
+    body.outputs.append(value)
+    node.resize_outputs(len(node.outputs) + 1)
+    out = node.outputs[-1]
+    out.name = g.unique(f"{value.name}/stack")
+    out.shape = ir.Shape((steps_of(node), *shape_of(value)))
+    out.type = value.type
+    directions = [*attr(node, "scan_output_directions", []), direction]
+    node.attributes["scan_output_directions"] = ir.AttrInt64s("scan_output_directions", directions)
+    return out
+
+
+def output_of_body(g: Builder, body: ir.Graph, value: ir.Value) -> ir.Value:
+    """``value``, or a copy of it if it cannot be one more output of ``body``."""
+    producer = value.producer()
+    if producer is not None and producer.graph is body and value not in body.outputs:
+        return value
+    with g.inside(body):
+        return g.op("Identity", value)
+
+
+def steps_of(node: ir.Node) -> int:
+    """How many steps a Scan runs."""
+    sequence = node.inputs[states_of(node)]
+    assert sequence is not None
+    return shape_of(sequence)[0]
+
+
+def clear_body(node: ir.Node) -> None:
+    """Take the nodes out of the body of a node that is removed: they read nothing any more."""
+    body = body_of(node)
+    if body is not None:
+        body.outputs.clear()
+        for inner in reversed(list(body)):
+            body.remove(inner, safe=True)
+
+
+def trim_scan(node: ir.Node, remove_dead: Callable[[ir.Graph], int]) -> int:
+    """Remove stacks that nobody reads and sequences that the body does not; return how many.
+
+    ``remove_dead`` removes the dead nodes of a body.
+    """
+    body = body_of(node)
+    assert body is not None
+    carried = states_of(node)
+    kept = [
+        i
+        for i, out in enumerate(node.outputs)
+        if i < carried or out.uses() or out.is_graph_output()
+    ]
+    removed = len(node.outputs) - len(kept)
+    if removed:
+        results = [body.outputs[i] for i in kept]
+        body.outputs.clear()
+        body.outputs.extend(results)
+    remove_dead(body)
+    outputs = set(body.outputs)
+    slices = list(enumerate(body.inputs))[carried:]
+    used = [i for i, one in slices if one.uses() or one in outputs] or [carried]
+    removed += len(slices) - len(used)
+    if not removed:
+        return 0
+    inputs = [body.inputs[i] for i in [*range(carried), *used]]
+    body.inputs.clear()
+    body.inputs.extend(inputs)
+    stacked = attr(node, "scan_output_directions", [0] * (len(node.outputs) - carried))
+    read = attr(node, "scan_input_directions", [0] * len(slices))
+    replace_scan(
+        node,
+        [*node.inputs[:carried], *(node.inputs[i] for i in used)],
+        kept,
+        num_scan_inputs=ir.AttrInt64("num_scan_inputs", len(used)),
+        scan_input_directions=ir.AttrInt64s(
+            "scan_input_directions", [read[i - carried] for i in used]
+        ),
+        scan_output_directions=ir.AttrInt64s(
+            "scan_output_directions", [stacked[i - carried] for i in kept if i >= carried]
+        ),
+    )
+    return removed
+
+
+def adopt_body(node: ir.Node, root: ir.Graph, replacement: Callable[[ir.Value], ir.Value]) -> None:
+    """Make the body of a node, if it has one, that of a node of another graph.
+
+    ``replacement`` returns what the body reads in place of a value from outside.
+    """
+    body = body_of(node)
+    if body is None:
+        return
+    own = {*body.inputs, *(out for inner in body for out in inner.outputs)}
+    for inner in body:
+        for i, value in enumerate(inner.inputs):
+            if value is not None and value not in own:
+                inner.replace_input_with(i, replacement(value))
+    graph_notes(body).root = root
+    own_body(node)

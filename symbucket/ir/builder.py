@@ -51,6 +51,19 @@ def const_of(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     return value.const_value.numpy()
 
 
+def new_body(root: ir.Graph, name: str) -> ir.Graph:
+    """Return an empty body of a loop; its constants and names are those of ``root``."""
+    body = ir.Graph([], [], nodes=[], opset_imports={}, name=name)
+    graph_notes(body).root = root
+    return body
+
+
+def root_of(graph: ir.Graph) -> ir.Graph:
+    """Return the graph that holds the constants of ``graph``: for a body the model's graph."""
+    root = graph_notes(graph).root
+    return graph if root is None else root
+
+
 class Builder:
     """Appends nodes to ``graph`` (or inserts before ``anchor``).
 
@@ -61,10 +74,11 @@ class Builder:
 
     def __init__(self, graph: ir.Graph, anchor: ir.Node | None = None) -> None:
         self.graph = graph
+        self.root = root_of(graph)
         self.scope = ""
         self.phase = Phase.FORWARD if anchor is None else phase_of(anchor)
         self._anchor = anchor
-        notes = graph_notes(graph)
+        notes = graph_notes(self.root)
         self._names, self._constants = notes.names, notes.constants
 
     @contextmanager
@@ -83,6 +97,16 @@ class Builder:
     def beside(self, node: ir.Node) -> AbstractContextManager[None]:
         """Give nodes made inside the scope and the phase of ``node``."""
         return self.scoped(scope_of(node), phase_of(node))
+
+    @contextmanager
+    def inside(self, body: ir.Graph) -> Iterator[None]:
+        """Nodes made inside are appended to ``body``, a body whose root is this builder's root."""
+        graph, anchor = self.graph, self._anchor
+        self.graph, self._anchor = body, None
+        try:
+            yield
+        finally:
+            self.graph, self._anchor = graph, anchor
 
     def unique(self, name: str) -> str:
         """Return ``name``, or ``name_1``, ``name_2``, ... if it is taken."""
@@ -125,7 +149,7 @@ class Builder:
             type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
             const_value=ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name),
         )
-        self.graph.register_initializer(value)
+        self.root.register_initializer(value)
         if key is not None:
             self._constants[key] = value
         return value
@@ -173,9 +197,9 @@ class Builder:
             out.shape = ir.Shape(shape)
             out.type = ir.TensorType(dtype)
             out.name = name if i == 0 else self.unique(f"{name}:{i}")
-        self._place(node)
+        self.place(node)
         if domain == OWN_DOMAIN:
-            self.graph.opset_imports.setdefault(OWN_DOMAIN, 1)
+            self.root.opset_imports.setdefault(OWN_DOMAIN, 1)
         return list(node.outputs)
 
     def typed(
@@ -203,7 +227,7 @@ class Builder:
         out = node.outputs[0]
         out.name, out.shape = name, ir.Shape(shape)
         out.type = ir.TensorType(dtype or dtype_of(inputs[0]))
-        self._place(node)
+        self.place(node)
         return out
 
     def like(self, op_type: str, model: ir.Value, *inputs: ir.Value) -> ir.Value:
@@ -213,7 +237,8 @@ class Builder:
             op_type, [d if isinstance(d, int) else str(d) for d in model.shape], *inputs
         )
 
-    def _place(self, node: ir.Node) -> None:
+    def place(self, node: ir.Node) -> None:
+        """Put a node where the builder puts the nodes that it makes."""
         set_phase(node, self.phase)
         if self._anchor is None:
             self.graph.append(node)

@@ -32,6 +32,7 @@ class GraphNotes:
         constants: shared constants by content.
         size_bounds: the largest value of each size that is known only at run time, by its name.
         enclosing_node: the node that runs the graph as its body.
+        root: of a body the model's graph, which has its names and constants.
         signatures: what ``loops.loop.alike`` compares of a node. Valid as long as the graph stays
             as it is; who changes it clears them.
     """
@@ -40,6 +41,7 @@ class GraphNotes:
     constants: dict[Hashable, ir.Value] = field(default_factory=dict)
     size_bounds: dict[str, int] = field(default_factory=dict)
     enclosing_node: ir.Node | None = None
+    root: ir.Graph | None = None
     signatures: dict[ir.Node, tuple[Any, ...]] = field(default_factory=dict)
 
 

@@ -66,6 +66,7 @@ class Dropout(Operator):
     positions (variational dropout).
     """
 
+    random = True
     p: float = 0.5
     mode: Literal["training", "always"] = "training"
     axes: tuple[int, ...] = ()
@@ -79,6 +80,9 @@ class Dropout(Operator):
             for axis in self.axes:
                 axis_of(axis, len(shape))
         return [shape], [shape]
+
+    def draws(self, training: bool) -> int:
+        return int(self.p > 0.0 and (training or self.mode == "always"))
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         if self.p == 0.0 or not (g.training or self.mode == "always"):
@@ -94,6 +98,7 @@ class _Draw(Operator):
     """Random numbers of a shape; 0 in ``shape`` is a dimension to be inferred from its use."""
 
     shapes = "-> (*shape)"
+    random = True
 
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
@@ -103,6 +108,9 @@ class _Draw(Operator):
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         return [], [unify(outs[0], self.shape or None)]
+
+    def draws(self, training: bool) -> int:
+        return 1
 
     def onnx_dtype(self) -> ir.DataType:
         """The dtype; MXNet's files say "None" for the default."""

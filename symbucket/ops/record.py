@@ -12,7 +12,7 @@ import difflib
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import onnx_ir as ir
 
@@ -48,6 +48,15 @@ class IndexBounds:
     also: float | None = None
 
 
+class LoopEmitter(Protocol):
+    """The loop whose body an Emitter writes."""
+
+    outer: ir.Graph
+
+    def slice_of(self, stack: ir.Value) -> ir.Value:
+        """Return the body's slice of a further sequence (steps, ...), the first step first."""
+
+
 class Emitter(Builder):
     """The builder for an operator's ``emit``, with the mode, output shapes and state updates."""
 
@@ -57,25 +66,39 @@ class Emitter(Builder):
         self.out_shapes: Sequence[Shape] = ()
         self.out_dtypes: Sequence[DType] = ()
         self.aux_updates: dict[ir.Value, ir.Value] = {}
-        self.draws = 0  # nodes of noise so far
+        self.draw_numbers: tuple[int, ...] = (0,)  # of the next draw, in a body one for each step
+        self.first_draw: Mapping[Any, int] = {}  # the number of the first draw of the user's nodes
+        self.loop: LoopEmitter | None = None
 
     def noise(
         self, distribution: Distribution, shape: Shape, probability: float | None = None
     ) -> ir.Value:
         """Append a node that draws random numbers anew at every run (see ``symbucket.ir.noise``).
 
-        ``probability``: of true, for "bernoulli".
+        ``probability``: of true, for "bernoulli". Draws are counted in the order of the user's
+        nodes. The body of a loop reads slices of what is drawn for all steps.
         """
-        self.draws += 1
+        numbers = [number + 1 for number in self.draw_numbers]
+        self.draw_numbers = tuple(numbers)
+        if self.loop is not None:
+            with self.inside(self.loop.outer):
+                stack = self.own(
+                    "Noise",
+                    distribution=distribution,
+                    shape=[len(numbers), *shape],
+                    probability=probability,
+                    streams=numbers,
+                )
+            return self.loop.slice_of(stack)
         # The seed serves models for other runtimes only. It is counted, not named after the node:
         # automatic names go on counting when a network is made a second time in one process.
-        seed = random.stream("noise", self.graph.name or "", self.draws).integers(1, _SEEDS)
+        seed = random.stream("noise", self.root.name or "", numbers[0]).integers(1, _SEEDS)
         return self.own(
             "Noise",
             distribution=distribution,
             shape=list(shape),
             probability=probability,
-            stream=self.draws,
+            stream=numbers[0],
             seed=int(seed),
         )
 
@@ -111,6 +134,8 @@ class Operator:
     """Its gradient ignores the head gradient."""
     moves_only: ClassVar[bool] = False
     """Every output element is some input element; ranges of values survive it."""
+    random: ClassVar[bool] = False
+    """May draw random numbers: equal nodes differ in value."""
     foreign: ClassVar[bool] = False
     """Holds nodes that others wrote: whether they can be trained is checked when it is bound."""
 
@@ -121,6 +146,10 @@ class Operator:
     def auxiliary(self) -> tuple[str, ...]:
         """Names of the inputs that are auxiliary states; they follow the arguments."""
         return ()
+
+    def draws(self, training: bool) -> int:
+        """Return how many draws ``emit`` makes."""
+        return 0
 
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""

@@ -64,6 +64,7 @@ class RNN(Operator):
     )
     implicit = ("parameters", "state", "state_cell")
 
+    random = True  # where ``p`` drops elements
     state_size: int
     num_layers: int
     mode: Literal["rnn_relu", "rnn_tanh", "lstm", "gru"]
@@ -121,6 +122,9 @@ class RNN(Operator):
     def parameter_count(self, channels: int) -> int:
         """Length of ``parameters`` for data of so many channels."""
         return sum(self._rows * (wide + hidden + 2) for wide, hidden in self._sizes(channels))
+
+    def draws(self, training: bool) -> int:
+        return self.num_layers - 1 if self.p and training else 0
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, vector, states = ins[0], ins[1], ins[2:]

@@ -78,6 +78,12 @@ def infer_shapes(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> 
                 raise ShapeError(
                     f"Variable {name!r} has shape={node.attrs['__shape__']}, but {error}"
                 ) from None
+    propagate_shapes(table, nodes)
+    return table
+
+
+def propagate_shapes(table: ShapeTable, nodes: Sequence[Node]) -> None:
+    """Complete a table by the shape rules of ``nodes``, in both directions."""
     applied = [n for n in nodes if n.op is not None]
     for _ in range(_ROUNDS):
         down = [_step(table, node) for node in applied]
@@ -86,7 +92,6 @@ def infer_shapes(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> 
             break
         if not any(not known(table.shape_of((n, i))) for n in nodes for i in range(n.num_outputs)):
             break
-    return table
 
 
 # The numbers that stand for dtypes in symbol files of MXNet.
@@ -141,20 +146,28 @@ def infer_types(nodes: Sequence[Node], dtypes: Mapping[str, Any]) -> dict[Entry,
         if node.op is None:
             dtype = dtypes.get(node.name, node.attrs.get("__dtype__"))
             table[node, 0] = None if dtype is None else checked_dtype(node.name, dtype)
-    pending = [n for n in nodes if n.op is not None]
-    for last in (False, True):
-        settled = 0  # sweeps without a change; after one in each direction nothing will change
-        for _ in range(2 * _ROUNDS):
-            changed = [_type_step(table, node) for node in pending]
-            pending = [n for n in reversed(pending) if not _has_types(table, n)]
-            settled = 0 if any(changed) else settled + 1
-            if settled == 2 or not pending:
-                break
-        if not last:
-            for node in nodes:
-                if node.op is None and table[node, 0] is None:
-                    table[node, 0] = np.dtype(np.float32)
+    applied = [n for n in nodes if n.op is not None]
+    propagate_types(table, applied)
+    for node in nodes:
+        if node.op is None and table[node, 0] is None:
+            table[node, 0] = np.dtype(np.float32)
+    propagate_types(table, applied)
     return {entry: dtype or np.dtype(np.float32) for entry, dtype in table.items()}
+
+
+def propagate_types(table: dict[Entry, np.dtype[Any] | None], nodes: Sequence[Node]) -> bool:
+    """Complete a table of dtypes by the rules of ``nodes``; returns whether it has changed."""
+    pending = [node for node in nodes if not _has_types(table, node)]
+    settled = 0  # sweeps without a change; after one in each direction nothing will change
+    learnt = False
+    for _ in range(2 * _ROUNDS):
+        if settled == 2 or not pending:
+            break
+        changes = [_type_step(table, node) for node in pending]
+        pending = [n for n in reversed(pending) if not _has_types(table, n)]
+        settled = 0 if any(changes) else settled + 1
+        learnt |= any(changes)
+    return learnt
 
 
 def _type_step(table: dict[Entry, DType | None], node: Node) -> bool:

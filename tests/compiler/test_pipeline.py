@@ -30,6 +30,8 @@ metrics
 forward/merge-common-subexpressions
 forward/fuse-gemm-add
 forward/merge-common-subexpressions
+forward/hoist-products
+forward/merge-common-subexpressions
 forward/batch-gemms
 forward/simplify-stacking
 differentiate
@@ -37,6 +39,7 @@ split
 rows
 joint/remove-dead-nodes
 joint/merge-common-subexpressions
+joint/hoist-products
 joint/sum-gemms
 joint/simplify-stacking
 joint/chunk-output-layer

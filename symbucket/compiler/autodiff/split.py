@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from symbucket.compiler.ports import PortedGraph, PortId, Role, distinct_values
-from symbucket.ir import Builder, copy_node, dtype_of, new_graph, shape_of
+from symbucket.ir import Builder, adopt_body, copy_node, dtype_of, new_graph, shape_of
 
 GRADIENTS = (Role.GRAD, Role.ROWS, Role.VALUES)
 
@@ -48,6 +48,7 @@ def split_at_heads(
     later = [node for node in graph if node not in first]
     for node in later:
         copy = copy_node(node, [None if v is None else copy_of(v) for v in node.inputs])
+        adopt_body(copy, backward.graph, copy_of)
         for old, new in zip(node.outputs, copy.outputs):
             copies[old] = new
             backward.unique(old.name or "")  # the passes' names are not to be these

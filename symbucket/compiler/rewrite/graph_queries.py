@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from symbucket.ir import Builder, const_of, input_of, is_op, produced_by
+from symbucket.ir import Builder, const_of, input_of, is_op, produced_by, reads
 
 
 def substitute(g: Builder, old: ir.Value, new: ir.Value) -> None:
@@ -33,7 +33,7 @@ def depths(graph: ir.Graph) -> dict[ir.Value, int]:
     """Return the longest path, in nodes, from the graph's inputs to every value."""
     depth_of: dict[ir.Value, int] = {}
     for node in graph:
-        depth = 1 + max((depth_of.get(v, 0) for v in node.inputs if v is not None), default=0)
+        depth = 1 + max((depth_of.get(v, 0) for v in reads(node) if v is not None), default=0)
         for out in node.outputs:
             depth_of[out] = depth
     return depth_of
@@ -50,7 +50,7 @@ def chained_weights(graph: ir.Graph) -> set[ir.Value]:
     chained = set()
     for node in graph:
         passed = 0
-        for value in node.inputs:
+        for value in reads(node):
             if value is not None:
                 passed |= passed_by.get(value, 0)
         if is_op(node, "Gemm"):
@@ -75,7 +75,7 @@ def levels(graph: ir.Graph, members: Iterable[ir.Node]) -> dict[ir.Node, int]:
     level_of: dict[ir.Node, int] = {}
     for node in graph:
         level = 0
-        for value in node.inputs:
+        for value in reads(node):
             if value is not None:
                 level = max(level, reached.get(value, 0))
         if node in member_set:

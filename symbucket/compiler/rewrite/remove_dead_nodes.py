@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from symbucket.compiler.rewrite.base import Property, graph_pass
+from symbucket.ir import body_of, clear_body, trim_scan
 from symbucket.ir.notes import graph_notes
 
 
@@ -16,7 +17,10 @@ def remove_dead_nodes(graph: ir.Graph) -> int:
     for node in reversed(list(graph)):
         if not any(out in outputs or out.uses() for out in node.outputs):
             graph.remove(node, safe=True)
+            clear_body(node)
             removed += 1
+        elif body_of(node) is not None:
+            removed += trim_scan(node, remove_dead_nodes)
     constants = graph_notes(graph).constants
     for name, value in list(graph.initializers.items()):
         if not value.uses() and value not in outputs:

@@ -7,6 +7,7 @@ from symbucket.compiler.autodiff.rules import (
     linear,
     movement,
     reduction,
+    scan,
     without_gradient,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "linear",
     "movement",
     "reduction",
+    "scan",
     "without_gradient",
 ]

@@ -1,0 +1,272 @@
+"""The gradient of a loop is a loop that runs the other way.
+
+Adjoints of the carried values are carried from the last step to the first one. What the reverse
+body needs of the forward body is a stacked output of the forward loop (a stash). The gradient of an
+invariant is a sum over all steps; if it is a product in every step, it is one product of stacks
+(``sum_t a_t^T b_t = (stack a)^T (stack b)``) that leaves the loop, and so is a sum of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from symbucket.compiler.autodiff.backpropagate import FLOATS, Adjoints, backpropagate
+from symbucket.compiler.autodiff.rules.step_sums import StepSums
+from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
+from symbucket.errors import UnsupportedError
+from symbucket.ir import (
+    Builder,
+    append_scan,
+    attr,
+    body_of,
+    dtype_of,
+    info,
+    info_of,
+    new_body,
+    output_of_body,
+    reads,
+    shape_of,
+    stack_output,
+    states_of,
+    steps_of,
+)
+
+Grads = Sequence[ir.Value | None]
+Wanted = Sequence[bool]
+
+
+def _scan(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
+    for name in ("scan_input_axes", "scan_output_axes"):
+        if any(attr(node, name, ())):
+            raise UnsupportedError(f"{node.name}: the gradient of Scan needs {name}=0")
+    return _Reverse(g, node, grads, wanted).gradients()
+
+
+info("Scan").gradient = _scan
+
+
+class _Reverse:
+    """Builds the reverse loop of one Scan."""
+
+    def __init__(self, g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> None:
+        body = body_of(node)
+        assert body is not None
+        self._g, self._scan, self._body, self._grads = g, node, body, grads
+        self._carried = states_of(node)
+        self._values = reads(node)
+        self._wanted = {v for v, flag in zip(self._values, wanted) if flag and v is not None}
+        self._flags = wanted
+        sequences = len(node.inputs) - self._carried
+        self._in_directions = list(attr(node, "scan_input_directions", [0] * sequences))
+        stacks = len(node.outputs) - self._carried
+        self._out_directions = list(attr(node, "scan_output_directions", [0] * stacks))
+        self._direction = (self._out_directions or self._in_directions)[0]
+        self._inner = {*body.inputs, *(out for one in body for out in one.outputs)}
+        self._reverse = new_body(g.root, f"grad/{body.name}")
+        self._slices: dict[tuple[ir.Value, int], ir.Value] = {}  # stack and direction -> body input
+        self._stacks: dict[ir.Value, tuple[ir.Value, int]] = {}  # forward value -> stack, direction
+
+    def gradients(self) -> Grads:
+        """One gradient for each value that the Scan reads, those that its body reads included."""
+        g, carried = self._g, self._carried
+        states = self._active_states()
+        invariants = [
+            v for v in dict.fromkeys(self._values[len(self._scan.inputs) :]) if v in self._wanted
+        ]
+        sequences = [
+            i
+            for i, v in enumerate(self._scan.inputs)
+            if i >= carried and self._flags[i] and v is not None and v.dtype in FLOATS
+        ]
+        adjoints = [self._placeholder("adjoint", self._body.inputs[i]) for i in states]
+        pending: Adjoints = {}
+        for i, adjoint in zip(states, adjoints):
+            pending.setdefault(self._body.outputs[i], []).append(adjoint)
+        for i in range(carried, len(self._scan.outputs)):
+            grad = self._grads[i]
+            if grad is not None:
+                out = self._body.outputs[i]
+                pending.setdefault(out, []).append(
+                    self._slice(grad, self._out_directions[i - carried], out)
+                )
+        inputs = [self._body.inputs[i] for i in (*states, *sequences)]
+        outputs = list(dict.fromkeys(pending))
+        with g.inside(self._reverse):
+            results = backpropagate(g, list(self._body), outputs, pending, [*inputs, *invariants])
+            for i in states:
+                one = self._body.inputs[i]
+                if one not in results:
+                    results[one] = g.filled(shape_of(one), 0.0, dtype_of(one))
+        sums = StepSums(g, self._reverse, steps_of(self._scan), self._is_varying)
+        parts = {v: sums.add(results[v]) for v in invariants if v in results}
+        return self._loop(states, adjoints, sequences, results, sums, parts)
+
+    def _loop(
+        self,
+        states: list[int],
+        adjoints: list[ir.Value],
+        sequences: list[int],
+        results: dict[ir.Value, ir.Value],
+        sums: StepSums,
+        parts: dict[ir.Value, int],
+    ) -> Grads:
+        """Put the reverse loop together; returns its results in the order of what is read."""
+        g, reverse = self._g, self._reverse
+        inputs = self._body.inputs
+        initial = []
+        for i in states:
+            grad = self._grads[i]
+            shape, dtype = shape_of(inputs[i]), dtype_of(inputs[i])
+            initial.append(g.filled(shape, 0.0, dtype) if grad is None else grad)
+        initial += sums.initial()
+        for one in [*(results[inputs[i]] for i in states), *sums.carried()]:
+            reverse.outputs.append(self._made_in_reverse(one))
+        given = [i for i in sequences if inputs[i] in results]
+        directions: list[int] = []
+        stacks: dict[ir.Value, int] = {}  # what sums read: the number of the output
+        for i in given:
+            value = results[inputs[i]]
+            directions.append(1 - self._in_directions[i - self._carried])
+            if directions[-1] == 1 - self._direction:
+                stacks.setdefault(value, len(reverse.outputs))
+            reverse.outputs.append(self._made_in_reverse(value))
+        for value in sums.stacked():
+            producer = value.producer()
+            if value not in stacks and producer is not None and producer.graph is reverse:
+                stacks[value] = len(reverse.outputs)
+                directions.append(1 - self._direction)
+                reverse.outputs.append(self._made_in_reverse(value))
+        remove_dead_nodes(reverse)
+        self._read_stash()
+        used = [(key, one) for key, one in self._slices.items() if one.uses()]
+        if not used:
+            used = [self._count()]
+        reverse.inputs.extend([*adjoints, *sums.accumulators(), *(one for _, one in used)])
+        outs = append_scan(
+            g,
+            reverse,
+            initial,
+            [stack for (stack, _), _ in used],
+            [1 - direction for (_, direction), _ in used],
+            directions,
+        )
+        gradients: dict[ir.Value | int, ir.Value] = dict(zip(states, outs))
+        first = len(states) + len(sums.carried())
+        gradients.update(zip(given, outs[first:]))
+
+        def stack_of(value: ir.Value) -> ir.Value:
+            """The values of all steps, in this loop's one direction."""
+            number = stacks.get(value)
+            return self._stack_in_direction(value) if number is None else outs[number]
+
+        finals = dict(zip(sums.accumulators(), outs[len(states) :]))
+        for value, part in parts.items():
+            gradients[value] = sums.total(part, stack_of, finals)
+        answer: list[ir.Value | None] = []
+        for i, read in enumerate(self._values):
+            key: ir.Value | int | None = i if i < len(self._scan.inputs) else read
+            flag = self._flags[i] and key is not None
+            answer.append(gradients.pop(key, None) if flag and key is not None else None)
+        return answer
+
+    def _active_states(self) -> list[int]:
+        """The carried values that what is wanted takes part in, in this step or an earlier one."""
+        inputs, outputs, carried = self._body.inputs, self._body.outputs, self._carried
+        active = {v for v in self._wanted if v.dtype in FLOATS}
+        active |= {
+            inner
+            for outer, inner in zip(self._scan.inputs, inputs)
+            if outer in active and inner.dtype in FLOATS
+        }
+        while True:
+            count = len(active)
+            for node in self._body:
+                if not info_of(node).no_gradient and any(v in active for v in reads(node)):
+                    active.update(v for v in node.outputs if v.dtype in FLOATS)
+            active.update(inputs[i] for i in range(carried) if outputs[i] in active)
+            if len(active) == count:
+                return [i for i in range(carried) if inputs[i] in active]
+
+    # Values of the reverse body ------------------------------------------------------------------
+
+    def _placeholder(self, kind: str, like: ir.Value) -> ir.Value:
+        name = self._g.unique(f"grad/{self._scan.name}/{kind}")
+        return ir.Value(name=name, shape=ir.Shape(shape_of(like)), type=like.type)
+
+    def _slice(self, stack: ir.Value, direction: int, like: ir.Value) -> ir.Value:
+        """The step's slice of a stack whose first entry is that of the first step, or the last."""
+        key = stack, direction
+        if key not in self._slices:
+            self._slices[key] = self._placeholder("slice", like)
+        return self._slices[key]
+
+    def _made_in_reverse(self, value: ir.Value) -> ir.Value:
+        return output_of_body(self._g, self._reverse, value)
+
+    def _is_varying(self, value: ir.Value) -> bool:
+        """Whether a value that the reverse body reads differs from step to step."""
+        producer = value.producer()
+        own = producer is not None and producer.graph is self._reverse
+        return own or value in self._inner or value in self._slices.values()
+
+    def _read_stash(self) -> None:
+        """Let the reverse body read slices of stacks in place of values of the forward body."""
+        for node in self._reverse:
+            for i, value in enumerate(node.inputs):
+                if value is not None and value in self._inner:
+                    stack, direction = self._stack(value)
+                    node.replace_input_with(i, self._slice(stack, direction, value))
+
+    def _count(self) -> tuple[tuple[ir.Value, int], ir.Value]:
+        """Something to read in every step: the number of steps is taken from it."""
+        stack = self._g.filled((steps_of(self._scan), 1), 0.0, ir.DataType.FLOAT)
+        one = ir.Value(
+            name=self._g.unique("count"), shape=ir.Shape((1,)), type=ir.TensorType(dtype_of(stack))
+        )
+        return (stack, 0), one
+
+    # Stacks of forward values --------------------------------------------------------------------
+
+    def _stack(self, value: ir.Value) -> tuple[ir.Value, int]:
+        """The stack of a forward value with its direction; a new output if there is none."""
+        if value not in self._stacks:
+            self._stacks[value] = self._existing_stack(value) or (
+                stack_output(self._g, self._scan, value, self._direction),
+                self._direction,
+            )
+        return self._stacks[value]
+
+    def _existing_stack(self, value: ir.Value) -> tuple[ir.Value, int] | None:
+        carried = self._carried
+        for i, inner in enumerate(self._body.inputs[carried:]):
+            sequence = self._scan.inputs[carried + i]
+            if inner is value and sequence is not None:
+                return sequence, self._in_directions[i]
+        for i, inner in enumerate(self._body.outputs[carried:]):
+            if (inner is value or _is_copy(inner, value)) and i < len(self._out_directions):
+                return self._scan.outputs[carried + i], self._out_directions[i]
+        return None
+
+    def _stack_in_direction(self, value: ir.Value) -> ir.Value:
+        """The stack of a value that the reverse body reads but does not make."""
+        for (stack, direction), one in self._slices.items():
+            if one is value:
+                found: tuple[ir.Value, int] = (stack, direction)
+                break
+        else:
+            found = self._stack(value)
+        if found[1] == self._direction:
+            return found[0]
+        return _reversed(self._g, found[0])
+
+
+def _is_copy(value: ir.Value, of: ir.Value) -> bool:
+    node = value.producer()
+    return node is not None and node.op_type == "Identity" and node.inputs[0] is of
+
+
+def _reversed(g: Builder, stack: ir.Value) -> ir.Value:
+    begin, end = g.ints(-1), g.ints(-shape_of(stack)[0] - 1)
+    return g.op("Slice", stack, begin, end, g.ints(0), g.ints(-1))

@@ -1,0 +1,163 @@
+"""Unrolled symbol -> symbol with loops: one step of every recurrence, and how often it runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from symbucket.compiler.loops.rewire import rewire
+from symbucket.compiler.loops.steps import DiffersError, Steps, Users, Walk
+from symbucket.symbol.node import Entry, Node
+
+LEAST = 4  # steps; fewer stay as they are
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """The nodes of a network with loops in it, inputs first, and its outputs.
+
+    ``loops`` names the loops that there are; ``unrolled`` says of each use of a weight in steps
+    that stays unrolled why. ``written`` has for nodes that read something else now the user's node.
+    """
+
+    nodes: list[Node]
+    heads: Sequence[Entry]
+    loops: tuple[str, ...] = ()
+    unrolled: tuple[str, ...] = ()
+    written: Mapping[Node, Node] = field(default_factory=dict)
+
+
+def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
+    """Find the recurrences among ``nodes`` and put a loop into the place of each."""
+    if any(node.op is not None and node.op.foreign for node in nodes):
+        return Grouped(list(nodes), heads, (), ("nodes that others wrote may draw numbers",))
+    users: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
+    for node in nodes:
+        for slot, (source, _) in enumerate(node.inputs):
+            users[source].append((node, slot))
+    position = {node: i for i, node in enumerate(nodes)}
+    taken: dict[Node, None] = {}
+    walks: list[tuple[Walk, Steps]] = []
+    reasons: list[str] = []
+    for weight, products in _candidates(nodes, users):
+        if any(node in taken for node in products):
+            continue
+        for chain, number in _chains(nodes, position, products):
+            found = _walk(chain, number, users, position, taken)
+            if isinstance(found, str):
+                reasons.append(f"{weight.name}: {found}")
+                continue
+            walks.append(found)
+            taken.update(dict.fromkeys(found[1].places))
+    groups = [_with_readers(walk, steps, taken) for walk, steps in walks]
+    if not groups:
+        return Grouped(list(nodes), heads, (), tuple(reasons))
+    owners = {node: group for group in groups for node in group.places}
+    new = rewire(groups, owners, users, heads)
+    if new is None:
+        return Grouped(list(nodes), heads, (), (*reasons, "loops wait for each other"))
+    names = tuple(f"{one.columns[0].model.name} ({one.count} steps)" for one in groups)
+    return Grouped(new[0], new[1], names, tuple(reasons), new[2])
+
+
+def _with_readers(walk: Walk, steps: Steps, taken: dict[Node, None]) -> Steps:
+    """The steps once more, with what reads one step each and belongs to no other loop."""
+    for node in steps.places:
+        del taken[node]
+    try:
+        steps = walk.steps(readers=True)
+    except DiffersError:
+        steps = walk.steps()
+    taken.update(dict.fromkeys(steps.places))
+    return steps
+
+
+def _candidates(nodes: Sequence[Node], users: Users) -> list[tuple[Node, list[Node]]]:
+    """Variables with the nodes that use them in one way, four or more."""
+    found: list[tuple[Node, list[Node]]] = []
+    for variable in nodes:
+        if variable.op is not None or len(users.get(variable, ())) < LEAST:
+            continue
+        kinds: list[list[Node]] = []
+        for user, slot in users[variable]:
+            for kind in kinds:
+                model = kind[0]
+                if model.op == user.op and (variable, slot) in _slots(model, variable):
+                    kind.append(user)
+                    break
+            else:
+                if len(kinds) < 4:
+                    kinds.append([user])
+        found += [(variable, kind) for kind in kinds if len(kind) >= LEAST]
+    return found
+
+
+def _slots(node: Node, variable: Node) -> list[tuple[Node, int]]:
+    return [(variable, i) for i, (source, _) in enumerate(node.inputs) if source is variable]
+
+
+Chain = tuple[list[Node], dict[Node, int]]
+
+
+def _chains(
+    nodes: Sequence[Node], position: dict[Node, int], products: Sequence[Node]
+) -> list[Chain]:
+    """The products that wait for each other, in order, with the numbers of what depends on them.
+
+    Several chains have one weight if they do not wait for each other (siamese networks).
+    """
+    members = set(products)
+    reached: dict[Node, tuple[int, int]] = {}  # chain, number of the last product on the way
+    chains: list[list[Node]] = []
+    split = 0
+    for node in nodes[position[products[0]] :]:
+        best: tuple[int, int] | None = None
+        for source, _ in node.inputs:
+            one = reached.get(source)
+            if one is not None and (best is None or one[1] > best[1]):
+                best = one
+        if node in members:
+            if best is None:
+                chains.append([])
+                best = len(chains) - 1, -1
+                split += 1
+                if split > 8:
+                    return []
+            chain, number = best
+            if number + 1 != len(chains[chain]):
+                return []
+            chains[chain].append(node)
+            best = chain, number + 1
+        if best is not None:
+            reached[node] = best
+    return [
+        (chain, {node: number for node, (i, number) in reached.items() if i == k})
+        for k, chain in enumerate(chains)
+        if len(chain) >= LEAST
+    ]
+
+
+def _walk(
+    chain: list[Node],
+    number: dict[Node, int],
+    users: Users,
+    position: dict[Node, int],
+    taken: dict[Node, None],
+) -> tuple[Walk, Steps] | str:
+    """The steps around a chain, maybe without its first or last product; else the reason."""
+    reason = ""
+    count = len(chain)
+    for first, last in ((0, count), (1, count), (0, count - 1), (1, count - 1)):
+        if last - first < LEAST:
+            continue
+        products = chain[first:last]
+        shifted = number
+        if first:
+            shifted = {node: n - first for node, n in number.items() if n >= first}
+        try:
+            walk = Walk(products, shifted, users, position, taken)
+            return walk, walk.steps()
+        except DiffersError as error:
+            reason = reason or str(error)
+    return reason

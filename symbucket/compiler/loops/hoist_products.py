@@ -1,0 +1,328 @@
+"""What does not wait for the step before leaves the loop.
+
+A value of the body that depends on invariants alone is computed once, before the loop. One that
+depends on the step's slices as well is computed for all steps at once: the products of a cell's
+inputs become one product over the whole sequence. What only stacked outputs need is computed after
+the loop, of the stacks: the output layer of a step is one product too.
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from symbucket.compiler.loops.batch import batch_rule, is_product
+from symbucket.compiler.rewrite.base import graph_pass
+from symbucket.compiler.rewrite.graph_queries import only_user
+from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
+from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
+from symbucket.ir import (
+    Builder,
+    attr,
+    body_of,
+    dtype_of,
+    info_of,
+    replace_scan,
+    shape_of,
+    stack_output,
+    states_of,
+    steps_of,
+    trim_scan,
+)
+from symbucket.ir.notes import phase_of
+
+_LARGEST = 1 << 16  # bytes of a step's value; larger elementwise results stay in the cache
+
+
+@graph_pass("forward", "joint")
+def hoist_products(graph: ir.Graph) -> int:
+    """Take out of every loop what can be; returns the number of nodes that left a body."""
+    return sum(_hoist(graph, node) for node in list(graph) if body_of(node) is not None)
+
+
+def _hoist(graph: ir.Graph, scan: ir.Node) -> int:
+    body = body_of(scan)
+    assert body is not None
+    merge_common_subexpressions(body)
+    loop = _Loop(graph, scan)
+    loop.add_products_to_carried()
+    moved = loop.move_before()
+    moved += loop.move_after()
+    trim_scan(loop.scan, remove_dead_nodes)
+    return moved
+
+
+class _Loop:
+    def __init__(self, graph: ir.Graph, scan: ir.Node) -> None:
+        body = body_of(scan)
+        assert body is not None
+        self._graph, self.scan, self._body = graph, scan, body
+        self._carried = states_of(scan)
+        self._steps = steps_of(scan)
+        slices = body.inputs[self._carried :]
+        self._direction: dict[ir.Value, int | None] = dict(
+            zip(slices, attr(scan, "scan_input_directions", [0] * len(slices)))
+        )
+        self._stacks: dict[ir.Value, ir.Value] = {
+            one: stack for one, stack in zip(slices, scan.inputs[self._carried :]) if stack
+        }
+        self._g = Builder(graph, anchor=scan)
+        self._g.scope = scan.name or ""
+
+    # What is there before the loop ---------------------------------------------------------------
+
+    def _is_inside(self, value: ir.Value) -> bool:
+        node = value.producer()
+        return value in self._inputs or (node is not None and node.graph is self._body)
+
+    def _find_free(self) -> None:
+        """Give every value that does not wait for the step before its direction.
+
+        None stands for those that are the same in every step.
+        """
+        self._inputs = set(self._body.inputs)
+        for node in self._body:
+            direction = self._free_direction(node)
+            if direction is not False:
+                for out in node.outputs:
+                    self._direction[out] = None if direction is None else int(direction)
+
+    def _free_direction(self, node: ir.Node) -> int | bool | None:
+        """The direction of a node's results; False if they wait for the step before."""
+        if body_of(node) is not None or info_of(node).random:
+            return False
+        ways: set[int] = set()
+        varying = []
+        for value in node.inputs:
+            inside = value is not None and self._is_inside(value)
+            if inside and value not in self._direction:
+                return False
+            way = None if value is None else self._direction.get(value)
+            varying.append(way is not None)
+            if way is not None:
+                ways.add(way)
+        if not ways:
+            return None
+        if len(ways) > 1 or batch_rule(node, varying) is None:
+            return False
+        return ways.pop()
+
+    def add_products_to_carried(self) -> None:
+        """``(x w^T + a) + (h r^T + b)`` becomes ``h r^T + (x w^T + (a + b))``, h being carried.
+
+        So the sum costs nothing in the step, and all that it adds to leaves the loop.
+        """
+        self._find_free()
+        for node in list(self._body):
+            if node.op_type != "Add" or node.domain:
+                continue
+            for mine, other in (node.inputs, node.inputs[::-1]):
+                if mine is None or other is None or mine.shape != other.shape:
+                    continue
+                product = self._product(mine, node)
+                if product is None or mine in self._direction or not self._is_free(other):
+                    continue
+                self._add_to(node, product, other)
+                break
+        self._find_free()
+
+    def _is_free(self, value: ir.Value) -> bool:
+        return value in self._direction or not self._is_inside(value)
+
+    def _product(self, value: ir.Value, user: ir.Node) -> ir.Node | None:
+        """The product ``a b + c`` that makes ``value`` for ``user`` alone, c a vector at most."""
+        node = value.producer()
+        if node is None or node.op_type != "Gemm" or node.domain or node.graph is not self._body:
+            return None
+        if only_user(value) is not user or value in self._body.outputs:
+            return None
+        if attr(node, "beta", 1.0) != 1.0:
+            return None
+        summand = node.inputs[2] if len(node.inputs) > 2 else None
+        if summand is None:
+            return node
+        return node if len(shape_of(summand)) == 1 and self._is_free(summand) else None
+
+    def _add_to(self, add: ir.Node, product: ir.Node, other: ir.Value) -> None:
+        g = Builder(self._body, anchor=add)
+        bias = product.inputs[2] if len(product.inputs) > 2 else None
+        inner = self._product(other, add)
+        with g.scoped((product.name or "").rpartition("/")[0]):
+            if bias is not None and inner is not None:
+                second = inner.inputs[2] if len(inner.inputs) > 2 else None
+                both = bias if second is None else g.op("Add", second, bias)
+                given = {name: one.value for name, one in inner.attributes.items()}
+                other = g.op("Gemm", *inner.inputs[:2], both, **given)
+            elif bias is not None:
+                other = g.op("Add", other, bias)
+            given = {name: one.value for name, one in product.attributes.items()}
+            total = g.op("Gemm", *product.inputs[:2], other, **given)
+        add.outputs[0].replace_all_uses_with(total, replace_graph_outputs=True)
+        dead = [add, product, *([] if bias is None or inner is None else [inner])]
+        for node in dead:
+            self._body.remove(node, safe=True)
+
+    # Before the loop -----------------------------------------------------------------------------
+
+    def move_before(self) -> int:
+        """Compute free values outside; the body reads slices of them."""
+        outputs = set(self._body.outputs)
+        wanted = []
+        for node in self._body:
+            if any(out not in self._direction for out in node.outputs):
+                continue
+            for out in node.outputs:
+                waiting = any(
+                    any(o not in self._direction for o in user.outputs) for user, _ in out.uses()
+                )
+                if (waiting or out in outputs) and self._is_worth_it(out):
+                    wanted.append(out)
+        if not wanted:
+            return 0
+        moved = len(list(self._body))
+        for value in wanted:
+            self._replace(value)
+        self._rebuild()
+        remove_dead_nodes(self._body)
+        return moved - len(list(self._body))
+
+    def _is_worth_it(self, value: ir.Value) -> bool:
+        """Whether a value is better computed outside: small ones, and those with products."""
+        if self._direction[value] is None or _bytes(value) <= _LARGEST:
+            return True
+        seen: set[ir.Value] = set()
+        stack = [value]
+        while stack:
+            one = stack.pop()
+            node = one.producer()
+            if one in seen or node is None or node.graph is not self._body:
+                continue
+            seen.add(one)
+            if is_product(node):
+                return True
+            stack.extend(v for v in node.inputs if v is not None)
+        return False
+
+    def _replace(self, value: ir.Value) -> None:
+        stack = self._outside(value)
+        new = stack
+        if self._direction[value] is not None:
+            name = self._g.unique(f"{value.name}/slice")
+            new = ir.Value(name=name, shape=value.shape, type=value.type)
+            self._stacks[new] = stack
+            self._direction[new] = self._direction[value]
+            self._body.inputs.append(new)
+            self._inputs.add(new)
+        for i, out in enumerate(self._body.outputs):
+            if out is value:
+                with self._g.inside(self._body):
+                    self._body.outputs[i] = self._g.op("Identity", new)
+        value.replace_all_uses_with(new)
+
+    def _outside(self, value: ir.Value) -> ir.Value:
+        """The value for all steps, or an invariant as it is."""
+        if not self._is_inside(value):
+            return value
+        if value not in self._stacks:
+            node = value.producer()
+            assert node is not None
+            operands = [None if v is None else self._outside(v) for v in node.inputs]
+            varying = [v is not None and self._direction.get(v) is not None for v in node.inputs]
+            with self._g.scoped(node.name or ""):
+                if any(varying):
+                    rule = batch_rule(node, varying)
+                    assert rule is not None
+                    results = rule(self._g, node, operands, varying, self._steps)
+                else:
+                    given = {name: one.value for name, one in node.attributes.items()}
+                    results = self._g.ops(
+                        node.op_type,
+                        *operands,
+                        outputs=len(node.outputs),
+                        domain=node.domain,
+                        **given,
+                    )
+            self._stacks.update(zip(node.outputs, results))
+        return self._stacks[value]
+
+    def _rebuild(self) -> None:
+        """The Scan with the slices that its body reads now."""
+        scan, body, carried = self.scan, self._body, self._carried
+        slices = list(body.inputs[carried:])
+        directions = [self._direction[v] or 0 for v in slices]
+        self.scan = replace_scan(
+            scan,
+            [*scan.inputs[:carried], *(self._stacks[v] for v in slices)],
+            range(len(scan.outputs)),
+            num_scan_inputs=ir.AttrInt64("num_scan_inputs", len(slices)),
+            scan_input_directions=ir.AttrInt64s("scan_input_directions", directions),
+        )
+        self._inputs = set(body.inputs)
+
+    # After the loop ------------------------------------------------------------------------------
+
+    def move_after(self) -> int:
+        """Compute what only stacked outputs need from stacks."""
+        moved = 0
+        directions = attr(self.scan, "scan_output_directions", ())
+        for index in range(len(self.scan.outputs) - 1, self._carried - 1, -1):
+            while self._move_output(index, directions[index - self._carried]):
+                moved += 1
+        return moved
+
+    def _move_output(self, index: int, direction: int) -> bool:
+        value, out = self._body.outputs[index], self.scan.outputs[index]
+        node = value.producer()
+        if node is None or node.graph is not self._body or len(node.outputs) != 1:
+            return False
+        if value.uses() or list(self._body.outputs).count(value) > 1 or out.is_graph_output():
+            return False
+        if not out.uses() or (node.op_type == "Identity" and node.inputs[0] not in self._direction):
+            return False
+        varying = [v is not None and self._is_inside(v) for v in node.inputs]
+        rule = batch_rule(node, varying)
+        if rule is None:
+            return False
+        operands = [v for v, varies in zip(node.inputs, varying) if varies and v is not None]
+        missing = [v for v in dict.fromkeys(operands) if self._stack(v, direction) is None]
+        size = sum(map(_bytes, missing))
+        if len(missing) > 1 or (size > _bytes(value) and not is_product(node)):
+            return False
+        g = Builder(self._graph, anchor=next(iter(_after(self._graph, self.scan)), None))
+        inputs: list[ir.Value | None] = []
+        for v, varies in zip(node.inputs, varying):
+            if v is None or not varies:
+                inputs.append(v)
+                continue
+            stack = self._stack(v, direction)
+            inputs.append(stack or stack_output(g, self.scan, v, direction))
+        with g.scoped(node.name or "", phase_of(self.scan)):
+            (result,) = rule(g, node, inputs, varying, self._steps)
+        out.replace_all_uses_with(result)
+        return True
+
+    def _stack(self, value: ir.Value, direction: int) -> ir.Value | None:
+        """The stack of a value, if there is one in this direction."""
+        if self._direction.get(value) == direction and value in self._body.inputs:
+            return self._stacks[value]
+        directions = attr(self.scan, "scan_output_directions", ())
+        for i, out in enumerate(self._body.outputs):
+            if i < self._carried or directions[i - self._carried] != direction:
+                continue
+            node = out.producer()
+            copied = node is not None and node.op_type == "Identity" and node.inputs[0] is value
+            if out is value or copied:
+                return self.scan.outputs[i]
+        return None
+
+
+def _after(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
+    """The node that stands after another one."""
+    nodes = list(graph)
+    at = nodes.index(node)
+    return nodes[at + 1 : at + 2]
+
+
+def _bytes(value: ir.Value) -> int:
+    return int(math.prod(shape_of(value)) * dtype_of(value).itemsize)

@@ -1,0 +1,422 @@
+"""Put loops into a network in the place of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from symbucket.compiler.loops.loop_operators import Loop
+from symbucket.compiler.loops.sequence_operators import (
+    CutSteps,
+    JoinSteps,
+    SelectStep,
+    SelectSteps,
+    StackSteps,
+    UnstackSteps,
+)
+from symbucket.compiler.loops.steps import Column, Invariant, Sequential, Steps, Users
+from symbucket.ops.reshape import ExpandDims
+from symbucket.ops.slicing import Concat, SliceChannel
+from symbucket.symbol.node import Entry, Node
+
+Output = tuple[Column, int]
+
+
+def rewire(
+    groups: Sequence[Steps], taken: Mapping[Node, Steps], users: Users, heads: Sequence[Entry]
+) -> tuple[list[Node], list[Entry], dict[Node, Node]] | None:
+    """The network's nodes with loops in place of ``groups``, inputs first, and its outputs.
+
+    The third result has for nodes that read something else now the node that was written. The
+    result is None if two loops wait for each other.
+    """
+    return _Rewiring(groups, taken, users, heads).run()
+
+
+@dataclass(eq=False)
+class _Sequence:
+    """A sequence that a loop reads: entries by step, and the body's variable for a slice."""
+
+    entries: tuple[Entry, ...]
+    variable: Node
+    source: Entry | None = None  # in the new network
+    direction: int = 0
+
+
+@dataclass(eq=False)
+class _Plan:
+    """A loop to be: its outputs in order, and the operator when all that it reads is there."""
+
+    steps: Steps
+    carried: list[tuple[Output, int]]
+    stacked: list[Output]
+    sequences: list[_Sequence]
+    direction: int | None = None
+    node: Node | None = None
+    cuts: dict[Output, Node] = field(default_factory=dict)
+
+
+class _Rewiring:
+    def __init__(
+        self,
+        groups: Sequence[Steps],
+        taken: Mapping[Node, Steps],
+        users: Users,
+        heads: Sequence[Entry],
+    ) -> None:
+        self._taken, self._users, self._heads = taken, users, heads
+        self._head_set = set(heads)
+        self._read_steps: dict[Steps, dict[Output, list[int]]] = {}
+        self._plans: dict[Steps, _Plan] = {}
+        self._new: dict[Node, Node] = {}
+        self._order: list[Node] = []
+        self._shared_nodes: dict[object, Node] = {}
+        for group in groups:
+            self._plans[group] = self._plan(group)
+
+    # What a loop reads and returns ---------------------------------------------------------------
+
+    def _plan(self, group: Steps) -> _Plan:
+        carried = [
+            (output, distance)
+            for output, initial in group.initial.items()
+            for distance in range(1, 1 - min(initial))
+        ]
+        stacked: list[Output] = []
+        counts: dict[Output, list[int]] = {}
+        for column in group.columns:
+            for output in range(column.model.num_outputs):
+                steps = [t for t, node in column.present() if self._is_read(group, node, output)]
+                if not steps:
+                    continue
+                counts[column, output] = steps
+                if not ((column, output) in group.initial and steps == [group.count - 1]):
+                    stacked.append((column, output))
+        self._read_steps[group] = counts
+        name = group.columns[0].model.name
+        sequences: dict[tuple[Entry, ...], _Sequence] = {}
+        for column in group.columns:
+            for source in column.sources:
+                if isinstance(source, Sequential):
+                    entries = _complete(source.entries)
+                    if entries not in sequences:
+                        variable = Node(None, f"{name}/slice{len(sequences)}")
+                        sequences[entries] = _Sequence(entries, variable)
+        return _Plan(group, carried, stacked, list(sequences.values()))
+
+    def _is_read(self, group: Steps, node: Node, output: int) -> bool:
+        if (node, output) in self._head_set:
+            return True
+        return any(
+            user.inputs[slot][1] == output and self._taken.get(user) is not group
+            for user, slot in self._users.get(node, ())
+        )
+
+    # The new network -----------------------------------------------------------------------------
+
+    def run(self) -> tuple[list[Node], list[Entry], dict[Node, Node]] | None:
+        stack: list[tuple[Node | Steps, bool]] = []
+        done: set[Node | Steps] = set()
+        open_: set[Node | Steps] = set()
+        for head in self._heads:
+            stack.append((self._unit(head), False))
+            while stack:
+                unit, ready = stack.pop()
+                if unit in done:
+                    continue
+                if ready:
+                    done.add(unit)
+                    self._make(unit)
+                    continue
+                if unit in open_:
+                    return None
+                open_.add(unit)
+                stack.append((unit, True))
+                stack += [(u, False) for u in reversed(self._needs(unit)) if u not in done]
+        heads = [self._entry(head) for head in self._heads]
+        return self._order, heads, {new: old for old, new in self._new.items()}
+
+    def _unit(self, entry: Entry) -> Node | Steps:
+        return self._taken.get(entry[0], entry[0])
+
+    def _needs(self, unit: Node | Steps) -> list[Node | Steps]:
+        if isinstance(unit, Node):
+            joined = self._joined(unit)
+            entries = unit.inputs if joined is None else joined[1][:1]
+            return list(dict.fromkeys(map(self._unit, entries)))
+        needed: list[Entry] = []
+        for initial in unit.initial.values():
+            needed += initial.values()
+        for sequence in self._plans[unit].sequences:
+            run = _cut(sequence.entries)
+            needed += [(run[0], 0)] if run is not None else sequence.entries
+        for column in unit.columns:
+            needed += [s.entry for s in column.sources if isinstance(s, Invariant)]
+        # A cut array is read itself, not its parts.
+        return list(
+            dict.fromkeys(
+                self._unit(e[0].inputs[0]) if e[0] in self._cut_nodes(unit) else self._unit(e)
+                for e in needed
+            )
+        )
+
+    def _cut_nodes(self, unit: Steps) -> set[Node]:
+        runs = [_cut(sequence.entries) for sequence in self._plans[unit].sequences]
+        return {run[0] for run in runs if run is not None and run[0] not in self._taken}
+
+    def _make(self, unit: Node | Steps) -> None:
+        if isinstance(unit, Steps):
+            self._make_loop(unit)
+            return
+        joined = self._joined(unit)
+        if joined is not None:
+            op, entries = joined
+            self._new[unit] = self._add(op, unit.name, [self._stack(entries)])
+            return
+        inputs = tuple(self._entry(entry) for entry in unit.inputs)
+        same = inputs == unit.inputs
+        node = unit if same else Node(unit.op, unit.name, inputs, unit.attrs)
+        self._new[unit] = node
+        self._order.append(node)
+
+    def _add(self, op: object, name: str, inputs: Sequence[Entry]) -> Node:
+        node = Node(op, name, tuple(inputs))  # type: ignore[arg-type]
+        self._order.append(node)
+        return node
+
+    def _make_loop(self, group: Steps) -> None:
+        plan = self._plans[group]
+        name = group.columns[0].model.name
+        for sequence in plan.sequences:
+            sequence.source, sequence.direction = self._sequence(name, sequence.entries)
+        self._direction(plan)
+        body = _Body(plan, name)
+        loop = body.operator()
+        inputs = [
+            *(self._entry(group.initial[output][-distance]) for output, distance in plan.carried),
+            *(s.source for s in plan.sequences if s.source is not None),
+            *(self._entry(entry) for entry in body.invariants),
+        ]
+        plan.node = self._add(loop, name, inputs)
+
+    def _direction(self, plan: _Plan) -> int:
+        """1 if a loop's stacks have the last step first: if it reads a sequence in reverse."""
+        if plan.direction is None:
+            plan.direction = 0  # while others are asked
+            for sequence in plan.sequences:
+                run = _cut(sequence.entries)
+                if run is not None and run[0] not in self._taken:
+                    way = run[2]
+                else:
+                    stacked = self._run_of_loop(sequence.entries)
+                    way = 1 if stacked is None else stacked[3]
+                if way < 0:
+                    plan.direction = 1
+        return plan.direction
+
+    def _sequence(self, name: str, entries: tuple[Entry, ...]) -> tuple[Entry, int]:
+        """One array of the values of all steps, and whether the last step comes first in it."""
+        run = _cut(entries)
+        if run is not None and run[0] not in self._taken:
+            node, start, way = run
+            op = node.op
+            assert isinstance(op, SliceChannel)
+            low = min(start, start + way * (len(entries) - 1))
+            cut = CutSteps(op.axis, op.num_outputs, bool(op.squeeze_axis), low, len(entries))
+            source = self._entry(node.inputs[0])
+            return (self._shared(cut, f"{node.name}/steps", source), 0), int(way < 0)
+        stacked = self._run_of_loop(entries)
+        if stacked is not None:
+            plan, output, start, way = stacked
+            whole = self._stack_entry(plan, output)
+            count = plan.steps.count
+            if len(entries) < count:
+                low = min(start, start + way * (len(entries) - 1))
+                cut_op = SelectSteps(count, low, len(entries))
+                whole = self._shared(cut_op, f"{name}/part", whole), 0
+            return whole, int(way < 0)
+        inputs = [self._entry(entry) for entry in entries]
+        return (self._add(StackSteps(len(entries)), f"{name}/stack", inputs), 0), 0
+
+    def _shared(self, op: object, name: str, source: Entry) -> Node:
+        """A node of this operator over ``source``, which others may have asked for before."""
+        key = (op, source)
+        if key not in self._shared_nodes:
+            self._shared_nodes[key] = self._add(op, name, [source])
+        return self._shared_nodes[key]
+
+    # Values of steps -----------------------------------------------------------------------------
+
+    def _place(self, entry: Entry) -> tuple[_Plan, Output, int] | None:
+        """Where a loop returns an entry: its output, and the position in the stack."""
+        group = self._taken.get(entry[0])
+        if group is None:
+            return None
+        column, step = group.places[entry[0]]
+        plan = self._plans[group]
+        position = group.count - 1 - step if self._direction(plan) else step
+        return plan, (column, entry[1]), position
+
+    def _run_of_loop(self, entries: Sequence[Entry]) -> tuple[_Plan, Output, int, int] | None:
+        """The stack of a loop that ``entries`` are consecutive slices of."""
+        places = [self._place(entry) for entry in entries]
+        if places[0] is None or len(places) < 2:
+            return None
+        plan, output, start = places[0]
+        way = 0
+        for i, place in enumerate(places[1:], 1):
+            if place is None or place[0] is not plan or place[1] != output:
+                return None
+            way = way or place[2] - start
+            if abs(way) != 1 or place[2] != start + way * i:
+                return None
+        return plan, output, start, way
+
+    def _stack_entry(self, plan: _Plan, output: Output) -> Entry:
+        assert plan.node is not None
+        return plan.node, len(plan.carried) + plan.stacked.index(output)
+
+    def _stack(self, entries: Sequence[Entry]) -> Entry:
+        run = self._run_of_loop(entries)
+        assert run is not None
+        return self._stack_entry(run[0], run[1])
+
+    def _entry(self, entry: Entry) -> Entry:
+        """The entry in the new network that has the value of an old one."""
+        place = self._place(entry)
+        if place is None:
+            return self._new[entry[0]], entry[1]
+        plan, output, position = place
+        assert plan.node is not None
+        count = plan.steps.count
+        _, step = plan.steps.places[entry[0]]
+        if step == count - 1 and output in plan.steps.initial:
+            return plan.node, plan.carried.index((output, 1))
+        whole = self._stack_entry(plan, output)
+        name = output[0].model.name
+        if len(self._read_steps[plan.steps][output]) <= 2:
+            return self._shared(SelectStep(count, position), f"{name}/step", whole), 0
+        if output not in plan.cuts:
+            plan.cuts[output] = self._add(UnstackSteps(count), f"{name}/steps", [whole])
+        return plan.cuts[output], position
+
+    def _joined(self, node: Node) -> tuple[JoinSteps, list[Entry]] | None:
+        """What puts a loop's values of all steps together, if that is what a node does."""
+        op = node.op
+        if not isinstance(op, Concat) or len(node.inputs) < 2:
+            return None
+        if self._taken.get(node) is not None:
+            return None
+        entries = list(node.inputs)
+        new_axis = False
+        first = entries[0][0].op
+        if isinstance(first, ExpandDims) and first.axis == op.dim:
+            if any(e[0].op != first or e[0] in self._taken for e in entries):
+                return None
+            entries = [e[0].inputs[0] for e in entries]
+            new_axis = True
+        group = self._taken.get(entries[0][0])
+        if group is None or len(entries) != group.count:
+            return None
+        run = self._run_of_loop(entries)
+        if run is None or run[3] < 0:
+            return None
+        return JoinSteps(op.dim, new_axis), entries
+
+
+class _Body:
+    """Copies the first step's nodes into a body."""
+
+    def __init__(self, plan: _Plan, name: str) -> None:
+        self._plan, self._name = plan, name
+        self.invariants: list[Entry] = []
+        self._variables: dict[Entry, Node] = {}
+        self._states: dict[tuple[Output, int], Node] = {}
+        self._copies: dict[Column, Node] = {}
+
+    def operator(self) -> Loop:
+        plan = self._plan
+        for i, key in enumerate(plan.carried):
+            self._states[key] = Node(None, f"{self._name}/carried{i}")
+        slices = {s.entries: s.variable for s in plan.sequences}
+        for column in plan.steps.columns:
+            inputs: list[Entry] = []
+            for source in column.sources:
+                if isinstance(source, Invariant):
+                    inputs.append((self._invariant(source.entry), 0))
+                elif isinstance(source, Sequential):
+                    inputs.append((slices[_complete(source.entries)], 0))
+                elif source.distance:
+                    key = (source.column, source.output), source.distance
+                    inputs.append((self._states[key], 0))
+                else:
+                    inputs.append((self._copies[source.column], source.output))
+            model = column.model
+            self._copies[column] = Node(model.op, model.name, tuple(inputs), model.attrs)
+        carried = []
+        for output, distance in plan.carried:
+            following = (
+                (self._copies[output[0]], output[1])
+                if distance == 1
+                else (self._states[output, distance - 1], 0)
+            )
+            carried.append((self._states[output, distance], following))
+        sequences = tuple((s.variable, s.direction) for s in plan.sequences)
+        variables = [*self._states.values(), *(v for v, _ in sequences), *self._variables.values()]
+        return Loop(
+            steps=plan.steps.count,
+            nodes=(*variables, *self._copies.values()),
+            carried=tuple(carried),
+            sequences=sequences,
+            invariants=tuple(self._variables.values()),
+            stacked=tuple((self._copies[column], output) for column, output in plan.stacked),
+            direction=plan.direction or 0,
+            drawing={
+                self._copies[column]: _without_gaps(column.nodes)
+                for column in plan.steps.columns
+                if column.model.op is not None and column.model.op.random
+            },
+        )
+
+    def _invariant(self, entry: Entry) -> Node:
+        if entry not in self._variables:
+            self._variables[entry] = Node(None, f"{self._name}/invariant{len(self._variables)}")
+            self.invariants.append(entry)
+        return self._variables[entry]
+
+
+def _cut(entries: Sequence[Entry]) -> tuple[Node, int, int] | None:
+    """The node that cuts an array into parts of which ``entries`` are consecutive ones.
+
+    Returns also the first one's number, and 1 or -1.
+    """
+    node, start = entries[0]
+    if not isinstance(node.op, SliceChannel) or len(entries) < 2:
+        return None
+    way = entries[1][1] - start
+    if way not in (1, -1):
+        return None
+    if any(e[0] is not node or e[1] != start + way * i for i, e in enumerate(entries)):
+        return None
+    return node, start, way
+
+
+def _without_gaps(nodes: Sequence[Node | None]) -> tuple[Node, ...]:
+    """Last steps without a node take the one of the step before: nobody reads the result."""
+    complete: list[Node] = []
+    for node in nodes:
+        complete.append(complete[-1] if node is None else node)
+    return tuple(complete)
+
+
+def _complete(entries: Sequence[Entry | None]) -> tuple[Entry, ...]:
+    """Steps that need no value get the one that a sequence goes on with, or the one before."""
+    complete: list[Entry] = []
+    for entry in entries:
+        if entry is None:
+            node, index = complete[-1]
+            way = index - complete[-2][1] if len(complete) > 1 else 0
+            goes_on = isinstance(node.op, SliceChannel) and 0 <= index + way < node.num_outputs
+            entry = (node, index + way) if goes_on else complete[-1]
+        complete.append(entry)
+    return tuple(complete)
