@@ -13,11 +13,41 @@ from symbucket.errors import InvalidArgumentError
 
 __all__ = ["AttrScope"]
 
+_HIDDEN = ("ctx_group", "force_mirroring", "lr_mult", "mirror_stage", "profiler_scope", "wd_mult")
+
+
+def stored_name(key: str) -> str:
+    """Return the name under which an attribute is stored: ``__lr_mult__`` for ``lr_mult``.
+
+    MXNet's own attributes have two underscores on either side and may be given without.
+    """
+    return f"__{key}__" if key in _HIDDEN else key
+
+
+def is_hidden(key: str) -> bool:
+    """Return whether an attribute is one of MXNet's own, given without underscores."""
+    return key in _HIDDEN
+
+
+def of_input(attributes: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return the attributes that a node has for the variable of one of its inputs.
+
+    ``weight_lr_mult`` of a node is ``__lr_mult__`` of its weight.
+    """
+    prefix = f"{name}_"
+    return {
+        stored_name(key.removeprefix(prefix)): value
+        for key, value in attributes.items()
+        if key.startswith(prefix) and is_hidden(key.removeprefix(prefix))
+    }
+
 
 class AttrScope:
-    """Attributes for every symbol made inside the block: ``AttrScope(__lr_mult__="0.1")``.
+    """Attributes for every symbol made inside the block: ``AttrScope(lr_mult="0.1")``.
 
     Values are strings, as in a symbol file. Inner scopes add to outer ones and win over them.
+    MXNet's own attributes (``lr_mult``, ``wd_mult``, ``ctx_group``, ...) are stored with two
+    underscores on either side.
     """
 
     def __init__(self, **attributes: str) -> None:
@@ -27,11 +57,12 @@ class AttrScope:
                     f"AttrScope: attribute {key}={value!r} must be a string, as in "
                     f"AttrScope({key}={str(value)!r})."
                 )
-        self._attributes = attributes
+        self._attributes = {stored_name(key): value for key, value in attributes.items()}
 
     def get(self, attributes: Mapping[str, str] | None) -> dict[str, str]:
         """Return the scope's attributes, overridden by ``attributes``."""
-        return {**self._attributes, **(attributes or {})}
+        own = {stored_name(key): value for key, value in (attributes or {}).items()}
+        return {**self._attributes, **own}
 
     def __enter__(self) -> AttrScope:
         merged = AttrScope(**AttrScope.current().get(self._attributes))

@@ -90,6 +90,11 @@ class BoundArrays(abc.ABC):
         """The outputs of the last forward; the next one writes into the same memory."""
 
     @property
+    @abc.abstractmethod
+    def outputs_by_context(self) -> list[list[NDArray]]:
+        """The outputs of the last forward: for each output, its part on each context."""
+
+    @property
     def output_dict(self) -> dict[str, NDArray]:
         """The outputs by name; a suffix tells apart outputs of one name."""
         listed = self.symbol.list_outputs()

@@ -221,6 +221,12 @@ class ExecutorGroup(BoundArrays):
         return self._joined
 
     @property
+    def outputs_by_context(self) -> list[list[NDArray]]:
+        if not self._ran:
+            raise StateError(f"{self.name}: no outputs yet; call forward first")
+        return [list(parts) for parts in zip(*(part.outputs for part in self.parts))]
+
+    @property
     def row_gradients(self) -> dict[str, RowSparse]:
         """Empty: gradients of several contexts come as whole arrays."""
         return {}

@@ -94,6 +94,10 @@ class Executor(BoundArrays):
         self._require_contents(OUTPUTS, "outputs", "forward")
         return [self.buffers[n] for n in self.unique_output_names]
 
+    @property
+    def outputs_by_context(self) -> list[list[NDArray]]:
+        return [[output] for output in self.outputs]
+
     def _require_contents(self, group: str, what: str, call: str) -> None:
         if not self.buffers.holds(group):
             raise StateError(

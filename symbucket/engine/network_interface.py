@@ -160,6 +160,18 @@ class NetworkInterface:
                     f"arguments are {', '.join(self.arguments)}"
                 )
 
+    @cached_property
+    def constants(self) -> dict[str, float]:
+        """Parameters that every operator takes for one number, whatever they hold."""
+        numbers: dict[str, set[float | None]] = {}
+        for node in self.symbol.nodes():
+            if node.op is not None:
+                constant = node.op.constant_inputs()
+                for key, (child, _) in zip(node.op.arguments(), node.inputs):
+                    if child.op is None:
+                        numbers.setdefault(child.name, set()).add(constant.get(key))
+        return {n: v for n, (v, *more) in numbers.items() if v is not None and not more}
+
     def grad_requests(self, request: GradientRequest) -> dict[str, str]:
         """Return "write", "add" or "null" for every argument.
 
@@ -173,6 +185,7 @@ class NetworkInterface:
         data = self.data_names if request.inputs_need_grad else []
         for name in requests:
             trained = name in self.param_names and name not in self.fixed_param_names
+            trained = trained and name not in self.constants
             if not request.for_training or not (trained or name in data):
                 requests[name] = "null"
         return requests
@@ -200,6 +213,9 @@ class NetworkInterface:
         args, aux = self.infer(shapes)
         attrs = self.symbol.attr_dict()
         return (
-            [ParameterSpec(n, *args[n], requests[n], attrs.get(n, {})) for n in self.param_names],
+            [
+                ParameterSpec(n, *args[n], requests[n], attrs.get(n, {}), self.constants.get(n))
+                for n in self.param_names
+            ],
             [ParameterSpec(n, *aux[n], "null", attrs.get(n, {})) for n in self.aux_names],
         )

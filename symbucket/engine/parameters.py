@@ -28,6 +28,8 @@ class ParameterSpec:
     dtype: DType
     grad_req: str
     attrs: Mapping[str, str]
+    constant: float | None = None
+    """What it always is: the network takes it for this number, whatever it holds."""
 
 
 class ParameterStore:
@@ -43,6 +45,8 @@ class ParameterStore:
         self.grads: dict[str, NDArray] = {}
         self.aux: dict[str, NDArray] = {}
         self.attrs: dict[str, Mapping[str, str]] = {}
+        self.constants: dict[str, float] = {}
+        """Parameters that always hold one number (gamma under ``fix_gamma``)."""
         self.filled = False
         """Whether ``initialize`` has given every buffer a value."""
         self._owner = ""
@@ -62,6 +66,7 @@ class ParameterStore:
             self.args = {s.name: self._zeros(s) for s in params}
             self.aux = {s.name: self._zeros(s) for s in aux}
             self.attrs = {s.name: s.attrs for s in (*params, *aux)}
+            self.constants = {s.name: s.constant for s in params if s.constant is not None}
         for spec in params:
             # A later network may train what the first one only used (bound for inference, fixed).
             if spec.grad_req != "null" and spec.name not in self.grads:
@@ -131,7 +136,11 @@ class ParameterStore:
         """Yield what ``initialize`` writes into which arrays."""
         for name, array in arrays.items():
             if name in params:
-                yield array, _checked_value(kind, name, array, params[name])
+                values = _checked_value(kind, name, array, params[name])
+            if name in self.constants:
+                yield array, np.full(array.shape, self.constants[name], array.dtype)
+            elif name in params:
+                yield array, values
             elif initializer is not None:
                 values = np.zeros(array.shape, array.dtype)
                 desc = InitDesc(name, dict(self.attrs[name]), global_init=initializer)

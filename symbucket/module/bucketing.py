@@ -349,9 +349,9 @@ class BucketingModule(BaseModule):
     def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
         return (self._bound.last or self.current_module).monitored(wanted)
 
-    def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
+    def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         self._require(params=True)
-        return (self._bound.last or self.current_module).get_outputs()
+        return (self._bound.last or self.current_module).get_outputs(merge_multi_context)
 
     # Files -----------------------------------------------------------------------------------
 

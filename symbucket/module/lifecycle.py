@@ -311,9 +311,10 @@ class Lifecycle(abc.ABC):
         """Take one step of the optimizer."""
 
     @abc.abstractmethod
-    def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """Return the outputs of the last forward.
+    def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
+        """Return the outputs of the last forward, as NDArrays.
 
+        With ``merge_multi_context=False``, each output is a list of its parts, one a context.
         The next forward (of any bucket key) writes into the same memory: copy what you need
         longer.
         """

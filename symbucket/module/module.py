@@ -331,9 +331,11 @@ class Module(BaseModule):
     def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
         return arrays_of(self.executor, wanted)
 
-    def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
+    def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         self._require(params=True)
-        return self.executor.outputs
+        if merge_multi_context:
+            return self.executor.outputs
+        return self.executor.outputs_by_context
 
     def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
         self._require(params=True)

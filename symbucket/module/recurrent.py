@@ -314,7 +314,7 @@ class RecurrentModule(BaseModule):
             segment.executor.backward(frame, by_output, spare, first=frame is last)
             heads, spare = spare, heads
 
-    def get_outputs(self, merge_multi_context: bool = True) -> list[NDArray]:
+    def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         bound = self._require_run()
         if bound.outputs is None:
             axes = bound.time_axes()
@@ -325,7 +325,9 @@ class RecurrentModule(BaseModule):
             bound.outputs = [
                 NDArray(join_segments(axis, parts)) for axis, parts in zip(axes, zip(*by_segment))
             ]
-        return bound.outputs
+        if merge_multi_context:
+            return bound.outputs
+        return [[output] for output in bound.outputs]
 
     def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
         raise UnsupportedError("RecurrentModule computes no gradients of its data")

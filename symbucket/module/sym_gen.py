@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symbucket.errors import InvalidArgumentError
+from symbucket.name import NameManager
 from symbucket.symbol import Symbol
 from symbucket.symbol.onnx_import import as_symbol
 
@@ -27,7 +28,8 @@ def generate(sym_gen: SymGen, key: Hashable) -> GeneratedNetwork:
 
     Raises InvalidArgumentError for anything but a symbol, or (symbol, data_names, label_names).
     """
-    result = sym_gen(key)
+    with NameManager():  # so that automatic names are the same for all keys
+        result = sym_gen(key)
     if isinstance(result, tuple) and len(result) == 3:
         network = GeneratedNetwork(as_symbol(result[0]), *result[1:])
     else:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import Expr
-from symbucket.ir.expr import maximum, minimum, sqrt
+from symbucket.ir.expr import maximum, minimum, sqrt, where
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, PartialShape
@@ -33,8 +33,10 @@ def _logical(combine: Binary) -> Binary:
 
 
 def _modulo(a: Expr, b: Expr) -> Expr:
-    # Python's sign rule, which ONNX's Mod has for integers only.
-    return a - b * (a / b).op("Floor")
+    # Python's sign rule, which ONNX's Mod has for integers only; x % 0 is 0, as in MXNet.
+    is_zero = b == 0.0
+    divisor = where(is_zero, b.const(1.0), b)
+    return where(is_zero, b.const(0.0), a - divisor * (a / divisor).op("Floor"))
 
 
 def _hypot(a: Expr, b: Expr) -> Expr:

@@ -39,8 +39,10 @@ def _onnx(op_type: str) -> Unary:
     return lambda x: x.op(op_type)
 
 
+_ceil = _onnx("Ceil")
 _floor = _onnx("Floor")
 _softplus = _onnx("Softplus")
+_atanh = _onnx("Atanh")
 
 
 def _with_sign_of(x: Expr, size: Expr) -> Expr:
@@ -51,13 +53,35 @@ def _truncate(x: Expr) -> Expr:
     return sign(x) * _floor(abs(x))
 
 
+def _near_zero(x: Expr, near: Unary, far: Unary) -> Expr:
+    """Return ``near`` of the elements between -0.5 and 0.5, and ``far`` of all others.
+
+    Neither function sees the other's elements: their gradients may be infinite there.
+    """
+    is_near = abs(x) < 0.5
+    zero, one = x.const(0.0), x.const(1.0)
+    return where(is_near, near(where(is_near, x, zero)), far(where(is_near, one, x)))
+
+
+def _log1p(x: Expr) -> Expr:
+    return _near_zero(x, lambda x: _atanh(x / (x + 2.0)) * 2.0, lambda x: log(x + 1.0))
+
+
+def _expm1(x: Expr) -> Expr:
+    def near(x: Expr) -> Expr:
+        half = tanh(x * 0.5)
+        return half * 2.0 / (1.0 - half)
+
+    return _near_zero(x, near, lambda x: exp(x) - 1.0)
+
+
 _UNARY: dict[str, Unary] = {
     "exp": exp,
     "log": log,
     "log2": lambda x: log(x) * (1.0 / math.log(2.0)),
     "log10": lambda x: log(x) * (1.0 / math.log(10.0)),
-    "log1p": lambda x: log(x + 1.0),
-    "expm1": lambda x: exp(x) - 1.0,
+    "log1p": _log1p,
+    "expm1": _expm1,
     "sqrt": sqrt,
     "rsqrt": lambda x: reciprocal(sqrt(x)),
     "cbrt": lambda x: _with_sign_of(x, abs(x) ** (1.0 / 3.0)),
@@ -67,8 +91,8 @@ _UNARY: dict[str, Unary] = {
     "sign": sign,
     "negative": neg,
     "floor": _floor,
-    "ceil": _onnx("Ceil"),
-    "rint": _onnx("Round"),
+    "ceil": _ceil,
+    "rint": lambda x: _ceil(x - 0.5),  # MXNet: halves go down
     "round": lambda x: _with_sign_of(x, _floor(abs(x) + 0.5)),  # MXNet: halves away from zero
     "trunc": _truncate,
     "fix": _truncate,

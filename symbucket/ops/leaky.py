@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import onnx_ir as ir
@@ -34,6 +35,9 @@ class LeakyReLU(Operator):
 
     def arguments(self) -> tuple[str, ...]:
         return ("data", "gamma") if self.act_type == "prelu" else ("data",)
+
+    def initial_values(self) -> Mapping[str, float]:
+        return {"gamma": 0.25}
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = unify(ins[0], outs[0])

@@ -137,10 +137,12 @@ class SoftmaxOutput(_Output):
     """Softmax whose gradient is that of the cross entropy with ``label``.
 
     The gradient is ``(p - onehot(label)) * grad_scale / norm``; norm is 1 for normalization
-    "null", the batch size for "batch", the number of labels that are not ``ignore_label`` for
-    "valid". With ``use_ignore`` rows labelled ``ignore_label`` get no gradient. ``multi_output``
-    takes axis 1 of (n, classes, d1, ...) and labels (n, d1, ...); ``preserve_shape`` the last axis;
-    otherwise all axes but the first are classes.
+    "null", the batch size (with ``preserve_shape`` the number of labels) for "batch", the number of
+    labels that are not ``ignore_label`` for "valid". With ``use_ignore`` rows labelled
+    ``ignore_label`` get no gradient. ``multi_output`` takes axis 1 of (n, classes, d1, ...) and
+    labels (n, d1, ...); ``preserve_shape`` the last axis; otherwise all axes but the first are
+    classes. A label of the shape of data holds probabilities: the gradient is
+    ``(p - label) * grad_scale``, without normalization, as in MXNet.
     """
 
     shapes = (
@@ -168,14 +170,26 @@ class SoftmaxOutput(_Output):
         if data is not None:
             if len(data) < 2:
                 raise ShapeError(f"data must have two or more axes, it has shape {data}")
+            if self.takes_probabilities(data, label):
+                return [data, label], [data]
             label_shape = self._label_shape(data)
             same_count = known(label) and known(data) and math.prod(label) == math.prod(label_shape)  # type: ignore[arg-type]
             if not same_count:
                 label = unify(label, label_shape)
         return [data, label], [data]
 
+    def takes_probabilities(self, data: Shape, label: PartialShape) -> bool:
+        """Return whether the label holds a probability for each class."""
+        return (
+            label is not None
+            and label == data
+            and math.prod(self._label_shape(data)) != (math.prod(data))
+        )
+
     def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
         data = ins[0]
+        if self.takes_probabilities(data, ins[1]):
+            return {}
         classes = math.prod(data[1:])
         if self.multi_output:
             classes = data[1]
@@ -186,6 +200,8 @@ class SoftmaxOutput(_Output):
 
     def emit(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
         shape = shape_of(data)
+        if self.takes_probabilities(shape, shape_of(label)):
+            return self._of_probabilities(g, data, label)
         axis, spatial = 1, 1
         if self.multi_output:
             spatial = math.prod(shape[2:])
@@ -194,7 +210,9 @@ class SoftmaxOutput(_Output):
         else:
             data = g.reshape(data, (shape[0], math.prod(shape[1:])))
         label = g.reshape(label, self._label_shape(shape))
-        batch = shape_of(label)[0] if self.normalization == "batch" else 1
+        batch = 1
+        if self.normalization == "batch":
+            batch = math.prod(shape_of(label)) if self.preserve_shape else shape_of(label)[0]
         out = g.own(
             "SoftmaxOutput",
             data,
@@ -209,6 +227,16 @@ class SoftmaxOutput(_Output):
             out_grad=int(self.out_grad),
         )
         return g.reshape(out, shape)
+
+    def _of_probabilities(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
+        shape = shape_of(data)
+        axis = 1 if self.multi_output else len(shape) - 1
+        if not self.multi_output and not self.preserve_shape:
+            flat = (shape[0], math.prod(shape[1:]))
+            data, label, axis = g.reshape(data, flat), g.reshape(label, flat), 1
+        out = Expr(g, g.op("Softmax", data, axis=axis))
+        dx = (out - Expr(g, g.cast(label, dtype_of(data)))) * self.grad_scale
+        return g.reshape(g.own("LossOutput", data, out.value, dx.value), shape)
 
 
 class _Regression(_Output):

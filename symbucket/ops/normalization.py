@@ -7,7 +7,7 @@ axes, with an analytic gradient. Scale and shift are ordinary products and sums 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -149,6 +149,9 @@ class BatchNorm(_Normalization):
 
     def auxiliary(self) -> tuple[str, ...]:
         return ("moving_mean", "moving_var")
+
+    def constant_inputs(self) -> Mapping[str, float]:
+        return {"gamma": 1.0} if self.fix_gamma else {}
 
     def channels(self, data: tuple[int, ...]) -> int:
         return data[axis_of(self.axis, len(data))]

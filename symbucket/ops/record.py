@@ -151,6 +151,14 @@ class Operator:
         """Return how many draws ``emit`` makes."""
         return 0
 
+    def initial_values(self) -> Mapping[str, float]:
+        """Return what inputs that become variables begin with, unless an initializer is given."""
+        return {}
+
+    def constant_inputs(self) -> Mapping[str, float]:
+        """Return the numbers that the operator takes some inputs for, whatever they hold."""
+        return {}
+
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
         return ("output",)

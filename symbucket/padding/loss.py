@@ -49,7 +49,7 @@ def _softmax_loss(op: SoftmaxOutput, output: Array, label: Array) -> float:
     else:
         classes = output.shape[-1] if op.preserve_shape else output.size // output.shape[0]
         rows = output.reshape(-1, classes)
-        batch = output.shape[0]
+        batch = len(rows) if op.preserve_shape else output.shape[0]
     labels = label.reshape(-1).astype(np.int64)
     counted = labels != int(op.ignore_label)
     picked = rows[np.arange(len(rows)), np.clip(labels, 0, rows.shape[1] - 1)]

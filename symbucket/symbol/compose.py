@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from symbucket.attribute import AttrScope
+from symbucket.attribute import AttrScope, is_hidden, of_input, stored_name
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager
 from symbucket.ops.record import Operator, find
@@ -35,8 +36,8 @@ def compose(
     name = kwargs.pop("name", None)
     attributes = kwargs.pop("attr", None)
     attr = dict(AttrScope.current().get(attributes))
-    for key in [k for k in kwargs if _HIDDEN.match(k)]:
-        attr[key] = str(kwargs.pop(key))
+    for key in [k for k in kwargs if _HIDDEN.match(k) or is_hidden(k)]:
+        attr[stored_name(key)] = str(kwargs.pop(key))
 
     positional = [a for a in _flatten(record, args) if isinstance(a, Symbol)]
     rest = [a for a in _flatten(record, args) if not isinstance(a, Symbol)]
@@ -92,7 +93,11 @@ def _match(
     entries: list[Entry] = []
     for key in names:
         if key not in inputs:
-            entries.append((Node(None, f"{node_name}_{key}", (), inherited), 0))
+            attributes = {**inherited, **of_input(attr, key)}
+            initial = op.initial_values().get(key)
+            if initial is not None:
+                attributes.setdefault("__init__", json.dumps(["constant", {"value": initial}]))
+            entries.append((Node(None, f"{node_name}_{key}", (), attributes), 0))
             continue
         heads = inputs[key].heads
         if len(heads) != 1:

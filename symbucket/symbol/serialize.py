@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from symbucket.attribute import stored_name
 from symbucket.errors import InvalidArgumentError
 from symbucket.files import write_atomic
 from symbucket.ops.attributes import render
@@ -100,6 +101,7 @@ def _entry(raw: Sequence[Any], nodes: Sequence[Node]) -> Entry:
 
 def _operator(record: dict[str, Any]) -> tuple[Any, dict[str, str]]:
     raw = dict(record.get("attrs") or record.get("param") or record.get("attr") or {})
+    raw = {stored_name(str(k)): v for k, v in raw.items()}
     kind = find(record["op"])
     fields = kind.fields()
     own = {k: v for k, v in raw.items() if k in fields}
@@ -109,7 +111,7 @@ def _operator(record: dict[str, Any]) -> tuple[Any, dict[str, str]]:
     for key in strange:
         if key in ignored:
             del user[key]
-        elif "attrs" in record and key not in ("ctx_group",):
+        elif "attrs" in record:
             kind.make({**own, key: user[key]})  # raises, with the list of known attributes
     if kind.variadic and "num_args" not in own:
         own["num_args"] = str(len(record["inputs"]))
@@ -118,7 +120,8 @@ def _operator(record: dict[str, Any]) -> tuple[Any, dict[str, str]]:
 
 def _node(record: dict[str, Any], nodes: Sequence[Node]) -> Node:
     if record["op"] == "null":
-        attrs = {str(k): str(v) for k, v in (record.get("attrs") or {}).items()}
+        attributes = record.get("attrs") or record.get("attr") or {}
+        attrs = {stored_name(str(k)): str(v) for k, v in attributes.items()}
         return Node(None, record["name"], (), attrs)
     op, user = _operator(record)
     inputs = tuple(_entry(i, nodes) for i in record["inputs"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symbucket import hooks
+from symbucket.attribute import stored_name
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
@@ -132,7 +133,8 @@ class Symbol(FluentMethods, Arithmetic):
 
     def attr(self, key: str) -> str | None:
         """Return the attribute ``key`` of the first output's node, None if it is not set."""
-        return serialize.node_attrs(self._heads[0][0]).get(key)
+        attributes = serialize.node_attrs(self._heads[0][0])
+        return attributes.get(key, attributes.get(stored_name(key)))
 
     def list_attr(self) -> dict[str, str]:
         """Return the attributes of the first output's node."""
