@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from symbucket.io import DataBatch, DataDesc
+from symbucket.metric import EvalMetric
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,19 @@ class Filling:
             by_step = array.reshape((steps, self.rows, *shape[1:]))[:, :kept]
             return by_step.reshape((steps * kept, *shape[1:]))
         return array[: steps * kept]
+
+    def is_ignored(self, labels: list[Any], metric: EvalMetric) -> bool:
+        """Return whether a metric ignores the labels of all rows that fill the batch up."""
+        ignored = {getattr(leaf, "ignore_label", None) for leaf in metric.leaves()}
+        if None in ignored or len(ignored) != 1 or not labels:
+            return False
+        (ignore_label,) = ignored
+        arrays = [np.asarray(label) for label in labels]
+        counted = [self.cut(array) for array in arrays]
+        return all(
+            a.size > c.size and (a != ignore_label).sum() == (c != ignore_label).sum()
+            for a, c in zip(arrays, counted)
+        )
 
 
 def filling_of(batch: DataBatch, descs: list[DataDesc]) -> Filling | None:

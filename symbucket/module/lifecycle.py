@@ -272,8 +272,11 @@ class Lifecycle(abc.ABC):
         if training and not self.for_training:
             raise StateError(f"{self._name} is bound with for_training=False")
         filling = filling_of(batch, batch.provide_data or self.data_shapes)
-        # Sums in the graph are over all rows, so a batch that is filled up returns its outputs.
-        self._forward(batch, training, metric if filling is None else None)
+        if metric is not None and filling is not None:
+            # Sums in the graph are over all rows. Unless the metric ignores those that fill the
+            # batch up, it needs the outputs.
+            metric = metric if filling.is_ignored(list(batch.label or []), metric) else None
+        self._forward(batch, training, metric)
         self._trained, self._filling = training, filling
 
     @abc.abstractmethod

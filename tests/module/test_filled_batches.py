@@ -127,3 +127,22 @@ def test_score_of_sequences(layout, merged, batch_size):
     # Its last word has no next one: the label is 0, which the table never predicts for a word.
     assert (predictions != labels).all()
     assert sorted(predictions.tolist()) == [1] * 5 + [2] * 5 + [3] * 5
+
+
+def test_a_metric_that_ignores_the_filling_needs_no_second_model():
+    """Perplexity with the label of padding: its sums in the graph are right as they are."""
+    vectors = sb.sym.Embedding(sb.sym.Variable("data"), input_dim=4, output_dim=4, name="e")
+    net = sb.sym.SoftmaxOutput(
+        sb.sym.Reshape(vectors, shape=(-1, 4)),
+        sb.sym.Reshape(sb.sym.Variable("softmax_label"), shape=(-1,)),
+        name="softmax",
+    )
+    for metric, builds in ((sb.metric.Perplexity(0), 1), (sb.metric.Perplexity(None), 2)):
+        data = sb.io.BucketSentenceIter(ROWS, 2, buckets=[3], invalid_label=0, last_batch="pad")
+        module = sb.mod.BucketingModule(
+            lambda key: (net, ["data"], ["softmax_label"]), default_bucket_key=3
+        )
+        module.bind(data.provide_data, data.provide_label, for_training=False)
+        module.init_params(arg_params={"e_weight": np.eye(4) * 3})
+        assert module.score(data, metric)[0][1] == pytest.approx(23.0855, rel=1e-5)
+        assert module.builds()[3]["inference"] == builds
