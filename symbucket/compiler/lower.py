@@ -1,4 +1,4 @@
-"""Symbol and shapes -> forward ONNX graph."""
+"""Lower a symbol with shapes into a forward graph of ONNX."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ from symbucket.types import Shape
 class Lowered:
     """A forward graph with its values by the user's names.
 
-    ``variables`` are the graph's inputs (arguments and auxiliary states), ``outputs`` the values
-    of the symbol's outputs in order, ``aux_updates`` the new values of auxiliary states. ``loops``
-    names the loops, ``unrolled`` says of recurrences that stay unrolled why.
+    Attributes:
+        graph: the graph; its outputs are not set.
+        variables: its inputs by name: arguments and auxiliary states.
+        outputs: the values of the symbol's outputs, in order.
+        aux_updates: the next values of auxiliary states, by the state's name.
+        emitter: the builder at the end of the graph.
+        loops: the names of the loops.
+        unrolled: for each recurrence that stays unrolled, why.
     """
 
     graph: ir.Graph
@@ -45,11 +50,11 @@ def lower(
     name: str,
     loops: bool = False,
 ) -> Lowered:
-    """The forward graph of ``symbol`` for fully known argument shapes.
+    """Return the forward graph of ``symbol`` for these shapes of its variables.
 
     Nodes are of standard ONNX and of our own domain; their names start with the name of the
-    symbol's node that they came from. With ``loops`` equal steps are one Scan. Raises ShapeError
-    if shapes do not fit.
+    symbol's node that they came from. With ``loops`` equal steps are one Scan. Raises ShapeError if
+    shapes are missing or do not fit.
     """
     symbol.variables()  # refuses two variables of one name
     nodes = symbol.nodes()
@@ -58,7 +63,7 @@ def lower(
         try:
             return _lower(nodes, steps, shapes, dtypes, training, name)
         except SymbucketError:
-            pass  # said once more by the steps as the user wrote them
+            pass  # the nodes as the user wrote them raise it again, by their own names
     return _lower(nodes, Grouped(nodes, symbol.heads), shapes, dtypes, training, name)
 
 
@@ -80,9 +85,9 @@ def _lower(
     variables: dict[str, ir.Value] = {}
 
     def shape(entry: Entry) -> Shape:
-        found = table.shape_of(entry)
-        assert found is not None
-        return found
+        inferred = table.shape_of(entry)
+        assert inferred is not None
+        return inferred
 
     for node in written:  # first, so that no constant or inner value takes the name of an input
         if node.op is None:
@@ -101,16 +106,11 @@ def _lower(
         emitter.graph,
         variables,
         [values[head] for head in steps.heads],
-        {_name(k): v for k, v in emitter.aux_updates.items()},
+        {state.name or "": value for state, value in emitter.aux_updates.items()},
         emitter,
         steps.loops,
         steps.unrolled,
     )
-
-
-def _name(value: ir.Value) -> str:
-    assert value.name is not None
-    return value.name
 
 
 def _first_draws(nodes: Sequence[Node], training: bool) -> dict[Node, int]:

@@ -37,12 +37,10 @@ def lower_nodes(
             shape = shape_of_entry(entry)
             assert shape is not None
             shapes.append(shape)
-        emitter.out_shapes = shapes
-        emitter.out_dtypes = [types[e] for e in outputs]
         if node.op.random:
             emitter.draw_numbers = draw_numbers(node)
         try:
-            with emitter.scoped(node.name):
+            with emitter.emitting(node.name, shapes, [types[e] for e in outputs]):
                 results = node.op.emit(emitter, *(values[e] for e in node.inputs))
         except ShapeError:
             raise

@@ -11,7 +11,8 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import onnx_ir as ir
@@ -63,12 +64,11 @@ class Emitter(Builder):
     def __init__(self, graph: ir.Graph, training: bool) -> None:
         super().__init__(graph)
         self.training = training
-        self.out_shapes: Sequence[Shape] = ()
-        self.out_dtypes: Sequence[DType] = ()
         self.aux_updates: dict[ir.Value, ir.Value] = {}
         self.draw_numbers: tuple[int, ...] = (0,)  # of the next draw, in a body one for each step
         self.first_draw: Mapping[Any, int] = {}  # the number of the first draw of the user's nodes
         self.loop: LoopEmitter | None = None
+        self._outputs: tuple[Sequence[Shape], Sequence[DType]] | None = None
 
     def noise(
         self, distribution: Distribution, shape: Shape, probability: float | None = None
@@ -101,6 +101,30 @@ class Emitter(Builder):
             stream=numbers[0],
             seed=int(seed),
         )
+
+    @contextmanager
+    def emitting(
+        self, name: str, shapes: Sequence[Shape], dtypes: Sequence[DType]
+    ) -> Iterator[None]:
+        """Emit one node of the symbol inside, whose outputs have these shapes and dtypes."""
+        outer, self._outputs = self._outputs, (shapes, dtypes)
+        try:
+            with self.scoped(name):
+                yield
+        finally:
+            self._outputs = outer
+
+    @property
+    def out_shapes(self) -> Sequence[Shape]:
+        """Shapes of the outputs of the node that is being emitted."""
+        assert self._outputs is not None, "no node is being emitted"
+        return self._outputs[0]
+
+    @property
+    def out_dtypes(self) -> Sequence[DType]:
+        """Dtypes of the outputs of the node that is being emitted."""
+        assert self._outputs is not None, "no node is being emitted"
+        return self._outputs[1]
 
     def update_aux(self, state: ir.Value, new: ir.Value) -> None:
         """Set the value that the auxiliary state ``state`` has after this step."""

@@ -140,12 +140,10 @@ class Loop(Operator):
         stacks = list(inputs[carried:outer])
         directions = [direction for _, direction in self.sequences]
         writer = _BodyWriter(g, body, stacks, directions)
-        shapes, dtypes = g.out_shapes, g.out_dtypes
         g.loop = writer
         with g.inside(body):
             lower_nodes(g, self.nodes, values, table.shape_of, types, self._draw_numbers(g))
         g.loop = None
-        g.out_shapes, g.out_dtypes = shapes, dtypes
         for entry in self._results():
             body.outputs.append(output_of_body(g, body, values[entry]))
         if not stacks:  # the number of steps is the length of what is read
