@@ -1,4 +1,4 @@
-"""Compiling without Python's cyclic garbage collector."""
+"""Pause Python's cyclic garbage collector while a model is compiled."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _was_enabled = False
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """No cyclic collection inside the block, in any thread.
+    """Run the block without cyclic collections, in any thread.
 
-    A graph is tens of thousands of objects that point at each other and all live: the collector
-    walks over them again and again and finds nothing, which takes a third of a compilation.
+    A graph is tens of thousands of live objects that refer to each other: the collector walks over
+    them again and again and frees nothing, which takes a third of a compilation.
     """
     global _inside, _was_enabled  # noqa: PLW0603 - the collector is one for the process
     with _lock:

@@ -1,4 +1,4 @@
-"""What a user may ask of the compiler."""
+"""Options of the compiler."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ OPTIONAL_PASSES: set[str] = set()
 
 @dataclass(frozen=True)
 class CompilerOptions:
-    """Options of a compilation; the defaults are what training wants.
+    """Options of a compilation; the defaults suit training.
 
-    ``disable``: names of optional passes to leave out, to find out which one matters (or is
-    wrong); ``symbucket.compiler.pass_names()`` lists them. ``value_info``: write the names and
-    shapes of all intermediate values into the model, for people and tools that look at it;
-    sessions are a quarter larger with them.
-
-    ``memory_limit``: bytes that the inputs, outputs and activations of one model may take. Where
-    the plan needs more, the compiler spends time for memory, as much as it must: it computes
-    cheap activations a second time, and the output layer in chunks of rows. Where that is not
-    enough, compiling raises MemoryLimitError. ``loss_chunks``: chunks of the output layer from
-    the start, 1 for none.
-
-    ``cache_dir``: a folder (made where there is none) in which compiled models are kept and looked
-    for, so that the next run of a program does not compile them again. A model is found by all
-    that it depends on: network, shapes, dtypes, what is asked of it, seed, options, versions and
-    the compiler's own code. Processes may share the folder; a damaged file costs a compilation,
-    never an error. ``cache_bytes``: what the files there may take together; the least recently
-    used ones are removed. None, the default, keeps nothing.
+    Attributes:
+        disable: names of optional passes to leave out, to find out which one matters or is wrong;
+            ``symbucket.compiler.pass_names()`` lists them.
+        value_info: write the names and shapes of all intermediate values into the model, for people
+            and tools that look at it. Sessions are a quarter larger with them.
+        memory_limit: bytes that the inputs, outputs and activations of one model may take. If the
+            plan needs more, the compiler trades time for memory, as little as it can: it computes
+            cheap activations a second time, and the output layer in chunks of rows. If that is not
+            enough, compiling raises MemoryLimitError.
+        loss_chunks: chunks of the output layer from the start; 1 for none.
+        cache_dir: a folder, created if it is missing, in which compiled models are kept, so that
+            the next run of a program does not compile them again. A model is found by all that it
+            depends on: network, shapes, dtypes, request, seed, options, versions and the
+            compiler's own code. Processes may share the folder; a damaged file costs a compilation,
+            never an error. None, the default, keeps nothing.
+        cache_bytes: bytes that the files there may take together; the least recently used ones are
+            removed.
     """
 
     disable: Collection[str] = field(default_factory=frozenset)
@@ -44,7 +44,7 @@ class CompilerOptions:
     cache_bytes: int = 1 << 30
 
     def without(self, *names: str) -> CompilerOptions:
-        """The same options with these passes left out too."""
+        """Return the same options with these passes disabled too."""
         return replace(self, disable={*self.disable, *names})
 
     def __post_init__(self) -> None:

@@ -19,9 +19,9 @@ class Role(Enum):
     """What a port is for; the value is a description and the form of the tensor's name.
 
     Inputs have the roles ARGUMENT (data, labels and parameters), STATE, HEAD and NOISE (random
-    numbers, drawn anew for each run); outputs OUTPUT,
-    GRAD (or ROWS and VALUES, if the gradient is row-sparse), NEXT_STATE, METRIC_TOTAL and
-    METRIC_COUNT. STASH leaves a forward model and enters its backward model.
+    numbers, drawn anew for each run); outputs OUTPUT, GRAD (or ROWS and VALUES, if the gradient is
+    row-sparse), NEXT_STATE, METRIC_TOTAL and METRIC_COUNT. STASH leaves a forward model and enters
+    its backward model.
     """
 
     ARGUMENT = "argument", "{}"

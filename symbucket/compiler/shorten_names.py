@@ -1,4 +1,4 @@
-"""Short names for what nobody reads."""
+"""Shorten the names of intermediate values in a serialized graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx
 def shorten_names(graph: onnx.GraphProto) -> None:
     """Give intermediate values and constants short names; inputs, outputs and nodes keep theirs.
 
-    A runtime keeps every name several times over for as long as a session lives. Short ones make a
+    The runtime stores every name several times over as long as a session lives. Short ones make a
     session smaller by an eighth. The bodies of Scans are renamed with the graph around them;
     graphs with other nodes that have graphs of their own stay as they are.
     """
@@ -19,8 +19,8 @@ def shorten_names(graph: onnx.GraphProto) -> None:
     if len(bodies) != sum(1 for _ in _attribute_graphs(graph)):
         return
     names: dict[str, str] = {v.name: v.name for v in [*graph.input, *graph.output]} | {"": ""}
-    kept = set(names)
-    fresh = (short for short in map("v{:x}".format, itertools.count()) if short not in kept)
+    interface = set(names)
+    fresh = (short for short in map("v{:x}".format, itertools.count()) if short not in interface)
 
     def short(name: str) -> str:
         if name not in names:
@@ -47,7 +47,7 @@ def _attribute_graphs(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The bodies of Scans; every name in them is one of its own or one of the graph around it."""
+    """Yield the bodies of Scans; every name in one is its own or one of the graph around it."""
     for node in _attribute_graphs(graph):
         if node.op_type == "Scan":
             yield next(a.g for a in node.attribute if a.name == "body")

@@ -1,4 +1,4 @@
-"""Whether a network can be trained, found out before its first step."""
+"""Check that a network can be trained, before its first step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from symbucket.symbol.symbol import Symbol
 
 
 def holds_foreign(symbol: Symbol) -> bool:
-    """Whether some node holds a graph that others wrote."""
+    """Return whether some node holds an imported graph."""
     return any(node.op is not None and node.op.foreign for node in symbol.nodes())
 
 

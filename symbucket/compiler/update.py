@@ -1,9 +1,9 @@
 """The optimizer's graph: one ONNX model that updates all parameters and their states in place.
 
 Every weight and state buffer is bound as an input and as an output of the same session, so the
-graph writes where it reads. That is right only where every reader of the old value has run when
-the new one is written. ``check_in_place`` proves it from the graph alone, without a word about the
-order in which the runtime walks the nodes; ``order_writes`` mends a graph that fails the proof.
+graph writes where it reads. That is right only if every reader of the old value has run when the
+new one is written. ``check_in_place`` proves it from the graph alone, whatever the order in which
+the runtime visits the nodes; ``order_writes`` repairs a graph that fails the proof.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Emit = Callable[
     [Builder, ir.Value, ir.Value, dict[str, ir.Value], dict[str, ir.Value]],
     tuple[ir.Value, Mapping[str, ir.Value]],
 ]
-"""``emit(g, weight, grad, states, scalars)`` appends nodes and gives new weight and new states.
+"""``emit(g, weight, grad, states, scalars)`` appends nodes and returns new weight and states.
 
 Scalars have shape (1,). New values must have the shape and dtype of the weight.
 """
@@ -31,7 +31,7 @@ SCALARS = "scalars"
 
 @dataclass(frozen=True)
 class UpdateSpec:
-    """All that the structure of an update graph depends on, besides ``emit``.
+    """Everything that the structure of an update graph depends on, besides ``emit``.
 
     ``shapes``: one for each parameter. ``states``: the names of the states of every parameter, each
     of its weight's shape. ``scalars``: the names of the scalars in each row of the table given to
@@ -45,17 +45,17 @@ class UpdateSpec:
 
 
 def input_name(kind: str, i: int) -> str:
-    """Name of the input for the weight, gradient or state ``kind`` of parameter ``i``."""
+    """Return the name of the input for the weight, grad or state ``kind`` of parameter ``i``."""
     return f"{kind}/{i}"
 
 
 def output_name(kind: str, i: int) -> str:
-    """Name of the output for the new weight or state ``kind`` of parameter ``i``."""
+    """Return the name of the output for the new weight or state ``kind`` of parameter ``i``."""
     return f"{kind}/{i}/new"
 
 
 def build_update(spec: UpdateSpec, emit: Emit, name: str) -> ir.Model:
-    """The model of an update: standard ONNX, float32, proven to be right in place."""
+    """Return the model of an update: standard ONNX, float32, proven to be right in place."""
     odd = [s for s in spec.states if s in ("weight", "grad") or "/" in s or not s]
     if odd:
         raise InvalidArgumentError(
@@ -116,10 +116,10 @@ def _check_type(what: str, old: ir.Value, new: ir.Value) -> None:
         )
 
 
-# The proof. A buffer's old value is read by the consumers of the graph input, and also by whoever
-# consumes a view of it: a Reshape shares memory, and the runtime removes an Identity or a
+# The proof. A buffer's old value is read by the consumers of the graph input, and also by the
+# consumers of a view of it: a Reshape shares memory, and the runtime removes an Identity or a
 # multiplication by one. Nothing with two or more variable inputs and the elementwise trait is ever
-# a view, so everything else is taken for one; that errs on the safe side.
+# a view, so everything else counts as one, which errs on the safe side.
 
 
 def _may_be_view(node: ir.Node) -> bool:
@@ -128,48 +128,48 @@ def _may_be_view(node: ir.Node) -> bool:
 
 
 def _readers(old: ir.Value, outputs: set[ir.Value]) -> list[ir.Node]:
-    """Every node that may read the buffer of ``old`` at run time."""
-    found: dict[ir.Node, None] = {}
+    """Return every node that may read the buffer of ``old`` at run time."""
+    readers: dict[ir.Node, None] = {}
     todo = [old]
     while todo:
         for node, _ in todo.pop().uses():
-            if node in found:
+            if node in readers:
                 continue
-            found[node] = None
+            readers[node] = None
             if _may_be_view(node):
                 # A value that is a graph output lives in a buffer of its own.
                 todo += [v for v in node.outputs if v not in outputs]
-    return list(found)
+    return list(readers)
 
 
 def _writers(new: ir.Value, outputs: set[ir.Value]) -> list[ir.Node]:
-    """The node that writes ``new`` and, through views, those that may write in its place."""
-    found: list[ir.Node] = []
+    """Return the node that writes ``new`` and, through views, those that may write in its place."""
+    writers: list[ir.Node] = []
     value: ir.Value | None = new
     while value is not None:
         node = value.producer()
-        if node is None or (found and value in outputs):
+        if node is None or (writers and value in outputs):
             break
-        found.append(node)
+        writers.append(node)
         variable = [v for v in node.inputs if v is not None and v.const_value is None]
         value = variable[0] if variable and _may_be_view(node) else None
-    return found
+    return writers
 
 
 def _ancestors(node: ir.Node) -> set[ir.Node]:
-    found: set[ir.Node] = set()
+    ancestors: set[ir.Node] = set()
     todo = [node]
     while todo:
         for value in todo.pop().inputs:
             producer = None if value is None else value.producer()
-            if producer is not None and producer not in found:
-                found.add(producer)
+            if producer is not None and producer not in ancestors:
+                ancestors.add(producer)
                 todo.append(producer)
-    return found
+    return ancestors
 
 
 def _late_readers(old: ir.Value, new: ir.Value, outputs: set[ir.Value]) -> list[ir.Node]:
-    """Readers of the old value that may run after (or while) the new one is written."""
+    """Return the readers of the old value that may run after or while the new one is written."""
     writers = _writers(new, outputs)
     if not writers:
         return _readers(old, outputs)
@@ -208,8 +208,8 @@ def order_writes(g: Builder, pairs: dict[ir.Value, ir.Value]) -> int:
     """Make late readers ancestors of the write, at the cost of a pass over the buffer or two.
 
     The new value goes through an addition of a zero that depends on every late reader; before
-    that, a value that may be a view gets a buffer of its own. ``pairs`` is changed; gives the
-    number of nodes that write or copy a whole buffer because of it.
+    that, a value that may be a view gets a buffer of its own. Changes ``pairs``; returns
+    the number of nodes that write or copy a whole buffer because of it.
     """
     passes = 0
     while True:
@@ -234,7 +234,7 @@ def _is_view(value: ir.Value) -> bool:
 
 
 def _zero_after(g: Builder, node: ir.Node) -> ir.Value:
-    """A zero of shape (1,) that is there only after ``node`` has run (also where it gave NaN)."""
+    """Return a zero of shape (1,), available only after ``node`` has run, even if it gave NaN."""
     first = g.op("Gather", g.reshape(node.outputs[0], (-1,)), g.ints(0))
     never = g.op("And", g.op("Equal", first, first), g.const(np.zeros(1, dtype=np.bool_)))
     return g.op("Cast", never, to=int(ir.DataType.FLOAT))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from symbucket.compiler import Port, Program, Role
-from symbucket.compiler.memory.pool_plan import NODE, SESSION
+from symbucket.compiler.memory.pool_plan import NODE_BYTES, SESSION_BYTES
 from symbucket.context import Context
 from symbucket.engine.noise import NoiseKey, draw
 from symbucket.runtime.ndarray import NDArray
@@ -54,7 +54,7 @@ class Runner:
         self.noise = program.noise
         self.outputs = program.outputs
         plan = program.plan
-        self.nbytes = SESSION + (0 if plan is None else NODE * plan.nodes)
+        self.nbytes = SESSION_BYTES + (0 if plan is None else NODE_BYTES * plan.nodes)
         """An estimate of the bytes of its session."""
         self._noise_arrays: dict[str, NDArray] = {}
         self._session = Session(program.model, context, name, 0 if plan is None else plan.arena)

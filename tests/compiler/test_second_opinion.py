@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from symbucket.compiler.memory import live_intervals, lower_bound
-from symbucket.compiler.memory.intervals import round_up, size_of
+from symbucket.compiler.memory import live_ranges, lower_bound
+from symbucket.compiler.memory.live_ranges import round_up, size_of
 from symbucket.compiler.memory.traits import overwrites_input, shares_buffer
 from symbucket.compiler.rewrite.batch_gemms import batch_gemms
 from symbucket.compiler.rewrite.graph_queries import chained_weights, depths, levels
@@ -174,7 +174,7 @@ def test_live_ranges(seed):
         users = [place[user] for v in group for user, _ in v.uses()]
         size = round_up(size_of(owner, {}))
         expected.add((frozenset(v.name for v in group), size, birth, max([birth, *users])))
-    buffers = live_intervals(graph)
+    buffers = live_ranges(graph)
     assert {(frozenset(b.values), b.size, b.birth, b.death) for b in buffers} == expected
     assert len(buffers) == len(expected)
 
@@ -182,7 +182,7 @@ def test_live_ranges(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_lower_bound_is_the_heaviest_set_that_is_live_together(seed):
     """Live ranges are intervals: buffers that overlap pairwise are all live at one time."""
-    buffers = live_intervals(random_graph(seed))
+    buffers = live_ranges(random_graph(seed))
     interference = nx.Graph()
     for i, buffer in enumerate(buffers):
         interference.add_node(i, weight=buffer.size)

@@ -123,7 +123,7 @@ def test_which_kernels_write_over_their_input():
 NETWORK = """
 from symbucket.compiler import CompilerOptions, compile_training
 from symbucket.metric import GraphMetric
-from symbucket.compiler.memory import Arena, run_through
+from symbucket.compiler.memory import ArenaModel, run_through
 
 def network(length, hidden=64, vocab=3000):
     x = sb.sym.Embedding(sb.sym.Variable("data"), input_dim=vocab, output_dim=hidden, name="embed")
@@ -166,7 +166,7 @@ environment(65536)
 found = []
 for options in OPTIONS:
     made = step(12, **options)
-    arena = Arena(reserved=0)
+    arena = ArenaModel(reserved=0)
     run_through(arena, made.plan.buffers)
     pid_out, pid_in = os.pipe()
     if not os.fork():

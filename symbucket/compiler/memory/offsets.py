@@ -1,6 +1,6 @@
-"""Offsets in one buffer: where every live interval lies, so that no two live ones overlap.
+"""Offsets in one pool, such that no two buffers that are live at one time overlap.
 
-The problem is dynamic storage allocation with known intervals, NP-hard (Garey and Johnson, 1979,
+The problem is dynamic storage allocation with known live ranges, NP-hard (Garey and Johnson, 1979,
 SR2). Greedy placement in a good order comes close to the lower bound: the order "largest first" is
 that of Pisarchyk and Lee, *Efficient memory management for deep neural net inference* (2020).
 """
@@ -11,21 +11,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from symbucket.compiler.memory.arena_model import Arena, run_through
-from symbucket.compiler.memory.intervals import Buffer, lower_bound
+from symbucket.compiler.memory.arena_model import ArenaModel, run_through
+from symbucket.compiler.memory.live_ranges import Buffer, lower_bound
 from symbucket.types import IntArray
 
 
 def place(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
-    """An offset for every buffer and the bytes that all of them need.
+    """Return an offset for every buffer, and the bytes that all of them need.
 
-    Tries the order of birth, then the orders by size, by size times lifetime and by lifetime, and
-    keeps the best; stops as soon as the lower bound is reached. ``buffers`` are sorted by birth.
+    Tries the order of birth, then those by size, by size times lifetime and by lifetime, keeps the
+    best, and stops as soon as the lower bound is reached. ``buffers`` are sorted by birth.
     """
     if not buffers:
         return [], 0
     bound = lower_bound(list(buffers))
-    arena = Arena(dead_bytes=0)
+    arena = ArenaModel(dead_bytes=0)
     best, peak = run_through(arena, buffers), arena.touched
     sizes, births, deaths = (
         np.array([getattr(b, name) for b in buffers], dtype=np.int64)
@@ -44,7 +44,7 @@ def place(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
 
 
 def _greedy(order: IntArray, sizes: IntArray, births: IntArray, deaths: IntArray) -> IntArray:
-    """Place one after another into the smallest hole that is large enough, else behind all."""
+    """Place one after another in the smallest hole that is large enough, or else after all."""
     offsets = np.zeros(len(order), dtype=np.int64)
     # What is placed, sorted by offset; columns: offset, end, birth, death.
     placed = np.empty((4, len(order)), dtype=np.int64)

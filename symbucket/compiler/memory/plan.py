@@ -9,8 +9,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from symbucket.compiler.memory.arena_model import Arena, run_through
-from symbucket.compiler.memory.intervals import Buffer, live_intervals, lower_bound, size_of
+from symbucket.compiler.memory.arena_model import ArenaModel, run_through
+from symbucket.compiler.memory.live_ranges import Buffer, live_ranges, lower_bound, size_of
 from symbucket.compiler.memory.offsets import place
 from symbucket.ir import body_of, bounds
 
@@ -19,8 +19,8 @@ from symbucket.ir import body_of, bounds
 class PlannedTensor:
     """A tensor in the pool: ``size`` bytes at ``offset``, from node ``birth`` to node ``death``.
 
-    ``kind``: "stash" (kept from the forward part for the backward part) or "transient"; what
-    lies in arrays of its own, outside the pool, is "output" or "gradient" and has no offset.
+    ``kind``: "stash" (forward nodes write it, backward nodes read it) or "transient". What lies
+    in an array of its own, outside the pool, is "output" or "gradient" and has no offset.
     ``name`` is that of the first value; values written over it have their names in ``also``.
     """
 
@@ -50,7 +50,7 @@ class MemoryPlan:
 
     @cached_property
     def lower_bound(self) -> int:
-        """The most activation bytes that live at one time: no plan is below it."""
+        """The most activation bytes that are live at one time: no plan is below it."""
         return lower_bound(list(self.buffers))
 
     @cached_property
@@ -64,11 +64,11 @@ class MemoryPlan:
 
     @cached_property
     def arena(self) -> int:
-        """What the runtime touches of one large region; a little more than ``peak``.
+        """Bytes that the runtime touches of one large region; a little more than ``peak``.
 
-        The runtime places requests one by one, as they come; the plan knows them all.
+        The runtime places requests one by one, as they come; the plan knows all of them.
         """
-        arena = Arena()
+        arena = ArenaModel()
         run_through(arena, self.buffers)
         return arena.touched
 
@@ -89,7 +89,7 @@ class MemoryPlan:
 
     @property
     def total(self) -> int:
-        """Inputs, outputs and activations: what ``memory_limit`` holds against."""
+        """Bytes of inputs, outputs and activations, which ``memory_limit`` limits."""
         return self.arrays + self.arena
 
     @property
@@ -98,9 +98,9 @@ class MemoryPlan:
         return sum(self.inputs.values()) + sum(self.outputs.values())
 
     def tensors(self) -> list[PlannedTensor]:
-        """Every tensor: the pool's by birth, then outputs and gradients."""
+        """Return every tensor: those of the pool by birth, then outputs and gradients."""
         offsets = self._placed[0]
-        found = [
+        tensors = [
             PlannedTensor(
                 *(b.values[0], b.size, b.birth, b.death, at),
                 "stash" if b.stash else "transient",
@@ -110,11 +110,11 @@ class MemoryPlan:
         ]
         for name, size in self.outputs.items():
             kind = "gradient" if name in self.gradient_outputs else "output"
-            found.append(PlannedTensor(name, size, 0, self.nodes - 1, None, kind))
-        return found
+            tensors.append(PlannedTensor(name, size, 0, self.nodes - 1, None, kind))
+        return tensors
 
     def summary(self) -> dict[str, int]:
-        """The totals in bytes, by name."""
+        """Return the totals in bytes, by name."""
         return {
             "nodes": self.nodes,
             "inputs": sum(self.inputs.values()),
@@ -129,11 +129,11 @@ class MemoryPlan:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan for ``json.dump``: the totals, and under "tensors" one record for each."""
+        """Return the plan for ``json.dump``: the totals, and one record for each of "tensors"."""
         return {**self.summary(), "tensors": [vars(t) for t in self.tensors()]}
 
     def table(self, rows: int = 20) -> str:
-        """The totals and the ``rows`` largest tensors as text."""
+        """Return the totals and the ``rows`` largest tensors as text."""
         lines = [f"{name:<12} {_amount(name, size):>12}" for name, size in self.summary().items()]
         lines += ["", f"{'MB':>10} {'first':>6} {'last':>6} {'offset':>12}  kind       tensor"]
         for t in sorted(self.tensors(), key=lambda t: -t.size)[:rows]:
@@ -158,6 +158,6 @@ def plan_graph(graph: ir.Graph, gradient_outputs: Sequence[str] = ()) -> MemoryP
         len(graph) + sum(len(body) for body in map(body_of, graph) if body is not None),
         {v.name or "": size_of(v, sizes) for v in graph.inputs},
         {v.name or "": size_of(v, sizes) for v in graph.outputs},
-        tuple(live_intervals(graph)),
+        tuple(live_ranges(graph)),
         tuple(gradient_outputs),
     )

@@ -1,4 +1,4 @@
-"""The memory plan of many keys: one pool for all of them, and all that lies beside it."""
+"""The memory plan of many keys: one pool for all of them, and everything outside it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from symbucket.compiler.memory.plan import MemoryPlan
 from symbucket.tables import format_table
 
 # Measured with onnxruntime-training 1.19.2 and onnxruntime 1.31.1 on Linux.
-COMPILER = 14_000_000  # bytes that compiling leaves in the process: code, caches, an untidy heap
-SESSION = 350_000  # bytes of a session without nodes
-NODE = 3_800  # bytes of a session for each node: the runtime's graph, kernel and binding
+COMPILER_BYTES = 14_000_000  # that compiling leaves in the process: code, caches, an untidy heap
+SESSION_BYTES = 350_000  # of a session without nodes
+NODE_BYTES = 3_800  # of a session for each node: the runtime's graph, kernel and binding
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PoolPlan:
     ``parameters``, ``gradients`` and ``states`` (of the optimizer) exist once; ``data`` (arrays
     of data, labels and states of the network) and ``outputs`` once for each key. ``update`` is the
     optimizer's model. ``room``: how much larger than needed the arena's region is; what is never
-    touched of it costs nothing but the arena's books.
+    touched of it costs nothing but the arena's bookkeeping.
     """
 
     plans: Mapping[Hashable, tuple[MemoryPlan, ...]]
@@ -38,9 +38,9 @@ class PoolPlan:
     @property
     def models(self) -> list[MemoryPlan]:
         """The plans of all models, the optimizer's among them, the largest first."""
-        found = [p for many in self.plans.values() for p in many]
-        found += [] if self.update is None else [self.update]
-        return sorted(found, key=lambda p: -p.arena)
+        plans = [p for many in self.plans.values() for p in many]
+        plans += [] if self.update is None else [self.update]
+        return sorted(plans, key=lambda p: -p.arena)
 
     @property
     def peak(self) -> int:
@@ -54,16 +54,16 @@ class PoolPlan:
 
     @property
     def arena(self) -> int:
-        """What the runtime touches of its arena, in whatever order the keys come.
+        """Bytes that the runtime touches of its arena, in whatever order the keys come.
 
-        The arena is one region, and everything in it is given back at the end of a step: a step
-        finds it as the one before did, so the largest key alone decides.
+        The arena is one region, and everything in it is freed at the end of a step: a step
+        finds it as the previous one did, so the largest key alone decides.
         """
         return max((p.arena for p in self.models), default=0)
 
     @property
     def largest(self) -> Hashable:
-        """The key that decides the size of the pool; None where there is no key."""
+        """The key that decides the size of the pool; None if there are no keys."""
         return max(self.plans, key=self._need, default=None)
 
     def _need(self, key: Hashable) -> int:
@@ -72,27 +72,27 @@ class PoolPlan:
     @property
     def sessions(self) -> int:
         """Estimate of what the runtime keeps for the sessions themselves."""
-        return sum(SESSION + NODE * p.nodes for p in self.models)
+        return sum(SESSION_BYTES + NODE_BYTES * p.nodes for p in self.models)
 
     @property
-    def books(self) -> int:
-        """What the arena writes down about its region: 8 bytes for each piece of 256."""
+    def bookkeeping(self) -> int:
+        """Bytes that the arena records about its region: 8 for each piece of 256."""
         return int(self.arena * self.room) // 32
 
     @property
     def compiler(self) -> int:
         """Estimate of what compiling leaves in the process."""
-        return COMPILER if self.plans else 0
+        return COMPILER_BYTES if self.plans else 0
 
     @property
     def total(self) -> int:
-        """All of it: how much the process grows."""
+        """The sum of all: how much the process grows."""
         beside = sum(self.data.values()) + sum(self.outputs.values())
         fixed = self.parameters + self.gradients + self.states
-        return fixed + beside + self.arena + self.books + self.sessions + self.compiler
+        return fixed + beside + self.arena + self.bookkeeping + self.sessions + self.compiler
 
     def summary(self) -> dict[str, int]:
-        """The totals in bytes, by name."""
+        """Return the totals in bytes, by name."""
         return {
             "parameters": self.parameters,
             "gradients": self.gradients,
@@ -100,14 +100,14 @@ class PoolPlan:
             "data": sum(self.data.values()),
             "outputs": sum(self.outputs.values()),
             "activations": self.arena,
-            "arena's books": self.books,
+            "arena's books": self.bookkeeping,
             "sessions": self.sessions,
             "compiler": self.compiler,
             "total": self.total,
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan for ``json.dump``; keys of the bucketing appear as ``repr``."""
+        """Return the plan for ``json.dump``; bucket keys appear as their ``repr``."""
         keys = {
             repr(key): {
                 "data": self.data[key],
@@ -119,7 +119,7 @@ class PoolPlan:
         return {**self.summary(), "peak": self.peak, "largest": repr(self.largest), "keys": keys}
 
     def table(self) -> str:
-        """One line for each key and the totals, as text."""
+        """Return one line for each key, and the totals, as text."""
         head = ("key", "nodes", "stash", "transients", "least", "planned", "arena", "outputs")
         rows: list[tuple[str, ...]] = [head]
         for key, many in self.plans.items():

@@ -1,7 +1,7 @@
-"""Which kernels of the runtime write over an input, and which hand an input's buffer on.
+"""Traits of the runtime's kernels: which write over an input, which share an input's buffer.
 
-Told by ONNX Runtime's kernels on the CPU, and checked by a test: arithmetic (Add, Mul, Sum) is
-elementwise, but its kernels ask for a buffer of their own.
+They are those of ONNX Runtime on the CPU, checked by a test: arithmetic (Add, Mul, Sum) is
+elementwise, but its kernels allocate their own buffer.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ _OVERWRITES = "overwrites_input"
 
 
 def mark_buffers(*op_types: str, domain: str = "", shares: bool = False) -> None:
-    """Say that output 0 shares the buffer of input 0, always or (else) on its last use.
-
-    On its last use also means: where both have one shape and one size of elements.
+    """Declare that output 0 takes the buffer of input 0: always if it ``shares`` it, or else on the
+    last use of the input, if both have one shape and one size of elements.
     """
     for op_type in op_types:
         info(op_type, domain).extra[_SHARES if shares else _OVERWRITES] = True
 
 
 def shares_buffer(node: ir.Node) -> bool:
-    """Whether output 0 of a node is input 0 seen in another shape."""
+    """Return whether output 0 of a node is input 0 seen in another shape."""
     return bool(info_of(node).extra.get(_SHARES))
 
 
 def overwrites_input(node: ir.Node) -> bool:
-    """Whether a node may write output 0 over input 0."""
+    """Return whether a node may write output 0 over input 0."""
     return bool(info_of(node).extra.get(_OVERWRITES))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from symbucket.compiler.memory.intervals import size_of
+from symbucket.compiler.memory.live_ranges import size_of
 from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.ir import bounds
 

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symbucket.compiler.memory import (
-    Arena,
+    ArenaModel,
     Buffer,
     PoolPlan,
-    live_intervals,
+    live_ranges,
     lower_bound,
     place,
     plan_graph,
     run_through,
 )
-from symbucket.compiler.memory.intervals import ALIGN
+from symbucket.compiler.memory.live_ranges import ALIGN
 from symbucket.ir import Builder, bounds, new_graph
 from symbucket.ir.notes import Phase
 
@@ -68,14 +68,14 @@ def random_graph(seed, length=60):
 @pytest.mark.parametrize("seed", range(30))
 def test_random_graphs(seed):
     graph = random_graph(seed)
-    buffers = live_intervals(graph)
+    buffers = live_ranges(graph)
     plan = plan_graph(graph)
     starts = [t.offset for t in plan.tensors() if t.offset is not None]
     assert len(starts) == len(buffers), f"seed {seed}"
     assert not overlaps(buffers, starts), f"seed {seed}"
     assert plan.peak == max((s + b.size for s, b in zip(starts, buffers)), default=0)
     assert plan.peak >= plan.lower_bound
-    arena = Arena()
+    arena = ArenaModel()
     assert not overlaps(buffers, run_through(arena, buffers)), f"seed {seed}"
     assert arena.touched >= plan.lower_bound
 
@@ -99,7 +99,7 @@ def reads_after_death(graph, buffers):
 def test_no_value_is_read_when_its_buffer_is_gone(seed):
     """By a second, independent walk: contents of buffers are followed node by node."""
     graph = random_graph(seed)
-    buffers = live_intervals(graph)
+    buffers = live_ranges(graph)
     assert not reads_after_death(graph, buffers), f"seed {seed}"
     home = {name: b for b in buffers for name in b.values}
     inside: dict[int, set[str]] = {}
@@ -143,13 +143,13 @@ def test_any_intervals(triples):
 @settings(max_examples=150, deadline=None)
 def test_the_arena_never_hands_out_a_byte_twice(triples, reserved, dead):
     buffers = made_of(triples)
-    arena = Arena(reserved, dead)
+    arena = ArenaModel(reserved, dead)
     first = run_through(arena, buffers)
     assert not overlaps(buffers, first)
     touched = arena.touched
     assert lower_bound(buffers) <= touched <= sum(arena.regions)
     run_through(arena, buffers)
-    assert not arena._taken
+    assert not arena._allocated
     if reserved == 1 << 40:
         assert arena.touched == touched
         assert arena._free == [(reserved, 0)]  # all is one piece again
@@ -225,7 +225,7 @@ def test_sizes_known_at_run_time_count_with_their_bound():
     with pytest.raises(ValueError, match="size 'some' without a bound"):
         plan_graph(graph)
     bounds(graph)["some"] = 32
-    assert {b.size for b in live_intervals(graph)} == {32 * 16 * 4}
+    assert {b.size for b in live_ranges(graph)} == {32 * 16 * 4}
 
 
 def test_pool_is_the_largest_key():
@@ -236,7 +236,7 @@ def test_pool_is_the_largest_key():
     assert pool.arena == plans[9][0].arena
     assert pool.largest == 9
     assert pool.total == sum(v for k, v in pool.summary().items() if k != "total")
-    assert pool.books == int(pool.arena * 1.25) // 32
+    assert pool.bookkeeping == int(pool.arena * 1.25) // 32
     assert json.loads(json.dumps(pool.as_dict()))["largest"] == "9"
     lines = pool.table().splitlines()
     assert lines[1].split()[0] == "5"
@@ -245,14 +245,14 @@ def test_pool_is_the_largest_key():
 
 def test_order_of_keys_does_not_matter():
     rng = np.random.default_rng(0)
-    plans = [live_intervals(random_graph(seed)) for seed in range(6)]
+    plans = [live_ranges(random_graph(seed)) for seed in range(6)]
     alone = []
     for buffers in plans:
-        arena = Arena()
+        arena = ArenaModel()
         run_through(arena, buffers)
         alone.append(arena.touched)
     for _ in range(5):
-        arena = Arena()
+        arena = ArenaModel()
         for i in rng.permutation(6):
             run_through(arena, plans[i])
         assert arena.touched == max(alone)
@@ -260,7 +260,7 @@ def test_order_of_keys_does_not_matter():
 
 def test_an_arena_without_a_reservation_creeps():
     """Why a region is reserved: the same tensors, a little larger at each run, find no place."""
-    reserved, growing = Arena(), Arena(reserved=0)
+    reserved, growing = ArenaModel(), ArenaModel(reserved=0)
     for rows in range(10, 20):
         buffers = [Buffer(["a"], rows * 10 * ALIGN, 0, 1), Buffer(["b"], 5 * ALIGN, 1, 2)]
         run_through(reserved, buffers)
