@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 
+from symbucket.compiler import Program, Role
+from symbucket.compiler.ports import PortId
 from symbucket.visualization.diagram import (
     BACKWARD,
     DATA,
@@ -24,11 +26,19 @@ from symbucket.visualization.diagram import (
     Value,
 )
 
-GRADIENTS, NEW = (".grad", ".rows", ".values"), ".new"  # rows and values: a row-sparse gradient
+_GRADIENTS = (Role.GRAD, Role.ROWS, Role.VALUES)
 _CONSTANT = re.compile(r"const(_\d+)?")
 _PARAMETER = re.compile(r".*_(weight|bias|gamma|beta|parameters|alpha)")
 _STATE = re.compile(r".*_(moving_mean|moving_var|moving_inv_var)")
 _MAX_ATTRIBUTE = 80  # characters of an attribute that are shown
+
+
+def from_program(
+    program: Program, kinds: Mapping[str, str] | None = None, title: str = ""
+) -> Diagram:
+    """Return the diagram of a compiled program, as ``from_onnx`` does."""
+    ports = [PortId(port.role, port.of) for port in (*program.inputs, *program.outputs)]
+    return _diagram(program.proto(), kinds or {}, title, ports)
 
 
 def from_onnx(
@@ -37,10 +47,25 @@ def from_onnx(
     """Return the diagram of a model, without its constants.
 
     ``kinds`` says which inputs are "parameter", "state" or "data". Other inputs are classified by
-    the outputs (``P.grad`` makes P a parameter) and by their names. Backward nodes are those whose
-    names begin with ``grad/``, nodes of an update begin with ``update/``; so is every node that
-    depends on one.
+    the outputs (a gradient of P makes P a parameter) and by their names. Backward nodes are those
+    whose names begin with ``grad/``, nodes of an update begin with ``update/``; so is every node
+    that depends on one.
     """
+    return _diagram(model, kinds or {}, title, _ports_by_name(model.graph))
+
+
+def _ports_by_name(graph: onnx.GraphProto) -> list[PortId]:
+    """Return the gradients and next states among the outputs; a file has only names for them."""
+    outputs = {value.name for value in graph.output}
+    ports = [
+        PortId(role, value.name) for value in graph.input for role in (*_GRADIENTS, Role.NEXT_STATE)
+    ]
+    return [port for port in ports if port.name in outputs]
+
+
+def _diagram(
+    model: onnx.ModelProto, kinds: Mapping[str, str], title: str, ports: Sequence[PortId]
+) -> Diagram:
     graph = model.graph
     values = _values(graph)
     makers = {name: node for node in graph.node for name in node.output if name}
@@ -48,18 +73,19 @@ def from_onnx(
         values = {**_inferred(model), **{n: v for n, v in values.items() if v.shape is not None}}
     stored = {t.name: t for t in graph.initializer}
     parts = _Parts(values)
-    outputs = {v.name for v in graph.output}
+    kinds = {**_kinds_of(ports), **kinds}
     for value in graph.input:
         if value.name not in stored:
-            parts.source(value.name, _kind(value.name, outputs, kinds or {}))
+            parts.source(value.name, kinds.get(value.name) or _kind_by_name(value.name))
     for tensor in graph.initializer:
         if not _is_constant(tensor):
-            parts.source(tensor.name, (kinds or {}).get(tensor.name, PARAMETER))
+            parts.source(tensor.name, kinds.get(tensor.name, PARAMETER))
     for node in graph.node:
         if any(node.input) or node.op_type != "Constant":
             parts.node(node)
+    parameters = {port.name: port.of for port in ports if port.role in _GRADIENTS}
     for value in graph.output:
-        parts.output(value.name)
+        parts.output(value.name, parameters.get(value.name, ""))
     return Diagram(title or graph.name or "network", tuple(parts.boxes), tuple(parts.edges))
 
 
@@ -104,13 +130,12 @@ class _Parts:
         # A sum or copy of gradients is part of the backward half, whatever its name.
         yield from (k for k in (self.boxes[i].kind for i, _ in read) if k in PHASES)
 
-    def output(self, name: str) -> None:
+    def output(self, name: str, parameter: str) -> None:
         if name not in self.origins:
             return  # a constant has no box
         source, i = self.origins[name]
-        param = name.rpartition(".")[0] if name.endswith(GRADIENTS) else ""
         self.edges.append(Edge(source, len(self.boxes), i))
-        self.boxes.append(Box(name, "", OUTPUT, name, (self._value(name),), {}, param))
+        self.boxes.append(Box(name, "", OUTPUT, name, (self._value(name),), {}, parameter))
 
 
 def _inputs(node: onnx.NodeProto) -> Iterator[str]:
@@ -122,14 +147,17 @@ def _inputs(node: onnx.NodeProto) -> Iterator[str]:
                 yield from _inputs(inner)
 
 
-def _kind(name: str, outputs: set[str], kinds: Mapping[str, str]) -> str:
-    if name in kinds:
-        return kinds[name]
-    if name + NEW in outputs or _STATE.fullmatch(name):
+def _kinds_of(ports: Sequence[PortId]) -> dict[str, str]:
+    """Return the kinds of the inputs that the ports tell."""
+    kinds = {port.of: PARAMETER for port in ports if port.role in _GRADIENTS}
+    states = (Role.STATE, Role.NEXT_STATE)
+    return {**kinds, **{port.of: STATE for port in ports if port.role in states}}
+
+
+def _kind_by_name(name: str) -> str:
+    if _STATE.fullmatch(name):
         return STATE
-    if any(name + g in outputs for g in GRADIENTS) or _PARAMETER.fullmatch(name):
-        return PARAMETER
-    return DATA
+    return PARAMETER if _PARAMETER.fullmatch(name) else DATA
 
 
 def _is_constant(tensor: onnx.TensorProto) -> bool:

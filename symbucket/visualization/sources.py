@@ -23,7 +23,7 @@ from symbucket.export.spec import MANIFEST_FILE, NetworkSpec
 from symbucket.export.verify import read_manifest
 from symbucket.symbol import Symbol, load
 from symbucket.visualization.diagram import DATA, PARAMETER, STATE, Diagram
-from symbucket.visualization.from_onnx import from_onnx
+from symbucket.visualization.from_onnx import from_onnx, from_program
 from symbucket.visualization.from_symbol import from_symbol, variable_kinds
 
 Graph = Literal["symbol", "forward", "training"]
@@ -70,7 +70,7 @@ def networks_of(
         return {source.graph.name or "network": from_onnx(source)}
     if isinstance(source, TrainingPrograms):
         parts = {"step": source.step, "forward": source.forward, "backward": source.backward}
-        return {n: from_onnx(p.proto(), title=n) for n, p in parts.items() if p is not None}
+        return {n: from_program(p, title=n) for n, p in parts.items() if p is not None}
     raise InvalidArgumentError(
         f"cannot draw {_named(source)}; expected a Symbol, a compiled program, an onnx.ModelProto, "
         "the path of an .onnx file, a symbol file or a bundle, or a mapping of names to these"
@@ -112,14 +112,14 @@ def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Diagram]:
     shapes = dict(zip(names, arguments)) | dict(zip(symbol.list_auxiliary_states(), auxiliary))
     if graph == "forward":
         program = compile_inference(symbol, shapes, options=_OPTIONS, target=PORTABLE)
-        return {name: from_onnx(program.proto(), kinds, f"{name} forward")}
+        return {name: from_program(program, kinds, f"{name} forward")}
     parameters = [n for n in names if kinds[n] == PARAMETER]
     programs = compile_training(
         symbol, shapes, wanted=parameters, options=_OPTIONS, target=PORTABLE
     )
     parts = {"training": programs.step, "forward": programs.forward, "backward": programs.backward}
     return {
-        f"{name} {n}": from_onnx(p.proto(), kinds, f"{name} {n}")
+        f"{name} {n}": from_program(p, kinds, f"{name} {n}")
         for n, p in parts.items()
         if p is not None
     }
