@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import onnx_ir as ir
 
 from symbucket.ir.builder import Builder, attr, shape_of
 from symbucket.ir.expr import Expr
-from symbucket.ir.registry import GradientRule, info
+from symbucket.ir.registry import GradientRule, NoGradient, info
 
 Part: TypeAlias = "Expr | Callable[[], Expr] | None"
 """The gradient of one input. A callable runs only if that gradient is needed, and its result is
 summed over the axes along which the input was broadcast."""
 
 Parts: TypeAlias = "Part | Sequence[Part]"
-"""What a rule returns: the gradients of the first inputs. Inputs beyond them have none."""
+"""What a rule returns: the gradients of the first inputs. Inputs beyond them have none, which
+``no_gradient`` states; a gradient that is needed and neither returned nor stated is refused."""
 
 Rule = TypeVar("Rule", bound=Callable[..., Parts])
 
@@ -50,19 +51,37 @@ def gradient(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
 
     def decorate(rule: Rule) -> Rule:
         for op_type in op_types:
-            info(op_type, domain).gradient = _as_gradient_rule(rule)
+            entry = info(op_type, domain)
+            entry.gradient, entry.no_gradient = _as_gradient_rule(rule), ""
         return rule
 
     return decorate
 
 
-def no_gradient(*op_types: str, because: str, domain: str = "") -> None:
+def no_gradient(
+    *op_types: str,
+    because: str,
+    inputs: Collection[int] | None = None,
+    when: Callable[[ir.Node], bool] | None = None,
+    domain: str = "",
+) -> None:
     """State that nothing flows back through operators, and that this is right.
 
-    ``because`` is a phrase that goes on after the operator's name: "is piecewise constant".
+    Args:
+        op_types: the operators.
+        because: a phrase that goes on after the operator's name: "is piecewise constant"; with
+            ``inputs`` after the input's: "is an index".
+        inputs: the positions that the statement is about; all of them by default.
+        when: the nodes for which it holds; all of them by default.
+        domain: of the operators.
     """
     for op_type in op_types:
-        info(op_type, domain).no_gradient = because
+        entry = info(op_type, domain)
+        if inputs is None and when is None:
+            entry.no_gradient = because
+        else:
+            positions = None if inputs is None else frozenset(inputs)
+            entry.statements.append(NoGradient(because, positions, when))
 
 
 _Getter: TypeAlias = Callable[[Builder, ir.Node, Sequence["ir.Value | None"], Sequence[bool]], Any]

@@ -38,6 +38,21 @@ formula.
 Expansion = Callable[["Builder", ir.Node], Sequence[ir.Value]]
 
 
+@dataclass(frozen=True)
+class NoGradient:
+    """A statement that nothing flows back into inputs of an operator, and that this is right.
+
+    Args:
+        because: a phrase that goes on after the operator's name: "is piecewise constant".
+        inputs: the positions that it is about; None for all of them.
+        when: the nodes for which it holds; None for all of them.
+    """
+
+    because: str
+    inputs: frozenset[int] | None = None
+    when: Callable[[ir.Node], bool] | None = None
+
+
 @dataclass
 class OpInfo:
     """One operator of one domain.
@@ -46,7 +61,11 @@ class OpInfo:
     may write over an input of the output's size. ``random``: two equal nodes differ in value, they
     are never merged. ``own_loss``: the gradient ignores the head gradient and starts from the node.
     ``commutative``: the order of inputs does not matter.
+    ``straight_through``: the integers that it takes or returns carry a gradient, as if they had not
+    been rounded.
     ``no_gradient``: why nothing flows back and that is right; "" for every other operator.
+    ``statements``: the same for single inputs, or for some nodes. The gradient rule of an operator
+    returns a gradient for every other input, or it refuses.
     """
 
     domain: str
@@ -57,9 +76,22 @@ class OpInfo:
     elementwise: bool = False
     random: bool = False
     own_loss: bool = False
+    straight_through: bool = False
     no_gradient: str = ""
+    statements: list[NoGradient] = field(default_factory=list)
     commutative: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def why_no_gradient(self, node: ir.Node, i: int) -> str:
+        """Return why nothing flows back into input ``i`` of ``node``; "" if something does."""
+        if self.no_gradient:
+            return self.no_gradient
+        for statement in self.statements:
+            if statement.inputs is not None and i not in statement.inputs:
+                continue
+            if statement.when is None or statement.when(node):
+                return statement.because
+        return ""
 
 
 _OPS: dict[tuple[str, str], OpInfo] = {}
@@ -111,6 +143,7 @@ def mark(
     elementwise: bool = False,
     random: bool = False,
     own_loss: bool = False,
+    straight_through: bool = False,
     commutative: bool = False,
 ) -> None:
     """Set traits of operators; traits add up over calls."""
@@ -119,4 +152,5 @@ def mark(
         entry.elementwise |= elementwise
         entry.random |= random
         entry.own_loss |= own_loss
+        entry.straight_through |= straight_through
         entry.commutative |= commutative

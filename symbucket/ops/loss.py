@@ -42,6 +42,9 @@ Normalization = Literal["null", "batch", "valid"]
 mark("SoftmaxOutput", "LossOutput", domain=OWN_DOMAIN, own_loss=True)
 no_gradient("BlockGrad", domain=OWN_DOMAIN, because="is there to block the gradient")
 no_gradient("SoftmaxOutputGrad", domain=OWN_DOMAIN, because="is itself a gradient")
+no_gradient("SoftmaxOutput", domain=OWN_DOMAIN, inputs=[1], because="is a label, as in MXNet")
+no_gradient("LossOutput", domain=OWN_DOMAIN, inputs=[1], because="is the value of the output")
+no_gradient("LossOutput", domain=OWN_DOMAIN, inputs=[2], because="is itself a gradient")
 
 
 @shape_rule("SoftmaxOutput", "SoftmaxOutputGrad", "LossOutput", "BlockGrad", domain=OWN_DOMAIN)

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx_ir as ir
 
 import symbucket.compiler.autodiff.rules  # noqa: F401 - registers the rules
-from symbucket.compiler.autodiff.backpropagate import FLOATS, Adjoints, backpropagate
+from symbucket.compiler.autodiff.backpropagate import Adjoints, backpropagate
+from symbucket.compiler.autodiff.flow import FLOATS, flows_back
 from symbucket.ir import Builder, info_of, reads
 
 
@@ -22,7 +23,7 @@ def needs_head(outputs: Sequence[ir.Value], variables: Iterable[ir.Value]) -> li
     Losses start gradients by themselves, and integer-valued outputs have none.
     """
     targets = set(variables)
-    return [_reaches(output, targets) for output in outputs]
+    return [output.dtype in FLOATS and _reaches(output, targets) for output in outputs]
 
 
 def _reaches(output: ir.Value, targets: set[ir.Value]) -> bool:
@@ -31,14 +32,14 @@ def _reaches(output: ir.Value, targets: set[ir.Value]) -> bool:
     stack = [output]
     while stack:
         value = stack.pop()
-        if value in visited or value.dtype not in FLOATS:
+        if value in visited:
             continue
         if value in targets:
             return True
         visited.add(value)
         node = value.producer()
-        if node is not None and not info_of(node).no_gradient and not _ignores_head(node):
-            stack.extend(v for v in reads(node) if v is not None)
+        if node is not None and not _ignores_head(node):
+            stack.extend(flows_back(node))
     return False
 
 
@@ -66,7 +67,7 @@ def differentiate(
 
     Raises:
         UnsupportedError: names every node on the way whose operator has no rule, or whose rule
-            does not cover its attributes.
+            does not cover its attributes or one of its inputs.
     """
     adjoints: Adjoints = {output: [head] for output, head in heads.items()}
     return backpropagate(g, _ancestors(outputs), outputs, adjoints, variables)

@@ -37,6 +37,13 @@ def selu(
     return dy * where(x > 0.0, above, y + gamma * alpha)
 
 
+@gradient("HardSigmoid")
+def hard_sigmoid(y: Expr, dy: Expr, *, alpha: float = 0.2) -> Parts:
+    """alpha dy on the slope between 0 and 1."""
+    slope = dy * alpha
+    return where((y > 0.0) & (y < 1.0), slope, 0.0)
+
+
 @gradient("PRelu")
 def prelu(x: Expr, slope: Expr, dy: Expr) -> Parts:
     """dx = dy above zero, slope dy below; dslope = dy min(x, 0)."""

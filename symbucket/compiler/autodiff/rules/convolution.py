@@ -103,7 +103,10 @@ def conv_transpose(
 @gradient("MaxPool")
 def max_pool(x: Expr, outputs: list[Expr], dy: Expr, **attributes: Any) -> Parts:
     """dy for the first largest element of every window; windows may overlap."""
-    places = (outputs if len(outputs) > 1 else x.ops("MaxPool", outputs=2, **attributes))[1]
+    if len(outputs) > 1 and not attributes.get("storage_order"):
+        places = outputs[1]
+    else:  # positions in a tensor stored row by row, as it is here
+        places = x.ops("MaxPool", outputs=2, **{**attributes, "storage_order": None})[1]
     zeros = x.filled(0.0, (x.size,))
     flat = (dy.size,)
     added = zeros.op(

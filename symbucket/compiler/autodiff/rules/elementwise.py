@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from symbucket.ir import Expr, gradient
+import onnx_ir as ir
+
+from symbucket.errors import UnsupportedError
+from symbucket.ir import Expr, dtype_of, gradient, no_gradient
 from symbucket.ir.expr import cos, cosh, exp, log, reciprocal, sigmoid, sign, sin, sinh, sqrt, where
 from symbucket.ir.gradient_rules import Parts
 
@@ -57,23 +60,63 @@ def cast(x: Expr, dy: Expr) -> Parts:
     return dy.cast(x.dtype)
 
 
+no_gradient(
+    "Cast",
+    because="rounds to integers, which are piecewise constant",
+    when=lambda node: not dtype_of(node.outputs[0]).is_floating_point(),
+)
+
+
 @gradient("Clip")
 def clip(dy: Expr, x: Expr, low: Expr | None = None, high: Expr | None = None) -> Parts:
-    """dy where x lies within the limits."""
-    if low is not None:
-        dy = masked(dy, ~(x < low))
-    if high is not None:
-        dy = masked(dy, ~(x > high))
-    return dy
+    """dy where x lies within the limits; of a limit the sum of dy where it is the result."""
+
+    def by_x() -> Expr:
+        dx = dy if low is None else masked(dy, ~(x < low))
+        return dx if high is None else masked(dx, ~(x > high))
+
+    def by_low() -> Expr:
+        assert low is not None
+        below = x < low
+        # min(max(x, low), high): an upper limit below the lower one is always the result.
+        return masked(dy, below if high is None else below & ~(low > high))
+
+    def by_high() -> Expr:
+        assert high is not None
+        above = x > high
+        return masked(dy, above if low is None else above | (low > high))
+
+    return by_x, by_low, by_high
+
+
+no_gradient("Dropout", inputs=[1], because="is the probability with which the mask was drawn")
+no_gradient("Dropout", inputs=[2], because="is a choice")
 
 
 @gradient("Dropout")
-def dropout(dy: Expr, outputs: list[Expr], x: Expr, ratio: Expr | None = None) -> Parts:
-    """dy where x was kept, scaled as x was; without a mask the node is the identity."""
-    if len(outputs) < 2:
-        return dy
+def dropout(
+    dy: Expr,
+    outputs: list[Expr],
+    node: ir.Node,
+    x: Expr,
+    ratio: Expr | None = None,
+    training: Expr | None = None,
+) -> Parts:
+    """dy where x was kept, scaled as x was; outside of training the node is the identity."""
+    mode = None if training is None else training.constant
     share = None if ratio is None else ratio.constant
-    keep = 1.0 - (0.5 if share is None else float(share))
+    if (training is not None and mode is None) or (ratio is not None and share is None):
+        raise UnsupportedError(
+            f"{node.name}: the gradient of Dropout needs a ratio and a training mode that are "
+            "constants"
+        )
+    if mode is None or not mode.item() or share == 0.0:
+        return dy
+    if len(outputs) < 2:
+        raise UnsupportedError(
+            f"{node.name}: the gradient of Dropout needs the mask, its second output"
+        )
+    keep = 1.0 - (0.5 if share is None else share.item())
     return masked(dy, outputs[1]) * (1.0 / keep)
 
 
@@ -103,7 +146,7 @@ def sub(dy: Expr) -> Parts:
 def mul(a: Expr, b: Expr, dy: Expr) -> Parts:
     """da = dy b, db = dy a."""
     if a.value is b.value:  # a square: two equal halves are one
-        return dy * a * 2.0
+        return dy * a * 2.0, None
     return lambda: dy * b, lambda: dy * a
 
 
@@ -132,15 +175,17 @@ def power(a: Expr, b: Expr, y: Expr, dy: Expr) -> Parts:
     def by_base() -> Expr:
         exponent = b.constant
         if exponent is None or exponent.size != 1:
-            return dy * (b * a ** (b + -1.0))
+            slope = b * a ** (b + -1.0)
+            return dy * where(b == 0.0, 0.0, slope)  # 0 times 0 to the power of -1 is NaN
         number = float(exponent.reshape(-1)[0])
         if number == 0.0:  # 0 times 0 to the power of -1 would be NaN
             return dy * 0.0
         return dy * (a ** (number - 1.0) * number)
 
     def by_exponent() -> Expr:
-        # 0^b is constant for b > 0; log(0) must not turn that into NaN.
-        safe = where(a > 0.0, a, 1.0)
+        # 0^b is constant for b > 0; log(0) must not turn that into NaN. A negative number has
+        # powers for whole exponents only, so no derivative: its logarithm is NaN.
+        safe = where(a == 0.0, 1.0, a)
         return dy * (y * log(safe))
 
     return by_base, by_exponent
@@ -179,6 +224,9 @@ def _first_equal(y: Expr, dy: Expr, needs: list[bool], *operands: Expr) -> Parts
         free = missed if free is None else free & missed
         parts.append(masked(dy, first).sum_to(operand.shape) if needed else None)
     return parts
+
+
+no_gradient("Where", inputs=[0], because="is a choice")
 
 
 @gradient("Where")

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from symbucket.errors import UnsupportedError
 from symbucket.ir import Expr, gradient
-from symbucket.ir.expr import exp, sqrt
+from symbucket.ir.expr import exp, sign, sqrt, where
 from symbucket.ir.gradient_rules import Parts
 
 
@@ -38,8 +38,10 @@ def gemm(
 
 
 @gradient("MatMul")
-def matmul(a: Expr, b: Expr, dy: Expr) -> Parts:
+def matmul(a: Expr, b: Expr, dy: Expr, node: ir.Node) -> Parts:
     """dA = dY B^T, dB = A^T dY."""
+    if min(a.rank, b.rank) < 2:
+        raise UnsupportedError(f"{node.name}: the gradient of MatMul needs matrices; reshape them")
     return lambda: dy @ b.swap_last(), lambda: a.swap_last() @ dy
 
 
@@ -69,26 +71,41 @@ def einsum(dy: Expr, node: ir.Node, needs: list[bool], *operands: Expr, equation
     return parts
 
 
+def _rows_in_use(dx: Expr, dy: Expr, axis: int) -> Expr:
+    """dx, with zeros in rows of which dy is zero: nothing flows back from them.
+
+    A row that is masked whole, all minus infinity, has the softmax NaN. The network that replaces
+    it afterwards gets its gradient 0 and not 0 times NaN.
+    """
+    total = dy.op("ReduceL1", [axis % dy.rank])
+    return where(total == 0.0, 0.0, dx)
+
+
 @gradient("Softmax")
 def softmax(y: Expr, dy: Expr, *, axis: int = -1) -> Parts:
     """dx = y (dy - sum(dy y))."""
     p = dy * y
-    return p - y * p.sum(axis, keepdims=True)
+    return _rows_in_use(p - y * p.sum(axis, keepdims=True), dy, axis)
 
 
 @gradient("LogSoftmax")
 def log_softmax(y: Expr, dy: Expr, *, axis: int = -1) -> Parts:
     """dx = dy - e^y sum(dy)."""
-    return dy - exp(y) * dy.sum(axis, keepdims=True)
+    return _rows_in_use(dy - exp(y) * dy.sum(axis, keepdims=True), dy, axis)
 
 
 @gradient("LpNormalization")
 def lp_normalization(
-    x: Expr, y: Expr, dy: Expr, node: ir.Node, *, p: int = 2, axis: int = -1
+    x: Expr, y: Expr, dy: Expr, *, p: int = 2, axis: int = -1
 ) -> Parts:
-    """dx = (dy - y sum(dy y)) / |x|."""
-    if p != 2:
-        raise UnsupportedError(f"{node.name}: the gradient of LpNormalization exists for p=2 only")
-    norm = sqrt((x * x).sum(axis, keepdims=True))
-    along = y * (dy * y).sum(axis, keepdims=True)
-    return (dy - along) / norm
+    """dx = (dy - |x|' sum(dy y)) / |x|, |x|' the norm's slope: y, or sign(x) if p is 1.
+
+    The operator returns 0 for 0, where it has no derivative; its gradient there is 0 as well.
+    """
+    if p == 2:
+        norm, slope = sqrt((x * x).sum(axis, keepdims=True)), y
+    else:
+        norm, slope = abs(x).sum(axis, keepdims=True), sign(x)
+    along = slope * (dy * y).sum(axis, keepdims=True)
+    zero = norm == 0.0
+    return where(zero, 0.0, (dy - along) / where(zero, 1.0, norm))

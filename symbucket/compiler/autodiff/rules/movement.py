@@ -10,9 +10,28 @@ import onnx_ir as ir
 
 from symbucket.compiler.autodiff.rules.add_rows import add_rows
 from symbucket.errors import UnsupportedError
-from symbucket.ir import Expr, gradient
+from symbucket.ir import Expr, attr, gradient, mark, no_gradient
 from symbucket.ir.expr import where
 from symbucket.ir.gradient_rules import Parts
+
+
+no_gradient("Reshape", "Expand", inputs=[1], because="is a shape")
+no_gradient("Squeeze", "Unsqueeze", inputs=[1], because="holds axes")
+no_gradient("CumSum", inputs=[1], because="is an axis")
+no_gradient("Split", "ReverseSequence", inputs=[1], because="holds lengths")
+no_gradient("Slice", inputs=[1, 2, 3, 4], because="holds positions, axes or steps")
+no_gradient("Tile", "TopK", inputs=[1], because="is a count")
+no_gradient("Trilu", inputs=[1], because="is the number of a diagonal")
+no_gradient("Pad", inputs=[1, 3], because="holds lengths or axes")
+no_gradient(
+    *("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"),
+    inputs=[1],
+    because="is an index",
+)
+no_gradient("OneHot", inputs=[0, 1], because="is an index or a count")
+
+# What only moves elements moves the integers of a quantization too; their gradients are floats.
+mark("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", straight_through=True)
 
 
 def _ints(constant: Expr | None) -> list[int] | None:
@@ -78,6 +97,8 @@ def _place(dy: Expr, axis: int, positions: range, size: int) -> Expr:
     shape = dy.shape
     if list(positions) == list(range(size)):
         return dy
+    if not positions:  # an empty slice
+        return dy.filled(0.0, (*shape[:axis], size, *shape[axis + 1 :]))
     if positions.step == 1:
         leading, trailing = [0] * len(shape), [0] * len(shape)
         leading[axis], trailing[axis] = positions.start, size - positions.stop
@@ -105,6 +126,10 @@ def tile(x: Expr, repeats: Expr, dy: Expr) -> Parts:
     return dy.reshape(pairs).sum(range(0, len(pairs), 2)).reshape(x.shape)
 
 
+def _repeats_elements(node: ir.Node) -> bool:
+    return attr(node, "mode", "constant") != "constant"
+
+
 @gradient("Pad")
 def pad(
     dy: Expr,
@@ -116,19 +141,51 @@ def pad(
     *,
     mode: str = "constant",
 ) -> Parts:
-    """dy without the padding."""
-    if mode != "constant":
-        raise UnsupportedError(f"{node.name}: the gradient of Pad exists for mode=constant only")
+    """dy without the padding; of the value the sum of dy in the padding.
+
+    Other modes repeat elements of x: dy is added where they came from, axis by axis.
+    """
     along = _ints(axes) or list(range(x.rank))
-    starts = (_ints(pads) or [])[: len(along)]
-    ends = [start + x.shape[axis] for start, axis in zip(starts, along)]
-    return dy.op("Slice", starts, ends, along)
+    lengths = _ints(pads) or []
+
+    def by_data() -> Expr:
+        if min(lengths, default=0) < 0:  # lengths below zero crop
+            return dy.op("Pad", [-length for length in lengths], None, along)
+        starts = lengths[: len(along)]
+        ends = [start + x.shape[axis] for start, axis in zip(starts, along)]
+        return dy.op("Slice", starts, ends, along)
+
+    def by_value() -> Expr:
+        outside = x.filled(0.0).op("Pad", pads, 1.0, axes)
+        return dy * outside
+
+    if mode == "constant":
+        return by_data, None, by_value
+    if min(lengths, default=0) < 0:
+        raise UnsupportedError(
+            f"{node.name}: the gradient of Pad with mode={mode} needs lengths of 0 or more"
+        )
+    dx, count = dy, len(along)
+    for axis, begin, end in zip(along, lengths[:count], lengths[count:]):
+        places = np.pad(np.arange(x.shape[axis]), (begin, end), mode=mode)  # type: ignore[call-overload]
+        if begin or end:
+            size = (*dx.shape[:axis], x.shape[axis], *dx.shape[axis % x.rank + 1 :])
+            dx = _add_at(dx, Expr(dy.g, dy.g.ints(*places.tolist())), axis, size)
+    return dx
+
+
+no_gradient("Pad", inputs=[2], because="is not used", when=_repeats_elements)
 
 
 @gradient("Gather")
 def gather(table: Expr, index: Expr, dy: Expr, *, axis: int = 0) -> Parts:
     """Zeros with the rows of dy added at ``index``."""
-    shape, count = table.shape, index.rank
+    return _add_at(dy, index, axis, table.shape)
+
+
+def _add_at(dy: Expr, index: Expr, axis: int, shape: Sequence[int]) -> Expr:
+    """Zeros of ``shape`` with slices of dy added at ``index`` of ``axis``; what Gather undoes."""
+    count = index.rank
     axis %= len(shape)
     if axis:
         # The axes of the index come to the front; the rows are added there.
@@ -197,6 +254,15 @@ def scatter_elements(
         return dy.op("ScatterElements", index, updates.filled(0.0), axis=axis)
 
     return by_data, None, lambda: dy.op("GatherElements", index, axis=axis)
+
+
+@gradient("OneHot")
+def one_hot(index: Expr, depth: Expr, values: Expr, dy: Expr, *, axis: int = -1) -> Parts:
+    """Of the second value the sum of dy where it is, of the first that of the rest."""
+    hot = index.op("OneHot", depth, values.const(np.array([0.0, 1.0])), axis=axis)
+    on = (dy * hot).sum().reshape((1,))
+    off = (dy * (1.0 - hot)).sum().reshape((1,))
+    return None, None, off.op("Concat", on, axis=0)
 
 
 @gradient("TopK")

@@ -6,9 +6,17 @@ import math
 
 import onnx_ir as ir
 
-from symbucket.ir import Expr, attr, const_of, gradient, shape_of
+from symbucket.ir import Expr, attr, const_of, gradient, no_gradient, shape_of
 from symbucket.ir.expr import exp, maximum, sign, where
 from symbucket.ir.gradient_rules import Parts
+
+
+no_gradient(
+    *("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin"),
+    *("ReduceProd", "ReduceSum", "ReduceSumSquare"),
+    inputs=[1],
+    because="holds axes",
+)
 
 
 def _reduced_axes(node: ir.Node) -> set[int]:
@@ -89,5 +97,7 @@ def reduce_sum_square(dy: Expr, x: Expr, node: ir.Node) -> Parts:
 
 @gradient("ReduceLogSumExp")
 def reduce_log_sum_exp(y: Expr, dy: Expr, x: Expr, node: ir.Node) -> Parts:
-    """dx = softmax(x) dy."""
-    return exp(x - _keep_axes(y, x, node)) * _keep_axes(dy, x, node)
+    """dx = softmax(x) dy; zero if every element is minus infinity."""
+    y = _keep_axes(y, x, node)
+    safe = where(y == -math.inf, 0.0, y)
+    return exp(x - safe) * _keep_axes(dy, x, node)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from symbucket.compiler.autodiff.backpropagate import FLOATS, Adjoints, backpropagate
+from symbucket.compiler.autodiff.backpropagate import Adjoints, backpropagate
+from symbucket.compiler.autodiff.flow import FLOATS, active_values
 from symbucket.compiler.autodiff.rules.step_sums import StepSums
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.errors import UnsupportedError
@@ -41,6 +42,10 @@ def _scan(g: Builder, node: ir.Node, grads: Grads, wanted: Wanted) -> Grads:
     for name in ("scan_input_axes", "scan_output_axes"):
         if any(attr(node, name, ())):
             raise UnsupportedError(f"{node.name}: the gradient of Scan needs {name}=0")
+    if any(grad is not None and out.dtype not in FLOATS for grad, out in zip(grads, node.outputs)):
+        raise UnsupportedError(
+            f"{node.name}: a gradient cannot pass integers of a QuantizeLinear that leave a loop"
+        )
     return _Reverse(g, node, grads, wanted).gradients()
 
 
@@ -182,9 +187,7 @@ class _Reverse:
         }
         while True:
             count = len(active)
-            for node in self._body:
-                if not info_of(node).no_gradient and any(v in active for v in reads(node)):
-                    active.update(v for v in node.outputs if v.dtype in FLOATS)
+            active |= active_values(list(self._body), active)
             active.update(inputs[i] for i in range(carried) if outputs[i] in active)
             if len(active) == count:
                 return [i for i in range(carried) if inputs[i] in active]
