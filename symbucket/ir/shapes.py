@@ -76,13 +76,14 @@ _UNARY = (
     "Identity LeakyRelu Log LogSoftmax Neg Not Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh "
     "Softmax Softplus Softsign Sqrt Tan Tanh Trilu CumSum"
 ).split()
-_BINARY = "Add Sub Mul Div Pow Max Min Sum Mean And Or Xor PRelu Mod".split()
+_BINARY = "Add Sub Mul Div Max Min Sum Mean And Or Xor PRelu Mod".split()
 _COMPARE = "Equal Greater GreaterOrEqual Less LessOrEqual".split()
 
 mark(
     *(op for op in _UNARY if op not in ("Softmax", "LogSoftmax", "Trilu", "CumSum")),
     *_BINARY,
     *_COMPARE,
+    "Pow",
     "Where",
     "Clip",
     "Cast",
@@ -113,6 +114,11 @@ def _binary(node: ir.Node) -> list[TensorType]:
         if _dtype(node, i) != _dtype(node):
             raise ValueError(f"dtypes differ: {_dtype(node)} and {_dtype(node, i)}")
     return [(broadcast(*shapes), _dtype(node))]
+
+
+@shape_rule("Pow")
+def _power(node: ir.Node) -> list[TensorType]:
+    return [(broadcast(_shape(node, 0), _shape(node, 1)), _dtype(node))]
 
 
 @shape_rule(*_COMPARE)
@@ -217,12 +223,20 @@ def _slice(node: ir.Node) -> list[TensorType]:
     axes = _const(node, 3) or list(range(len(starts)))
     steps = _const(node, 4) or [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps):
-        size = x[axis]
-        # ONNX clamps ends the way Python does, except that a very negative end of a backward
-        # slice means "through the first element".
-        stop = None if step < 0 and end < -size else end
-        x[axis] = len(range(*slice(start, stop, step).indices(size)))
+        x[axis] = len(sliced(x[axis], start, end, step))
     return [(tuple(x), _dtype(node))]
+
+
+def sliced(size: int, start: int, end: int, step: int) -> range:
+    """Return the positions that Slice takes of an axis of ``size``.
+
+    ONNX clamps as Python does, with two exceptions in a backward slice: a very negative end means
+    "through the first element", a very negative start is the first element.
+    """
+    if step > 0:
+        return range(*slice(start, end, step).indices(size))
+    stop = None if end < -size else end
+    return range(*slice(max(start, -size), stop, step).indices(size))
 
 
 @shape_rule("Unsqueeze")

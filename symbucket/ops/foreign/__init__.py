@@ -5,7 +5,15 @@ gradient for them, or states) are in ``translate`` and ``recurrent``; what depen
 constants alone is computed at once (``fold``).
 """
 
-from symbucket.ops.foreign import noise, pooling, recurrent, translate
+from symbucket.ops.foreign import convolution, noise, pooling, recurrent, translate
 from symbucket.ops.foreign.interpret import emit_graph, unknown_nodes
 
-__all__ = ["emit_graph", "noise", "pooling", "recurrent", "translate", "unknown_nodes"]
+__all__ = [
+    "convolution",
+    "emit_graph",
+    "noise",
+    "pooling",
+    "recurrent",
+    "translate",
+    "unknown_nodes",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,8 +15,12 @@ def _shape(draw: Draw) -> tuple[int, ...]:
     return (2, 0, 3) if draw.coin(0.05) else draw.shape()
 
 
-def _unary(op: str, low: float = -2.0, high: float = 2.0) -> Callable[[Draw], Case]:
-    return lambda draw: Case(op, [draw.uniform(_shape(draw), low, high)])
+def _unary(op: str, low: float = -2.0, high: float = 2.0, exact=None) -> Callable[[Draw], Case]:
+    return lambda draw: Case(op, [draw.uniform(_shape(draw), low, high)], exact=exact)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    return np.vectorize(math.erf, otypes=[np.float64])(x)
 
 
 def _kinked(op: str, **ranges: tuple[float, float]) -> Callable[[Draw], Case]:
@@ -26,9 +31,7 @@ def _kinked(op: str, **ranges: tuple[float, float]) -> Callable[[Draw], Case]:
         chosen = {n: v for n, v in attributes.items() if draw.coin(0.7)}
         ties = draw.coin(0.3)
         shape = _shape(draw)
-        return Case(
-            op, [draw.tied(shape) if ties else draw.apart(shape)], (0,), chosen, ties=ties
-        )
+        return Case(op, [draw.tied(shape) if ties else draw.apart(shape)], (0,), chosen, ties=ties)
 
     return make
 
@@ -45,24 +48,31 @@ _VALUES = {
     "normal": lambda draw, shape: draw.normal(shape),
     "positive": lambda draw, shape: draw.uniform(shape, 0.5, 2.0),
     "exponent": lambda draw, shape: draw.uniform(shape, -2.0, 2.0),
-    "nonzero": lambda draw, shape: draw.uniform(shape, 0.5, 2.0) * draw.pick([-1, 1]),
+    "nonzero": lambda draw, shape: draw.uniform(shape, *draw.pick([(0.5, 2.0), (-2.0, -0.5)])),
 }
 
 
 def _several(op: str, kinked: bool = False) -> Callable[[Draw], Case]:
     def make(draw: Draw) -> Case:
-        count = draw.number(1, 4)
-        ties = kinked and draw.coin(0.4)
-        shapes = draw.broadcasting(count)
-        if ties:
-            return Case(op, [draw.tied(s) for s in shapes], range(count), ties=True)
-        # One after the other from one set of different numbers, so that none are equal.
-        sizes = [int(np.prod(s)) for s in shapes]
-        pool = draw.apart((sum(sizes),))
-        parts = np.split(pool, np.cumsum(sizes)[:-1])
-        return Case(op, [p.reshape(s) for p, s in zip(parts, shapes)], range(count))
+        case = _several_operands(op, kinked, draw)
+        if op == "Mean":  # onnx's own adds up in place, which not all shapes allow
+            case.exact = lambda *operands: sum(operands) / len(operands)
+        return case
 
     return make
+
+
+def _several_operands(op: str, kinked: bool, draw: Draw) -> Case:
+    count = draw.number(1, 4)
+    ties = kinked and draw.coin(0.4)
+    shapes = draw.broadcasting(count)
+    if ties:
+        return Case(op, [draw.tied(s) for s in shapes], range(count), ties=True)
+    # One after the other from one set of different numbers, so that none are equal.
+    sizes = [int(np.prod(s)) for s in shapes]
+    pool = draw.apart((sum(sizes),))
+    parts = np.split(pool, np.cumsum(sizes)[:-1])
+    return Case(op, [p.reshape(s) for p, s in zip(parts, shapes)], range(count))
 
 
 def _clip(draw: Draw) -> Case:
@@ -93,14 +103,16 @@ def _power(draw: Draw) -> Case:
 
 def _mod(draw: Draw) -> Case:
     a, b = draw.broadcasting(2)
-    quotient = draw.rng.integers(-3, 4, size=np.broadcast_shapes(a, b)) + 0.0
-    y = draw.uniform(b, 0.5, 2.0) * draw.pick([-1, 1])
-    if a != quotient.shape:
-        quotient = np.zeros(a)
-        y = np.sign(y) * np.float32(4.0) + y * 0
-    x = quotient * (y if y.ndim == 0 else np.broadcast_to(y, quotient.shape) if a == quotient.shape else 1)
-    x = np.asarray(x + np.sign(x + 1e-9) * 0.3 * np.abs(y).min(), np.float32)
-    return Case("Mod", [x, y], (0, 1) if x.shape == a else (0,), {"fmod": 1})
+    if draw.coin():  # one divisor: every dividend lies between its multiples
+        divisor = draw.pick([-1.5, 0.75, 2.0])
+        x = (draw.rng.integers(-3, 4, size=a) + 0.3) * divisor
+        return Case(
+            "Mod", [np.asarray(x, np.float32), np.asarray(divisor, np.float32)], (0, 1), {"fmod": 1}
+        )
+    x = draw.uniform(a, 0.2, 0.8) * draw.pick([-1, 1])  # 3 to 8 divided by 0.9 to 0.99
+    x = np.asarray(np.round(x * 10) + np.float32(0.45) * np.sign(x), np.float32)
+    y = np.asarray(draw.uniform(b, 1.0, 1.01), np.float32)
+    return Case("Mod", [x, y], (0, 1), {"fmod": 1})
 
 
 def _prelu(draw: Draw) -> Case:
@@ -116,7 +128,13 @@ def _where(draw: Draw) -> Case:
 
 def _gelu(draw: Draw) -> Case:
     attributes = draw.pick([{}, {"approximate": "none"}, {"approximate": "tanh"}])
-    return Case("Gelu", [draw.normal(_shape(draw))], (0,), attributes)
+
+    def exact(x: np.ndarray) -> np.ndarray:
+        if attributes.get("approximate") == "tanh":
+            return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+        return x * (1 + _erf(x / math.sqrt(2))) / 2
+
+    return Case("Gelu", [draw.normal(_shape(draw))], (0,), attributes, exact=exact)
 
 
 def _hard_sigmoid(draw: Draw) -> Case:
@@ -125,7 +143,7 @@ def _hard_sigmoid(draw: Draw) -> Case:
 
 
 def _cast(draw: Draw) -> Case:
-    return Case("Cast", [draw.normal(_shape(draw))], (0,), {"to": 1})
+    return Case("Cast", [draw.normal(_shape(draw))], (0,), {"to": 11})
 
 
 def _dropout(draw: Draw) -> Case:
@@ -137,20 +155,19 @@ def _dropout(draw: Draw) -> Case:
 def _masked(draw: Draw) -> Case:
     shape = draw.shape()
     keep = draw.rng.random(shape) < 0.5
-    return Case(
-        "Masked", [draw.normal(shape), keep], attributes={"scale": 1.5}, domain="symbucket"
-    )
+    return Case("Masked", [draw.normal(shape), keep], attributes={"scale": 1.5}, domain="symbucket")
 
 
 CASES: dict[tuple[str, str], Callable[[Draw], Case]] = {
     **{("", op): _unary(op) for op in "Identity Neg Exp Sin Cos Sinh Cosh Asinh Atan".split()},
-    **{("", op): _unary(op) for op in "Tanh Sigmoid Softplus Erf".split()},
+    **{("", op): _unary(op) for op in "Tanh Sigmoid Softplus".split()},
+    ("", "Erf"): _unary("Erf", exact=_erf),
     **{("", op): _unary(op, 0.3, 2.0) for op in "Log Sqrt Reciprocal".split()},
     **{("", op): _unary(op, -0.9, 0.9) for op in "Asin Acos Atanh Tan".split()},
     ("", "Acosh"): _unary("Acosh", 1.2, 3.0),
     ("", "Abs"): _kinked("Abs"),
     ("", "Relu"): _kinked("Relu"),
-    ("", "Softsign"): _kinked("Softsign"),
+    ("", "Softsign"): _unary("Softsign", exact=lambda x: x / (1 + np.abs(x))),
     ("", "LeakyRelu"): _kinked("LeakyRelu", alpha=(0.0, 0.5)),
     ("", "Elu"): _kinked("Elu", alpha=(0.1, 2.0)),
     ("", "Selu"): _kinked("Selu", alpha=(0.1, 2.0), gamma=(1.0, 2.0)),

@@ -46,7 +46,9 @@ def _transpose(draw: Draw) -> Case:
     shape = draw.shape()
     perm = [int(i) for i in draw.rng.permutation(len(shape))]
     return Case(
-        "Transpose", [draw.normal(shape)], attributes={"perm": perm} if perm and draw.coin(0.7) else {}
+        "Transpose",
+        [draw.normal(shape)],
+        attributes={"perm": perm} if perm and draw.coin(0.7) else {},
     )
 
 
@@ -85,13 +87,28 @@ def _slice(draw: Draw) -> Case:
         size = shape[axis]
         steps.append(draw.pick([1, 1, 1, 2, 3, -1, -2]))
         starts.append(draw.number(-size - 1, size + 1))
-        ends.append(draw.pick([draw.number(-size - 1, size + 1), 2**31 - 1, -(2**31) + 1]))
+        far = 2**31 - 1 if steps[-1] > 0 else -(2**31) + 1
+        ends.append(draw.pick([draw.number(-size - 1, size + 1), far]))
     if draw.coin(0.3):
         axes = list(range(len(starts)))
         inputs = [starts, ends]
     else:
         inputs = [starts, ends, axes, steps] if draw.coin(0.8) else [starts, ends, axes]
-    return Case("Slice", [draw.normal(shape), *map(_i64, inputs)])
+
+    def exact(x: np.ndarray, *_: object) -> np.ndarray:
+        places = [np.arange(d) for d in shape]
+        for i, axis in enumerate(axes):
+            step = steps[i] if len(inputs) == 4 else 1
+            size = shape[axis]
+            first, last = (v + size if v < 0 else v for v in (starts[i], ends[i]))
+            if step > 0:
+                taken = range(np.clip(first, 0, size), np.clip(last, 0, size), step)
+            else:
+                taken = range(np.clip(first, 0, size - 1), np.clip(last, -1, size - 1), step)
+            places[axis] = np.array(taken, np.int64)
+        return x[np.ix_(*places)]
+
+    return Case("Slice", [draw.normal(shape), *map(_i64, inputs)], exact=exact)
 
 
 def _expand(draw: Draw) -> Case:
@@ -120,9 +137,18 @@ def _pad(draw: Draw) -> Case:
     x = draw.normal(shape)
     if mode != "constant":
         return Case("Pad", [x, _i64(pads), None, given], attributes={"mode": mode})
+
+    def exact(x: np.ndarray, lengths: np.ndarray, value: np.ndarray | None, *_: object):
+        for axis, begin, end in zip(axes, pads, pads[len(axes) :]):
+            width, crop = [(0, 0)] * x.ndim, [slice(None)] * x.ndim
+            width[axis] = (max(begin, 0), max(end, 0))
+            crop[axis] = slice(max(-begin, 0), x.shape[axis] - max(-end, 0))
+            x = np.pad(x[tuple(crop)], width, constant_values=0.0 if value is None else value)
+        return x
+
     if draw.coin(0.3):
-        return Case("Pad", [x, _i64(pads), None, given])
-    return Case("Pad", [x, _i64(pads), draw.normal(()), given], (0, 2))
+        return Case("Pad", [x, _i64(pads), None, given], exact=exact)
+    return Case("Pad", [x, _i64(pads), draw.normal(()), given], (0, 2), exact=exact)
 
 
 def _gather(draw: Draw) -> Case:
@@ -140,7 +166,14 @@ def _gather_elements(draw: Draw) -> Case:
     where = [draw.number(1, d) for d in shape]
     where[axis] = draw.number(1, 4)
     index = draw.index(where, shape[axis])
-    return Case("GatherElements", [draw.normal(shape), index], attributes={"axis": axis})
+
+    def exact(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+        places = list(np.indices(index.shape))
+        places[axis] = index
+        return x[tuple(places)]
+
+    attributes = {"axis": axis}
+    return Case("GatherElements", [draw.normal(shape), index], (0,), attributes, exact=exact)
 
 
 def _nd_index(draw: Draw, shape: tuple[int, ...], depth: int, lead: tuple[int, ...]) -> np.ndarray:
@@ -184,7 +217,7 @@ def _scatter_elements(draw: Draw) -> Case:
 
 
 def _one_hot(draw: Draw) -> Case:
-    shape, depth = draw.shape(0, 3), draw.number(1, 4)
+    shape, depth = draw.shape(1, 3), draw.number(1, 4)
     index = draw.index(shape, depth)
     if draw.coin(0.2):
         index = index + depth * draw.pick([0, 2])  # outside: no hot value

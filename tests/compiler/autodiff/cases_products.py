@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from symbucket.ir.windows import Windows, resolve_windows
 from tests.compiler.autodiff.draws import Draw
 from tests.compiler.autodiff.gradient_check import Case
 
@@ -53,7 +54,8 @@ def _einsum(draw: Draw) -> Case:
     return Case("Einsum", inputs, range(len(inputs)), {"equation": equation})
 
 
-def _windows(draw: Draw, spatial: int, size: int) -> dict:
+def _windows(draw: Draw, kernel: list[int]) -> dict:
+    spatial = len(kernel)
     attributes = {
         "strides": [draw.number(1, 3) for _ in range(spatial)],
         "dilations": [draw.number(1, 2) for _ in range(spatial)],
@@ -64,7 +66,30 @@ def _windows(draw: Draw, spatial: int, size: int) -> dict:
     elif kind == 1:
         attributes["auto_pad"] = draw.pick(["VALID", "SAME_UPPER", "SAME_LOWER"])
         attributes["dilations"] = [1] * spatial
+        # The runtimes differ for strides that are larger than the window.
+        attributes["strides"] = [draw.number(1, k) for k in kernel]
     return {n: v for n, v in attributes.items() if draw.coin(0.8)}
+
+
+def _patches(x: np.ndarray, windows: Windows, fill: float) -> tuple[list, np.ndarray]:
+    """Every position of the windows, and its elements as (n, c, *kernel)."""
+    n = len(windows.kernel)
+    widths = [(0, 0), (0, 0), *zip(windows.begins, windows.ends)]
+    x = np.pad(x, widths, constant_values=fill)
+    extents, strides, dilations = windows.extents, windows.strides, windows.dilations
+    counts = [(x.shape[2 + i] - extents[i]) // strides[i] + 1 for i in range(n)]
+    places = list(np.ndindex(*counts))
+    steps = [
+        tuple(slice(p * s, p * s + e, d) for p, s, e, d in zip(place, strides, extents, dilations))
+        for place in places
+    ]
+    return counts, np.stack([x[(..., *step)] for step in steps], axis=2)
+
+
+def _resolved(attributes: dict, kernel: Sequence[int], x: np.ndarray) -> Windows:
+    given = {n: attributes.get(n) for n in ("strides", "dilations", "pads")}
+    auto = attributes.get("auto_pad", "NOTSET")
+    return resolve_windows(tuple(kernel), x.shape[2:], auto_pad=auto, **given)
 
 
 def _conv(draw: Draw) -> Case:
@@ -75,8 +100,38 @@ def _conv(draw: Draw) -> Case:
     x = draw.normal((draw.number(1, 2), group * each, *size))
     w = draw.normal((group * draw.number(1, 2), each, *kernel))
     bias = [draw.normal(w.shape[:1])] if draw.coin() else []
-    attributes = {"group": group, **_windows(draw, spatial, 5)}
-    return Case("Conv", [x, w, *bias], range(2 + len(bias)), attributes)
+    attributes = {"group": group, **_windows(draw, kernel)}
+    windows = _resolved(attributes, kernel, x)
+
+    def exact(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        counts, patches = _patches(x, windows, 0.0)
+        patches = patches.reshape(len(x), group, each, len(patches[0, 0]), -1)
+        kernels = w.reshape(group, len(w) // group, each, -1)
+        y = np.einsum("ngcpk,gock->ngop", patches, kernels).reshape(len(x), len(w), *counts)
+        return y if bias is None else y + bias.reshape(-1, *[1] * spatial)
+
+    return Case("Conv", [x, w, *bias], range(2 + len(bias)), attributes, exact=exact)
+
+
+def _transposed(x, w, bias=None, *, group, strides, dilations, pads, more):
+    """A transposed convolution in numpy: every element adds the kernel around its place."""
+    kernel, each = w.shape[2:], w.shape[1]
+    whole = [
+        s * (n - 1) + m + (k - 1) * d + 1
+        for s, n, m, k, d in zip(strides, x.shape[2:], more, kernel, dilations)
+    ]
+    y = np.zeros((len(x), each * group, *whole))
+    for c in range(x.shape[1]):
+        outputs = slice(c // (x.shape[1] // group) * each, (c // (x.shape[1] // group) + 1) * each)
+        for place in np.ndindex(*x.shape[2:]):
+            for k in np.ndindex(*kernel):
+                at = tuple(p * s + i * d for p, s, i, d in zip(place, strides, k, dilations))
+                y[(slice(None), outputs, *at)] += np.outer(
+                    x[(slice(None), c, *place)], w[(c, slice(None), *k)]
+                )
+    n = len(kernel)
+    y = y[(..., *(slice(b, size - e) for b, e, size in zip(pads[:n], pads[n:], whole)))]
+    return y if bias is None else y + bias.reshape(-1, *[1] * n)
 
 
 def _conv_transpose(draw: Draw) -> Case:
@@ -86,16 +141,31 @@ def _conv_transpose(draw: Draw) -> Case:
     size = [draw.number(2, 4) for _ in range(spatial)]
     x = draw.normal((draw.number(1, 2), group * each, *size))
     w = draw.normal((group * each, draw.number(1, 2), *kernel))
-    attributes = {"group": group, **_windows(draw, spatial, 5)}
+    attributes = {"group": group, **_windows(draw, kernel)}
     attributes.pop("auto_pad", None)
     strides = attributes.get("strides", [1] * spatial)
     dilations = attributes.get("dilations", [1] * spatial)
     if draw.coin():
-        attributes["output_padding"] = [
-            draw.number(0, max(s, d) - 1) for s, d in zip(strides, dilations)
-        ]
+        attributes["output_padding"] = [draw.number(0, s - 1) for s in strides]
     bias = [draw.normal((w.shape[1] * group,))] if draw.coin() else []
-    return Case("ConvTranspose", [x, w, *bias], range(2 + len(bias)), attributes)
+    if "pads" in attributes:  # something is left
+        least = [(n - 1) * s + 1 for n, s in zip(size, strides)]
+        attributes["pads"] = [
+            p if least[i % spatial] > 2 else 0 for i, p in enumerate(attributes["pads"])
+        ]
+
+    def exact(*inputs: np.ndarray) -> np.ndarray:
+        return _transposed(
+            *inputs,
+            group=group,
+            strides=strides,
+            dilations=dilations,
+            pads=attributes.get("pads", [0] * 2 * spatial),
+            more=attributes.get("output_padding", [0] * spatial),
+        )
+
+    inputs = [x, w, *bias]
+    return Case("ConvTranspose", inputs, range(len(inputs)), attributes, exact=exact)
 
 
 def _pooling(op: str) -> Callable[[Draw], Case]:
@@ -103,17 +173,20 @@ def _pooling(op: str) -> Callable[[Draw], Case]:
         spatial = draw.number(1, 3)
         kernel = [draw.number(2, 3) if spatial < 3 else 2 for _ in range(spatial)]
         size = [draw.number(5, 6) if spatial < 3 else draw.number(3, 4) for _ in range(spatial)]
-        attributes = {"kernel_shape": kernel, **_windows(draw, spatial, 5)}
+        attributes = {"kernel_shape": kernel, **_windows(draw, kernel)}
         x = draw.apart((draw.number(1, 2), draw.number(1, 2), *size))
-        if op == "AveragePool":
-            return Case(op, [x], (0,), attributes)
-        outputs = draw.number(1, 2)
-        if outputs == 2:
-            attributes["storage_order"] = draw.number(0, 1)
-        attributes["ceil_mode"] = draw.number(0, 1)
-        if "auto_pad" in attributes:
-            attributes["ceil_mode"] = 0
-        return Case(op, [x], (0,), attributes, outputs)
+        windows, outputs = _resolved(attributes, kernel, x), 1
+        if op == "MaxPool":
+            outputs = draw.number(1, 2)
+            if outputs == 2:
+                attributes["storage_order"] = draw.number(0, 1)
+
+        def exact(x: np.ndarray) -> np.ndarray:
+            counts, patches = _patches(x, windows, -np.inf if op == "MaxPool" else np.nan)
+            reduce = np.max if op == "MaxPool" else np.nanmean
+            return reduce(patches, axis=tuple(range(3, 3 + spatial))).reshape(*x.shape[:2], *counts)
+
+        return Case(op, [x], (0,), attributes, outputs, exact=exact)
 
     return make
 
@@ -139,12 +212,13 @@ def _softmax(op: str) -> Callable[[Draw], Case]:
 
 def _lp_normalization(draw: Draw) -> Case:
     shape = draw.shape(1)
-    return Case(
-        "LpNormalization",
-        [draw.apart(shape)],
-        (0,),
-        {"axis": draw.axis(len(shape)), "p": draw.number(1, 2)},
-    )
+    axis, p = draw.axis(len(shape)), draw.number(1, 2)
+
+    def exact(x: np.ndarray) -> np.ndarray:
+        return x / (np.abs(x) ** p).sum(axis, keepdims=True) ** (1 / p)
+
+    attributes = {"axis": axis, "p": p}
+    return Case("LpNormalization", [draw.apart(shape)], (0,), attributes, exact=exact)
 
 
 def _normalize(draw: Draw) -> Case:

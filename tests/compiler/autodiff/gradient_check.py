@@ -19,7 +19,7 @@ from onnx.reference import ReferenceEvaluator
 from symbucket.compiler.autodiff.differentiate import differentiate
 from symbucket.compiler.autodiff.flow import FLOATS
 from symbucket.compiler.rewrite.expand_own_nodes import expand_own_nodes
-from symbucket.ir import IR_VERSION, Builder, new_graph, shape_of
+from symbucket.ir import IR_VERSION, Builder, dtype_of, new_graph, shape_of
 from symbucket.runtime.backend import ort
 
 STEP = 1e-6
@@ -42,7 +42,7 @@ class Case:
         ties: the point is a kink, so the gradient may lie anywhere between the differences to
             either side.
         exact: the function in numpy, if the evaluator does not have it; returns one array.
-        rounded: pairs of nodes through integers: the node is followed by one of this operator.
+        then: appends nodes to the node's outputs and returns what they return.
     """
 
     op_type: str
@@ -55,9 +55,7 @@ class Case:
     exact: Callable[..., np.ndarray] | None = None
     then: Callable[[Builder, list[ir.Value | None], list[ir.Value]], list[ir.Value]] | None = None
 
-    def emit(
-        self, g: Builder, dtype: ir.DataType
-    ) -> tuple[list[ir.Value | None], list[ir.Value]]:
+    def emit(self, g: Builder, dtype: ir.DataType) -> tuple[list[ir.Value | None], list[ir.Value]]:
         """Append the node; return its inputs and its float outputs."""
         values: list[ir.Value | None] = []
         for i, array in enumerate(self.inputs):
@@ -85,8 +83,15 @@ def gradients_of(
     values, outputs = case.emit(g, ir.DataType.FLOAT)
     if heads is None:
         generator = np.random.default_rng(seed)
-        heads = [generator.normal(size=shape_of(v)).astype(np.float32) for v in outputs]
-    inputs = [g.input(f"head{i}", h.shape, ir.DataType.FLOAT) for i, h in enumerate(heads)]
+        # At kinks all of one sign, so that the terms of a sum lie between the same ends.
+        heads = [
+            np.asarray(generator.normal(size=shape_of(v)), dtype_of(v).numpy()) for v in outputs
+        ]
+        if case.ties:
+            heads = [np.asarray(np.abs(h)) for h in heads]
+    inputs = [
+        g.input(f"head{i}", h.shape, dtype_of(v)) for i, (v, h) in enumerate(zip(outputs, heads))
+    ]
     variables = {i: values[i] for i in case.wanted}
     found = differentiate(g, outputs, dict(zip(outputs, inputs)), list(variables.values()))
     missing = [i for i, v in variables.items() if v not in found]
@@ -167,7 +172,9 @@ def check(case: Case, seed: int) -> None:
                 for sign in (1, -1)
             )
             got = float((np.where(direction == 0.0, 0.0, gradient) * direction).sum())
-            low, high = (min(left, right), max(left, right)) if case.ties else [(left + right) / 2] * 2
+            low, high = (
+                (min(left, right), max(left, right)) if case.ties else [(left + right) / 2] * 2
+            )
             room = TOLERANCE * scale * max(1.0, float(np.abs(direction).sum()) ** 0.5)
             assert low - room <= got <= high + room, (
                 f"gradient of input {i}: {got}, finite differences {left} to {right}, direction "

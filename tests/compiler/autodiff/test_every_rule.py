@@ -41,5 +41,4 @@ def test_gradients_are_finite_differences_for_many_draws(key):
         try:
             check(case, seed)
         except Exception as error:
-            error.add_note(f"seed {seed}, {case}") if hasattr(error, "add_note") else None
-            raise
+            raise AssertionError(f"seed {seed}: {error}; {case}") from error

@@ -175,8 +175,9 @@ def power(a: Expr, b: Expr, y: Expr, dy: Expr) -> Parts:
     def by_base() -> Expr:
         exponent = b.constant
         if exponent is None or exponent.size != 1:
-            slope = b * a ** (b + -1.0)
-            return dy * where(b == 0.0, 0.0, slope)  # 0 times 0 to the power of -1 is NaN
+            power = b.cast(a.dtype)  # it may be of integers
+            slope = power * a ** (power + -1.0)
+            return dy * where(power == 0.0, 0.0, slope)  # 0 times 0 to the power of -1 is NaN
         number = float(exponent.reshape(-1)[0])
         if number == 0.0:  # 0 times 0 to the power of -1 would be NaN
             return dy * 0.0

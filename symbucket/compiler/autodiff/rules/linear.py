@@ -95,9 +95,7 @@ def log_softmax(y: Expr, dy: Expr, *, axis: int = -1) -> Parts:
 
 
 @gradient("LpNormalization")
-def lp_normalization(
-    x: Expr, y: Expr, dy: Expr, *, p: int = 2, axis: int = -1
-) -> Parts:
+def lp_normalization(x: Expr, y: Expr, dy: Expr, *, p: int = 2, axis: int = -1) -> Parts:
     """dx = (dy - |x|' sum(dy y)) / |x|, |x|' the norm's slope: y, or sign(x) if p is 1.
 
     The operator returns 0 for 0, where it has no derivative; its gradient there is 0 as well.

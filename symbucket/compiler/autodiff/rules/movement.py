@@ -13,7 +13,7 @@ from symbucket.errors import UnsupportedError
 from symbucket.ir import Expr, attr, gradient, mark, no_gradient
 from symbucket.ir.expr import where
 from symbucket.ir.gradient_rules import Parts
-
+from symbucket.ir.shapes import sliced
 
 no_gradient("Reshape", "Expand", inputs=[1], because="is a shape")
 no_gradient("Squeeze", "Unsqueeze", inputs=[1], because="holds axes")
@@ -86,9 +86,7 @@ def slice_(
     strides = _ints(steps) or [1] * len(first)
     for start, end, axis, step in zip(first, last, along, strides):
         size = x.shape[axis]
-        stop = None if step < 0 and end < -size else end
-        positions = range(*slice(start, stop, step).indices(size))
-        dy = _place(dy, axis % x.rank, positions, size)
+        dy = _place(dy, axis % x.rank, sliced(size, start, end, step), size)
     return dy
 
 
@@ -127,7 +125,7 @@ def tile(x: Expr, repeats: Expr, dy: Expr) -> Parts:
 
 
 def _repeats_elements(node: ir.Node) -> bool:
-    return attr(node, "mode", "constant") != "constant"
+    return str(attr(node, "mode", "constant")) != "constant"
 
 
 @gradient("Pad")

@@ -98,7 +98,5 @@ def _beside(scale: Expr, x: Expr, axis: int) -> Expr:
 
 def _sum_beside(values: Expr, scale: Expr, axis: int) -> Expr:
     """The sum of what belongs to each number of ``scale``."""
-    others = range(values.rank)
-    if scale.size > 1:
-        others = [i for i in range(values.rank) if i != axis % values.rank]
-    return values.sum(others).reshape(scale.shape)
+    kept = axis % values.rank if scale.size > 1 else None
+    return values.sum([i for i in range(values.rank) if i != kept]).reshape(scale.shape)

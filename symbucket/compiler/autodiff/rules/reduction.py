@@ -10,7 +10,6 @@ from symbucket.ir import Expr, attr, const_of, gradient, no_gradient, shape_of
 from symbucket.ir.expr import exp, maximum, sign, where
 from symbucket.ir.gradient_rules import Parts
 
-
 no_gradient(
     *("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin"),
     *("ReduceProd", "ReduceSum", "ReduceSumSquare"),

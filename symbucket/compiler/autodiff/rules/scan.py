@@ -77,6 +77,11 @@ class _Reverse:
         """One gradient for each value that the Scan reads, those that its body reads included."""
         g, carried = self._g, self._carried
         states = self._active_states()
+        if any(self._body.inputs[i].dtype not in FLOATS for i in states):
+            raise UnsupportedError(
+                f"{self._scan.name}: a gradient cannot pass integers of a QuantizeLinear that are "
+                "carried from step to step"
+            )
         invariants = [
             v for v in dict.fromkeys(self._values[len(self._scan.inputs) :]) if v in self._wanted
         ]
