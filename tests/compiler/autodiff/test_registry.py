@@ -6,6 +6,8 @@ and a gradient through them is refused.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnx
 import pytest
 
@@ -14,10 +16,11 @@ from symbucket.compiler.autodiff.differentiate import differentiate
 from symbucket.ir import OPSET, known_ops
 from tests.compiler.autodiff.test_every_rule import FEW, GENERATORS, MANY, drawn
 
-# Gradients that are not those of the functions, by design; and the tests that hold them.
-LOSSES = {
-    ("symbucket", "SoftmaxOutput"): "tests/ops/test_losses.py",
-    ("symbucket", "LossOutput"): "tests/ops/test_losses.py",
+# Tested elsewhere: losses, whose gradients are by design not those of the functions, and loops.
+ELSEWHERE = {
+    ("symbucket", "SoftmaxOutput"): "ops/test_losses.py",
+    ("symbucket", "LossOutput"): "ops/test_losses.py",
+    ("", "Scan"): "compiler/loops/test_roll_loops_fuzz.py",
 }
 _FLOAT_TYPES = ("tensor(float)", "tensor(double)", "tensor(float16)", "tensor(bfloat16)")
 
@@ -49,7 +52,8 @@ def test_every_operator_has_a_rule_that_is_tested_or_a_reason():
             assert key not in GENERATORS
         else:
             assert not op.no_gradient, f"{key}: a rule, and a reason why there is none"
-            assert (key in GENERATORS) != (key in LOSSES), f"{key}: no case, or not needed"
+            assert (key in GENERATORS) != (key in ELSEWHERE), f"{key}: no case, or not needed"
+    assert all((Path(__file__).parents[2] / file).exists() for file in ELSEWHERE.values())
 
 
 @pytest.mark.parametrize("key", sorted(GENERATORS), ids="".join)

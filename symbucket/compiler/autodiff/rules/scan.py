@@ -24,7 +24,6 @@ from symbucket.ir import (
     body_of,
     dtype_of,
     info,
-    info_of,
     new_body,
     output_of_body,
     reads,
