@@ -10,7 +10,7 @@ import onnx_ir as ir
 from symbucket.compiler.autodiff import row_sparse, split
 from symbucket.compiler.autodiff.differentiate import differentiate, needs_head
 from symbucket.compiler.loops.roll_loops import roll_loops
-from symbucket.compiler.lower import Lowered, lower
+from symbucket.compiler.lower import Lowered, lower, outputs_that_depend
 from symbucket.compiler.memory import plan_graph, recompute
 from symbucket.compiler.metrics import emit_metrics
 from symbucket.compiler.noise_inputs import NoiseInput, noise_to_inputs
@@ -101,6 +101,9 @@ def add_gradients(c: Compilation) -> None:
     outputs = {p.of: v for p, v in ported.outputs.items() if p.role is Role.OUTPUT}
     variables = {name: c.lowered.variables[name] for name in c.request.gradients}
     flags = needs_head(list(outputs.values()), variables.values())
+    # A loop's stack depends on more than each of its steps does.
+    depends = outputs_that_depend(c.request.symbol, set(variables))
+    flags = [flag and depending for flag, depending in zip(flags, depends)]
     heads: dict[ir.Value, ir.Value] = {}
     for (name, value), flag in zip(outputs.items(), flags):
         if flag:
@@ -174,7 +177,16 @@ def serialize(c: Compilation) -> None:
         if not value_info:
             shorten_names(proto.graph)
         c.programs.append(
-            Program(proto.SerializeToString(), inputs, outputs, noise, ported.changes, ported.plan)
+            Program(
+                proto.SerializeToString(),
+                inputs,
+                outputs,
+                noise,
+                ported.changes,
+                ported.plan,
+                c.lowered.loops,
+                c.lowered.unrolled,
+            )
         )
 
 

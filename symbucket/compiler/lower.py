@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +61,10 @@ def lower(
     steps = group_steps(nodes, symbol.heads) if loops else Grouped(nodes, symbol.heads)
     if steps.loops:
         try:
-            return _lower(nodes, steps, shapes, dtypes, training, name)
-        except SymbucketError:
-            pass  # the nodes as the user wrote them raise it again, by their own names
-    return _lower(nodes, Grouped(nodes, symbol.heads), shapes, dtypes, training, name)
+            return _lower(nodes, steps, shapes, dtypes, training, name, loops)
+        except SymbucketError as error:  # raised again by the steps as the user wrote them
+            steps = Grouped(nodes, symbol.heads, (), (*steps.unrolled, str(error)))
+    return _lower(nodes, steps, shapes, dtypes, training, name, loops)
 
 
 def _lower(
@@ -74,6 +74,7 @@ def _lower(
     dtypes: Mapping[str, Any],
     training: bool,
     name: str,
+    loops: bool,
 ) -> Lowered:
     nodes = steps.nodes
     table = infer_shapes(nodes, shapes)
@@ -81,6 +82,7 @@ def _lower(
     types = infer_types(nodes, dtypes)
 
     emitter = Emitter(new_graph(name), training)
+    emitter.loops = loops
     values: dict[Entry, ir.Value] = {}
     variables: dict[str, ir.Value] = {}
 
@@ -122,3 +124,12 @@ def _first_draws(nodes: Sequence[Node], training: bool) -> dict[Node, int]:
             numbers[node] = count
             count += node.op.draws(training)
     return numbers
+
+
+def outputs_that_depend(symbol: Symbol, names: Collection[str]) -> list[bool]:
+    """Return for each output of a symbol whether it depends on one of the variables ``names``."""
+    depending: set[Node] = set()
+    for node in symbol.nodes():
+        if node.name in names if node.op is None else any(n in depending for n, _ in node.inputs):
+            depending.add(node)
+    return [node in depending for node, _ in symbol.heads]

@@ -28,6 +28,8 @@ class Program:
         noise: what to draw, before each run, for the inputs with the role NOISE.
         passes: how much each pass changed, by name.
         plan: what memory the model takes; None if it was not planned.
+        loops: the recurrences of the symbol that are loops, by their first operator.
+        unrolled: for each use of a variable in steps that stay unrolled the reason.
     """
 
     model: bytes
@@ -36,6 +38,8 @@ class Program:
     noise: tuple[NoiseInput, ...] = ()
     passes: Mapping[str, int] = field(default_factory=dict)
     plan: MemoryPlan | None = None
+    loops: tuple[str, ...] = ()
+    unrolled: tuple[str, ...] = ()
 
     def proto(self) -> onnx.ModelProto:
         """Return the model as a protobuf message, to look at or to save."""

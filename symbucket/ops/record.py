@@ -68,6 +68,7 @@ class Emitter(Builder):
         self.draw_numbers: tuple[int, ...] = (0,)  # of the next draw, in a body one for each step
         self.first_draw: Mapping[Any, int] = {}  # the number of the first draw of the user's nodes
         self.loop: LoopEmitter | None = None
+        self.loops = False  # whether an operator may emit loops
         self._outputs: tuple[Sequence[Shape], Sequence[DType]] | None = None
 
     def noise(

@@ -1,8 +1,9 @@
 """RNN: several recurrent layers over a whole sequence, all weights in one vector.
 
-The expansion is the unrolled network in plain ONNX: one product for the inputs of all steps of a
-layer, then the steps. (ONNX's own LSTM has no gradient in any current runtime, and the one that the
-training runtime once had is an order of magnitude slower than the unrolled steps.)
+The expansion is plain ONNX: one product for the inputs of all steps of a layer, then a loop over
+the steps, or the steps one by one if the target has no loops. (ONNX's own LSTM has no gradient in
+any current runtime, and the one that the training runtime once had is an order of magnitude slower
+than the unrolled steps.)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError, UnsupportedError
-from symbucket.ir import shape_of
+from symbucket.ir import append_scan, new_body, output_of_body, shape_of
 from symbucket.ops.noise import Dropout
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
@@ -22,6 +23,7 @@ from symbucket.types import InferredShapes, PartialShape
 
 FAMILY = "Recurrent layers"
 
+_LEAST = 4  # steps of a loop; fewer are written one by one
 _GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
 
 
@@ -190,7 +192,7 @@ class RNN(Operator):
                 outputs, last = self._run(
                     g, rows, weights[i], first, steps=steps, backwards=direction == 1
                 )
-                sides.append(_joined(g, outputs, axis=0))
+                sides.append(outputs)
                 for final, value in zip(finals, last):
                     final.append(g.reshape(value, (1, batch, self.state_size)))
             rows = _joined(g, sides, axis=1)
@@ -225,24 +227,57 @@ class RNN(Operator):
         *,
         steps: int,
         backwards: bool,
-    ) -> tuple[list[ir.Value], list[ir.Value]]:
-        """Outputs of all steps in their order in time, and the states after the last one."""
+    ) -> tuple[ir.Value, list[ir.Value]]:
+        """Return the outputs (steps * n, H) in their order in time, and the last states."""
         # If nothing stands between both products, their biases are added once.
         apart = self.mode == "gru"
         bias = weights.bw if apart else g.op("Add", weights.bw, weights.br)
         z = g.op("Gemm", rows, weights.w, bias, transB=1)
+        if g.loops and g.loop is None and steps >= _LEAST:
+            return self._loop(g, z, weights, states, steps, int(backwards))
         shares = _pieces(g, z, [shape_of(rows)[0] // steps] * steps, axis=0)
         outputs = []
         for share in reversed(shares) if backwards else shares:
-            if self.mode == "lstm":
-                states = self._lstm(g, share, weights, states)
-            elif apart:
-                states = [self._gru(g, share, weights, states[0])]
-            else:
-                kind = "Relu" if self.mode == "rnn_relu" else "Tanh"
-                states = [g.op(kind, g.op("Gemm", states[0], weights.r, share, transB=1))]
+            states = self._step(g, share, weights, states)
             outputs.append(states[0])
-        return outputs[::-1] if backwards else outputs, states
+        return _joined(g, outputs[::-1] if backwards else outputs, axis=0), states
+
+    def _loop(
+        self,
+        g: Emitter,
+        z: ir.Value,
+        weights: _Weights,
+        states: list[ir.Value],
+        steps: int,
+        direction: int,
+    ) -> tuple[ir.Value, list[ir.Value]]:
+        """Do the same by a Scan whose body is one step."""
+        rows, columns = shape_of(z)
+        sequence = g.reshape(z, (steps, rows // steps, columns))
+        body = new_body(g.root, g.scope)
+        for kind, value, shape in (
+            *(("carried", state, shape_of(state)) for state in states),
+            ("slice", sequence, shape_of(sequence)[1:]),
+        ):
+            name = g.unique(f"{g.scope}/{kind}")
+            body.inputs.append(ir.Value(name=name, shape=ir.Shape(shape), type=value.type))
+        with g.inside(body):
+            following = self._step(g, body.inputs[-1], weights, list(body.inputs[:-1]))
+        body.outputs.extend(following)
+        body.outputs.append(output_of_body(g, body, following[0]))
+        *finals, stack = append_scan(g, body, states, [sequence], [direction], [direction])
+        return g.reshape(stack, (rows, self.state_size)), finals
+
+    def _step(
+        self, g: Emitter, share: ir.Value, weights: _Weights, states: list[ir.Value]
+    ) -> list[ir.Value]:
+        """Return the states after a step."""
+        if self.mode == "lstm":
+            return self._lstm(g, share, weights, states)
+        if self.mode == "gru":
+            return [self._gru(g, share, weights, states[0])]
+        kind = "Relu" if self.mode == "rnn_relu" else "Tanh"
+        return [g.op(kind, g.op("Gemm", states[0], weights.r, share, transB=1))]
 
     def _lstm(
         self, g: Emitter, share: ir.Value, weights: _Weights, states: list[ir.Value]

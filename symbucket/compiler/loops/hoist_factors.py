@@ -21,6 +21,7 @@ from symbucket.ir import (
     body_of,
     dtype_of,
     info_of,
+    is_op,
     replace_scan,
     shape_of,
     states_of,
@@ -84,6 +85,8 @@ class _Factors:
         return known
 
     def _is_known(self, node: ir.Node, known: Known) -> bool:
+        if is_op(node, "Identity"):  # an output of the body that is a slice of a sequence
+            return False
         if len(node.outputs) != 1 or node.domain or _size(node.outputs[0]) > _LARGEST * 4:
             return False
         whole = [v for v in node.inputs if v is not None and not _is_scalar(v)]

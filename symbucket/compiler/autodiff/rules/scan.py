@@ -90,6 +90,7 @@ class _Reverse:
             if i >= carried and self._flags[i] and v is not None and v.dtype in FLOATS
         ]
         adjoints = [self._placeholder("adjoint", self._body.inputs[i]) for i in states]
+        self._adjoints = set(adjoints)
         pending: Adjoints = {}
         for i, adjoint in zip(states, adjoints):
             pending.setdefault(self._body.outputs[i], []).append(adjoint)
@@ -142,8 +143,7 @@ class _Reverse:
                 stacks.setdefault(value, len(reverse.outputs))
             reverse.outputs.append(self._made_in_reverse(value))
         for value in sums.stacked():
-            producer = value.producer()
-            if value not in stacks and producer is not None and producer.graph is reverse:
+            if value not in stacks and self._is_own(value):
                 stacks[value] = len(reverse.outputs)
                 directions.append(1 - self._direction)
                 reverse.outputs.append(self._made_in_reverse(value))
@@ -214,9 +214,13 @@ class _Reverse:
 
     def _is_varying(self, value: ir.Value) -> bool:
         """Whether a value that the reverse body reads differs from step to step."""
+        return self._is_own(value) or value in self._inner or value in self._slices.values()
+
+    def _is_own(self, value: ir.Value) -> bool:
+        """Whether the reverse loop carries or makes a value."""
         producer = value.producer()
-        own = producer is not None and producer.graph is self._reverse
-        return own or value in self._inner or value in self._slices.values()
+        made = producer is not None and producer.graph is self._reverse
+        return made or value in self._adjoints
 
     def _read_stash(self) -> None:
         """Let the reverse body read slices of stacks in place of values of the forward body."""
