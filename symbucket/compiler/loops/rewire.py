@@ -144,25 +144,16 @@ class _Rewiring:
             joined = self._joined(unit)
             entries = unit.inputs if joined is None else joined[1][:1]
             return list(dict.fromkeys(map(self._unit, entries)))
-        needed: list[Entry] = []
-        for initial in unit.initial.values():
-            needed += initial.values()
+        units = [self._unit(e) for one in unit.initial.values() for e in one.values()]
         for sequence in self._plans[unit].sequences:
             run = _cut(sequence.entries)
-            needed += [(run[0], 0)] if run is not None else sequence.entries
+            if run is not None and run[0] not in self._taken:
+                units.append(self._unit(run[0].inputs[0]))  # the array itself, not its parts
+            else:
+                units += map(self._unit, sequence.entries)
         for column in unit.columns:
-            needed += [s.entry for s in column.sources if isinstance(s, Invariant)]
-        # A cut array is read itself, not its parts.
-        return list(
-            dict.fromkeys(
-                self._unit(e[0].inputs[0]) if e[0] in self._cut_nodes(unit) else self._unit(e)
-                for e in needed
-            )
-        )
-
-    def _cut_nodes(self, unit: Steps) -> set[Node]:
-        runs = [_cut(sequence.entries) for sequence in self._plans[unit].sequences]
-        return {run[0] for run in runs if run is not None and run[0] not in self._taken}
+            units += [self._unit(s.entry) for s in column.sources if isinstance(s, Invariant)]
+        return list(dict.fromkeys(units))
 
     def _make(self, unit: Node | Steps) -> None:
         if isinstance(unit, Steps):
