@@ -15,11 +15,13 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save as to_bytes
 
+from symbucket.context import cpu
 from symbucket.errors import CheckpointError, InvalidArgumentError
 from symbucket.files import write_checkpoint
+from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol, load
 
-Params = dict[str, np.ndarray[Any, Any]]
+Params = dict[str, NDArray]
 
 
 def _plain(values: Any) -> np.ndarray[Any, Any]:
@@ -34,7 +36,10 @@ def save_params(path: str, arg_params: Mapping[str, Any], aux_params: Mapping[st
 
 
 def load_params(path: str) -> tuple[Params, Params]:
-    """Parameters and auxiliary states from a file; CheckpointError says what is wrong with it."""
+    """Return parameters and auxiliary states from a file, as NDArrays by name.
+
+    Raises CheckpointError if the file is missing or damaged.
+    """
     if not os.path.exists(path):
         raise CheckpointError(f"there is no parameter file {path!r}{_neighbours(path)}")
     arg_params: Params = {}
@@ -45,7 +50,8 @@ def load_params(path: str) -> tuple[Params, Params]:
                 kind, _, name = key.partition(":")
                 if kind not in ("arg", "aux") or not name:
                     raise CheckpointError(f"{path!r}: strange key {key!r}; expected arg:NAME")
-                (arg_params if kind == "arg" else aux_params)[name] = file.get_tensor(key)
+                array = NDArray.of(file.get_tensor(key), cpu())
+                (arg_params if kind == "arg" else aux_params)[name] = array
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path!r} is damaged or no parameter file: {error}") from error
     return arg_params, aux_params
@@ -87,7 +93,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(prefix: str, epoch: int) -> tuple[Symbol, Params, Params]:
-    """Symbol, parameters and auxiliary states of an epoch."""
+    """Return symbol, parameters and auxiliary states of an epoch; arrays are NDArrays."""
     try:
         symbol = load(f"{prefix}-symbol.json")
     except InvalidArgumentError as error:

@@ -65,6 +65,30 @@ class DataBatch:
             None if provide_label is None else normalize_descs(provide_label, "provide_label")
         )
 
+    @classmethod
+    def of(cls, batch: Any) -> DataBatch:
+        """Return any batch object as a DataBatch; a DataBatch is returned itself.
+
+        As in MXNet, an object with ``data`` alone will do, and descriptions may be tuples.
+
+        Raises:
+            DataError: there is no ``data``, or as the constructor.
+        """
+        if isinstance(batch, cls) and batch.is_described:
+            return batch
+        if not hasattr(batch, "data"):
+            raise DataError(
+                f"expected a batch, an object with a list of arrays as data, not {batch!r}"
+            )
+        names = ("label", "pad", "index", "bucket_key", "provide_data", "provide_label")
+        return cls(batch.data, **{name: getattr(batch, name, None) for name in names})
+
+    @property
+    def is_described(self) -> bool:
+        """Whether all descriptions are DataDescs; they may have been assigned as tuples."""
+        descs = [*(self.provide_data or ()), *(self.provide_label or ())]
+        return all(isinstance(desc, DataDesc) for desc in descs)
+
     def __repr__(self) -> str:
         parts = [f"data={_summary(self.data)}"]
         if self.label is not None:

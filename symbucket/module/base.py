@@ -327,14 +327,14 @@ def _epoch(data: Any, epoch: int) -> Iterator[DataBatch]:
             "empty or used up, whether a batch_size is more than there is, and whether its reset() "
             "goes back to the first batch"
         )
-    return itertools.chain([first], batches)
+    return map(DataBatch.of, itertools.chain([first], batches))
 
 
 def _limited(data: Any, num_batch: int | None) -> Iterable[DataBatch]:
     for i, batch in enumerate(data):
         if num_batch is not None and i >= num_batch:
             return
-        yield batch
+        yield DataBatch.of(batch)
 
 
 def _listed(callbacks: Callbacks) -> Sequence[Callable[..., Any]]:

@@ -256,7 +256,7 @@ class BucketingModule(BaseModule):
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
         """Bind the key of a coming batch; the current key stays the current one."""
         self._require(params=True)
-        self._module_for(data_batch)
+        self._module_for(DataBatch.of(data_batch))
 
     def plan_memory(
         self,

@@ -7,7 +7,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from symbucket.checkpoint import load_params, save_checkpoint, save_params
+from symbucket.context import cpu
 from symbucket.engine.network_interface import GradientRequest
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, StateError
@@ -268,6 +271,7 @@ class Lifecycle(abc.ABC):
     def run(self, batch: DataBatch, is_train: bool | None, metric: EvalMetric | None) -> None:
         """Run a batch; the sums of ``metric`` may be computed in place of the outputs."""
         self._require(params=True)
+        batch = DataBatch.of(batch)
         training = self.for_training if is_train is None else is_train
         if training and not self.for_training:
             raise StateError(f"{self._name} is bound with for_training=False")
@@ -342,6 +346,8 @@ class Lifecycle(abc.ABC):
         self._require(params=True)
         names = self._metric_names or self.label_names
         outputs = self.get_outputs()
+        # As in MXNet, a metric sees NDArrays.
+        labels = [v if isinstance(v, NDArray) else NDArray.of(np.asarray(v), cpu()) for v in labels]
         if self._filling is not None:
             labels = [self._filling.cut(label) for label in labels]
             outputs = [self._filling.cut(output) for output in outputs]

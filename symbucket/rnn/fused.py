@@ -10,6 +10,7 @@ import numpy as np
 
 from symbucket import symbol as sym
 from symbucket.checks import check_choice, check_fraction, check_integer, check_number
+from symbucket.context import cpu
 from symbucket.errors import ParameterError, UnsupportedError
 from symbucket.rnn import packing, sequence
 from symbucket.rnn.base import BaseRNNCell
@@ -21,6 +22,7 @@ from symbucket.rnn.params import RNNParams
 from symbucket.rnn.sequence import Inputs, Outputs
 from symbucket.rnn.sequential import SequentialRNNCell
 from symbucket.rnn.vanilla import RNNCell
+from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
 
 Mode = Literal["rnn_relu", "rnn_tanh", "lstm", "gru"]
@@ -178,7 +180,7 @@ class FusedRNNCell(BaseRNNCell):
         start = 0
         for slot, shape in self._slots(self._input_size(name, vector)):
             size = int(np.prod(shape))
-            out[slot] = vector[start : start + size].reshape(shape).copy()
+            out[slot] = NDArray.of(vector[start : start + size].reshape(shape), cpu())
             start += size
         return out
 
@@ -193,7 +195,7 @@ class FusedRNNCell(BaseRNNCell):
             part = packing.take(out, slot, repr(self))
             packing.require_shape(slot, part, shape, repr(self))
             parts.append(part.reshape(-1))
-        out[self._params.prefix + "parameters"] = np.concatenate(parts)
+        out[self._params.prefix + "parameters"] = NDArray.of(np.concatenate(parts), cpu())
         return out
 
     def _input_size(self, name: str, vector: np.ndarray[Any, Any]) -> int:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from symbucket.context import cpu
 from symbucket.errors import ParameterError
+from symbucket.runtime import NDArray
 
 Arrays = Mapping[str, Any]
 
 
 def take(args: dict[str, Any], name: str, who: str) -> np.ndarray[Any, Any]:
-    """Remove ``name`` from ``args`` and give it as a numpy array."""
+    """Remove ``name`` from ``args`` and return it as a numpy array."""
     if name not in args:
         names = ", ".join(list(args)[:12]) or "nothing"
         raise ParameterError(
@@ -39,7 +41,7 @@ def require_shape(
 def unpack_gates(
     args: Arrays, prefix: str, gates: Sequence[str], hidden: int, who: str
 ) -> dict[str, Any]:
-    """A copy of ``args`` with the four stacked arrays of a cell cut into one array a gate."""
+    """Return a copy of ``args`` with a cell's four stacked arrays split into one NDArray a gate."""
     out = dict(args)
     rows = len(gates) * hidden
     for name, trailing in _stacked(prefix):
@@ -47,7 +49,7 @@ def unpack_gates(
         whole = take(out, name, who)
         require_shape(name, whole, (rows, *trailing), who)
         for gate, part in zip(gates, np.split(whole, len(gates))):
-            out[f"{stem}{gate}_{kind}"] = part.copy()
+            out[f"{stem}{gate}_{kind}"] = NDArray.of(part, cpu())
     return out
 
 
@@ -66,7 +68,7 @@ def pack_gates(
             if parts:
                 require_shape(part_name, part, parts[0].shape, who)
             parts.append(part)
-        out[name] = np.concatenate(parts)
+        out[name] = NDArray.of(np.concatenate(parts), cpu())
     return out
 
 

@@ -14,6 +14,11 @@ from symbucket.errors import InvalidArgumentError, ParameterError, ShapeError
 MODES = ["rnn_relu", "rnn_tanh", "lstm", "gru"]
 
 
+def unpacked(cell, args):
+    """Return the weights of a cell, one numpy array a gate."""
+    return {name: np.asarray(array) for name, array in cell.unpack_weights(args).items()}
+
+
 def _filled(cell, global_init, size):
     """The cell's vector, initialised by what its own variable says, then unpacked."""
     variable = cell.params.get("parameters")
@@ -21,7 +26,7 @@ def _filled(cell, global_init, size):
     arr = np.full(size, np.nan, np.float32)
     desc = init.InitDesc(name, variable.attr_dict()[name], global_init=global_init)
     global_init(desc, arr)
-    return cell.unpack_weights({name: arr})
+    return unpacked(cell, {name: arr})
 
 
 def _size(cell, num_input):
@@ -48,7 +53,7 @@ def test_own_initializer_goes_before_the_global_one():
     own = init.FusedRNN(init.Constant(3.0), 4, 1, "gru")
     arr = np.zeros(_size(rnn.FusedRNNCell(4, 1, "gru"), 2), np.float32)
     init.Zero()(init.InitDesc("gru_parameters", {"__init__": own.dumps()}), arr)
-    pieces = rnn.FusedRNNCell(4, 1, "gru").unpack_weights({"gru_parameters": arr})
+    pieces = unpacked(rnn.FusedRNNCell(4, 1, "gru"), {"gru_parameters": arr})
     assert (pieces["gru_l0_i2h_r_weight"] == 3).all()
     assert (pieces["gru_l0_i2h_r_bias"] == 0).all()
 
@@ -136,7 +141,7 @@ def test_parameter_store_fills_a_network_with_a_fused_cell():
     spec = ParameterSpec(name, shapes[name], np.dtype(np.float32), "write", attrs[name])
     store.admit("net", [spec], [])
     store.initialize(init.Uniform(0.2), None, None, False, False)
-    pieces = cell.unpack_weights({name: store.args[name].asnumpy()})
+    pieces = unpacked(cell, {name: store.args[name].asnumpy()})
     assert (pieces["lstm_l0_i2h_f_bias"] == 1.5).all()
     assert 0 < np.abs(pieces["lstm_l0_i2h_f_weight"]).max() <= 0.2
 
