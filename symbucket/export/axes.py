@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -100,9 +101,31 @@ class Probe:
             return rng.uniform(0.5, 1.5, tensor.shape).astype(tensor.dtype)
         if tensor.name in self._parameters:
             return rng.normal(0.0, 0.5, tensor.shape).astype(tensor.dtype)
+        if self._is_number(tensor):
+            return rng.integers(1, self._length + 1, tensor.shape).astype(tensor.dtype)
         if kind in "iub":
             return rng.integers(0, 2, tensor.shape).astype(tensor.dtype)
         return rng.normal(0.0, 1.0, tensor.shape).astype(tensor.dtype)
+
+    def _is_number(self, tensor: Port) -> bool:
+        """Return whether an input has one number a sample: a length, perhaps.
+
+        Normal noise would be none, and a network that masks by it would compute NaN.
+        """
+        axis = self._axes.get(tensor.name)
+        return axis is not None and math.prod(tensor.shape) == self._batch
+
+    @cached_property
+    def _length(self) -> int:
+        """The smallest size that a sequence of the data has, at least 2."""
+        sizes = [
+            size
+            for tensor in self._program.inputs
+            if self._axes.get(tensor.name) is not None and tensor.name not in self._parameters
+            for axis, size in enumerate(tensor.shape)
+            if axis != self._axes[tensor.name]
+        ]
+        return max(2, min(sizes, default=2))
 
     def _with_other(
         self, rng: np.random.Generator, values: Mapping[str, Array], sample: int
@@ -117,6 +140,8 @@ class Probe:
             rows = np.moveaxis(new, axis, 0)
             if tensor.name in self._bounds:
                 rows[sample] = (rows[sample] + 1) % max(self._bounds[tensor.name].high, 1)
+            elif self._is_number(tensor):
+                rows[sample] = rows[sample] % self._length + 1
             elif new.dtype.kind in "iub":
                 rows[sample] = 1 - rows[sample]
             else:

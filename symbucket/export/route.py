@@ -186,7 +186,8 @@ def fill(buffer: Array, spec: InputSpec, values: Sequence[Array | None]) -> int:
     for row, array in enumerate(values):
         if array is None:
             continue
-        target = buffer if axis is None else np.moveaxis(buffer, axis, 0)[row]
+        # An array also if a sample is one number.
+        target = buffer if axis is None else np.moveaxis(buffer, axis, 0)[row, ...]
         target[tuple(slice(0, d) for d in array.shape)] = array
         written += array.size
     return written

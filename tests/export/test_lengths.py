@@ -1,0 +1,48 @@
+"""Bundles of networks that take a length with each sample."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import symbucket as sb
+
+
+def attentive(key):
+    """Words weighed by a softmax over the real ones, then classified."""
+    data, length = sb.sym.Variable("data"), sb.sym.Variable("length")
+    vectors = sb.sym.Embedding(data, input_dim=9, output_dim=4, name="e")
+    weights = sb.sym.softmax(sb.sym.sum(vectors, axis=2), length=length, use_length=True, axis=1)
+    mixed = sb.sym.sum(sb.sym.broadcast_mul(vectors, sb.sym.expand_dims(weights, axis=2)), axis=1)
+    dense = sb.sym.FullyConnected(mixed, num_hidden=3, name="fc")
+    return sb.sym.softmax(dense, name="out"), ["data", "length"], []
+
+
+def descs(key):
+    return [("data", (4, key)), ("length", (4,))]
+
+
+def test_a_request_with_a_length(tmp_path):
+    module = sb.mod.BucketingModule(attentive, default_bucket_key=8)
+    module.bind(descs(8), None, for_training=False)
+    module.init_params(sb.init.Uniform(1))
+    module.switch_bucket(5, descs(5), None)
+    module.export(str(tmp_path / "bundle"))
+    requests = [
+        {"data": [1, 2, 3], "length": 3},
+        {"data": [4, 5, 6, 7, 8, 1], "length": 6},
+        {"data": [2, 2], "length": 2},
+        {"data": [7, 6, 5, 4, 3, 2, 1, 8], "length": np.float32(8)},
+    ]
+    bundle = sb.Bundle(str(tmp_path / "bundle"))
+    answers = bundle.run(requests)
+    (alone,) = bundle.run(requests[:1])
+    for request, answer in zip(requests, answers):
+        words = np.zeros((4, 8), np.float32)
+        words[0, : len(request["data"])] = request["data"]
+        lengths = np.array([request["length"], 1, 1, 1], np.float32)
+        batch = sb.io.DataBatch([words, lengths], [], bucket_key=8, provide_data=descs(8))
+        module.forward(batch, is_train=False)
+        expected = module.get_outputs()[0].asnumpy()[0]
+        np.testing.assert_allclose(answer["out_output"], expected, rtol=1e-5)
+        assert np.isfinite(answer["out_output"]).all()
+    np.testing.assert_allclose(alone["out_output"], answers[0]["out_output"], rtol=1e-5)
