@@ -18,7 +18,8 @@ from symbucket.context import cpu
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
-from symbucket.module.lifecycle import Lifecycle, Pairs
+from symbucket.module.checkpointed import Checkpointed
+from symbucket.module.lifecycle import Pairs
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
 
@@ -28,7 +29,7 @@ Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
 MAX_CHECKED_ELEMENTS = 1 << 14
 
 
-class BaseModule(Lifecycle):
+class BaseModule(Checkpointed):
     """What all modules have in common, as ``mx.mod.BaseModule``.
 
     A module is used in this order: ``bind``, ``init_params``, ``init_optimizer``, then

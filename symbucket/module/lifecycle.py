@@ -9,25 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.checkpoint import load_params, save_checkpoint, save_params
 from symbucket.context import cpu
 from symbucket.engine.network_interface import GradientRequest
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
-from symbucket.io import DataBatch, DataDesc
+from symbucket.io import DataBatch
 from symbucket.metric import EvalMetric
 from symbucket.module.binding import Binding, PendingCheckpoint, unbound
+from symbucket.module.described import Described
 from symbucket.module.filling import Filling, filling_of
 from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
-from symbucket.symbol import Symbol
-from symbucket.types import Shape
 
 Pairs = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 
-class Lifecycle(abc.ABC):
+class Lifecycle(Described):
     """A module from ``bind`` over ``init_params`` and ``init_optimizer`` to ``update``.
 
     Each step has a public method here, which checks what all kinds of modules check, and an
@@ -102,43 +100,6 @@ class Lifecycle(abc.ABC):
         assert self._binding is not None
         assert self._binding.updater is not None
         return self._binding.updater
-
-    # Descriptions ----------------------------------------------------------------------------
-
-    @property
-    @abc.abstractmethod
-    def symbol(self) -> Symbol:
-        """The network (of the current bucket)."""
-
-    @property
-    @abc.abstractmethod
-    def data_names(self) -> list[str]:
-        """Names of the data inputs."""
-
-    @property
-    @abc.abstractmethod
-    def label_names(self) -> list[str]:
-        """Names of the labels that the network has."""
-
-    @property
-    @abc.abstractmethod
-    def output_names(self) -> list[str]:
-        """Names of the outputs."""
-
-    @property
-    @abc.abstractmethod
-    def data_shapes(self) -> list[DataDesc]:
-        """Descriptions of the data that is bound now."""
-
-    @property
-    @abc.abstractmethod
-    def label_shapes(self) -> list[DataDesc]:
-        """Descriptions of the labels that are bound now."""
-
-    @property
-    @abc.abstractmethod
-    def output_shapes(self) -> list[tuple[str, Shape]]:
-        """(name, shape) of the outputs for the shapes bound now."""
 
     # Getting ready ---------------------------------------------------------------------------
 
@@ -371,45 +332,3 @@ class Lifecycle(abc.ABC):
 
         ``wanted`` says for a name if the monitor looks.
         """
-
-    # Checkpoints: from one, parameters are set at bind, states at init_optimizer --------------
-
-    def save_checkpoint(
-        self,
-        prefix: str,
-        epoch: int,
-        save_optimizer_states: bool = False,
-        remove_amp_cast: bool = True,
-    ) -> None:
-        """Write symbol and parameters, and the optimizer's states to ``prefix-EPOCH.states``.
-
-        The symbol of several bucket keys is that of the default one.
-        """
-        self._require(params=True)
-        if save_optimizer_states:
-            self.save_optimizer_states(f"{prefix}-{epoch:04d}.states")
-        save_checkpoint(prefix, epoch, self._saved_symbol(), *self.get_params())
-
-    def _saved_symbol(self) -> Symbol:
-        """Return the symbol that checkpoints hold."""
-        return self.symbol
-
-    def save_params(self, fname: str) -> None:
-        """Write parameters and auxiliary states to a file, atomically."""
-        save_params(fname, *self.get_params())
-
-    def load_params(self, fname: str) -> None:
-        """Set parameters and auxiliary states from a file."""
-        self.set_params(*load_params(fname))
-
-    def save_optimizer_states(self, fname: str) -> None:
-        """Write the optimizer's states to a file, atomically."""
-        self.updater.save(fname)
-
-    def load_optimizer_states(self, fname: str) -> None:
-        """Set the optimizer's states from a file."""
-        self.updater.load(fname)
-
-    def resume_from(self, prefix: str, epoch: int, load_optimizer_states: bool = False) -> None:
-        """Read a checkpoint now; ``bind`` and ``init_optimizer`` will set what it holds."""
-        self._pending = PendingCheckpoint.read(prefix, epoch, load_optimizer_states)

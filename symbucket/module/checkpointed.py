@@ -1,0 +1,56 @@
+"""``Checkpointed``: what modules write to files and read from them."""
+
+from __future__ import annotations
+
+from symbucket.checkpoint import load_params, save_checkpoint, save_params
+from symbucket.module.binding import PendingCheckpoint
+from symbucket.module.lifecycle import Lifecycle
+from symbucket.symbol import Symbol
+
+
+class Checkpointed(Lifecycle):
+    """The lifecycle of a module, with checkpoints of it.
+
+    Of a checkpoint that ``resume_from`` read, ``bind`` sets the parameters and ``init_optimizer``
+    the optimizer's states.
+    """
+
+    def save_checkpoint(
+        self,
+        prefix: str,
+        epoch: int,
+        save_optimizer_states: bool = False,
+        remove_amp_cast: bool = True,
+    ) -> None:
+        """Write symbol and parameters, and the optimizer's states to ``prefix-EPOCH.states``.
+
+        The symbol of several bucket keys is that of the default one.
+        """
+        self._require(params=True)
+        if save_optimizer_states:
+            self.save_optimizer_states(f"{prefix}-{epoch:04d}.states")
+        save_checkpoint(prefix, epoch, self._saved_symbol(), *self.get_params())
+
+    def _saved_symbol(self) -> Symbol:
+        """Return the symbol that checkpoints hold."""
+        return self.symbol
+
+    def save_params(self, fname: str) -> None:
+        """Write parameters and auxiliary states to a file, atomically."""
+        save_params(fname, *self.get_params())
+
+    def load_params(self, fname: str) -> None:
+        """Set parameters and auxiliary states from a file."""
+        self.set_params(*load_params(fname))
+
+    def save_optimizer_states(self, fname: str) -> None:
+        """Write the optimizer's states to a file, atomically."""
+        self.updater.save(fname)
+
+    def load_optimizer_states(self, fname: str) -> None:
+        """Set the optimizer's states from a file."""
+        self.updater.load(fname)
+
+    def resume_from(self, prefix: str, epoch: int, load_optimizer_states: bool = False) -> None:
+        """Read a checkpoint now; ``bind`` and ``init_optimizer`` will set what it holds."""
+        self._pending = PendingCheckpoint.read(prefix, epoch, load_optimizer_states)
