@@ -8,6 +8,8 @@ the node.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from weakref import WeakValueDictionary
 
 from symbucket.types import Array
@@ -23,6 +25,20 @@ def register_value(value: Array) -> tuple[str, Array]:
     content = f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
     digest = hashlib.sha256(content).hexdigest()[:32]
     return digest, _VALUES.setdefault(digest, value)
+
+
+def initializer_text(digest: str) -> str:
+    """Return the attribute ``__init__`` of a variable that starts at the value with this hash."""
+    return json.dumps([INITIALIZER, {"digest": digest}])
+
+
+def digest_in(attrs: Mapping[str, str]) -> str | None:
+    """Return the hash of the value that a variable starts at; None if it is from no ONNX file."""
+    text = attrs.get("__init__", "")
+    if INITIALIZER not in text:
+        return None
+    name, arguments = json.loads(text)
+    return str(arguments["digest"]) if name == INITIALIZER else None
 
 
 def find_value(digest: str) -> Array | None:

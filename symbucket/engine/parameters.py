@@ -11,12 +11,20 @@ import numpy as np
 
 from symbucket.context import Context, cpu
 from symbucket.errors import ParameterError
+from symbucket.file_values import digest_in
 from symbucket.initializer import InitDesc, Initializer
 from symbucket.optimizer import Optimizer
 from symbucket.runtime import NDArray
 from symbucket.types import Array, DType, Shape
 
 MAX_LISTED_NAMES = 10
+_FILE_ADVICE = (
+    "Exporters give names such as val_17 or onnx::MatMul_23 by order of appearance, merge equal "
+    "initializers under the name of one, and compute constants for each length. Export the keys "
+    "from one model with its own names (torch.onnx.export(..., dynamo=True, optimize=False)), or "
+    "one file with dynamic dimensions for all keys; if it is no parameter, "
+    "sym.from_onnx(..., fixed=[...]) keeps each file's value."
+)
 
 
 @dataclass(frozen=True)
@@ -93,13 +101,28 @@ class ParameterStore:
                     f"{kind} {spec.name!r} has shape {array.shape} for {self._owner} and "
                     f"{spec.shape} for {owner}. A shared parameter must not depend on the "
                     "bucket key; look for a layer that sees the bucket's length in its input "
-                    "width (flatten=, Reshape)."
+                    f"width (flatten=, Reshape).{self._file_hint(spec)}"
                 )
             if array.dtype != spec.dtype:
                 raise ParameterError(
                     f"{kind} {spec.name!r} has dtype {array.dtype} for {self._owner} and "
                     f"{spec.dtype} for {owner}."
                 )
+            self._check_file_value(kind, owner, spec)
+
+    def _file_hint(self, spec: ParameterSpec) -> str:
+        from_files = digest_in(self.attrs[spec.name]) and digest_in(spec.attrs)
+        return f" Both come from ONNX files. {_FILE_ADVICE}" if from_files else ""
+
+    def _check_file_value(self, kind: str, owner: str, spec: ParameterSpec) -> None:
+        """Raise ParameterError if both networks come from ONNX files with different values."""
+        first, later = digest_in(self.attrs[spec.name]), digest_in(spec.attrs)
+        if first is None or later is None or first == later:
+            return
+        raise ParameterError(
+            f"{kind} {spec.name!r} {spec.shape} has one value in the ONNX file of {self._owner} "
+            f"and another in that of {owner}; keys share what has the same name. {_FILE_ADVICE}"
+        )
 
     def initialize(
         self,

@@ -1,29 +1,32 @@
 """``from_onnx``: a network that others wrote, as a symbol that trains like any other.
 
-Float initializers of the file become variables that start at the file's values, see
-``symbucket.file_values``.
+Parameters of the file (see ``onnx_parameters``) become variables that start at the file's values,
+see ``symbucket.file_values``.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
+import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 import onnx
 import onnx.inliner
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError, UnsupportedError
-from symbucket.file_values import INITIALIZER, register_value
+from symbucket.file_values import initializer_text, register_value
 from symbucket.name import NameManager
 from symbucket.ops.foreign import unknown_nodes
 from symbucket.ops.graph import OnnxGraph, opset_of, pack
 from symbucket.symbol.compose import apply
 from symbucket.symbol.node import Entry, Node
+from symbucket.symbol.onnx_parameters import ParameterReport, decide
+from symbucket.symbol.onnx_uses import INITIAL_STATES, GraphUses
 from symbucket.symbol.onnx_versions import convert_opset
 from symbucket.symbol.symbol import Group, Symbol
 
@@ -38,9 +41,35 @@ _FLOATS = frozenset(
         onnx.TensorProto.BFLOAT16,
     }
 )
-# Inputs that set how an operator works; they are no weights, also where they have an axis.
-_SETTINGS = {"Resize": (1, 2), "Upsample": (1,), "Pad": (2,), "Clip": (1, 2), "Dropout": (1,)}
-_STATISTICS = (3, 4)  # inputs of BatchNormalization
+_MAX_LOGGED = 1024
+_LOGGED: dict[bytes, None] = {}
+"""Digests of models whose parameters were logged, oldest first."""
+
+
+@overload
+def from_onnx(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    inputs: Sequence[Symbol] | Mapping[str, Symbol] | None = None,
+    loss: str | Sequence[str] | None = None,
+    *,
+    name: str | None = None,
+    params: str | Collection[str] | None = None,
+    fixed: str | Collection[str] | None = None,
+    report: Literal[False] = False,
+) -> Symbol: ...
+
+
+@overload
+def from_onnx(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    inputs: Sequence[Symbol] | Mapping[str, Symbol] | None = None,
+    loss: str | Sequence[str] | None = None,
+    *,
+    name: str | None = None,
+    params: str | Collection[str] | None = None,
+    fixed: str | Collection[str] | None = None,
+    report: Literal[True],
+) -> tuple[Symbol, ParameterReport]: ...
 
 
 def from_onnx(
@@ -49,31 +78,47 @@ def from_onnx(
     loss: str | Sequence[str] | None = None,
     *,
     name: str | None = None,
-    params: Collection[str] | None = None,
-) -> Symbol:
+    params: str | Collection[str] | None = None,
+    fixed: str | Collection[str] | None = None,
+    report: bool = False,
+) -> Symbol | tuple[Symbol, ParameterReport]:
     """A symbol that computes what an ONNX model computes, with parameters to train.
 
     Args:
         model: an ``onnx.ModelProto``, or the path of a file. Opsets 13 to 21 are read as they
             are, others are converted.
-        inputs: symbols for the graph's inputs: in their order, or by name (names of parameters
-            too, to share a Variable). Inputs that are left out become variables of their names.
+        inputs: symbols for the graph's inputs: in their order, or by name (names of float
+            initializers too, to share a Variable). Inputs that are left out become variables of
+            their names.
         loss: names of outputs that are losses to minimise. They become the first outputs
             (MakeLoss); the others get no gradient. Without it, attach a loss with operators, as
             ``sym.SoftmaxOutput(sym.from_onnx(...), label)``.
         name: of the node; outputs are ``NAME_OUTPUT``.
-        params: names of the initializers that are parameters. By default all floats with at least
-            one axis, save settings of operators (the scales of Resize); scalars and integers are
-            constants.
+        params: names, or patterns as of ``fnmatch``, of initializers that are parameters, whatever
+            the rule below says. An empty list: there are none.
+        fixed: names or patterns of initializers that keep their values. If a name matches both
+            arguments, the more specific pattern decides: ``params=["w"], fixed="*"`` trains ``w``
+            alone.
+        report: return also a ``ParameterReport``: a table of what is trained and what is fixed, and
+            why. The same is logged once for each model.
+
+    ONNX does not say which initializers are parameters. Trained are those that products,
+    convolutions, recurrent nodes, normalizations and lookups take as weights, and others that are
+    named like parameters. Fixed are settings of operators (exponents, bounds, scales of
+    quantization, class weights), zero initial states, masks, sinusoidal tables, single numbers,
+    integers, and operands with generated names. The same holds for Constant nodes.
 
     Parameters are variables with the names in the file. They start at the file's values, unless
-    ``init_params`` is given others. Mean and variance of BatchNormalization are auxiliary states;
-    they follow the batches where the file was written with ``training_mode=1``. Dropout drops
-    where the file says so. Dimensions without a fixed size come from the data, so one file serves
-    all bucket keys. LSTM, GRU and RNN are unrolled.
+    ``init_params`` is given others; keys whose files have different values for one name are
+    refused. Mean and variance of BatchNormalization are auxiliary states; they follow the batches
+    if the file was written with ``training_mode=1``. Dropout drops if the file says so. Dimensions
+    without a fixed size come from the data, so one file serves all bucket keys. LSTM, GRU and RNN
+    are unrolled.
 
-    Raises UnsupportedError that names every node that cannot be read, InvalidArgumentError for a
-    file that is no valid model.
+    Raises:
+        UnsupportedError: nodes cannot be read; all are named.
+        InvalidArgumentError: the file is no valid model, or it does not tell whether some
+            initializers are parameters, and neither ``params`` nor ``fixed`` does; all are named.
     """
     proto = _standard(_load(model))
     graph = proto.graph
@@ -84,8 +129,19 @@ def from_onnx(
             f"{', '.join(unknown)}. Export the model with standard operators of opset "
             f"{opset_of(proto)} (Loop, Scan and sequences unrolled)."
         )
-    values = _take_parameters(graph, params)
-    states = _states(graph, values)
+    _remove_initializers_from_inputs(graph)
+    _lift_constants(graph)
+    constants = _float_constants(graph)
+    shared = [key for key in inputs if key in constants] if isinstance(inputs, Mapping) else []
+    uses = GraphUses(graph, {n: tuple(t.dims) for n, t in constants.items()})
+    arrays = {n: onnx.numpy_helper.to_array(t) for n, t in constants.items()}
+    if params is not None and not params:
+        fixed = "*"
+    decisions = decide(arrays, uses, _patterns(params), _patterns(fixed), shared)
+    states = tuple(decisions.states)
+    values = {n: arrays[n] for n in arrays if n in decisions.trained or n in states}
+    _move_to_inputs(graph, values, constants, decisions.unused)
+    _remove_zero_states(graph)
     given = _given(graph, inputs, values)
     text = pack(proto)
     op = OnnxGraph.make({"graph": text, "states": states})
@@ -95,8 +151,10 @@ def from_onnx(
         for key in (*op.arguments(), *op.auxiliary())
     ]
     node = Node(op, node_name, tuple(entries), AttrScope.current().get(None))
-    made = Symbol([(node, i) for i in range(node.num_outputs)])
-    return made if loss is None else _with_loss(made, op.outputs(), loss)
+    network = Symbol([(node, i) for i in range(node.num_outputs)])
+    symbol = network if loss is None else _with_loss(network, op.outputs(), loss)
+    _log_once(node_name, text, decisions)
+    return (symbol, decisions) if report else symbol
 
 
 def as_symbol(made: Any) -> Any:
@@ -155,54 +213,124 @@ def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _take_parameters(
-    graph: onnx.GraphProto, params: Collection[str] | None
-) -> dict[str, np.ndarray[Any, Any]]:
-    """Move the parameters from the initializers to the inputs; gives their values."""
-    settings = {
-        node.input[i]
-        for node in graph.node
-        for i in _SETTINGS.get(node.op_type, ())
-        if i < len(node.input)
-    }
-    held = {t.name: t for t in graph.initializer}
-    if params is None:
-        chosen = [n for n, t in held.items() if t.data_type in _FLOATS and t.dims]
-        chosen = [n for n in chosen if n not in settings]
-    else:
-        absent = [n for n in params if n not in held or held[n].data_type not in _FLOATS]
-        if absent:
-            floats = [n for n, t in held.items() if t.data_type in _FLOATS]
-            raise InvalidArgumentError(
-                f"from_onnx: params has {', '.join(map(repr, absent))}; the file's float "
-                f"initializers are {', '.join(floats)}"
-            )
-        chosen = [n for n in held if n in set(params)]
-    values = {n: onnx.numpy_helper.to_array(held[n]) for n in chosen}
-    data = [i for i in graph.input if i.name not in held]  # old files list initializers twice
+def _patterns(names: str | Collection[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
+
+
+def _remove_initializers_from_inputs(graph: onnx.GraphProto) -> None:
+    """Old files list initializers among the inputs too."""
+    held = {t.name for t in graph.initializer}
+    data = [i for i in graph.input if i.name not in held]
     del graph.input[:]
     graph.input.extend(data)
-    for name in chosen:
-        tensor = held[name]
+
+
+def _lift_constants(graph: onnx.GraphProto) -> None:
+    """Make initializers of the graph out of float constants that nodes and branches hold."""
+    taken = {t.name for t in graph.initializer} | {i.name for i in graph.input}
+    taken |= {name for node in graph.node for name in node.output}
+    graph.initializer.extend(_taken_constants(graph, taken, inner=False))
+
+
+def _taken_constants(
+    graph: onnx.GraphProto, taken: set[str], inner: bool
+) -> Iterator[onnx.TensorProto]:
+    """Yield the float constants of a graph and of its branches, which lose them."""
+    if inner:
+        rest = []
+        for tensor in graph.initializer:
+            if tensor.data_type in _FLOATS and tensor.name not in taken:
+                taken.add(tensor.name)
+                yield tensor
+            else:
+                rest.append(tensor)
+        _replace(graph.initializer, rest)
+    nodes = []
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _taken_constants(attribute.g, taken, inner=True)
+        tensor = _constant_of(node)
+        if tensor is None or (inner and tensor.name in taken):
+            nodes.append(node)
+        else:
+            taken.add(tensor.name)
+            yield tensor
+    _replace(graph.node, nodes)
+
+
+def _constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """Return the float tensor of a Constant node, under the name of its output."""
+    if node.op_type != "Constant" or not node.attribute:
+        return None
+    attribute = node.attribute[0]
+    tensor = onnx.TensorProto()
+    if attribute.name == "value" and attribute.t.data_type in _FLOATS:
+        tensor.CopyFrom(attribute.t)
+    elif attribute.name == "value_float":
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(attribute.f, np.float32)))
+    elif attribute.name == "value_floats":
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(attribute.floats, np.float32)))
+    else:
+        return None
+    tensor.name = node.output[0]
+    return tensor
+
+
+def _replace(field: Any, messages: Iterable[Message]) -> None:
+    """Set a repeated field to some of its own messages."""
+    copies = []
+    for message in messages:
+        copy = type(message)()
+        copy.CopyFrom(message)
+        copies.append(copy)
+    del field[:]
+    field.extend(copies)
+
+
+def _float_constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    return {t.name: t for t in graph.initializer if t.data_type in _FLOATS}
+
+
+def _move_to_inputs(
+    graph: onnx.GraphProto,
+    values: Collection[str],
+    constants: Mapping[str, onnx.TensorProto],
+    unused: Collection[str],
+) -> None:
+    """Make inputs of the parameters and states; remove ``unused`` constants that no node reads."""
+    for name in values:
+        tensor = constants[name]
         graph.input.append(
             onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
         )
-    kept = [t for n, t in held.items() if n not in values]
-    constants = [onnx.TensorProto.FromString(t.SerializeToString()) for t in kept]
-    del graph.initializer[:]
-    graph.initializer.extend(constants)
-    return values
+    read = {name for node in graph.node for name in node.input}
+    gone = {*values, *(name for name in unused if name not in read)}
+    _replace(graph.initializer, [t for t in graph.initializer if t.name not in gone])
 
 
-def _states(graph: onnx.GraphProto, values: Mapping[str, Any]) -> tuple[str, ...]:
-    found = {
-        node.input[i]: None
-        for node in graph.node
-        if node.op_type == "BatchNormalization"
-        for i in _STATISTICS
-        if i < len(node.input)
+def _remove_zero_states(graph: onnx.GraphProto) -> None:
+    """Leave out initial states of zeros: that is the default, and it fits a batch of any size."""
+    zeros = {
+        t.name
+        for t in graph.initializer
+        if t.data_type in _FLOATS and not onnx.numpy_helper.to_array(t).any()
     }
-    return tuple(n for n in found if n in values)
+    for node in graph.node:
+        for i in INITIAL_STATES.get(node.op_type, ()):
+            if i < len(node.input) and node.input[i] in zeros:
+                node.input[i] = ""
+
+
+def _log_once(name: str, text: str, report: ParameterReport) -> None:
+    """Log what is trained and what is fixed, unless it was logged for the same model."""
+    summary = report.summary()
+    digest = hashlib.sha256((text + summary).encode()).digest()
+    if digest not in _LOGGED:
+        _LOGGED[digest] = None
+        logging.info("from_onnx %r: %s", name, summary)
+        if len(_LOGGED) > _MAX_LOGGED:
+            del _LOGGED[next(iter(_LOGGED))]
 
 
 # Symbols ----------------------------------------------------------------------------------------
@@ -242,7 +370,7 @@ def _variable(graph: onnx.GraphProto, name: str, value: np.ndarray[Any, Any] | N
     if value is not None:
         attrs["__shape__"] = str(tuple(value.shape))
         digest, value = register_value(value)
-        attrs["__init__"] = json.dumps([INITIALIZER, {"digest": digest}])
+        attrs["__init__"] = initializer_text(digest)
     return Node(None, name, (), attrs, value), 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.errors import ShapeError
 from symbucket.ir import const_of, shape_of
 from symbucket.ops.foreign.call import Call, Results, translation
 from symbucket.ops.record import Emitter
@@ -106,6 +107,13 @@ def _start(
         return g.const(np.zeros(shape), like=like)
     if call.attr("layout", 0):
         state = g.transpose(state, [1, 0, 2])
+    rows = shape_of(state)[1]
+    if rows != shape[0]:
+        raise ShapeError(
+            f"initial_{'hc'[i - 5]} holds the states of {rows} samples, the batch has {shape[0]}. "
+            f"The file was exported for batches of {rows}; bind that size, or export the model "
+            "with a dynamic batch axis"
+        )
     return _slice(g, state, direction)
 
 

@@ -85,7 +85,7 @@ def test_a_learned_step_size():
     weights = {"w": np.eye(2, dtype=np.float32), "s": f32([0.1]), "z": np.zeros(1, np.int8)}
     x = f32([[0.52, 20.0], [-0.56, -20.0]])
     heads = f32([[1.0, 2.0], [3.0, 4.0]])
-    _, grads = gradients(QUANTIZED, {"x": x}, weights, heads)
+    _, grads = gradients(QUANTIZED, {"x": x}, weights, heads, params=["s"])
     slopes = f32([[5 - 5.2, 127], [-6 + 5.6, -128]])
     np.testing.assert_allclose(grads["s"], [(slopes * heads).sum()], rtol=1e-4)
 
@@ -142,7 +142,8 @@ def test_paddings_that_repeat_elements_add_up(mode):
 def test_values_of_a_one_hot():
     nodes = [node("OneHot", "i d values", "y", axis=0)]
     feeds, weights = {"i": np.array([0, 2, 5])}, {"d": np.array(3), "values": f32([0.1, 0.9])}
-    y, grads = gradients(nodes, feeds, weights, [[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    heads = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    y, grads = gradients(nodes, feeds, weights, heads, params=["values"])
     np.testing.assert_allclose(y, np.where(np.arange(3)[:, None] == [0, 2, 5], 0.9, 0.1))
     np.testing.assert_array_equal(grads["values"], [45 - 9, 9])
 

@@ -1,0 +1,405 @@
+"""Which constants of an ONNX file are parameters: the rule, and the report of what it decided.
+
+ONNX does not tell parameters from other constants: a mask and a weight are both initializers. The
+rule looks at how the graph uses a constant, at its name and at its values, in this order:
+
+1. A constant on which nothing depends is left out. Mean and variance of BatchNormalization are
+   auxiliary states. Settings (an exponent, bounds, a quantization scale, class weights of a loss)
+   are fixed.
+2. Initial states of recurrent nodes are fixed if they are zero and not a module's own.
+3. What a product, convolution, recurrent node, normalization or lookup takes as a weight is
+   trained, whatever the exporter calls it, unless the name is that of a buffer (``mask``,
+   ``inv_freq``), or it is a table of sines and cosines.
+4. Anything else (added, multiplied, joined with data) is fixed if it is one number, if it is named
+   like a buffer or a number of the program (``lifted_tensor_0``), or if its values are those of a
+   mask or of a table of sines and cosines. It is trained if it is named like a parameter
+   (``layer.gamma``, ``cls_token``).
+5. The rule is unsure about parameters that several nodes read and whose values are all equal
+   (exporters merge equal parameters), about initial states that may be learned, about what an
+   exporter computed in advance (``onnx::Add_12``, ``embedding_1``) unless it is plainly a constant,
+   and about operands with names that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from symbucket.errors import InvalidArgumentError
+from symbucket.symbol.onnx_names import NameKind, has_path, is_generated, name_kind
+from symbucket.symbol.onnx_uses import WEIGHT_ROLES, GraphUses, Role, Use
+from symbucket.tables import format_table
+from symbucket.types import Array, Shape
+
+_LOWEST_MASKED = -1e4
+"""A constant of zeros and of numbers up to this one hides scores from a softmax."""
+
+MAX_LISTED_NAMES = 12
+
+
+class Verdict(Enum):
+    """What becomes of a constant."""
+
+    TRAINED = "trained"
+    STATE = "state"
+    FIXED = "fixed"
+    UNUSED = "unused"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True)
+class ParameterDecision:
+    """What becomes of one constant of the file: ``verdict`` and why.
+
+    ``verdict`` is "trained", "state" (an auxiliary state), "fixed" or "unused".
+    """
+
+    name: str
+    shape: Shape
+    dtype: str
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ParameterReport:
+    """What ``from_onnx`` made of the float constants of a file; ``str`` writes it as a table."""
+
+    decisions: tuple[ParameterDecision, ...]
+
+    @property
+    def trained(self) -> list[str]:
+        """The names of the parameters."""
+        return self._named("trained")
+
+    @property
+    def states(self) -> list[str]:
+        """The names of the auxiliary states."""
+        return self._named("state")
+
+    @property
+    def fixed(self) -> list[str]:
+        """The names of the constants that keep their values."""
+        return self._named("fixed")
+
+    @property
+    def unused(self) -> list[str]:
+        """The names of the constants on which nothing depends."""
+        return self._named("unused")
+
+    def _named(self, verdict: str) -> list[str]:
+        return [d.name for d in self.decisions if d.verdict == verdict]
+
+    def __str__(self) -> str:
+        if not self.decisions:
+            return "no float constants"
+        rows = [
+            (d.name, str(d.shape), d.dtype, d.verdict, d.reason)
+            for d in sorted(self.decisions, key=lambda d: list(_ORDER).index(d.verdict))
+        ]
+        return format_table([("name", "shape", "dtype", "is", "because"), *rows], left=range(5))
+
+    def summary(self) -> str:
+        """Return the counts and, for each verdict and reason, the names."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for d in self.decisions:
+            groups.setdefault((d.verdict, d.reason), []).append(d.name)
+        counts = Counter(d.verdict for d in self.decisions)
+        head = ", ".join(f"{counts[v]} {word}" for v, word in _ORDER.items() if counts[v])
+        lines = [head or "no float constants"]
+        for verdict in _ORDER:
+            for (of, reason), names in groups.items():
+                if of == verdict:
+                    lines.append(f"  {verdict}: {short(names)} ({reason})")
+        return "\n".join(lines)
+
+
+_ORDER = {
+    "trained": "trained",
+    "state": "auxiliary states",
+    "fixed": "fixed",
+    "unused": "unused",
+}
+
+
+def decide(
+    values: Mapping[str, Array],
+    uses: GraphUses,
+    trained: Iterable[str],
+    fixed: Iterable[str],
+    shared: Iterable[str],
+) -> ParameterReport:
+    """Return what becomes of each float constant.
+
+    Args:
+        values: the constants by name.
+        uses: how the graph uses them.
+        trained, fixed: patterns of ``params=`` and ``fixed=``.
+        shared: names for which the caller gives a symbol of its own.
+
+    Raises InvalidArgumentError if a pattern matches nothing, or if the rule is unsure about
+    constants that no pattern matches.
+    """
+    patterns = {"params": list(trained), "fixed": list(fixed)}
+    for argument, listed in patterns.items():
+        _check_patterns(argument, listed, values)
+    rule = _Rule(values, uses)
+    decisions, unsure = [], []
+    for name, value in values.items():
+        verdict, reason = rule.verdict(name)
+        overrule = None if verdict is Verdict.UNUSED else _argument_for(name, patterns)
+        if overrule is not None:
+            verdict, reason = rule.overruled(name, overrule), f"{overrule}= says so"
+        if name in shared and verdict is not Verdict.STATE:
+            verdict, reason = Verdict.TRAINED, "inputs= has a symbol for it"
+        if verdict is Verdict.UNSURE:
+            unsure.append(f"{name!r} {value.shape}: {reason}")
+        decisions.append(
+            ParameterDecision(name, value.shape, value.dtype.name, verdict.value, reason)
+        )
+    if unsure:
+        raise InvalidArgumentError(_unsure_text(unsure))
+    return ParameterReport(tuple(decisions))
+
+
+def _unsure_text(unsure: list[str]) -> str:
+    more = len(unsure) - MAX_LISTED_NAMES
+    lines = unsure[:MAX_LISTED_NAMES] + ([f"... and {more} more"] if more > 0 else [])
+    listed = "".join(f"\n  {line}" for line in lines)
+    return (
+        f"from_onnx: the file does not tell whether {len(unsure)} of its constants are "
+        f"parameters:{listed}\n"
+        "Say so with names or patterns: sym.from_onnx(model, params=[...]) trains them, "
+        "fixed=[...] keeps their values; fixed='*' trains nothing. If an exporter merged or "
+        "computed parameters, a better file helps: torch.onnx.export(..., dynamo=True, "
+        "optimize=False)."
+    )
+
+
+def _check_patterns(argument: str, patterns: list[str], names: Iterable[str]) -> None:
+    listed = list(names)
+    absent = [p for p in patterns if p != "*" and not any(_matches(n, p) for n in listed)]
+    if absent:
+        raise InvalidArgumentError(
+            f"from_onnx: {argument} has {', '.join(map(repr, absent))}; the file's float "
+            f"initializers are {short(listed) or 'none'}"
+        )
+
+
+def _argument_for(name: str, patterns: Mapping[str, list[str]]) -> str | None:
+    """Return which argument decides about a name: that with the most specific matching pattern."""
+    matches = [
+        (pattern == name, len(pattern.replace("*", "")), argument)
+        for argument, listed in patterns.items()
+        for pattern in listed
+        if _matches(name, pattern)
+    ]
+    if not matches:
+        return None
+    best = max(m[:2] for m in matches)
+    arguments = {argument for *rank, argument in matches if tuple(rank) == best}
+    if len(arguments) > 1:
+        raise InvalidArgumentError(
+            f"from_onnx: params= and fixed= both name {name!r}; leave it out of one of them"
+        )
+    return arguments.pop()
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+class _Rule:
+    """The rule, over the constants of one graph."""
+
+    def __init__(self, values: Mapping[str, Array], uses: GraphUses) -> None:
+        self._values = values
+        self._uses = {name: uses.of(name) for name in values}
+
+    def verdict(self, name: str) -> tuple[Verdict, str]:
+        """Return what becomes of a constant, and why."""
+        uses = self._uses[name]
+        if not uses:
+            return Verdict.UNUSED, "no output depends on it"
+        by_role: dict[Role, list[Use]] = {}
+        for use in uses:
+            by_role.setdefault(use.role, []).append(use)
+        if Role.RUNNING_STATISTICS in by_role:
+            running = by_role[Role.RUNNING_STATISTICS]
+            if self._is_merged(self._values[name], running):
+                return self._merged(self._values[name], running)
+            return Verdict.STATE, f"statistics of {_listed(running)}"
+        if Role.STATISTICS in by_role:
+            return Verdict.STATE, f"statistics of {_listed(by_role[Role.STATISTICS])}"
+        weights = [use for use in uses if use.role in WEIGHT_ROLES]
+        others = by_role.get(Role.OPERAND, []) + by_role.get(Role.OUTPUT, [])
+        if weights:
+            return self._weight(name, weights, weights + others)
+        if Role.INITIAL_STATE in by_role:
+            return self._initial_state(name, by_role[Role.INITIAL_STATE])
+        if others:
+            return self._operand(name, others)
+        return Verdict.FIXED, f"a setting of {_listed(by_role[Role.SETTING])}"
+
+    def overruled(self, name: str, argument: str) -> Verdict:
+        """Return what becomes of a constant that ``params=`` or ``fixed=`` names."""
+        roles = {use.role for use in self._uses[name]}
+        if Role.RUNNING_STATISTICS in roles or (Role.STATISTICS in roles and argument == "params"):
+            return Verdict.STATE
+        return Verdict.TRAINED if argument == "params" else Verdict.FIXED
+
+    def _weight(self, name: str, weights: list[Use], uses: list[Use]) -> tuple[Verdict, str]:
+        value, kind = self._values[name], name_kind(name)
+        first = weights[0]
+        if kind is NameKind.BUFFER:
+            return Verdict.FIXED, kind.value
+        if first.role is Role.LOOKUP and is_sinusoidal(value):
+            return Verdict.FIXED, "a table of sines and cosines"
+        is_slope = first.op_type == "PRelu"
+        if value.size == 1 and first.role is Role.BIAS and kind is not NameKind.PARAMETER:
+            return Verdict.FIXED, "a single number"
+        if self._is_merged(value, uses):
+            return self._merged(value, uses)
+        word = "the slope" if is_slope else first.role.value
+        return Verdict.TRAINED, f"{word} of {_listed(weights)}"
+
+    def _initial_state(self, name: str, uses: list[Use]) -> tuple[Verdict, str]:
+        state = f"an initial state of {_listed(uses)}"
+        if np.any(self._values[name]):
+            return Verdict.UNSURE, f"{state} that is not zero: learned, or the state of one batch"
+        written_out = any(use.direct for use in uses)
+        if has_path(name) or not (written_out or is_generated(name)):
+            return Verdict.UNSURE, f"{state} with a name of its own: learned, or always zero"
+        return Verdict.FIXED, f"{state}, zero"
+
+    def _operand(self, name: str, uses: list[Use]) -> tuple[Verdict, str]:
+        value, kind = self._values[name], name_kind(name)
+        operand = _operand_words(uses)
+        if value.size == 1 and (kind is not NameKind.PARAMETER or _is_plain_scale(name)):
+            return Verdict.FIXED, "a single number"
+        if kind is NameKind.BUFFER:
+            return Verdict.FIXED, f"{kind.value}, {operand}"
+        if is_mask(value):
+            return Verdict.FIXED, "its values are those of a mask"
+        if is_sinusoidal(value):
+            return Verdict.FIXED, "a table of sines and cosines"
+        if kind is NameKind.LITERAL or (kind is NameKind.COMPUTED and _is_regular(value)):
+            return Verdict.FIXED, f"{kind.value}, {operand}"
+        if kind is NameKind.COMPUTED:
+            return Verdict.UNSURE, f"{operand}; {kind.value}, perhaps from parameters"
+        if kind is NameKind.OTHER:
+            return Verdict.UNSURE, f"{operand}; {kind.value}"
+        if self._is_merged(value, uses):
+            return self._merged(value, uses)
+        return Verdict.TRAINED, f"{kind.value}, {operand}"
+
+    def _is_merged(self, value: Array, uses: list[Use]) -> bool:
+        """Return whether the parameter looks like several equal ones that an exporter merged.
+
+        They look alike if the layer itself is applied several times; then its products read weights
+        of their own just as often.
+        """
+        readers = len({use.node for use in uses})
+        if readers < 2 or value.size < 2 or not _is_uniform(value):
+            return False
+        return readers > self._most_repeated
+
+    @cached_property
+    def _most_repeated(self) -> int:
+        counts = [1]
+        for name, uses in self._uses.items():
+            nodes = Counter(use.op_type for use in uses if use.role is Role.PRODUCT)
+            if nodes and not _is_uniform(self._values[name]):
+                counts.append(max(nodes.values()))
+        return max(counts)
+
+    def _merged(self, value: Array, uses: list[Use]) -> tuple[Verdict, str]:
+        return Verdict.UNSURE, (
+            f"all its values are {value.flat[0]:g}, and {_listed(uses)} read it: one parameter of "
+            "several layers, or equal ones that the exporter merged"
+        )
+
+
+# Values -----------------------------------------------------------------------------------------
+
+
+def _is_uniform(value: Array) -> bool:
+    return value.size > 0 and bool((value == value.flat[0]).all())
+
+
+def _is_regular(value: Array) -> bool:
+    """Return whether the values are those of constants: whole numbers, one number, a RoPE table."""
+    if _is_uniform(value) or bool((value == np.round(value)).all()):
+        return True
+    if value.ndim < 2 or not bool((np.abs(value) <= 1).all()):
+        return False
+    first: Any = value.reshape(-1, *value.shape[-2:])[0, 0]  # position 0: cos 0 or sin 0
+    return bool((first == 1).all() or (first == 0).all())
+
+
+def is_mask(value: Array) -> bool:
+    """Return whether an array has both zeros and very negative numbers, and nothing else."""
+    if value.size < 2:
+        return False
+    hidden = value <= _LOWEST_MASKED
+    return bool(hidden.any() and (hidden | (value == 0)).all())
+
+
+def is_sinusoidal(value: Array) -> bool:
+    """Return whether rows along the last axis but one are sines and cosines of multiples of it.
+
+    The first two positions tell: sin 0 and cos 0 in equal numbers, then sin 1 and cos 1 for the
+    fastest of the frequencies.
+    """
+    if value.ndim < 2 or value.shape[-2] < 2 or value.shape[-1] < 2:
+        return False
+    table: Any = value.reshape(-1, *value.shape[-2:])[0].astype(np.float64)
+    first, second = table[0], table[1]
+    ones = int((first == 1).sum())
+    halves = bool(((first == 0) | (first == 1)).all()) and 2 * ones in (
+        first.size,
+        first.size - 1,
+        first.size + 1,
+    )
+    return (
+        halves
+        and bool((np.abs(table) <= 1 + 1e-3).all())
+        and bool(np.isclose(second[first == 0], np.sin(1), atol=1e-3).any())
+        and bool(np.isclose(second[first == 1], np.cos(1), atol=1e-3).any())
+    )
+
+
+# Words ------------------------------------------------------------------------------------------
+
+
+def short(names: Iterable[str]) -> str:
+    """Return names as text, the first twelve of them if there are more."""
+    listed = list(names)
+    more = f", ... ({len(listed)})" if len(listed) > MAX_LISTED_NAMES else ""
+    return ", ".join(listed[:MAX_LISTED_NAMES]) + more
+
+
+def _is_plain_scale(name: str) -> bool:
+    return name.lower().rstrip("0123456789") in ("scale", "alpha", "beta", "k", "b", "g", "r")
+
+
+def _listed(uses: list[Use]) -> str:
+    distinct = list(_distinct(uses))
+    more = f" and {len(distinct) - 2} more" if len(distinct) > 2 else ""
+    return " and ".join(distinct[:2]) + more if not more else ", ".join(distinct[:2]) + more
+
+
+def _distinct(uses: list[Use]) -> Iterator[str]:
+    yield from dict.fromkeys(str(use) for use in uses)
+
+
+def _operand_words(uses: list[Use]) -> str:
+    role = "an output" if all(use.role is Role.OUTPUT for use in uses) else "an operand"
+    return f"{role} of {_listed(uses)}"
