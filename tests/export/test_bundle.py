@@ -460,3 +460,14 @@ def test_threads_may_share_a_bundle(original):
 
 def test_no_requests(original):
     assert sb.Bundle(original).run([]) == []
+
+
+def test_networks_that_refuse_random_positions_are_exported(tmp_path):
+    positions = sym.Variable("positions")
+    module = bound(
+        sym.gather_nd(sym.Variable("table_weight", shape=(3, 2)), positions),
+        [("positions", (2, 4))],
+    )
+    module.export(tmp_path / "b")
+    with pytest.raises(ShapeError, match="Export with batch_size=1"):
+        sb.Bundle(tmp_path / "b").run([{"positions": [0, 0, 0, 0]}] * 2)

@@ -1,0 +1,35 @@
+"""Run the fuzz by hand: ``python -m tests.fuzz --seconds 600 --seed 1000``."""
+
+import argparse
+import logging
+import sys
+import warnings
+
+from tests.fuzz.compare import fuzz
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument(
+        "--seconds", type=float, default=None, help="how long; no limit if left out"
+    )
+    parser.add_argument("--networks", type=int, default=None, help="how many; no limit if left out")
+    parser.add_argument("--seed", type=int, default=0, help="number of the first network")
+    parser.add_argument("--every", type=int, default=1, help="go every n-th way only")
+    options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    report, shown = None, 0
+    try:
+        for report in fuzz(options.seed, options.networks, options.seconds, options.every):
+            for failure in report.failures[shown:]:
+                print(failure, end="\n\n", flush=True)
+            shown = len(report.failures)
+    except KeyboardInterrupt:
+        pass
+    print(report)
+    return int(shown > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
