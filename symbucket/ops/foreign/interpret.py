@@ -117,6 +117,10 @@ def emit_call(g: Emitter, call: Call) -> Sequence[ir.Value]:
         if body is not None:
             return _emit_body(g, call, body)
     call = _axes_as_input(g, call)
+    if call.op_type.startswith("Reduce") and call.attr("noop_with_empty_axes", 0):
+        axes = call.optional(1)
+        if axes is None or math.prod(shape_of(axes)) == 0:
+            return [_reduced_over_nothing(g, call)]
     attrs: dict[str, Any] = dict(call.attrs)
     return g.ops(call.op_type, *call.inputs, outputs=call.outputs, **attrs)
 
@@ -128,6 +132,19 @@ def _axes_as_input(g: Emitter, call: Call) -> Call:
     rest = {k: v for k, v in call.attrs.items() if k != "axes"}
     inputs = [call.input(0), g.ints(*call.attr("axes"))]
     return Call(call.op_type, call.name, rest, inputs, call.outputs, call.opset)
+
+
+def _reduced_over_nothing(g: Emitter, call: Call) -> ir.Value:
+    """Write a reduction that reduces no axis: each element by itself.
+
+    The runtimes differ: onnxruntime 1.19 returns the elements as they are.
+    """
+    x = call.input(0)
+    if call.op_type in ("ReduceL1", "ReduceL2"):
+        return g.op("Abs", x)
+    if call.op_type == "ReduceSumSquare":
+        return g.op("Mul", x, x)
+    return g.op("Log", x) if call.op_type == "ReduceLogSum" else g.op("Identity", x)
 
 
 def _attributes(node: onnx.NodeProto, arguments: Mapping[str, ir.Attr]) -> dict[str, ir.Attr]:

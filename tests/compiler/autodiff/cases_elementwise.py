@@ -76,15 +76,16 @@ def _several_operands(op: str, kinked: bool, draw: Draw) -> Case:
 
 
 def _clip(draw: Draw) -> Case:
-    x = draw.apart(_shape(draw))
-    low, high = np.float32(-0.52), np.float32(0.53)
+    ties = draw.coin(0.3)
+    x = draw.tied(_shape(draw)) if ties else draw.apart(_shape(draw))
+    low, high = (np.float32(0), np.float32(1)) if ties else (np.float32(-0.52), np.float32(0.53))
     if draw.coin(0.2):
         low, high = high, low  # then the upper one is always the result
     bounds = [np.asarray(low), np.asarray(high)]
     absent = draw.number(0, 3)
     inputs = [x, *(None if absent == i + 1 else b for i, b in enumerate(bounds))]
     wanted = [i for i, v in enumerate(inputs) if v is not None]
-    return Case("Clip", inputs, wanted)
+    return Case("Clip", inputs, wanted, ties=ties)
 
 
 def _power(draw: Draw) -> Case:

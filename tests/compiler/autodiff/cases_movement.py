@@ -183,8 +183,11 @@ def _nd_index(draw: Draw, shape: tuple[int, ...], depth: int, lead: tuple[int, .
 
 def _gather_nd(draw: Draw) -> Case:
     shape = draw.shape(1)
-    depth = draw.number(1, len(shape))
-    return Case("GatherND", [draw.normal(shape), _nd_index(draw, shape, depth, draw.shape(0, 3))])
+    batch = draw.number(0, len(shape) - 1)
+    depth = draw.number(1, len(shape) - batch)
+    index = _nd_index(draw, shape[batch:], depth, (*shape[:batch], *draw.shape(0, 2)))
+    attributes = {"batch_dims": batch} if batch else {}
+    return Case("GatherND", [draw.normal(shape), index], (0,), attributes)
 
 
 def _scatter_nd(draw: Draw) -> Case:
@@ -229,8 +232,10 @@ def _top_k(draw: Draw) -> Case:
     shape = draw.shape(1)
     axis = draw.axis(len(shape))
     attributes = {"axis": axis, "largest": draw.number(0, 1)}
-    k = _i64([draw.number(1, shape[axis])])
-    return Case("TopK", [draw.apart(shape), k], attributes=attributes, outputs=2)
+    ties = draw.coin(0.3)
+    k = _i64([1 if ties else draw.number(1, shape[axis])])
+    x = draw.tied(shape) if ties else draw.apart(shape)
+    return Case("TopK", [x, k], attributes=attributes, outputs=2, ties=ties)
 
 
 def _reverse_sequence(draw: Draw) -> Case:

@@ -48,6 +48,11 @@ def _einsum(draw: Draw) -> Case:
             ("i,i->", (3,), (3,)),
             ("i,j,k -> kij", (2,), (1,), (3,)),
             ("ab,bc,cd->ad", (2, 3), (3, 2), (2, 2)),
+            ("ij,jk", (3, 4), (4, 2)),
+            ("ba", (2, 3)),
+            ("...ij,...jk->...ik", (2, 1, 3, 2), (1, 3, 2, 2)),
+            ("...i,i", (2, 3, 2), (2,)),
+            ("i...->...", (2, 3)),
         ]
     )
     inputs = [draw.normal(s) for s in shapes]
@@ -174,7 +179,9 @@ def _pooling(op: str) -> Callable[[Draw], Case]:
         kernel = [draw.number(2, 3) if spatial < 3 else 2 for _ in range(spatial)]
         size = [draw.number(5, 6) if spatial < 3 else draw.number(3, 4) for _ in range(spatial)]
         attributes = {"kernel_shape": kernel, **_windows(draw, kernel)}
-        x = draw.apart((draw.number(1, 2), draw.number(1, 2), *size))
+        size = (draw.number(1, 2), draw.number(1, 2), *size)
+        ties = op == "MaxPool" and draw.coin(0.3)
+        x = draw.tied(size) if ties else draw.apart(size)
         windows, outputs = _resolved(attributes, kernel, x), 1
         if op == "MaxPool":
             outputs = draw.number(1, 2)
@@ -186,7 +193,7 @@ def _pooling(op: str) -> Callable[[Draw], Case]:
             reduce = np.max if op == "MaxPool" else np.nanmean
             return reduce(patches, axis=tuple(range(3, 3 + spatial))).reshape(*x.shape[:2], *counts)
 
-        return Case(op, [x], (0,), attributes, outputs, exact=exact)
+        return Case(op, [x], (0,), attributes, outputs, ties=ties, exact=exact)
 
     return make
 

@@ -162,6 +162,35 @@ def test_the_largest_element_gets_the_gradient_in_either_storage_order(outputs, 
     np.testing.assert_array_equal(grads["x"], expected)
 
 
+def test_a_window_that_is_masked_whole_has_no_gradient():
+    """Not even the last element, which onnxruntime 1.19 names as the largest one."""
+    x = np.full((1, 2, 4, 4), -INF, np.float32)
+    x[0, 0, 0, 1], x[0, 1, 3, 3] = 3.0, 4.0
+    nodes = [node("MaxPool", "x", "y", kernel_shape=[2, 2], strides=[2, 2])]
+    _, grads = gradients(nodes, {"x": x}, heads=np.arange(1.0, 9.0).reshape(1, 2, 2, 2))
+    expected = np.zeros(x.shape)
+    expected[0, 0, 0, 1], expected[0, 1, 3, 3] = 1.0, 8.0
+    np.testing.assert_array_equal(grads["x"], expected)
+
+
+@pytest.mark.parametrize("axes", [True, False])
+def test_a_reduction_over_no_axis_takes_each_element_by_itself(axes):
+    x, heads = f32([[-1.0, 2.0], [3.0, -4.0]]), f32([[1.0, 2.0], [3.0, 4.0]])
+    weights = {"axes": np.zeros(0, np.int64)} if axes else {}
+    for op, value, slope in (
+        ("ReduceL1", abs(x), np.sign(x)),
+        ("ReduceL2", abs(x), np.sign(x)),
+        ("ReduceSumSquare", x * x, 2 * x),
+        ("ReduceLogSumExp", x, 1.0),
+        ("ReduceMax", x, 1.0),
+        ("ReduceProd", x, 1.0),
+    ):
+        nodes = [node(op, "x axes" if axes else "x", "y", noop_with_empty_axes=1)]
+        y, grads = gradients(nodes, {"x": x}, weights, heads, opset=18)
+        np.testing.assert_array_equal(y, value, err_msg=op)
+        np.testing.assert_array_equal(grads["x"], heads * slope, err_msg=op)
+
+
 @pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
 def test_a_row_that_is_masked_whole_and_replaced_has_no_gradient(op):
     """As exporters write attention over rows of padding: the softmax is NaN, then 0."""

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from symbucket.errors import UnsupportedError
 from symbucket.ir import Expr, Windows, covered, gradient, transposed_windows_of, windows_of
+from symbucket.ir.expr import maximum, where
 from symbucket.ir.gradient_rules import Parts
 
 
@@ -101,12 +102,18 @@ def conv_transpose(
 
 
 @gradient("MaxPool")
-def max_pool(x: Expr, outputs: list[Expr], dy: Expr, **attributes: Any) -> Parts:
-    """dy for the first largest element of every window; windows may overlap."""
+def max_pool(x: Expr, y: Expr, outputs: list[Expr], dy: Expr, **attributes: Any) -> Parts:
+    """dy for the first largest element of every window; windows may overlap.
+
+    A window without a number above the lowest one, masked whole with minus infinity, has none:
+    onnxruntime 1.19 returns the lowest number for it, and a position outside of the window.
+    """
     if len(outputs) > 1 and not attributes.get("storage_order"):
         places = outputs[1]
     else:  # positions in a tensor stored row by row, as it is here
         places = x.ops("MaxPool", outputs=2, **{**attributes, "storage_order": None})[1]
+    lowest = float(np.finfo(x.dtype.numpy()).min)
+    dy, places = where(y <= lowest, 0.0, dy), maximum(places, np.array(0))
     zeros = x.filled(0.0, (x.size,))
     flat = (dy.size,)
     added = zeros.op(

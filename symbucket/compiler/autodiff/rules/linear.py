@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_letters
+
+import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import UnsupportedError
@@ -48,13 +52,11 @@ def matmul(a: Expr, b: Expr, dy: Expr, node: ir.Node) -> Parts:
 @gradient("Einsum")
 def einsum(dy: Expr, node: ir.Node, needs: list[bool], *operands: Expr, equation: str) -> Parts:
     """The Einsum of dy and the other operands; axes that the equation sums away are expanded."""
-    equation = equation.replace(" ", "")
-    left, arrow, out = equation.partition("->")
-    terms = left.split(",")
-    if not arrow or "." in equation or any(len(set(t)) != len(t) for t in (*terms, out)):
+    terms, out = _subscripts(equation, [operand.rank for operand in operands])
+    if any(len(set(t)) != len(t) for t in (*terms, out)):
         raise UnsupportedError(
-            f"{node.name}: the gradient of Einsum needs an equation with '->', without '...' and "
-            f"without an axis twice in one operand; this one is {equation!r}"
+            f"{node.name}: the gradient of Einsum needs an equation without an axis twice in one "
+            f"operand; this one is {equation!r}"
         )
     parts: list[Expr | None] = []
     for i, (term, operand) in enumerate(zip(terms, operands)):
@@ -66,9 +68,29 @@ def einsum(dy: Expr, node: ir.Node, needs: list[bool], *operands: Expr, equation
         reached = set("".join(other_terms))
         result = "".join(axis for axis in term if axis in reached)
         dx = dy.op("Einsum", *others, equation=f"{','.join(other_terms)}->{result}")
-        sizes = [d if axis in reached else 1 for axis, d in zip(term, operand.shape)]
-        parts.append(dx.reshape(sizes).expand(operand.shape))
+        lengths = dict(zip(result, dx.shape))
+        dx = dx.reshape([lengths.get(axis, 1) for axis in term])
+        dx = dx.expand(np.broadcast_shapes(dx.shape, operand.shape))
+        parts.append(dx.sum_to(operand.shape))  # what Einsum broadcast: axes of size 1
     return parts
+
+
+def _subscripts(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """Return the axes of each operand and of the result, a letter each.
+
+    "..." becomes letters of its own. Without "->" the result has these, and in alphabetical order
+    the letters that occur once.
+    """
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    lengths = [rank + 3 - len(t) if "..." in t else 0 for t, rank in zip(terms, ranks)]
+    unused = [letter for letter in ascii_letters if letter not in equation]
+    dots = "".join(unused[: max(lengths)])
+    if not arrow:
+        letters = left.replace(",", "").replace(".", "")
+        out = "..." + "".join(sorted(a for a in set(letters) if letters.count(a) == 1))
+    terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, lengths)]
+    return terms, out.replace("...", dots)
 
 
 def _rows_in_use(dx: Expr, dy: Expr, axis: int) -> Expr:

@@ -202,10 +202,12 @@ def gather_elements(x: Expr, index: Expr, dy: Expr, *, axis: int = 0) -> Parts:
 
 
 @gradient("GatherND")
-def gather_nd(x: Expr, index: Expr, dy: Expr, node: ir.Node, *, batch_dims: int = 0) -> Parts:
+def gather_nd(x: Expr, index: Expr, dy: Expr, *, batch_dims: int = 0) -> Parts:
     """Zeros with the slices of dy added at ``index``."""
-    if batch_dims:
-        raise UnsupportedError(f"{node.name}: the gradient of GatherND needs batch_dims=0")
+    if batch_dims:  # the numbers of the batch become part of the index
+        lead = index.shape[:-1]
+        batch = np.stack(np.indices(lead)[:batch_dims], axis=-1)
+        index = index.const(batch).op("Concat", index, axis=len(lead))
     depth = index.shape[-1]
     sizes, width = x.shape[:depth], x.shape[depth:]
     # One number for every position: the rows of the tensor with its indexed axes joined.
