@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 import symbucket as sb
+from symbucket.compiler.autodiff.differentiate import differentiate
 from symbucket.errors import UnsupportedError
+from symbucket.ir import Builder, new_graph
 from tests.symbol.onnx_models import model, node
 
 INF = float("inf")
@@ -219,6 +222,20 @@ def test_a_row_that_is_masked_whole_and_replaced_has_no_gradient(op):
     np.testing.assert_allclose(grads["x"][0], [expected[0], 0.0, expected[1]], rtol=1e-5)
     np.testing.assert_array_equal(grads["x"][1], np.zeros(3))
     np.testing.assert_allclose(grads["w"], np.outer(x[0], grads["x"][0]), rtol=1e-5)
+
+
+def test_only_rows_that_can_be_masked_cost_more():
+    def nodes_of(mask):
+        g = Builder(new_graph("rows"))
+        x, w = (g.input(n, (2, 2), ir.DataType.FLOAT) for n in "xw")
+        scores = g.op("Mul", g.op("MatMul", x, w), g.const(f32(0.5)))
+        scores = g.op("Where", g.const(np.eye(2) > 0), scores, g.const(f32(mask)))
+        y = g.op("Softmax", scores)
+        differentiate(g, [y], {y: g.input("dy", (2, 2), ir.DataType.FLOAT)}, [w])
+        return [node.op_type for node in g.graph]
+
+    assert "ReduceL1" in nodes_of(-INF)
+    assert "ReduceL1" not in nodes_of(-1e9)
 
 
 def test_a_masked_row_that_is_used_stays_not_a_number():

@@ -8,6 +8,7 @@ from string import ascii_letters
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.compiler.autodiff.rules.masked_rows import rows_in_use
 from symbucket.errors import UnsupportedError
 from symbucket.ir import Expr, gradient
 from symbucket.ir.expr import exp, sign, sqrt, where
@@ -93,27 +94,17 @@ def _subscripts(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     return terms, out.replace("...", dots)
 
 
-def _rows_in_use(dx: Expr, dy: Expr, axis: int) -> Expr:
-    """dx, with zeros in rows of which dy is zero: nothing flows back from them.
-
-    A row that is masked whole, all minus infinity, has the softmax NaN. The network that replaces
-    it afterwards gets its gradient 0 and not 0 times NaN.
-    """
-    total = dy.op("ReduceL1", [axis % dy.rank])
-    return where(total == 0.0, 0.0, dx)
-
-
 @gradient("Softmax")
-def softmax(y: Expr, dy: Expr, *, axis: int = -1) -> Parts:
+def softmax(x: Expr, y: Expr, dy: Expr, *, axis: int = -1) -> Parts:
     """dx = y (dy - sum(dy y))."""
     p = dy * y
-    return _rows_in_use(p - y * p.sum(axis, keepdims=True), dy, axis)
+    return rows_in_use(p - y * p.sum(axis, keepdims=True), dy, x, axis)
 
 
 @gradient("LogSoftmax")
-def log_softmax(y: Expr, dy: Expr, *, axis: int = -1) -> Parts:
+def log_softmax(x: Expr, y: Expr, dy: Expr, *, axis: int = -1) -> Parts:
     """dx = dy - e^y sum(dy)."""
-    return _rows_in_use(dy - exp(y) * dy.sum(axis, keepdims=True), dy, axis)
+    return rows_in_use(dy - exp(y) * dy.sum(axis, keepdims=True), dy, x, axis)
 
 
 @gradient("LpNormalization")

@@ -206,7 +206,7 @@ def gather_nd(x: Expr, index: Expr, dy: Expr, *, batch_dims: int = 0) -> Parts:
     """Zeros with the slices of dy added at ``index``."""
     if batch_dims:  # the numbers of the batch become part of the index
         lead = index.shape[:-1]
-        batch = np.stack(np.indices(lead)[:batch_dims], axis=-1)
+        batch = np.moveaxis(np.indices(lead)[:batch_dims], 0, -1)
         index = index.const(batch).op("Concat", index, axis=len(lead))
     depth = index.shape[-1]
     sizes, width = x.shape[:depth], x.shape[depth:]
