@@ -96,10 +96,10 @@ def german(number: int) -> list[str]:
 
 def numbers(count: int, digits: int, rng: np.random.Generator) -> list[int]:
     """Different numbers, of few digits as often as of many while there are enough of them."""
-    found: dict[int, None] = {}
-    while len(found) < min(count, 10**digits * 3 // 4):
-        found[int(rng.integers(10 ** rng.integers(1, digits + 1)))] = None
-    return list(found)
+    drawn: dict[int, None] = {}
+    while len(drawn) < min(count, 10**digits * 3 // 4):
+        drawn[int(rng.integers(10 ** rng.integers(1, digits + 1)))] = None
+    return list(drawn)
 
 
 class Words:
@@ -164,14 +164,8 @@ class Translator:
             rows.append(row)
         stacked = sb.sym.Reshape(sb.sym.stack(*rows, axis=1), shape=(-1, 3 * self.sizes[3]))
         label = sb.sym.Reshape(sb.sym.Variable("target_label"), shape=(-1,))
-        loss = sb.sym.SoftmaxOutput(
-            self.scores(stacked),
-            label,
-            name="softmax",
-            use_ignore=True,
-            ignore_label=PAD,
-            normalization="valid",
-        )
+        over_words = {"use_ignore": True, "ignore_label": PAD, "normalization": "valid"}
+        loss = sb.sym.SoftmaxOutput(self.scores(stacked), label, name="softmax", **over_words)
         return loss, ["source", "source_length", "target"], ["target_label"]
 
     def read(self, length: int) -> list[sb.Symbol]:
@@ -301,9 +295,9 @@ def exact(
     for start in range(0, len(pairs), batch_size):
         part = pairs[start : start + batch_size]
         written = translate(module, [s for s, _ in part], longest)
-        for (_, wanted), words in zip(part, written):
+        for (_, target), words in zip(part, written):
             end = words.index(END) if END in words else len(words)
-            right += words[:end] == wanted
+            right += words[:end] == target
     return right / len(pairs)
 
 
