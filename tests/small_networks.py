@@ -70,6 +70,12 @@ def regression_data(rows=10, inputs=3, outputs=2, seed=5):
     return x.astype(np.float32), y.astype(np.float32)
 
 
+def regression_batch(rows=slice(4)):
+    """A batch of these rows of ``regression_data()``."""
+    x, y = regression_data()
+    return sb.io.DataBatch([x[rows]], [y[rows]])
+
+
 def bound_regression(rows=4, optimizer="sgd", rate=0.1, module=None, **bind):
     """A module of ``regression()`` that is ready to train."""
     module = module or sb.mod.Module(regression())

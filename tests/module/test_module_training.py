@@ -21,6 +21,7 @@ from tests.small_networks import (
     language_model,
     numbers,
     regression,
+    regression_batch,
     regression_data,
     same,
     sentence_batch,
@@ -30,14 +31,10 @@ from tests.small_networks import (
 X, Y = regression_data()
 
 
-def _batch(rows=slice(4)):
-    return sb.io.DataBatch([X[rows]], [Y[rows]])
-
-
 def test_a_step_of_sgd_by_hand():
     module = bound_regression(rate=0.1)
     before = numbers(module)
-    module.forward_backward(_batch())
+    module.forward_backward(regression_batch())
     y = X[:4] @ before["fc_weight"].T + before["fc_bias"]
     np.testing.assert_allclose(module.get_outputs()[0].asnumpy(), y, rtol=1e-5)
     dy = (y - Y[:4]) / 2  # LinearRegressionOutput divides by the outputs of a row
@@ -83,7 +80,7 @@ def test_names_that_the_symbol_does_not_have():
 def test_the_order_of_calls():
     module = sb.mod.Module(regression())
     for call in (
-        lambda: module.forward(_batch()),
+        lambda: module.forward(regression_batch()),
         module.init_params,
         module.get_params,
         module.get_outputs,
@@ -91,7 +88,11 @@ def test_the_order_of_calls():
         with pytest.raises(StateError, match="call bind"):
             call()
     module.bind([("data", (4, 3))], [("softmax_label", (4, 2))])
-    for call in (lambda: module.forward(_batch()), module.init_optimizer, module.get_params):
+    for call in (
+        lambda: module.forward(regression_batch()),
+        module.init_optimizer,
+        module.get_params,
+    ):
         with pytest.raises(StateError, match=r"call init_params\(\) first"):
             call()
     module.init_params()
@@ -101,7 +102,7 @@ def test_the_order_of_calls():
         module.backward()
     with pytest.raises(StateError, match="call forward first"):
         module.get_outputs()
-    module.forward(_batch(), is_train=False)
+    module.forward(regression_batch(), is_train=False)
     with pytest.raises(StateError, match=r"needs forward\(batch, is_train=True\)"):
         module.backward()
 
@@ -128,7 +129,7 @@ def test_rebinding_keeps_the_parameters():
     with pytest.raises(ParameterError, match=r"'fc_weight' has shape \(2, 3\).*\(2, 5\)"):
         module.bind([("data", (7, 5))], [("softmax_label", (7, 2))], force_rebind=True)
     assert module.data_shapes == [("data", (7, 3))]
-    module.forward_backward(_batch(slice(7)))
+    module.forward_backward(regression_batch(slice(7)))
     module.update()
     assert not same(numbers(module), before)
 
@@ -136,11 +137,11 @@ def test_rebinding_keeps_the_parameters():
 def test_bound_for_inference_then_for_training():
     module = bound_regression(for_training=False)
     with pytest.raises(StateError, match="bound with for_training=False"):
-        module.forward(_batch(), is_train=True)
+        module.forward(regression_batch(), is_train=True)
     before = numbers(module)
     module.bind([("data", (4, 3))], [("softmax_label", (4, 2))], force_rebind=True)
     module.init_optimizer()
-    module.forward_backward(_batch())
+    module.forward_backward(regression_batch())
     module.update()
     after = numbers(module)
     assert all(not np.array_equal(after[n], before[n]) for n in before)
@@ -181,7 +182,7 @@ def test_variable_attributes_rule_initialisation_and_updates():
     bias = sym.Variable("fc_bias", wd_mult=5.0, lr_mult=2.0)
     module = bound_regression(module=sb.mod.Module(regression(weight=weight, bias=bias)))
     assert (numbers(module)["fc_weight"] == 3).all()
-    module.forward_backward(_batch())
+    module.forward_backward(regression_batch())
     grad = module.gradients()["fc_bias"].asnumpy()
     module.update()
     assert (numbers(module)["fc_weight"] == 3).all()
@@ -192,7 +193,7 @@ def test_fixed_parameters_get_no_gradient_and_stay():
     module = sb.mod.Module(regression(), fixed_param_names=["fc_weight"])
     module = bound_regression(module=module)
     before = numbers(module)
-    module.forward_backward(_batch())
+    module.forward_backward(regression_batch())
     module.update()
     after = numbers(module)
     assert np.array_equal(after["fc_weight"], before["fc_weight"])
@@ -212,18 +213,18 @@ def test_grad_req_of_a_module():
 def test_added_gradients_are_those_of_a_larger_batch():
     module = bound_regression(grad_req="add")
     for rows in (slice(0, 4), slice(4, 8)):
-        module.forward_backward(_batch(rows))
+        module.forward_backward(regression_batch(rows))
     added = {n: g.asnumpy() for n, g in module.gradients().items()}
     whole = bound_regression(rows=8)
     whole.set_params(*module.get_params())
-    whole.forward_backward(_batch(slice(8)))
+    whole.forward_backward(regression_batch(slice(8)))
     for name, grad in whole.gradients().items():
         np.testing.assert_allclose(added[name], grad.asnumpy(), rtol=1e-5)
 
 
 def test_input_gradients():
     module = bound_regression(inputs_need_grad=True)
-    module.forward_backward(_batch())
+    module.forward_backward(regression_batch())
     params = numbers(module)
     dy = (module.get_outputs()[0].asnumpy() - Y[:4]) / 2
     (grad,) = module.get_input_grads()
@@ -259,7 +260,7 @@ def test_smaller_batches_get_their_own_executor_once():
     module = bound_regression()
     for _ in range(2):
         for rows in (slice(4), slice(3)):
-            module.forward_backward(_batch(rows))
+            module.forward_backward(regression_batch(rows))
             module.update()
             assert module.get_outputs()[0].shape == (rows.stop, 2)
     assert [e.builds["training"] for e in module.executors] == [1, 1]
@@ -332,74 +333,6 @@ def test_states():
         module.set_states(states=[np.ones((3, 3))])
     module.forward(batch, is_train=False)
     assert (module.get_outputs()[0].asnumpy() == 4).all()
-
-
-def test_modules_that_share_parameters():
-    trained = bound_regression()
-    watcher = sb.mod.Module(regression())
-    watcher.bind(
-        [("data", (10, 3))], [("softmax_label", (10, 2))], for_training=False, shared_module=trained
-    )
-    whole = sb.io.DataBatch([X], [Y])
-    watcher.forward(whole)
-    for _ in range(3):
-        trained.forward_backward(_batch())
-        trained.update()
-        params = numbers(trained)
-        watcher.forward(whole)
-        np.testing.assert_allclose(
-            watcher.get_outputs()[0].asnumpy(),
-            X @ params["fc_weight"].T + params["fc_bias"],
-            rtol=1e-5,
-            atol=1e-6,
-        )
-
-
-def test_a_module_that_trains_parameters_shared_by_an_inference_module():
-    owner = bound_regression(for_training=False)
-    trainer = sb.mod.Module(regression())
-    trainer.bind([("data", (4, 3))], [("softmax_label", (4, 2))], shared_module=owner)
-    trainer.init_optimizer()
-    before = numbers(owner)
-    trainer.forward_backward(_batch())
-    trainer.update()
-    after = numbers(owner)
-    assert all(not np.array_equal(after[n], before[n]) for n in before)
-
-
-def test_a_fixed_parameter_stays_fixed_where_a_sharing_module_trains_it():
-    fixed = bound_regression(module=sb.mod.Module(regression(), fixed_param_names=["fc_weight"]))
-    other = sb.mod.Module(regression())
-    other.bind([("data", (4, 3))], [("softmax_label", (4, 2))], shared_module=fixed)
-    other.forward_backward(_batch())
-    before = numbers(fixed)
-    fixed.forward_backward(_batch())
-    fixed.update()
-    assert np.array_equal(numbers(fixed)["fc_weight"], before["fc_weight"])
-
-
-def test_sharing_refuses_other_shapes_and_names():
-    trained = bound_regression()
-    with pytest.raises(ParameterError, match=r"'fc_weight' has shape \(2, 3\) for module and"):
-        sb.mod.Module(regression(), name="wide").bind(
-            [("data", (4, 5))], [("softmax_label", (4, 2))], shared_module=trained
-        )
-    with pytest.raises(ParameterError, match="wide has a parameter 'gc_weight'"):
-        sb.mod.Module(regression(name="gc"), name="wide").bind(
-            [("data", (4, 3))], [("softmax_label", (4, 2))], shared_module=trained
-        )
-
-
-def test_a_borrowed_optimizer_is_one_optimizer():
-    trained = bound_regression(optimizer="adam")
-    other = sb.mod.Module(regression())
-    other.bind([("data", (3, 3))], [("softmax_label", (3, 2))], shared_module=trained)
-    assert other.optimizer_initialized
-    assert other.updater is trained.updater
-    for module, rows in ((trained, slice(4)), (other, slice(3))):
-        module.forward_backward(_batch(rows))
-        module.update()
-    assert trained.updater.optimizer.num_update == 2
 
 
 def test_an_optimizer_object_is_taken_as_it_is():
