@@ -30,7 +30,7 @@ from symbucket.ir import (
     steps_of,
     trim_scan,
 )
-from symbucket.ir.notes import phase_of
+from symbucket.ir.notes import graph_notes, phase_of
 
 _LARGEST = 1 << 16  # bytes of a step's value; larger elementwise results stay in the cache
 
@@ -48,8 +48,10 @@ def _hoist(graph: ir.Graph, scan: ir.Node) -> int:
     loop = _Loop(graph, scan)
     loop.add_products_to_carried()
     moved = loop.move_before()
-    moved += loop.move_after()
-    trim_scan(loop.scan, remove_dead_nodes)
+    loop.trim()
+    while left := loop.move_after():
+        moved += left
+        loop.trim()
     return moved
 
 
@@ -259,6 +261,13 @@ class _Loop:
             scan_input_directions=ir.AttrInt64s("scan_input_directions", directions),
         )
         self._inputs = set(body.inputs)
+
+    def trim(self) -> None:
+        """Remove what nobody reads any more; the Scan may be another node afterwards."""
+        trim_scan(self.scan, remove_dead_nodes)
+        scan = graph_notes(self._body).enclosing_node
+        assert scan is not None
+        self.scan = scan
 
     # After the loop ------------------------------------------------------------------------------
 
