@@ -62,11 +62,11 @@ def plan_model(
     fetch = () if specs else None
     models: Sequence[Program]
     if requests is not None:
-        wanted = [n for n, request in requests.items() if request != "null"]
+        differentiated = [n for n, request in requests.items() if request != "null"]
         name = f"{network.name} training"
         sparse = [n for n in rows if specs and requests.get(n) == "write"]
         models = compile_training(
-            symbol, sizes, dtypes, wanted, name, fetch, specs, options, sparse
+            symbol, sizes, dtypes, differentiated, name, fetch, specs, options, sparse
         ).models
     else:
         name = f"{network.name} inference"

@@ -202,24 +202,24 @@ def cut(
     shape: list[int] = []
     for axis, size in enumerate(spec.shape):
         factors = spec.factors(axis)
-        kept = 1
+        length = 1
         for factor in factors:
             full = network.factor_size(factor)
             expanded.append(full)
             if factor == BATCH:
                 index.append(row)
                 continue
-            length = min(sizes.get(factor, full), full)
-            index.append(slice(0, length))
-            kept *= length
+            part = min(sizes.get(factor, full), full)
+            index.append(slice(0, part))
+            length *= part
         if not factors:
             expanded.append(size)
             index.append(slice(None))
-            kept = size
+            length = size
         if factors != [BATCH]:
-            shape.append(kept)
-    part = values.reshape(expanded)[tuple(index)]
-    return np.array(part).reshape(shape)
+            shape.append(length)
+    sample = values.reshape(expanded)[tuple(index)]
+    return np.array(sample).reshape(shape)
 
 
 def check_served(network: NetworkSpec) -> list[OutputSpec]:

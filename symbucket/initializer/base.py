@@ -136,10 +136,10 @@ class Initializer:
         )
 
     def _init_default(self, desc: str, arr: Array) -> None:
-        known = ", ".join(f"*{ending}" for endings, _ in _RULES for ending in endings)
+        patterns = ", ".join(f"*{ending}" for endings, _ in _RULES for ending in endings)
         raise ParameterError(
             f"{type(self).__name__} does not know how to initialise parameter {str(desc)!r} of "
-            f"shape {arr.shape}: its name fits none of {known}. Say it at the variable, "
+            f"shape {arr.shape}: its name fits none of {patterns}. Say it at the variable, "
             f"Variable({str(desc)!r}, init=...), or use Mixed with a pattern for it."
         )
 

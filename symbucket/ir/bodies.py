@@ -27,17 +27,19 @@ def states_of(scan: ir.Node) -> int:
 
 
 def replace_scan(
-    scan: ir.Node, inputs: Sequence[ir.Value | None], kept: Sequence[int], **changed: ir.Attr
+    scan: ir.Node, inputs: Sequence[ir.Value | None], outputs: Sequence[int], **changed: ir.Attr
 ) -> ir.Node:
     """Put a Scan with the same body in the place of ``scan``; return it.
 
-    ``kept`` are the numbers of the outputs that it still has, ``changed`` its new attributes.
+    ``outputs`` are the numbers of the outputs that it still has, ``changed`` its new attributes.
     """
     graph = scan.graph
     assert isinstance(graph, ir.Graph)
-    given = {**dict(scan.attributes.items()), **changed}
-    new = ir.Node("", "Scan", inputs, list(given.values()), num_outputs=len(kept), name=scan.name)
-    for out, i in zip(new.outputs, kept):
+    attributes = {**dict(scan.attributes.items()), **changed}
+    new = ir.Node(
+        "", "Scan", inputs, list(attributes.values()), num_outputs=len(outputs), name=scan.name
+    )
+    for out, i in zip(new.outputs, outputs):
         old = scan.outputs[i]
         out.name, out.shape, out.type = old.name, old.shape, old.type
         old.replace_all_uses_with(out, replace_graph_outputs=True)
@@ -179,14 +181,14 @@ def trim_scan(node: ir.Node, remove_dead: Callable[[ir.Graph], int]) -> int:
     body = body_of(node)
     assert body is not None
     carried = states_of(node)
-    kept = [
+    live_outputs = [
         i
         for i, out in enumerate(node.outputs)
         if i < carried or out.uses() or out.is_graph_output()
     ]
-    removed = len(node.outputs) - len(kept)
+    removed = len(node.outputs) - len(live_outputs)
     if removed:
-        results = [body.outputs[i] for i in kept]
+        results = [body.outputs[i] for i in live_outputs]
         body.outputs.clear()
         body.outputs.extend(results)
     remove_dead(body)
@@ -204,13 +206,13 @@ def trim_scan(node: ir.Node, remove_dead: Callable[[ir.Graph], int]) -> int:
     replace_scan(
         node,
         [*node.inputs[:carried], *(node.inputs[i] for i in used)],
-        kept,
+        live_outputs,
         num_scan_inputs=ir.AttrInt64("num_scan_inputs", len(used)),
         scan_input_directions=ir.AttrInt64s(
             "scan_input_directions", [read[i - carried] for i in used]
         ),
         scan_output_directions=ir.AttrInt64s(
-            "scan_output_directions", [stacked[i - carried] for i in kept if i >= carried]
+            "scan_output_directions", [stacked[i - carried] for i in live_outputs if i >= carried]
         ),
     )
     return removed

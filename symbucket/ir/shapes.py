@@ -47,8 +47,8 @@ def _dtype(node: ir.Node, i: int = 0) -> ir.DataType:
 
 
 def _attr(node: ir.Node, name: str, default: Any = None) -> Any:
-    found = node.attributes.get(name)
-    return default if found is None else found.value
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.value
 
 
 def _const(node: ir.Node, i: int) -> list[int] | None:
@@ -365,12 +365,12 @@ def ask_onnx(node: ir.Node) -> list[TensorType]:
     del proto.output[:]
     proto.output.extend(out.name or f"__{i}" for i, out in enumerate(node.outputs))
     schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
-    found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
+    inferred = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
     result: list[TensorType] = []
     for name in proto.output:
-        if name not in found:
+        if name not in inferred:
             raise ValueError(f"onnx cannot infer the shape of output {name!r} of {node.op_type}")
-        tensor = found[name].tensor_type
+        tensor = inferred[name].tensor_type
         dims = tuple(int(d.dim_value) for d in tensor.shape.dim)
         if not all(d.HasField("dim_value") for d in tensor.shape.dim):
             raise ValueError(f"output {name!r} of {node.op_type} has no static shape")

@@ -73,8 +73,8 @@ def _kernel(node: ir.Node) -> Ints:
 
 
 def _windows(node: ir.Node, size: Ints, auto_pad: str) -> Windows:
-    given = {name: attr(node, name) for name in ("strides", "dilations", "pads")}
-    return resolve_windows(_kernel(node), size, auto_pad=auto_pad, **given)
+    attributes = {name: attr(node, name) for name in ("strides", "dilations", "pads")}
+    return resolve_windows(_kernel(node), size, auto_pad=auto_pad, **attributes)
 
 
 def resolve_windows(

@@ -346,8 +346,8 @@ class BucketingModule(BaseModule):
     def auxiliary(self) -> Mapping[str, NDArray]:
         return self.store.aux
 
-    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
-        return (self._bound.last or self.current_module).monitored(wanted)
+    def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        return (self._bound.last or self.current_module).monitored(select)
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         self._require(params=True)

@@ -28,16 +28,16 @@ class Filling:
         The batch axis may stand alone or, in the outputs of sequence models, together with time in
         the first axis. Arrays without such an axis (a sum over the batch) are returned as they are.
         """
-        shape, kept = array.shape, self.rows - self.count
+        shape, rows = array.shape, self.rows - self.count
         if self.steps and shape[:2] == (self.steps, self.rows):
-            return array[:, :kept]
+            return array[:, :rows]
         if not shape or not shape[0] or shape[0] % self.rows:
             return array
         steps = shape[0] // self.rows
         if steps > 1 and self.steps:  # step after step
-            by_step = array.reshape((steps, self.rows, *shape[1:]))[:, :kept]
-            return by_step.reshape((steps * kept, *shape[1:]))
-        return array[: steps * kept]
+            by_step = array.reshape((steps, self.rows, *shape[1:]))[:, :rows]
+            return by_step.reshape((steps * rows, *shape[1:]))
+        return array[: steps * rows]
 
     def is_ignored(self, labels: list[Any], metric: EvalMetric) -> bool:
         """Return whether a metric ignores the labels of all rows that fill the batch up."""

@@ -327,8 +327,8 @@ class Lifecycle(Described):
         """Return the buffers of the auxiliary states, which a forward in training mode writes."""
 
     @abc.abstractmethod
-    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+    def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
         """Return (name, array) of all that a monitor sees: outputs, arguments, gradients, states.
 
-        ``wanted`` says for a name if the monitor looks.
+        ``select`` says for a name if the monitor looks.
         """

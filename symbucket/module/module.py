@@ -328,8 +328,8 @@ class Module(BaseModule):
     def auxiliary(self) -> Mapping[str, NDArray]:
         return {n: self.store.aux[n] for n in self.network.aux_names}
 
-    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
-        return arrays_of(self.executor, wanted)
+    def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        return arrays_of(self.executor, select)
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         self._require(params=True)

@@ -191,8 +191,8 @@ class RecurrentModule(BaseModule):
     def _init_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any]) -> None:
         bound, first = self._bound, self.data_shapes[0]
         names, batch_size = list(bound.store.grads), int(first.shape[first.batch_axis])
-        made = make_optimizer(optimizer, optimizer_params, self.symbol, names, batch_size)
-        bound.updater = Updater(made)
+        optimizer = make_optimizer(optimizer, optimizer_params, self.symbol, names, batch_size)
+        bound.updater = Updater(optimizer)
 
     def _update(self) -> None:
         apply_gradients(self.updater, self.store, self.gradients(), {})
@@ -204,10 +204,10 @@ class RecurrentModule(BaseModule):
     def auxiliary(self) -> Mapping[str, NDArray]:
         return self.store.aux
 
-    def monitored(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+    def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
         # Without data and labels: they come in segments.
         names = self.output_names
-        outputs = zip(names, self.get_outputs()) if any(map(wanted, names)) else ()
+        outputs = zip(names, self.get_outputs()) if any(map(select, names)) else ()
         gradients = ((f"{name}_grad", array) for name, array in self.gradients().items())
         return [*outputs, *self.store.args.items(), *gradients, *self.auxiliary().items()]
 

@@ -56,14 +56,14 @@ class Signum(Optimizer):
 
     def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Six passes over memory with momentum, three without."""
-        kept = w * k.keep if "keep" in k else w
+        shrunk = w * k.keep if "keep" in k else w
         if "mom" not in s:
-            return kept - sign(g) * k.lr, {}
+            return shrunk - sign(g) * k.lr, {}
         down = super().preprocessed(w, g, k) * k.share
         if "decay" in k:
             down = down + w * k.decay
         mom = s.mom * k.momentum - down
-        return kept + sign(mom) * k.lr, {"mom": mom}
+        return shrunk + sign(mom) * k.lr, {"mom": mom}
 
     def preprocessed(self, w: Expr, g: Expr, k: Operands) -> Expr:
         """The gradient as it is: ``step`` clips it after the decay of the weight."""

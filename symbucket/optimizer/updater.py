@@ -29,7 +29,7 @@ from symbucket.runtime.ndarray import NDArray
 Array = NDArray | np.ndarray[Any, Any]
 _Host = np.ndarray[Any, Any]
 
-_KEPT_GRAPHS = 64
+MAX_CACHED_GRAPHS = 64
 """Parameters updated one by one need a graph for each shape; structures change seldom."""
 
 
@@ -78,13 +78,13 @@ class Updater:
                 f"{len(all_grads)} gradients and {len(targets)} weights; expected as many of "
                 "each, and no index twice."
             )
-        given = [(i, g, w) for i, g, w in zip(indices, all_grads, targets) if g is not None]
-        if not given:
+        updates = [(i, g, w) for i, g, w in zip(indices, all_grads, targets) if g is not None]
+        if not updates:
             return
-        grads = [self._buffer(i, "gradient", g) for i, g, _ in given]
-        weights = [self._buffer(i, "weight", w) for i, _, w in given]
-        self._check(given, grads, weights)
-        indices = [i for i, _, _ in given]
+        grads = [self._buffer(i, "gradient", g) for i, g, _ in updates]
+        weights = [self._buffer(i, "weight", w) for i, _, w in updates]
+        self._check(updates, grads, weights)
+        indices = [i for i, _, _ in updates]
         states = self.allocate(indices, weights)
         before = self.optimizer.counters()
         try:
@@ -96,7 +96,7 @@ class Updater:
         except BaseException:
             self.optimizer.set_counters(before)
             raise
-        for (_, _, target), array in zip(given, weights):
+        for (_, _, target), array in zip(updates, weights):
             if target is not array:
                 target[...] = array.view()
 
@@ -110,8 +110,8 @@ class Updater:
             return
         update = self._row_updates.get(index)
         if update is None or update[0] is not weight:
-            made = RowUpdate(weight, f"rows of {self._label(index)}")
-            update = self._row_updates[index] = weight, made
+            row_update = RowUpdate(weight, f"rows of {self._label(index)}")
+            update = self._row_updates[index] = weight, row_update
         before = self.optimizer.counters()
         try:
             self.optimizer._update_count(index)
@@ -145,12 +145,12 @@ class Updater:
 
     def _check(
         self,
-        given: Sequence[tuple[Index, Any, Any]],
+        updates: Sequence[tuple[Index, Any, Any]],
         grads: Sequence[NDArray],
         weights: Sequence[NDArray],
     ) -> None:
         context = weights[0].context
-        for (index, _, target), grad, weight in zip(given, grads, weights):
+        for (index, _, target), grad, weight in zip(updates, grads, weights):
             self._check_dtype(index, "gradient", grad)
             if grad.shape != weight.shape:
                 raise ShapeError(
@@ -184,7 +184,7 @@ class Updater:
             name = f"optimizer {type(self.optimizer).__name__.lower()}"
             graph = self._graphs[key] = UpdateGraph(spec, self.optimizer.emit, context, name)
             self.builds += 1
-            if len(self._graphs) > _KEPT_GRAPHS:
+            if len(self._graphs) > MAX_CACHED_GRAPHS:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(key)
         return graph
@@ -227,12 +227,12 @@ class Updater:
     def states(self) -> dict[str, _Host]:
         """Copies of all states as ``{"adam/mean/embed_weight": array}``."""
         kinds = list(self.optimizer.state_values())
-        found: dict[str, _Host] = {}
+        arrays: dict[str, _Host] = {}
         for index, states in self._states.items():
-            found |= {self._key(k, index): states[k].asnumpy() for k in kinds if k in states}
+            arrays |= {self._key(k, index): states[k].asnumpy() for k in kinds if k in states}
         for index, loaded in self._loaded.items():
-            found |= {self._key(k, index): loaded[k].copy() for k in kinds}
-        return found
+            arrays |= {self._key(k, index): loaded[k].copy() for k in kinds}
+        return arrays
 
     def counters(self) -> dict[str, Any]:
         """The optimizer's counters, by parameter name, ready for JSON."""
@@ -307,8 +307,8 @@ class Updater:
         new: dict[Index, dict[str, _Host]] = {}
         for key, value in states.items():
             owner, kind, label = [*key.split("/", 2), "", ""][:3]
-            known = label in labels or not self.optimizer.idx2name
-            if owner != self._kind() or kind not in kinds or not label or not known:
+            has_owner = label in labels or not self.optimizer.idx2name
+            if owner != self._kind() or kind not in kinds or not label or not has_owner:
                 raise CheckpointError(
                     f"{where}: state {key!r} is unknown here. Optimizer {self._kind()!r} has the "
                     f"states {kinds} of {sorted(labels) or 'any parameter'}; names are "
@@ -325,8 +325,8 @@ class Updater:
                     f"expected {expected}."
                 )
             new.setdefault(index, {})[kind] = array
-        wanted = [i for i in {**self._states, **new} if kinds]
-        missing = [self._key(k, i) for i in wanted for k in kinds if k not in new.get(i, {})]
+        stateful = [i for i in {**self._states, **new} if kinds]
+        missing = [self._key(k, i) for i in stateful for k in kinds if k not in new.get(i, {})]
         if missing:
             raise CheckpointError(
                 f"{where}: {len(missing)} states are missing: {', '.join(missing[:5])}"

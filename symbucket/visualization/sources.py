@@ -129,9 +129,9 @@ def _bundle(folder: Path, key: Hashable) -> dict[str, Diagram]:
     manifest = read_manifest(folder)
     chosen = [n for n in manifest.networks if key is None or n.key == key]
     if not chosen:
-        known = ", ".join(repr(n.key) for n in manifest.networks)
+        keys = ", ".join(repr(n.key) for n in manifest.networks)
         raise InvalidArgumentError(
-            f"the bundle {str(folder)!r} has no network of key {key!r}; its keys are {known}"
+            f"the bundle {str(folder)!r} has no network of key {key!r}; its keys are {keys}"
         )
     stored = {t.name: _BUNDLE_KINDS.get(t.kind, PARAMETER) for t in manifest.parameters.tensors}
     return {str(n.key): _bundled(folder, n, stored) for n in chosen}

@@ -1,7 +1,8 @@
 """Every way in which the library computes a network; each returns results by name.
 
 ``output 0``, ``gradient of v1`` and ``next moving_mean`` are names that many ways have; results of
-one name must agree. A way raises Skip, with the reason, if a network cannot go it.
+one name must agree. A way raises Skip, with the reason, if a network cannot go it. Long, because it
+is one list.
 """
 
 from __future__ import annotations

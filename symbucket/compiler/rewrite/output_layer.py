@@ -207,8 +207,8 @@ class RowBlock:
     """The rows from ``start`` to ``stop`` of an output layer, as new nodes.
 
     If the layer drops rows, those that stay are ``count``, a name for a size known only at run
-    time, and ``kept`` are their positions within the block. The builder ``g`` may be exchanged, to
-    place what follows elsewhere in the graph.
+    time, and ``kept_rows`` are their positions within the block. The builder ``g`` may be
+    exchanged, to place what follows elsewhere in the graph.
     """
 
     def __init__(
@@ -219,14 +219,14 @@ class RowBlock:
         self.size = stop - start
         self.keep = None if labels.keep is None else self._slice(labels.keep)
         self.count: int | str = self.size
-        self.kept: ir.Value | None = None
+        self.kept_rows: ir.Value | None = None
         index = self._slice(labels.index)
         if layer.drops_rows and self.keep is not None:
             self.count = g.unique(ROW_COUNT)
             bounds(g.graph)[self.count] = self.size
-            self.kept = self._kept_rows(self.keep)
-            index = g.typed("Gather", [self.count], index, self.kept, axis=0)
-            rows = self.kept
+            self.kept_rows = self._kept_rows(self.keep)
+            index = g.typed("Gather", [self.count], index, self.kept_rows, axis=0)
+            rows = self.kept_rows
             if start:
                 rows = g.typed("Add", [self.count], rows, g.const(start, like=rows))
             self.x = g.typed("Gather", [self.count, layer.width], layer.x, rows, axis=0)
@@ -312,10 +312,10 @@ class RowBlock:
         g, layer = self.g, self.layer
         shape = [self.count, layer.width]
         rows = g.typed("Mul", shape, g.typed("Gemm", shape, difference, layer.weight), weight)
-        if self.kept is None:
+        if self.kept_rows is None:
             return rows
         zeros = g.filled((self.size, layer.width), 0.0, layer.dtype)
-        positions = g.typed("Reshape", [self.count, 1], self.kept, g.ints(-1, 1))
+        positions = g.typed("Reshape", [self.count, 1], self.kept_rows, g.ints(-1, 1))
         return g.typed("ScatterND", [self.size, layer.width], zeros, positions, rows)
 
     def bias_gradient(self, difference: ir.Value, weight: ir.Value) -> ir.Value:

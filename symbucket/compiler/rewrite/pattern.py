@@ -66,16 +66,16 @@ class Match:
 class Pattern(ABC):
     """A set of values; matching one binds variables."""
 
-    def match(self, value: ir.Value | None, known: Match | None = None) -> Match | None:
+    def match(self, value: ir.Value | None, partial: Match | None = None) -> Match | None:
         """Return the first match of ``value``, None if there is none.
 
-        ``known`` is a match to extend: its variables keep their values.
+        ``partial`` is a match to extend: its variables keep their values.
         """
-        return next(self.matches(value, known or Match()), None)
+        return next(self.matches(value, partial or Match()), None)
 
-    def match_node(self, node: ir.Node, known: Match | None = None) -> Match | None:
+    def match_node(self, node: ir.Node, partial: Match | None = None) -> Match | None:
         """Return the first match of a node, through its first output."""
-        return self.match(node.outputs[0], known)
+        return self.match(node.outputs[0], partial)
 
     def why_not(self, value: ir.Value | None) -> str:
         """Return what keeps ``value`` from matching, an empty string if it matches."""
@@ -182,11 +182,11 @@ class Op(Pattern):
         self.op_type, self.inputs, self.domain = op_type, inputs, domain
         self.users, self.any_order, self.attributes = users, any_order, attributes
 
-    def match(self, value: ir.Value | None, known: Match | None = None) -> Match | None:
+    def match(self, value: ir.Value | None, partial: Match | None = None) -> Match | None:
         """Return the first match of ``value``, None if there is none."""
         if produced_by(value, self.op_type, self.domain) is None:
             return None  # most nodes of a graph, without the search
-        return super().match(value, known)
+        return super().match(value, partial)
 
     def matches(self, value: ir.Value | None, match: Match) -> Iterator[Match]:
         """Match the node that produces ``value``, then its inputs."""

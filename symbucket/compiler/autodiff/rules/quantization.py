@@ -98,5 +98,5 @@ def _beside(scale: Expr, x: Expr, axis: int) -> Expr:
 
 def _sum_beside(values: Expr, scale: Expr, axis: int) -> Expr:
     """The sum of what belongs to each number of ``scale``."""
-    kept = axis % values.rank if scale.size > 1 else None
-    return values.sum([i for i in range(values.rank) if i != kept]).reshape(scale.shape)
+    scale_axis = axis % values.rank if scale.size > 1 else None
+    return values.sum([i for i in range(values.rank) if i != scale_axis]).reshape(scale.shape)

@@ -132,21 +132,21 @@ class _Reverse:
             initial.append(g.filled(shape, 0.0, dtype) if grad is None else grad)
         initial += sums.initial()
         for one in [*(results[inputs[i]] for i in states), *sums.carried()]:
-            reverse.outputs.append(self._made_in_reverse(one))
-        given = [i for i in sequences if inputs[i] in results]
+            reverse.outputs.append(self._computed_in_reverse(one))
+        differentiated = [i for i in sequences if inputs[i] in results]
         directions: list[int] = []
         stacks: dict[ir.Value, int] = {}  # what sums read: the number of the output
-        for i in given:
+        for i in differentiated:
             value = results[inputs[i]]
             directions.append(1 - self._in_directions[i - self._carried])
             if directions[-1] == 1 - self._direction:
                 stacks.setdefault(value, len(reverse.outputs))
-            reverse.outputs.append(self._made_in_reverse(value))
+            reverse.outputs.append(self._computed_in_reverse(value))
         for value in sums.stacked():
             if value not in stacks and self._is_own(value):
                 stacks[value] = len(reverse.outputs)
                 directions.append(1 - self._direction)
-                reverse.outputs.append(self._made_in_reverse(value))
+                reverse.outputs.append(self._computed_in_reverse(value))
         remove_dead_nodes(reverse)
         self._read_stash()
         used = [(key, one) for key, one in self._slices.items() if one.uses()]
@@ -163,7 +163,7 @@ class _Reverse:
         )
         gradients: dict[ir.Value | int, ir.Value] = dict(zip(states, outs))
         first = len(states) + len(sums.carried())
-        gradients.update(zip(given, outs[first:]))
+        gradients.update(zip(differentiated, outs[first:]))
 
         def stack_of(value: ir.Value) -> ir.Value:
             """The values of all steps, in this loop's one direction."""
@@ -209,7 +209,7 @@ class _Reverse:
             self._slices[key] = self._placeholder("slice", like)
         return self._slices[key]
 
-    def _made_in_reverse(self, value: ir.Value) -> ir.Value:
+    def _computed_in_reverse(self, value: ir.Value) -> ir.Value:
         return output_of_body(self._g, self._reverse, value)
 
     def _is_varying(self, value: ir.Value) -> bool:
@@ -219,8 +219,8 @@ class _Reverse:
     def _is_own(self, value: ir.Value) -> bool:
         """Whether the reverse loop carries or makes a value."""
         producer = value.producer()
-        made = producer is not None and producer.graph is self._reverse
-        return made or value in self._adjoints
+        is_computed = producer is not None and producer.graph is self._reverse
+        return is_computed or value in self._adjoints
 
     def _read_stash(self) -> None:
         """Let the reverse body read slices of stacks in place of values of the forward body."""
@@ -262,15 +262,9 @@ class _Reverse:
 
     def _stack_in_direction(self, value: ir.Value) -> ir.Value:
         """The stack of a value that the reverse body reads but does not make."""
-        for (stack, direction), one in self._slices.items():
-            if one is value:
-                found: tuple[ir.Value, int] = (stack, direction)
-                break
-        else:
-            found = self._stack(value)
-        if found[1] == self._direction:
-            return found[0]
-        return _reversed(self._g, found[0])
+        key = next((key for key, one in self._slices.items() if one is value), None)
+        stack, direction = key or self._stack(value)
+        return stack if direction == self._direction else _reversed(self._g, stack)
 
 
 def _is_copy(value: ir.Value, of: ir.Value) -> bool:
