@@ -102,7 +102,7 @@ def _read_parts(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node], streams:
         for node in nodes:
             places = [streams.index(stream) for stream in _streams(node)]
             whole = value
-            if len(places) < len(streams) or places != sorted(places):
+            if places != list(range(len(streams))):  # also where steps share what nobody reads
                 whole = g.op("Gather", value, g.ints(*places), axis=0)
             whole = g.reshape(whole, shape_of(node.outputs[0]))
             node.outputs[0].replace_all_uses_with(whole, replace_graph_outputs=True)

@@ -12,7 +12,7 @@ import pytest
 
 import symbucket as sb
 from symbucket import random
-from symbucket.compiler import Role, compile_inference, compile_training
+from symbucket.compiler import CompilerOptions, Role, compile_inference, compile_training
 from symbucket.compiler.target import PORTABLE
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import Symbol
@@ -291,3 +291,26 @@ def test_a_share_of_one_is_refused() -> None:
 def test_inference_models_have_no_dropout_left() -> None:
     program = compile_inference(sb.sym.Dropout(x, p=0.5) * 2.0, {"x": (2, 2)})
     assert [n.op_type for n in program.proto().graph.node] == ["Mul"]
+
+
+@pytest.mark.parametrize("disable", [(), ("roll-loops",)])
+def test_masks_that_the_last_step_does_not_read_leave_the_others_alone(disable) -> None:
+    x, weight = sb.sym.Variable("x"), sb.sym.Variable("w")
+    state, cut = sb.sym.Variable("state"), sb.sym.SliceChannel(x, num_outputs=6, axis=1)
+    for t in range(6):
+        product = sb.sym.FullyConnected(state, weight, num_hidden=3, no_bias=True)
+        state = sb.sym.tanh(product + sb.sym.Reshape(cut[t], shape=(0, -1)))
+        if t < 5:  # nothing is dropped at the end
+            state = sb.sym.Dropout(state, p=0.5)
+    rng = np.random.default_rng(3)
+    arrays = {"x": (4, 6, 3), "w": (3, 3), "state": (4, 3)}
+    args = {n: sb.nd.array(rng.normal(size=s)) for n, s in arrays.items()}
+    results = []
+    for left_out in (disable, ("roll-loops",)):
+        options = CompilerOptions(disable=frozenset(left_out))
+        sb.random.seed(5)
+        bound = sb.Executor(
+            state, sb.cpu(), args, {}, dict.fromkeys(args, "null"), {}, options=options
+        )
+        results.append([bound.forward(is_train=True)[0].asnumpy() for _ in range(3)])
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-5, atol=1e-6)
