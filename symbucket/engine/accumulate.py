@@ -19,21 +19,25 @@ class Accumulator:
         self, pairs: Sequence[tuple[NDArray, NDArray]], context: Context, name: str
     ) -> None:
         g = Builder(new_graph(name))
-        inputs: dict[str, NDArray] = {}
-        outputs: dict[str, NDArray] = {}
-        for i, (total, part) in enumerate(pairs):
+        for i, (total, _) in enumerate(pairs):
             dtype = ir.DataType.from_numpy(total.dtype)
-            names = (f"total{i}", f"part{i}")
-            values = [g.input(n, total.shape, dtype) for n in names]
-            inputs.update(zip(names, (total, part)))
+            values = [g.input(f"{kind}{i}", total.shape, dtype) for kind in ("total", "part")]
             added = g.op("Add", *values)
             added.name = f"new{i}"
-            outputs[f"new{i}"] = total
             g.graph.outputs.append(added)
         model = ir.serde.serialize_model(ir.Model(g.graph, ir_version=IR_VERSION))
         self._session = Session(model.SerializeToString(), context, name)
-        self._session.bind_inputs(inputs)
-        self._session.bind_outputs(outputs)
+        self.bind(pairs)
+
+    def bind(self, pairs: Sequence[tuple[NDArray, NDArray]]) -> None:
+        """Use other arrays, of the same shapes and in the same order."""
+        totals = {f"total{i}": total for i, (total, _) in enumerate(pairs)}
+        self._session.bind_inputs({**totals, **{f"part{i}": p for i, (_, p) in enumerate(pairs)}})
+        self._session.bind_outputs({f"new{i}": total for i, (total, _) in enumerate(pairs)})
+
+    def release(self) -> None:
+        """Forget all arrays; ``bind`` them again before ``run``."""
+        self._session.release()
 
     def run(self) -> None:
         """Add once."""

@@ -175,6 +175,7 @@ class ExecutorGroup(BoundArrays):
     ) -> list[Any]:
         """Run all parts; returns what ``run_part`` returns for each."""
         self._check_bounds()
+        self._ran, self._trained, self._joined = False, False, None
         self._spread()
         results = self._each(kind, [partial(run_part, part) for part in self.parts])
         if is_train:

@@ -73,6 +73,7 @@ class Executor(BoundArrays):
         self._runners: dict[tuple[Part, RunRequest], Runner] = {}
         self._added = [n for n in differentiated if self.grad_req[n] == "add"]
         self._accumulator: Accumulator | None = None
+        self._bound_buffers: Mapping[str, NDArray] = {}  # those that all programs are bound to
         # Of the last run.
         self._ran = False
         self._trained = False
@@ -128,12 +129,13 @@ class Executor(BoundArrays):
         if is_train:
             part = "forward" if self.programs.training(request).step is None else "step"
         runner = self._runner(part, request)
+        # A run that does not end leaves nothing to read, and does not count.
+        self._ran = self._trained = False
         self.buffers.claim(*((OUTPUTS, STASH) if is_train else (OUTPUTS,)))
         if runner.noise:
-            runner.draw_noise(self._noise_clock.key(self.name, is_train))
-        else:
-            self._noise_clock.tick(is_train)
+            runner.draw_noise(self._noise_clock.next_key(self.name, is_train))
         runner.run()
+        self._noise_clock.tick(is_train)
         self._ran, self._trained, self._request = True, is_train, request
 
     @property
@@ -194,50 +196,50 @@ class Executor(BoundArrays):
     def _runner(self, part: Part, request: RunRequest) -> Runner:
         """Return the bound runner of a program; it is built if it is new."""
         runner = self._runners.get((part, request))
+        self.buffers.refresh()
         if runner is None:
             runner = self.programs.runner(part, request)
-            if self._allocate(runner, part):
-                self._bind_all()
+            self._allocate(runner, part)
             runner.bind(self._arrays)
             self._runners[part, request] = runner
+            self.programs.release(part, request)
+        if self._bound_buffers is not self.buffers.arrays:
+            self._bind_all()
         return runner
 
-    def _allocate(self, runner: Runner, part: Part) -> bool:
-        """Allocate what a program needs besides the given arrays.
-
-        Returns whether buffers of other programs were moved.
-        """
+    def _allocate(self, runner: Runner, part: Part) -> None:
+        """Allocate what a program needs besides the given arrays."""
         groups: dict[str, list[Port]] = {OUTPUTS: [], STASH: [], BACKWARD: []}
         for port in runner.unbound(self._arrays):
             groups[_buffer_group(port, part)].append(port)
-        moved = [
-            self.buffers.ensure(group, [(p.name, p.shape, p.dtype) for p in ports], self)
-            for group, ports in groups.items()
-        ]
-        if self._accumulator is None and self._gradient_parts():
-            self._bind_accumulator()
-        return any(moved)
+        for group, ports in groups.items():
+            self.buffers.ensure(group, [(p.name, p.shape, p.dtype) for p in ports])
+        parts = self._gradient_parts()
+        if self._accumulator is None and parts:
+            self._accumulator = Accumulator(parts, self.context, f"{self.name} add")
 
     def _gradient_parts(self) -> list[tuple[NDArray, NDArray]]:
         """Return the gradients that are added up, each with the part to add."""
         parts = [(n, self.buffers.get(Role.GRAD.tensor_name(n))) for n in self._added]
         return [(self.grad_dict[n], part) for n, part in parts if part is not None]
 
-    def _bind_accumulator(self) -> None:
-        self._accumulator = Accumulator(self._gradient_parts(), self.context, f"{self.name} add")
-
     def _bind_all(self) -> None:
         """Bind all programs to the buffers as they are now."""
-        buffers = PortArrays(buffers=self.buffers.arrays)
+        arrays = self._arrays
         for runner in self._runners.values():
-            runner.bind(buffers)
+            runner.bind(arrays)
         if self._accumulator is not None:
-            self._bind_accumulator()
+            self._accumulator.bind(self._gradient_parts())
+        self._bound_buffers = arrays.buffers
 
-    def buffers_moved(self, group: str) -> None:
-        """Use the new memory of a group of buffers, which the pool has replaced."""
-        self.buffers.remake(group)
-        self._bind_all()
+    def release_buffers(self, group: str) -> None:
+        """Drop the arrays of a group, whose memory was replaced; ``_runner`` makes new ones."""
+        if not self.buffers.release(group):
+            return
+        for runner in self._runners.values():
+            runner.release()
+        if self._accumulator is not None:
+            self._accumulator.release()
 
     @property
     def nbytes(self) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from symbucket.engine.bound_network import AnyExecutor, BoundNetwork
 from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
 from symbucket.engine.network_interface import BatchShapes, Signature
+from symbucket.engine.ownership import Runs
 from symbucket.runtime.arena import trim
 from symbucket.runtime.buffers import Pool
 
@@ -34,6 +35,7 @@ class ExecutorPool:
 
     def __init__(self, policy: EvictionPolicy, pinned_key: Hashable = None) -> None:
         self.buffers = Pool()
+        self.runs = Runs()
         self._policy = policy
         self._pinned_key = pinned_key
         # Least recently used first.

@@ -126,10 +126,9 @@ class FrameExecutor:
                 frame.stash[port.name] = NDArray.empty(port.shape, port.dtype, self.context)
         runner.bind(PortArrays(frame.inputs, buffers={**frame.outputs, **frame.stash}))
         if runner.noise:
-            runner.draw_noise(self._noise_clock.key(self.name, is_train))
-        else:
-            self._noise_clock.tick(is_train)
+            runner.draw_noise(self._noise_clock.next_key(self.name, is_train))
         runner.run()
+        self._noise_clock.tick(is_train)
         frame.trained = is_train
 
     def backward(
@@ -199,8 +198,10 @@ class FrameExecutor:
         if runner is None:
             if part != "inference":
                 _ = self.programs  # raises an error if the step is not split
-            runner = self._runners[part] = self._compiled.runner(part)
+            runner = self._compiled.runner(part)
             runner.bind(PortArrays(self._shared, self._shared))
+            self._runners[part] = runner
+            self._compiled.release(part)
         return runner
 
 

@@ -42,9 +42,9 @@ class NoiseClock:
         self._steps[is_train] += 1
         return step
 
-    def key(self, name: str, is_train: bool) -> NoiseKey:
-        """Count a run of the executor ``name``; return the key of its random numbers."""
-        return name, int(is_train), self.tick(is_train)
+    def next_key(self, name: str, is_train: bool) -> NoiseKey:
+        """Return the key of the random numbers of a run that is not counted yet."""
+        return name, int(is_train), self.steps(is_train)
 
     def set_steps(self, is_train: bool, steps: int) -> None:
         """Go on as if there had been so many runs, as when training is resumed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,8 @@ class ParameterStore:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.lock = threading.RLock()
+        """Held by whoever uses the parameters; nobody waits for it."""
         self.args: dict[str, NDArray] = {}
         self.grads: dict[str, NDArray] = {}
         self.aux: dict[str, NDArray] = {}
@@ -68,17 +71,19 @@ class ParameterStore:
         """
         self._check("parameter", owner, params, self.args)
         self._check("aux state", owner, aux, self.aux)
-        first = not self._owner
-        if first:
-            self._owner = owner
-            self.args = {s.name: self._zeros(s) for s in params}
-            self.aux = {s.name: self._zeros(s) for s in aux}
+        # A later network may train what the first one only used (bound for inference, fixed).
+        grads = {
+            s.name: self._zeros(s)
+            for s in params
+            if s.grad_req != "null" and s.name not in self.grads
+        }
+        if not self._owner:
+            args, states = ({s.name: self._zeros(s) for s in specs} for specs in (params, aux))
+            self.args, self.aux = args, states
             self.attrs = {s.name: s.attrs for s in (*params, *aux)}
             self.constants = {s.name: s.constant for s in params if s.constant is not None}
-        for spec in params:
-            # A later network may train what the first one only used (bound for inference, fixed).
-            if spec.grad_req != "null" and spec.name not in self.grads:
-                self.grads[spec.name] = self._zeros(spec)
+            self._owner = owner
+        self.grads.update(grads)
 
     def _zeros(self, spec: ParameterSpec) -> NDArray:
         return NDArray.zeros(spec.shape, spec.dtype, self.context)

@@ -116,10 +116,12 @@ class NetworkPrograms:
         name = f"{self._name} {part}"
         if part == "inference":
             return Runner(self.inference(request), self._context, name)
-        programs = self.training(request)
-        program: Program = getattr(programs, part)
-        runner = Runner(program, self._context, name)
-        # The session has the model now. Compile it again to look at it.
-        released: dict[str, Any] = {part: replace(program, model=b"", plan=None)}
-        self._training[request] = replace(programs, **released)
-        return runner
+        return Runner(getattr(self.training(request), part), self._context, name)
+
+    def release(self, part: Part, request: RunRequest = ALL_OUTPUTS) -> None:
+        """Drop the model of a program whose runner is kept: compile it again to look at it."""
+        programs = self._training.get(request)
+        if programs is not None and part != "inference":
+            program: Program = getattr(programs, part)
+            released: dict[str, Any] = {part: replace(program, model=b"", plan=None)}
+            self._training[request] = replace(programs, **released)

@@ -80,6 +80,11 @@ class Runner:
             if array is not None:
                 self._noise_arrays[port.name] = array
 
+    def release(self) -> None:
+        """Forget all bound arrays; all ports must be bound again before ``run``."""
+        self._noise_arrays.clear()
+        self._session.release()
+
     def draw_noise(self, key: NoiseKey) -> None:
         """Write new random numbers into the inputs that are noise; equal keys, equal numbers."""
         for noise in self.noise:

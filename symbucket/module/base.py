@@ -15,6 +15,7 @@ from symbucket import hooks
 from symbucket import metric as metrics
 from symbucket.callback import BatchEndParam
 from symbucket.context import cpu
+from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
@@ -101,6 +102,7 @@ class BaseModule(Checkpointed):
             progress=progress,
         )
 
+    @exclusive
     def score(
         self,
         eval_data: Any,
@@ -143,6 +145,7 @@ class BaseModule(Checkpointed):
             self.forward(batch, is_train=False)
             yield self._unpadded(), nbatch, batch
 
+    @exclusive
     def predict(
         self,
         eval_data: Any,
@@ -190,6 +193,7 @@ class BaseModule(Checkpointed):
             return [output.copy() for output in outputs]
         return [NDArray.of(self._filling.cut(output.view()), cpu()) for output in outputs]
 
+    @exclusive
     def fit(
         self,
         train_data: Any,

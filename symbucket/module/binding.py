@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,14 +11,17 @@ from symbucket.engine.bound_network import BoundNetwork
 from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.graph_metrics import MetricSums, metric_sums
 from symbucket.engine.network_interface import BatchShapes, GradientRequest, Signature
+from symbucket.engine.noise import NoiseClock
+from symbucket.engine.ownership import Runs
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import CheckpointError, ParameterError, StateError
 from symbucket.metric import EvalMetric
 from symbucket.optimizer import Updater
+from symbucket.runtime.buffers import OUTPUTS
 
 
 @dataclass
-class Binding:
+class Binding(abc.ABC):
     """What ``bind`` makes. Kinds of modules add to it.
 
     Attributes:
@@ -30,27 +34,69 @@ class Binding:
     store: ParameterStore
     updater: Updater | None
 
+    @property
+    @abc.abstractmethod
+    def runs(self) -> Runs:
+        """Which thread's results the last forward left."""
+
+    @property
+    @abc.abstractmethod
+    def clocks(self) -> list[NoiseClock]:
+        """What counts the runs, for random numbers."""
+
+    def begin_run(self) -> None:
+        """Announce a forward of this thread."""
+        if self.runs.elsewhere:
+            self._part_outputs()
+        self.runs.begin()
+
+    @abc.abstractmethod
+    def _part_outputs(self) -> None:
+        """Let outputs that another thread may still read stay as they are."""
+
 
 @dataclass
-class ModuleBinding(Binding):
+class PooledBinding(Binding):
+    """A binding whose executors share memory.
+
+    Attributes:
+        pool: the executors, and those of modules that share memory with it.
+    """
+
+    pool: ExecutorPool
+
+    @property
+    def runs(self) -> Runs:
+        """Which thread's results the last forward of the pool left."""
+        return self.pool.runs
+
+    def _part_outputs(self) -> None:
+        self.pool.buffers.renew(OUTPUTS)
+
+
+@dataclass
+class ModuleBinding(PooledBinding):
     """What a Module has from ``bind`` on.
 
     Attributes:
         network: the network over the parameters.
-        pool: its executors, and those of modules that share memory with it.
         shapes: of the last batch, or as bound.
         labelled: the last data and labels that came together.
         sums: of the last forward and their values, if it computed a metric in place of outputs.
     """
 
     network: BoundNetwork
-    pool: ExecutorPool
     shapes: BatchShapes
     labelled: BatchShapes
     sums: tuple[MetricSums, Mapping[str, float]] | None = None
     _metric_sums: dict[tuple[EvalMetric, Signature], MetricSums | None] = field(
         default_factory=dict
     )
+
+    @property
+    def clocks(self) -> list[NoiseClock]:
+        """The clock of each context."""
+        return self.network.contexts.clocks
 
     def use(self, shapes: BatchShapes) -> None:
         """Make these the current shapes."""

@@ -15,6 +15,7 @@ from symbucket.engine.contexts import contexts_of
 from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
 from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.network_interface import BatchShapes, GradientRequest
+from symbucket.engine.ownership import exclusive
 from symbucket.engine.plan import KeyPlan, plan_model, plan_pool, shapes_of_key
 from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.io import DataBatch, DataDesc
@@ -227,9 +228,10 @@ class BucketingModule(BaseModule):
         bind_as(module, data_shapes, label_shapes, request, shared_module)
         updater = module.updater if module.optimizer_initialized else None
         return BucketingBinding(
-            request, module.store, updater, self._factory, pool, {key: module}, key
+            request, module.store, updater, pool, self._factory, {key: module}, key
         )
 
+    @exclusive
     def switch_bucket(
         self,
         bucket_key: Hashable,
@@ -253,6 +255,7 @@ class BucketingModule(BaseModule):
             )
         return self._bound.module_for(batch.bucket_key, batch.provide_data, batch.provide_label)
 
+    @exclusive
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
         """Bind the key of a coming batch; the current key stays the current one."""
         self._require(params=True)
@@ -315,6 +318,7 @@ class BucketingModule(BaseModule):
         default.init_optimizer("local", optimizer, optimizer_params, force_init=True)
         self.borrow_optimizer(default)
 
+    @exclusive
     def borrow_optimizer(self, shared_module: Any) -> None:
         """Use the optimizer (and its states) of another module."""
         self._require(params=True)
@@ -327,7 +331,7 @@ class BucketingModule(BaseModule):
 
     def _forward(self, batch: DataBatch, training: bool, metric: EvalMetric | None) -> None:
         module = self._module_for(batch)
-        module.run(batch, training, metric)
+        module.run_batch(batch, training, metric)
         self._bound.last, self._bound.current_key = module, batch.bucket_key
 
     def _backward(self, out_grads: Any) -> None:
@@ -349,8 +353,9 @@ class BucketingModule(BaseModule):
     def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
         return (self._bound.last or self.current_module).monitored(select)
 
+    @exclusive
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
-        self._require(params=True)
+        self._require_own("get_outputs")
         return (self._bound.last or self.current_module).get_outputs(merge_multi_context)
 
     # Files -----------------------------------------------------------------------------------

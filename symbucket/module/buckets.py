@@ -10,8 +10,9 @@ from symbucket.compiler import CompilerOptions
 from symbucket.context import Context
 from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.network_interface import GradientRequest
+from symbucket.engine.noise import NoiseClock
 from symbucket.errors import DataError
-from symbucket.module.binding import Binding
+from symbucket.module.binding import PooledBinding
 from symbucket.module.module import Module
 from symbucket.module.sym_gen import SymGen, generate, label_names_by_suffix
 
@@ -60,12 +61,11 @@ class BucketFactory:
 
 
 @dataclass
-class BucketingBinding(Binding):
+class BucketingBinding(PooledBinding):
     """What a BucketingModule has from ``bind`` on.
 
     Attributes:
         factory: makes modules.
-        pool: the executors of all keys.
         modules: the module of each key, in the order in which the keys came; the first one is the
             default key's.
         current_key: the key that was switched to last.
@@ -73,10 +73,14 @@ class BucketingBinding(Binding):
     """
 
     factory: BucketFactory
-    pool: ExecutorPool
     modules: dict[Hashable, Module]
     current_key: Hashable
     last: Module | None = None
+
+    @property
+    def clocks(self) -> list[NoiseClock]:
+        """The clock of each context, which all keys share."""
+        return self.default.bound_network.contexts.clocks
 
     @property
     def default(self) -> Module:

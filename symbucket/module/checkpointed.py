@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from symbucket.checkpoint import load_params, save_checkpoint, save_params
+from symbucket.engine.ownership import exclusive
 from symbucket.module.binding import PendingCheckpoint
 from symbucket.module.lifecycle import Lifecycle
 from symbucket.symbol import Symbol
@@ -15,6 +16,7 @@ class Checkpointed(Lifecycle):
     the optimizer's states.
     """
 
+    @exclusive
     def save_checkpoint(
         self,
         prefix: str,
@@ -43,10 +45,12 @@ class Checkpointed(Lifecycle):
         """Set parameters and auxiliary states from a file."""
         self.set_params(*load_params(fname))
 
+    @exclusive
     def save_optimizer_states(self, fname: str) -> None:
         """Write the optimizer's states to a file, atomically."""
         self.updater.save(fname)
 
+    @exclusive
     def load_optimizer_states(self, fname: str) -> None:
         """Set the optimizer's states from a file."""
         self.updater.load(fname)

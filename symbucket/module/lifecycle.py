@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from symbucket.context import cpu
 from symbucket.engine.network_interface import GradientRequest
+from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
@@ -19,6 +21,7 @@ from symbucket.metric import EvalMetric
 from symbucket.module.binding import Binding, PendingCheckpoint, unbound
 from symbucket.module.described import Described
 from symbucket.module.filling import Filling, filling_of
+from symbucket.module.snapshot import Snapshot
 from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
 
@@ -43,7 +46,9 @@ class Lifecycle(Described):
         """
         self._name = type(self).__name__  # how messages call this module
         self._binding: Binding | None = None
+        self._lock = threading.RLock()  # of the parameters, once there are any
         self._trained = False  # whether the last forward was in training mode
+        self._before: Snapshot | None = None  # what the last forward can be undone to
         self._metric_names: list[str] = []  # of the labels of the last batch that had some
         self._filling: Filling | None = None  # of the last batch
         # Of the loop that runs now; forward may compute its sums in place of the outputs.
@@ -86,6 +91,12 @@ class Lifecycle(Described):
         if optimizer and binding.updater is None:
             raise StateError("call init_optimizer() first (after init_params)")
 
+    def _require_own(self, call: str) -> None:
+        """Raise StateError unless the results of the last forward are this thread's."""
+        self._require(params=True)
+        assert self._binding is not None
+        self._binding.runs.check(self._name, call)
+
     @property
     def store(self) -> ParameterStore:
         """The parameters, which all modules bound to this one share."""
@@ -103,6 +114,7 @@ class Lifecycle(Described):
 
     # Getting ready ---------------------------------------------------------------------------
 
+    @exclusive
     def bind(
         self,
         data_shapes: Sequence[Any],
@@ -140,7 +152,7 @@ class Lifecycle(Described):
         binding = self._bind(data_shapes, label_shapes, request, shared_module)
         if self._pending is not None:
             self._pending.fill(binding.store)
-        self._binding, self._trained = binding, False
+        self._binding, self._trained, self._lock = binding, False, binding.store.lock
 
     @abc.abstractmethod
     def _bind(
@@ -152,6 +164,7 @@ class Lifecycle(Described):
     ) -> Binding:
         """Return what ``bind`` makes; the module itself stays as it is."""
 
+    @exclusive
     def init_params(
         self,
         initializer: Initializer | None = None,
@@ -173,6 +186,7 @@ class Lifecycle(Described):
             initializer = Uniform(0.01)
         self.store.initialize(initializer, arg_params, aux_params, allow_missing, allow_extra)
 
+    @exclusive
     def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
         """Return copies of parameters and auxiliary states, in host memory."""
         self._require(params=True)
@@ -196,6 +210,7 @@ class Lifecycle(Described):
             allow_extra=allow_extra,
         )
 
+    @exclusive
     def init_optimizer(
         self,
         kvstore: Any = "local",
@@ -221,6 +236,7 @@ class Lifecycle(Described):
 
     # Running ---------------------------------------------------------------------------------
 
+    @exclusive
     def forward(self, data_batch: DataBatch, is_train: bool | None = None) -> None:
         """Run the network (of the batch's bucket key) on a batch.
 
@@ -229,8 +245,25 @@ class Lifecycle(Described):
         """
         self.run(data_batch, is_train, self._metric)
 
+    @exclusive
     def run(self, batch: DataBatch, is_train: bool | None, metric: EvalMetric | None) -> None:
-        """Run a batch; the sums of ``metric`` may be computed in place of the outputs."""
+        """Run a batch; the sums of ``metric`` may be computed in place of the outputs.
+
+        A run that fails leaves auxiliary states and random numbers as they were.
+        """
+        self._require(params=True)
+        assert self._binding is not None
+        binding, training = self._binding, self.for_training if is_train is None else is_train
+        self._before = Snapshot.take(self.auxiliary(), binding.clocks, training)
+        binding.begin_run()
+        try:
+            self.run_batch(batch, training, metric)
+        except BaseException:
+            self._before.restore()
+            raise
+
+    def run_batch(self, batch: DataBatch, is_train: bool | None, metric: EvalMetric | None) -> None:
+        """Run a batch; see ``run``, which also undoes what fails."""
         self._require(params=True)
         batch = DataBatch.of(batch)
         training = self.for_training if is_train is None else is_train
@@ -248,12 +281,13 @@ class Lifecycle(Described):
     def _forward(self, batch: DataBatch, training: bool, metric: EvalMetric | None) -> None:
         """Run a batch, see ``run``."""
 
+    @exclusive
     def backward(self, out_grads: Any = None) -> None:
         """Compute the gradients of the last ``forward``, which must have been in training mode.
 
         ``out_grads``: head gradients, for outputs that are not losses.
         """
-        self._require(params=True)
+        self._require_own("backward")
         if not self._trained:
             raise StateError(
                 f"{self._name}: backward needs forward(batch, is_train=True) before it"
@@ -264,14 +298,26 @@ class Lifecycle(Described):
     def _backward(self, out_grads: Any) -> None:
         """Compute the gradients."""
 
+    @exclusive
     def forward_backward(self, data_batch: DataBatch) -> None:
         """Run forward in training mode, and backward."""
         self.forward(data_batch, is_train=True)
-        self.backward()
+        try:
+            self.backward()
+        except BaseException:
+            self._undo()
+            raise
 
+    def _undo(self) -> None:
+        """Make auxiliary states and random numbers as they were before the last forward."""
+        if self._before is not None:
+            self._before.restore()
+
+    @exclusive
     def update(self) -> None:
         """Take one step of the optimizer over the gradients of the last backward."""
         self._require(params=True, optimizer=True)
+        self._require_own("update")
         self._update()
 
     @abc.abstractmethod
@@ -299,12 +345,13 @@ class Lifecycle(Described):
     def set_states(self, states: Sequence[Any] | None = None, value: float | None = None) -> None:
         """Set the states from arrays (in the order of ``state_names``) or to one number."""
 
+    @exclusive
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
         """Add the last forward's outputs and ``labels`` to a metric.
 
         Rows that only fill up the batch (``DataBatch.pad``) are left out.
         """
-        self._require(params=True)
+        self._require_own("update_metric")
         names = self._metric_names or self.label_names
         outputs = self.get_outputs()
         # As in MXNet, a metric sees NDArrays.

@@ -23,6 +23,7 @@ from symbucket.engine.network_interface import (
     NetworkInterface,
     Types,
 )
+from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
 from symbucket.engine.plan import plan_model, plan_pool
 from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
@@ -222,7 +223,7 @@ class Module(BaseModule):
         )
         pool = self._shared_pool or ExecutorPool(self._policy)
         pool.use(network, shapes, ahead=True)
-        return ModuleBinding(request, store, updater, network, pool, shapes, shapes)
+        return ModuleBinding(request, store, updater, pool, network, shapes, shapes)
 
     def shared_contexts(self, contexts: ContextGroup) -> ContextGroup:
         """Return this module's own group of contexts if ``contexts`` has the same ones.
@@ -232,6 +233,7 @@ class Module(BaseModule):
         own = self._contexts if self._binding is None else self._binding.network.contexts
         return own if own.contexts == contexts.contexts else contexts
 
+    @exclusive
     def reshape(
         self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None = None
     ) -> None:
@@ -331,22 +333,26 @@ class Module(BaseModule):
     def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
         return arrays_of(self.executor, select)
 
+    @exclusive
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
-        self._require(params=True)
+        self._require_own("get_outputs")
         if merge_multi_context:
             return self.executor.outputs
         return self.executor.outputs_by_context
 
+    @exclusive
     def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
-        self._require(params=True)
+        self._require_own("get_input_grads")
         if not self.inputs_need_grad:
             raise StateError(f"{self._name}: get_input_grads needs bind(inputs_need_grad=True)")
         return [self.executor.grad_dict[n] for n in self.data_names]
 
+    @exclusive
     def get_states(self, merge_multi_context: bool = True) -> list[NDArray]:
         self._require(params=True)
         return [self.executor.arg_dict[n].copy() for n in self.state_names]
 
+    @exclusive
     def set_states(self, states: Sequence[Any] | None = None, value: float | None = None) -> None:
         self._require(params=True)
         if (states is None) == (value is None):
@@ -367,8 +373,9 @@ class Module(BaseModule):
         sums = self._bound.sums
         return super().results() if sums is None else sums[1]
 
+    @exclusive
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
-        self._require(params=True)
+        self._require_own("update_metric")
         sums = self._bound.sums
         if sums is not None and sums[0].metric is eval_metric:
             sums[0].add(sums[1])

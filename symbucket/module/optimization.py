@@ -45,10 +45,7 @@ def apply_gradients(
     """Take one step over the gradients of ``names``: those in the store, or those by rows."""
     index = {n: i for i, n in enumerate(store.grads)}
     dense = [n for n in names if n not in row_gradients]
-    updater(
-        [index[n] for n in dense],
-        [store.grads[n] for n in dense],
-        [store.args[n] for n in dense],
+    updater.step(
+        [(index[n], store.grads[n], store.args[n]) for n in dense],
+        [(index[n], gradient, store.args[n]) for n, gradient in row_gradients.items()],
     )
-    for name, gradient in row_gradients.items():
-        updater.update_rows(index[name], gradient, store.args[name])

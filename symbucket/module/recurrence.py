@@ -19,6 +19,7 @@ from symbucket.engine.network_interface import (
     Signature,
 )
 from symbucket.engine.noise import NoiseClock
+from symbucket.engine.ownership import Runs
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.module.binding import Binding
@@ -118,6 +119,7 @@ class RecurrentBinding(Binding):
         ran: segments of the last forward with their frames, in the order of time.
         begin: the states that the next batch begins with, by name; zeros if there are none.
         outputs: the joined outputs of the last forward, once they were asked for.
+        noise_clock: counts the runs of segments.
     """
 
     recurrence: Recurrence
@@ -125,11 +127,25 @@ class RecurrentBinding(Binding):
     context: Context
     ran: list[tuple[Segment, Frame]] = field(default_factory=list)
     outputs: list[NDArray] | None = None
-    _noise_clock: NoiseClock = field(default_factory=NoiseClock)
+    noise_clock: NoiseClock = field(default_factory=NoiseClock)
+    _runs: Runs = field(default_factory=Runs)
     _segments: dict[Signature, Segment] = field(default_factory=dict)
     _frames: dict[tuple[Segment, int], Frame] = field(default_factory=dict)
     _state_gradients: list[dict[str, NDArray]] = field(default_factory=list)
     _time_axes: dict[int, list[TimeAxis]] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> Runs:
+        """Which thread's results the last forward left."""
+        return self._runs
+
+    @property
+    def clocks(self) -> list[NoiseClock]:
+        """The clock of all segments."""
+        return [self.noise_clock]
+
+    def _part_outputs(self) -> None:
+        """Do nothing: joined outputs are new arrays."""
 
     @property
     def network(self) -> BoundNetwork:
@@ -176,7 +192,7 @@ class RecurrentBinding(Binding):
             self.recurrence.state_names,
             [n for n, request in arrays.requests.items() if request == "add"],
             f"segments of {steps} steps",
-            noise_clock=self._noise_clock,
+            noise_clock=self.noise_clock,
         )
         segment = Segment(executor, self.recurrence.state_outputs(symbol))
         self._check(steps, segment)

@@ -13,6 +13,7 @@ from symbucket.context import Context
 from symbucket.engine.contexts import one_context
 from symbucket.engine.frames import Frame, FrameExecutor
 from symbucket.engine.network_interface import Descs, GradientRequest
+from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError, StateError, UnsupportedError
 from symbucket.io import DataBatch
@@ -213,10 +214,12 @@ class RecurrentModule(BaseModule):
 
     # States ----------------------------------------------------------------------------------
 
+    @exclusive
     def reset_states(self) -> None:
         """Begin the next batch with zeros: another text, a new epoch, validation."""
         self._begin = {}
 
+    @exclusive
     def set_states(self, states: Sequence[Any] | None = None, value: float | None = None) -> None:
         """Begin the next batch with these arrays (in the order of ``state_names``)."""
         self._require()
@@ -232,6 +235,7 @@ class RecurrentModule(BaseModule):
             )
         self._begin = {n: np.array(s) for n, s in zip(self.state_names, states)}
 
+    @exclusive
     def get_states(self, merge_multi_context: bool = True) -> list[NDArray]:
         """Return the states after the last step of the last forward."""
         segment, frame = self._require_run().ran[-1]
@@ -253,7 +257,7 @@ class RecurrentModule(BaseModule):
         return states
 
     def _require_run(self) -> RecurrentBinding:
-        self._require(params=True)
+        self._require_own("outputs and states")
         if not self._bound.ran:
             raise StateError("RecurrentModule: call forward first")
         return self._bound
@@ -314,6 +318,7 @@ class RecurrentModule(BaseModule):
             segment.executor.backward(frame, by_output, spare, first=frame is last)
             heads, spare = spare, heads
 
+    @exclusive
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         bound = self._require_run()
         if bound.outputs is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -20,7 +22,45 @@ from symbucket.errors import InvalidArgumentError
 from symbucket.ir import IR_VERSION, Builder, new_graph
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.providers import provider_of
 from symbucket.runtime.session import Session, threads
+
+
+class _Receipt:
+    """Tells whether a session's last run ended, also if an exception came out of it.
+
+    The session copies one number, a new one for each run, into an output.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._number = NDArray.zeros((1,), np.int64, context)
+        self._copy = NDArray.zeros((1,), np.int64, context)
+        self._count = 0
+
+    @staticmethod
+    def serialize(model: ir.Model) -> bytes:
+        """Return a model with the receipt in it."""
+        proto = ir.to_proto(model)
+        for values, name in ((proto.graph.input, "number"), (proto.graph.output, "receipt")):
+            value = values.add(name=name)
+            value.type.tensor_type.elem_type = int(ir.DataType.INT64)
+            value.type.tensor_type.shape.dim.add(dim_value=1)
+        proto.graph.node.add(op_type="Identity", input=["number"], output=["receipt"])
+        return bytes(proto.SerializeToString())
+
+    def bind(self, session: Session) -> None:
+        session.bind_inputs({"number": self._number})
+        session.bind_outputs({"receipt": self._copy})
+
+    def renew(self) -> None:
+        """Prepare the next run."""
+        self._count += 1
+        self._number[...] = self._count
+
+    @property
+    def received(self) -> bool:
+        """Whether the run after the last ``renew`` ended."""
+        return bool(self._copy.asscalar() == self._count)
 
 
 class UpdateGraph:
@@ -29,7 +69,9 @@ class UpdateGraph:
     def __init__(self, spec: UpdateSpec, emit: Emit, context: Context, name: str) -> None:
         self.spec = spec
         self.model = build_update(spec, emit, name)
-        self._session = Session(ir.to_proto(self.model).SerializeToString(), context, name)
+        self._session = Session(_Receipt.serialize(self.model), context, name)
+        self.receipt = _Receipt(context)
+        self.receipt.bind(self._session)
         self._table = NDArray.zeros((max(1, sum(map(len, spec.scalars))),), np.float32, context)
         self._session.bind_inputs({SCALARS: self._table})
         self._bound: list[NDArray] = []
@@ -59,6 +101,7 @@ class UpdateGraph:
             inputs[input_name("grad", i)] = grad
             for kind, array in {"weight": weight, **state}.items():
                 inputs[input_name(kind, i)] = outputs[output_name(kind, i)] = array
+        self._bound = []  # whatever comes between, the next call binds all
         self._session.bind_inputs(inputs)
         self._session.bind_outputs(outputs)
         self._bound = arrays
@@ -69,6 +112,29 @@ class UpdateGraph:
         if values:
             self._table[...] = np.array(values, dtype=np.float32)
         self._session.run()
+
+
+@dataclass(frozen=True)
+class DenseRun:
+    """One run of an UpdateGraph. It cannot be undone, so it comes last in a step."""
+
+    graph: UpdateGraph
+    table: Sequence[Mapping[str, float]]
+
+    def __post_init__(self) -> None:
+        self.graph.receipt.renew()
+
+    def run(self) -> None:
+        """Run once."""
+        self.graph.run(self.table)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended, with or without an exception after it."""
+        return self.graph.receipt.received
+
+    def undo(self) -> None:
+        """Do nothing: if the run failed, it has changed nothing."""
 
 
 class RowUpdate:
@@ -96,7 +162,10 @@ class RowUpdate:
         graph.outputs.append(new)
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name="symbucket")
         with threads(1):
-            self._session = Session(ir.to_proto(model).SerializeToString(), weight.context, name)
+            self._session = Session(_Receipt.serialize(model), weight.context, name)
+        self.weight = weight
+        self.receipt = _Receipt(weight.context)
+        self.receipt.bind(self._session)
         self._step = NDArray.zeros((1,), np.float32, weight.context)
         self._session.bind_inputs({"table": weight, "step": self._step})
         self._session.bind_outputs({"new": weight})
@@ -106,3 +175,33 @@ class RowUpdate:
         self._session.bind_inputs({"rows": grad.rows, "values": grad.values})
         self._step[...] = -step
         self._session.run()
+
+
+class RowRun:
+    """One run of a RowUpdate, which can be undone as long as no other run changes the table.
+
+    On other devices than the CPU it cannot: the table would have to come to the host.
+    """
+
+    def __init__(self, update: RowUpdate, grad: RowSparse, step: float) -> None:
+        self._update, self._grad, self._step = update, grad, step
+        update.receipt.renew()
+        self._saved: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None
+        if provider_of(update.weight.context).host_memory:
+            rows = grad.rows.view()[:, 0].copy()
+            self._saved = rows, update.weight.view()[rows]
+
+    def run(self) -> None:
+        """Run once."""
+        self._update.run(self._grad, self._step)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended, with or without an exception after it."""
+        return self._update.receipt.received
+
+    def undo(self) -> None:
+        """Write back the rows as they were."""
+        if self._saved is not None:
+            rows, values = self._saved
+            self._update.weight.view()[rows] = values

@@ -22,7 +22,7 @@ from symbucket.files import write_checkpoint
 from symbucket.optimizer.base import Optimizer
 from symbucket.optimizer.hyperparameters import Index
 from symbucket.optimizer.states import pack, unpack
-from symbucket.optimizer.update_session import RowUpdate, UpdateGraph
+from symbucket.optimizer.update_session import DenseRun, RowRun, RowUpdate, UpdateGraph
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
 
@@ -78,47 +78,80 @@ class Updater:
                 f"{len(all_grads)} gradients and {len(targets)} weights; expected as many of "
                 "each, and no index twice."
             )
-        updates = [(i, g, w) for i, g, w in zip(indices, all_grads, targets) if g is not None]
-        if not updates:
-            return
-        grads = [self._buffer(i, "gradient", g) for i, g, _ in updates]
-        weights = [self._buffer(i, "weight", w) for i, _, w in updates]
-        self._check(updates, grads, weights)
-        indices = [i for i, _, _ in updates]
-        states = self.allocate(indices, weights)
-        before = self.optimizer.counters()
-        try:
-            self.optimizer._update_count(indices)
-            table, rows = self.optimizer.table(indices)
-            graph = self._graph(weights, table, rows)
-            graph.bind(weights, grads, states)
-            graph.run(table)
-        except BaseException:
-            self.optimizer.set_counters(before)
-            raise
-        for (_, _, target), array in zip(updates, weights):
-            if target is not array:
-                target[...] = array.view()
+        self._step([(i, g, w) for i, g, w in zip(indices, all_grads, targets) if g is not None], [])
 
     def update_rows(self, index: Index, grad: RowSparse, weight: NDArray) -> None:
         """One update of a table from a row-sparse gradient, as ``updater(index, grad, weight)``.
 
-        Where the optimizer changes other rows too, the gradient is made dense first.
+        If the optimizer changes other rows too, the gradient is made dense first.
         """
-        if not self.optimizer.rows_suffice(index):
-            self(index, NDArray(grad.dense(weight.shape), weight.context), weight)
-            return
-        update = self._row_updates.get(index)
-        if update is None or update[0] is not weight:
-            row_update = RowUpdate(weight, f"rows of {self._label(index)}")
-            update = self._row_updates[index] = weight, row_update
-        before = self.optimizer.counters()
+        self.step([], [(index, grad, weight)])
+
+    def step(
+        self,
+        dense: Sequence[tuple[Index, NDArray, NDArray]],
+        by_rows: Sequence[tuple[Index, RowSparse, NDArray]],
+    ) -> None:
+        """Update all parameters, or none if anything fails: one step.
+
+        Args:
+            dense: index, gradient and weight of parameters.
+            by_rows: index, row-sparse gradient and weight of tables.
+        """
+        whole = [
+            (i, NDArray(g.dense(w.shape), w.context), w)
+            for i, g, w in by_rows
+            if not self.optimizer.rows_suffice(i)
+        ]
+        self._step(
+            [*dense, *whole], [row for row in by_rows if self.optimizer.rows_suffice(row[0])]
+        )
+
+    def _step(
+        self,
+        dense: Sequence[tuple[Index, Any, Any]],
+        by_rows: Sequence[tuple[Index, RowSparse, NDArray]],
+    ) -> None:
+        indices = [i for i, _, _ in dense]
+        grads = [self._buffer(i, "gradient", g) for i, g, _ in dense]
+        weights = [self._buffer(i, "weight", w) for i, _, w in dense]
+        self._check(dense, grads, weights)
+        states = self.allocate(indices, weights)
+        counters = self.optimizer.counters()
+        runs: list[DenseRun | RowRun] = []
         try:
-            self.optimizer._update_count(index)
-            update[1].run(grad, self.optimizer.row_step(index))
+            if dense:
+                self.optimizer._update_count(indices)
+                table, rows = self.optimizer.table(indices)
+                graph = self._graph(weights, table, rows)
+                graph.bind(weights, grads, states)
+                runs.append(DenseRun(graph, table))
+            for index, gradient, weight in by_rows:
+                self.optimizer._update_count(index)
+                update = self._row_update(index, weight)
+                # Before the dense ones, which cannot be taken back.
+                runs.insert(0, RowRun(update, gradient, self.optimizer.row_step(index)))
+            for run in runs:
+                run.run()
         except BaseException:
-            self.optimizer.set_counters(before)
+            # An interrupt that comes during a run is raised when the run has ended.
+            if not (runs and runs[-1].ended):
+                for run in runs:
+                    run.undo()
+                self.optimizer.set_counters(counters)
             raise
+        for (_, _, target), array in zip(dense, weights):
+            if target is not array:
+                target[...] = array.view()
+
+    def _row_update(self, index: Index, weight: NDArray) -> RowUpdate:
+        """Return what updates a table by rows; it is made if it is new."""
+        kept = self._row_updates.get(index)
+        if kept is not None and kept[0] is weight:
+            return kept[1]
+        update = RowUpdate(weight, f"rows of {self._label(index)}")
+        self._row_updates[index] = weight, update
+        return update
 
     def _buffer(self, index: Index, kind: str, array: Any) -> NDArray:
         """The array itself, or a copy of a numpy array in a buffer kept for it."""
@@ -149,7 +182,6 @@ class Updater:
         grads: Sequence[NDArray],
         weights: Sequence[NDArray],
     ) -> None:
-        context = weights[0].context
         for (index, _, target), grad, weight in zip(updates, grads, weights):
             self._check_dtype(index, "gradient", grad)
             if grad.shape != weight.shape:
@@ -157,6 +189,7 @@ class Updater:
                     f"updater: the gradient of {self._label(index)!r} has shape {grad.shape}, its "
                     f"weight {weight.shape}."
                 )
+            context = weights[0].context
             if grad.context != context or weight.context != context:
                 raise InvalidArgumentError(
                     f"updater: {self._label(index)!r} has its weight on {weight.context} and its "
@@ -215,13 +248,14 @@ class Updater:
                         f"{name!r} {shape}. Use one index (or one updater) for each weight."
                     )
         for index, weight in zip(indices, weights):
-            states = self._states.setdefault(index, {})
-            loaded = self._loaded.pop(index, {})
+            states, loaded = dict(self._states.get(index, {})), self._loaded.get(index, {})
             for name, value in values.items():
                 if name not in states or states[name].context != weight.context:
-                    start = states.get(name, loaded.get(name, value))
-                    states[name] = NDArray.empty(weight.shape, np.float32, weight.context)
-                    states[name][...] = start
+                    state = NDArray.empty(weight.shape, np.float32, weight.context)
+                    state[...] = states.get(name, loaded.get(name, value))
+                    states[name] = state
+            self._states[index] = states
+            self._loaded.pop(index, None)
         return [self._states[index] for index in indices]
 
     def states(self) -> dict[str, _Host]:

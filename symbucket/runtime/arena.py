@@ -104,9 +104,9 @@ class Arena:
         """
         if not self.shared or need <= self._largest:
             return
-        self._largest = need
         self.release()
         self._reserve(int(need * ROOM))
+        self._largest = need
 
     def release(self) -> None:
         """Return all memory to the system that no run is using."""
@@ -133,12 +133,13 @@ class Arena:
     def _ask(self, rows: int, options: Any) -> None:
         """Run the model that allocates ``rows`` rows in the arena and fails to fill them."""
         if self._reserver is None:
-            self._reserver = ort.InferenceSession(
+            reserver = ort.InferenceSession(
                 _request_model(), self._options(), providers=[session_provider(self.context)]
             )
-            self._binding = self._reserver.io_binding()
+            self._binding = reserver.io_binding()
             self._binding.bind_ortvalue_output("sum", _value(self._result))
             self._binding.bind_ortvalue_input("table", _value(self._table))
+            self._reserver = reserver
         self._numbers = np.full(rows, 1, np.int64)  # the table has row 0 only
         self._binding.bind_ortvalue_input("rows", _value(self._numbers))
         self._reserver.run_with_iobinding(self._binding, options)

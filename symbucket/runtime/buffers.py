@@ -3,8 +3,11 @@
 A network's outputs and its stash are read before another network runs. So the executors of one
 module share memory: a ``Pool`` has one slab for each group of buffers, as large as the largest
 executor's share, and every executor has its arrays, in their shapes, within that slab. If a larger
-executor comes, the slab is replaced and all executors are bound to the new one; the two never exist
-at the same time.
+executor comes, the slab is replaced: every executor drops its arrays at once, so that the old slab
+is freed before the new one is written, and lays them over the new slab when it runs next.
+
+If memory cannot be had, or the user interrupts, everything is as it was before: a slab is replaced
+after the new one is there, and an executor's arrays change all at once.
 
 How long the contents are valid depends on the group:
 
@@ -20,8 +23,9 @@ executor has its own buffers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
 import numpy as np
@@ -34,6 +38,11 @@ OUTPUTS, STASH, BACKWARD = "outputs", "stash", "backward"
 
 _ALIGN = 64  # bytes; as aligned_empty
 
+Slab = np.ndarray[Any, Any]
+"""The memory of a group, as bytes."""
+
+_NO_SLAB: Slab = np.empty(0, np.uint8)  # of arrays that were dropped
+
 BufferSpec = tuple[str, Sequence[int], Any]
 """Name, shape and dtype of a buffer."""
 
@@ -41,15 +50,15 @@ BufferSpec = tuple[str, Sequence[int], Any]
 class User(Protocol):
     """An executor as the pool sees it."""
 
-    def buffers_moved(self, group: str) -> None:
-        """Bind the arrays of a group again: its slab was replaced."""
+    def release_buffers(self, group: str) -> None:
+        """Drop the arrays of a group, whose slab was replaced; must not fail."""
 
 
 class Pool:
     """The slabs that executors share. The pool keeps no executor alive."""
 
     def __init__(self) -> None:
-        self._slabs: dict[str, np.ndarray[Any, Any]] = {}
+        self._slabs: dict[str, Slab] = {}
         self._users: WeakSet[User] = WeakSet()
         self._writers: dict[str, object] = {}
 
@@ -62,26 +71,34 @@ class Pool:
         """Tell ``user`` from now on when a slab is replaced."""
         self._users.add(user)
 
-    def slab(self, group: str) -> np.ndarray[Any, Any]:
-        """Return the memory of a group, as bytes."""
-        return self._slabs[group]
+    def fit(self, group: str, size: int) -> Slab:
+        """Return the slab of a group; if it has less than ``size`` bytes, it is replaced.
 
-    def fit(self, group: str, size: int, asking: User) -> bool:
-        """Have at least ``size`` bytes for a group; return whether an older slab was replaced.
-
-        In that case its contents are gone, and all other users have been told.
+        Then its contents are lost, and all users have been told.
         """
-        old = self._slabs.get(group)
-        if old is not None and old.nbytes >= size:
-            return False
-        self._slabs[group] = aligned_empty((size,), np.uint8)
-        if old is None:
-            return False
+        slab = self._slabs.get(group)
+        if slab is not None and slab.nbytes >= size:
+            return slab
+        return self._replace(group, size)
+
+    def renew(self, group: str) -> None:
+        """Replace the slab of a group, so that who still reads the old one sees no later run."""
+        slab = self._slabs.get(group)
+        if slab is not None:
+            self._replace(group, slab.nbytes)
+
+    def _replace(self, group: str, size: int) -> Slab:
+        slab = aligned_empty((size,), np.uint8)  # if this fails, nothing has changed
         self._writers.pop(group, None)
-        for user in list(self._users):
-            if user is not asking:
-                user.buffers_moved(group)
-        return True
+        replaced = group in self._slabs
+        self._slabs[group] = slab
+        for user in list(self._users) if replaced else ():
+            user.release_buffers(group)
+        return slab
+
+    def current(self, group: str, slab: Slab) -> bool:
+        """Return whether this is the slab of a group now."""
+        return self._slabs.get(group) is slab
 
     def claim(self, group: str, token: object) -> None:
         """Record that the contents of a group are those of ``token``'s run."""
@@ -92,71 +109,102 @@ class Pool:
         return self._writers.get(group) is token
 
 
+class _Place(NamedTuple):
+    """Where a buffer lies in the slab of its group, and what it is."""
+
+    group: str
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def over(self, slab: Slab) -> NDArray:
+        """Return the buffer as an array within a slab."""
+        memory = slab[self.start : self.start + self.nbytes]
+        return NDArray.over(memory.view(self.dtype).reshape(self.shape))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The buffers of one executor at one time. It is replaced as a whole, never changed."""
+
+    arrays: Mapping[str, NDArray] = field(default_factory=dict)
+    places: Mapping[str, _Place] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)  # bytes of each group
+    slabs: Mapping[str, Slab] = field(default_factory=dict)  # in which the arrays lie, by group
+
+
 class Buffers:
     """The buffers of one executor by name: in a pool, or else each in its own memory."""
 
     def __init__(self, context: Context, pool: Pool | None) -> None:
         self._context = context
         self._pool = pool if provider_of(context).host_memory else None
-        self._arrays: dict[str, NDArray] = {}
-        self._offsets: dict[str, tuple[str, int]] = {}  # name -> group, offset in its slab
-        self._sizes: dict[str, int] = {}  # bytes of each group
+        self._layout = _Layout()
         self._token = object()
 
     @property
-    def arrays(self) -> dict[str, NDArray]:
-        """All buffers by name, for binding; must not be changed."""
-        return self._arrays
+    def arrays(self) -> Mapping[str, NDArray]:
+        """All buffers by name, for binding: another mapping whenever an array is another one."""
+        return self._layout.arrays
 
     @property
     def nbytes(self) -> int:
         """The bytes that this executor does not share."""
-        return 0 if self._pool is not None else sum(a.nbytes for a in self._arrays.values())
+        return 0 if self._pool is not None else sum(a.nbytes for a in self.arrays.values())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._arrays
+        return name in self._layout.arrays
 
     def __getitem__(self, name: str) -> NDArray:
-        return self._arrays[name]
+        return self._layout.arrays[name]
 
     def get(self, name: str) -> NDArray | None:
         """Return the buffer, or None if there is none."""
-        return self._arrays.get(name)
+        return self._layout.arrays.get(name)
 
-    def ensure(self, group: str, specs: Iterable[BufferSpec], user: User) -> bool:
-        """Have buffers of these names; return whether the group's other buffers moved."""
-        fresh = [(n, tuple(s), np.dtype(d)) for n, s, d in specs if n not in self._arrays]
+    def ensure(self, group: str, specs: Iterable[BufferSpec]) -> None:
+        """Have buffers of these names; the group's other buffers may become other arrays."""
+        layout = self._layout
+        known = layout.places if self._pool is not None else layout.arrays
+        fresh = [(n, tuple(s), np.dtype(d)) for n, s, d in specs if n not in known]
         if not fresh:
-            return False
+            return
         if self._pool is None:
-            self._arrays.update({n: NDArray.empty(s, d, self._context) for n, s, d in fresh})
+            arrays = {n: NDArray.empty(s, d, self._context) for n, s, d in fresh}
+            self._layout = _Layout({**layout.arrays, **arrays})
+            return
+        places, end = dict(layout.places), layout.sizes.get(group, 0)
+        for name, shape, dtype in fresh:
+            places[name] = place = _Place(group, end, shape, dtype)
+            end += -(-place.nbytes // _ALIGN) * _ALIGN
+        self._lay_out(self._pool, places, {**layout.sizes, group: end})
+
+    def refresh(self) -> None:
+        """Have all arrays in the slabs that the pool has now."""
+        layout, pool = self._layout, self._pool
+        if pool is None or all(pool.current(g, slab) for g, slab in layout.slabs.items()):
+            return
+        self._lay_out(pool, layout.places, layout.sizes)
+
+    def _lay_out(self, pool: Pool, places: Mapping[str, _Place], sizes: Mapping[str, int]) -> None:
+        slabs = {group: pool.fit(group, size) for group, size in sizes.items()}
+        arrays = {name: place.over(slabs[place.group]) for name, place in places.items()}
+        self._layout = _Layout(arrays, places, sizes, slabs)
+
+    def release(self, group: str) -> bool:
+        """Drop the arrays of a group, if there are any; ``refresh`` makes new ones."""
+        layout = self._layout
+        if group not in layout.slabs:
             return False
-        end = self._sizes.get(group, 0)
-        for name, shape, dtype in fresh:
-            self._offsets[name] = group, end
-            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            end += -(-size // _ALIGN) * _ALIGN
-        self._sizes[group] = end
-        moved = self._pool.fit(group, end, user)
-        for name, shape, dtype in fresh:
-            self._arrays[name] = self._view(name, shape, dtype)
-        if moved:
-            self.remake(group)
-        return moved
-
-    def remake(self, group: str) -> None:
-        """Create the arrays of a group again, over its new slab."""
-        for name, (owner, _) in self._offsets.items():
-            if owner == group:
-                old = self._arrays[name]
-                self._arrays[name] = self._view(name, old.shape, old.dtype)
-
-    def _view(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
-        assert self._pool is not None
-        group, start = self._offsets[name]
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        memory = self._pool.slab(group)[start : start + size]
-        return NDArray.over(memory.view(dtype).reshape(shape))
+        places = layout.places
+        arrays = {n: a for n, a in layout.arrays.items() if places[n].group != group}
+        slabs = {**layout.slabs, group: _NO_SLAB}
+        self._layout = _Layout(arrays, places, layout.sizes, slabs)
+        return True
 
     def claim(self, *groups: str) -> None:
         """Announce a run that will write these groups."""

@@ -133,6 +133,12 @@ class Session:
                 self._binding.bind_ortvalue_output(name, arrays[name].ortvalue)
                 self._bound["->" + name] = arrays[name]
 
+    def release(self) -> None:
+        """Forget all bound arrays; every input and output must be bound again before ``run``."""
+        self._bound.clear()
+        self._binding.clear_binding_inputs()
+        self._binding.clear_binding_outputs()
+
     def end_profiling(self) -> Path:
         """Close the profile of a session created in ``profiling``, and return its path."""
         return Path(self._session.end_profiling())

@@ -21,7 +21,7 @@ class Listener:
     def __init__(self):
         self.heard = []
 
-    def buffers_moved(self, group):
+    def release_buffers(self, group):
         self.heard.append(group)
 
 
@@ -30,13 +30,13 @@ def test_two_users_share_one_piece_as_large_as_the_larger_share():
     pool.join(first)
     pool.join(second)
     small, large = Buffers(sb.cpu(), pool), Buffers(sb.cpu(), pool)
-    small.ensure(OUTPUTS, [("a", (3,), np.float32), ("b", (2, 2), np.int64)], first)
+    small.ensure(OUTPUTS, [("a", (3,), np.float32), ("b", (2, 2), np.int64)])
     small["a"][:] = 1
     assert pool.nbytes == 128  # each starts on a boundary of 64 bytes
-    large.ensure(OUTPUTS, [("a", (100,), np.float32)], second)
+    large.ensure(OUTPUTS, [("a", (100,), np.float32)])
     assert pool.nbytes == 448
-    assert (first.heard, second.heard) == ([OUTPUTS], [])
-    small.remake(OUTPUTS)
+    assert (first.heard, second.heard) == ([OUTPUTS], [OUTPUTS])
+    small.refresh()
     large["a"][:] = np.arange(100)
     np.testing.assert_array_equal(small["a"], [0, 1, 2])
     assert (small["b"].shape, small["b"].dtype) == ((2, 2), np.int64)
@@ -44,14 +44,14 @@ def test_two_users_share_one_piece_as_large_as_the_larger_share():
 
 
 def test_buffers_of_one_user_never_overlap_and_are_aligned():
-    pool, user = Pool(), Listener()
+    pool = Pool()
     buffers = Buffers(sb.cpu(), pool)
     wanted = []
     for i in range(40):
         shape = tuple(int(d) for d in RNG.integers(0, 5, RNG.integers(0, 4)))
         wanted.append((f"v{i}", shape, RNG.choice([np.float32, np.int64, np.bool_])))
     for some in (wanted[:10], wanted[5:30], wanted[30:]):
-        buffers.ensure(STASH, some, user)
+        buffers.ensure(STASH, some)
     spans = []
     for name, shape, dtype in wanted:
         view = buffers[name].view()
@@ -64,9 +64,9 @@ def test_buffers_of_one_user_never_overlap_and_are_aligned():
 
 def test_without_a_pool_each_buffer_is_by_itself_and_stays():
     buffers = Buffers(sb.cpu(), None)
-    buffers.ensure(OUTPUTS, [("a", (3,), np.float32)], Listener())
+    buffers.ensure(OUTPUTS, [("a", (3,), np.float32)])
     kept = buffers["a"]
-    buffers.ensure(OUTPUTS, [("a", (3,), np.float32), ("b", (5,), np.float32)], Listener())
+    buffers.ensure(OUTPUTS, [("a", (3,), np.float32), ("b", (5,), np.float32)])
     assert buffers["a"] is kept
     assert buffers.nbytes == 32
     assert buffers.holds(OUTPUTS)
@@ -75,14 +75,14 @@ def test_without_a_pool_each_buffer_is_by_itself_and_stays():
 def test_what_was_claimed_is_lost_to_the_next_claim_and_to_growth():
     pool = Pool()
     a, b = Buffers(sb.cpu(), pool), Buffers(sb.cpu(), pool)
-    a.ensure(OUTPUTS, [("x", (4,), np.float32)], Listener())
+    a.ensure(OUTPUTS, [("x", (4,), np.float32)])
     a.claim(OUTPUTS, STASH)
     assert a.holds(OUTPUTS)
     assert a.holds(STASH)
     b.claim(OUTPUTS)
     assert not a.holds(OUTPUTS)
     assert a.holds(STASH)
-    b.ensure(OUTPUTS, [("x", (90,), np.float32)], Listener())
+    b.ensure(OUTPUTS, [("x", (90,), np.float32)])
     assert not b.holds(OUTPUTS)
 
 
