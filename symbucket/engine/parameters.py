@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.context import Context, cpu
-from symbucket.errors import ParameterError
+from symbucket.errors import ParameterError, StateError
 from symbucket.file_values import digest_in
 from symbucket.initializer import InitDesc, Initializer
 from symbucket.optimizer import Optimizer
@@ -153,6 +153,11 @@ class ParameterStore:
         for array, values in writes:
             array[...] = values
         self.filled = True
+
+    def require_filled(self) -> None:
+        """Raise StateError unless the buffers have values."""
+        if not self.filled:
+            raise StateError("call init_params() first (after bind)")
 
     def _values(
         self,

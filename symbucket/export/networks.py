@@ -101,7 +101,7 @@ def store_of(module: BaseModule) -> ParameterStore:
     """Return the shared parameters of a module."""
     if not isinstance(module, (BucketingModule, Module)):
         raise InvalidArgumentError(f"{module!r} is neither a BucketingModule nor a Module")
-    module._require(params=True)
+    module.store.require_filled()
     return module.store
 
 

@@ -86,8 +86,8 @@ class Lifecycle(Described):
         binding = self._binding
         if binding is None:
             raise unbound()
-        if params and not binding.store.filled:
-            raise StateError("call init_params() first (after bind)")
+        if params:
+            binding.store.require_filled()
         if optimizer and binding.updater is None:
             raise StateError("call init_optimizer() first (after init_params)")
 
