@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from symbucket.compiler.loops.slices import piece_of, run_of
+from symbucket.compiler.loops.slices import consecutive_slices, slice_of
 from symbucket.compiler.rewrite.graph_queries import is_zero
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.ir import Builder, attr, body_of, const_of, replace_scan, shape_of, states_of
 from symbucket.ir.notes import CarriedStacks, node_notes
 
 
-def remember_states(scan: ir.Node | None, states: Mapping[int, int]) -> None:
+def note_states(scan: ir.Node | None, states: Mapping[int, int]) -> None:
     """Note which outputs of a Scan are stacks of which states."""
     assert scan is not None
     node_notes(scan).carried_stacks = CarriedStacks(dict(states))
@@ -33,13 +33,13 @@ def copy_in(body: ir.Graph, value: ir.Value, name: str) -> ir.Value:
     return copy
 
 
-def stack_before(values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | None:
+def stack_of_carried(values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | None:
     """``values`` as one tensor, where they are all states of a Scan as its steps find them.
 
     Gives the tensor (steps, *shape) and whether its order is the reverse of theirs.
     """
-    first = piece_of(values[0]) is None  # the initial state comes first, or last
-    run = run_of(values[1:] if first else values[:-1])
+    first = slice_of(values[0]) is None  # the initial state comes first, or last
+    run = consecutive_slices(values[1:] if first else values[:-1])
     start = values[0] if first else values[-1]
     if run is None:
         return None
@@ -120,8 +120,8 @@ def _rows(value: ir.Value | None) -> list[ir.Value] | None:
 
 def _whole(left: Sequence[ir.Value], right: Sequence[ir.Value]) -> tuple[ir.Value, ir.Value] | None:
     """The stacks that both are all the pieces of, in one order."""
-    a = _stack(left) or stack_before(left)
-    b = _stack(right) or stack_before(right)
+    a = _stack(left) or stack_of_carried(left)
+    b = _stack(right) or stack_of_carried(right)
     if a is None or b is None or a[1] != b[1] or shape_of(a[0])[:2] != shape_of(b[0])[:2]:
         return None
     return a[0], b[0]
@@ -129,7 +129,7 @@ def _whole(left: Sequence[ir.Value], right: Sequence[ir.Value]) -> tuple[ir.Valu
 
 def _stack(values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | None:
     """The stack, made by a Scan, that ``values`` are all the pieces of; and if in reverse."""
-    run = run_of(values)
+    run = consecutive_slices(values)
     if run is None or len(values) != len(run[0].outputs):
         return None
     stack = _cut_by(run[0], values[0])
@@ -140,7 +140,7 @@ def _shifted(
     plain: Sequence[ir.Value], before: Sequence[ir.Value]
 ) -> tuple[ir.Value, ir.Value] | None:
     """Both stacks, where ``plain`` has all steps but the first, ``before`` their states before."""
-    runs = run_of(plain), run_of(before)
+    runs = consecutive_slices(plain), consecutive_slices(before)
     if runs[0] is None or runs[1] is None:
         return None
     (split, at, way), (other, start, direction) = runs[0], runs[1]
@@ -159,7 +159,7 @@ def _shifted(
 
 
 def _cut_by(split: ir.Node, piece: ir.Value) -> ir.Value | None:
-    """The stack (steps, rows, columns) of a Scan that a Split cuts into pieces like this one."""
+    """Return the stack (steps, rows, columns) of a Scan that a Split cuts into pieces like this."""
     stack = split.inputs[0]
     scan = None if stack is None else stack.producer()
     if stack is None or scan is None or scan.op_type != "Scan" or attr(split, "axis", 0):
@@ -167,7 +167,7 @@ def _cut_by(split: ir.Node, piece: ir.Value) -> ir.Value | None:
     return stack if len(shape_of(stack)) == 3 and shape_of(stack)[1:] == shape_of(piece) else None
 
 
-def drop_unread(graph: ir.Graph) -> None:
+def drop_unused_outputs(graph: ir.Graph) -> None:
     """Take away stacks that nobody reads (any more), and what only they need in the body."""
     for scan in list(graph):
         if scan.op_type != "Scan" or node_notes(scan).carried_stacks is None:

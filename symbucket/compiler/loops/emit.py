@@ -1,4 +1,4 @@
-"""Write a chain of steps as a Scan."""
+"""Write a candidate of steps as a Scan."""
 
 from __future__ import annotations
 
@@ -6,67 +6,67 @@ from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
-from symbucket.compiler.loops.carried_stacks import copy_in, remember_states, stack_before
-from symbucket.compiler.loops.loop import Chain, Column, Given, Same, State
-from symbucket.compiler.loops.slices import is_also, stack_of
+from symbucket.compiler.loops.carried_stacks import copy_in, note_states, stack_of_carried
+from symbucket.compiler.loops.loop import BodyOp, Invariant, LoopCandidate, Scanned, State
+from symbucket.compiler.loops.slices import as_stack, mark_alias
 from symbucket.ir import Builder, copy_node, dtype_of, own_body, readers, shape_of
 from symbucket.ir.nodes import scope_of
 from symbucket.ir.notes import phase_of, set_phase
 
 
-def write_scan(graph: ir.Graph, chain: Chain) -> list[ir.Node]:
-    """Append a Scan that runs the chain, and what cuts its outputs into the steps' values.
+def write_scan(graph: ir.Graph, candidate: LoopCandidate) -> list[ir.Node]:
+    """Append a Scan that runs the candidate, and what cuts its outputs into the steps' values.
 
-    Whoever reads a value of the steps reads such a piece afterwards; the chain's own nodes are
+    Whoever reads a value of the steps reads such a piece afterwards; the candidate's own nodes are
     removed. The new nodes stand at the graph's end: the caller places them. Gives them.
     """
     old = len(graph)
-    writer = _Writer(graph, chain)
+    writer = _Writer(graph, candidate)
     writer.write()
     new = list(graph)[old:]
-    graph.remove(list(chain.places()), safe=True)
+    graph.remove(list(candidate.places()), safe=True)
     return new
 
 
 class _Writer:
-    def __init__(self, graph: ir.Graph, chain: Chain) -> None:
+    def __init__(self, graph: ir.Graph, candidate: LoopCandidate) -> None:
         self._g = Builder(graph)
-        self._chain = chain
-        self._members = set(chain.places())
+        self._chain = candidate
+        self._members = set(candidate.places())
         self._body = ir.Graph([], [], nodes=[], opset_imports={}, name=self._scope())
-        self._inner: dict[tuple[Column, int], ir.Value] = {}
+        self._inner: dict[tuple[BodyOp, int], ir.Value] = {}
         self._states: dict[State, ir.Value] = {}
         self._scanned: dict[tuple[ir.Value, ...], ir.Value] = {}
         self._stacks: list[ir.Value] = []
         self._ways: list[int] = []
 
     def _scope(self) -> str:
-        return scope_of(self._chain.columns[0].model) or "steps"
+        return scope_of(self._chain.body_ops[0].model) or "steps"
 
     def write(self) -> None:
-        g, chain = self._g, self._chain
-        with g.scoped(self._scope(), phase_of(chain.columns[0].model)):
+        g, candidate = self._g, self._chain
+        with g.scoped(self._scope(), phase_of(candidate.body_ops[0].model)):
             initial = []
-            for (column, output), value in chain.initial.items():
-                like = column.model.outputs[output]
+            for (body_op, output), value in candidate.initial.items():
+                like = body_op.model.outputs[output]
                 initial.append(
                     g.filled(shape_of(like), 0.0, dtype_of(like)) if value is None else value
                 )
-                self._states[column, output] = self._input("state", like)
-            for column in chain.columns:
-                self._copy(column)
-            for column, output in self._states:
-                self._give(self._inner[column, output])
+                self._states[body_op, output] = self._input("state", like)
+            for body_op in candidate.body_ops:
+                self._copy(body_op)
+            for body_op, output in self._states:
+                self._give(self._inner[body_op, output])
             wanted = self._wanted()
-            for column, output in wanted:
-                self._give(self._inner[column, output])
+            for body_op, output in wanted:
+                self._give(self._inner[body_op, output])
             if not self._stacks:
                 self._count()
             self._body.inputs.extend([*self._states.values(), *self._scanned.values()])
             back = int(any(self._ways))
             results = self._scan(initial, len(wanted), back)
             states = list(self._states)
-            remember_states(
+            note_states(
                 results[0].producer(),
                 {
                     len(states) + i: states.index(one)
@@ -75,11 +75,11 @@ class _Writer:
                 },
             )
             finals = dict(zip(self._states, results))
-            for (column, output), stack in zip(wanted, results[len(initial) :]):
-                self._cut(column, output, stack, bool(back))
-            for (column, output), final in finals.items():
-                node = column.nodes[-1]
-                if node is not None and (column, output) not in wanted:
+            for (body_op, output), stack in zip(wanted, results[len(initial) :]):
+                self._cut(body_op, output, stack, bool(back))
+            for (body_op, output), final in finals.items():
+                node = body_op.nodes[-1]
+                if node is not None and (body_op, output) not in wanted:
                     self._replace(node.outputs[output], final)
 
     def _input(self, kind: str, like: ir.Value) -> ir.Value:
@@ -88,31 +88,31 @@ class _Writer:
             name=name, shape=ir.Shape(shape_of(like)), type=ir.TensorType(dtype_of(like))
         )
 
-    def _copy(self, column: Column) -> None:
-        """The column's node in the body."""
-        model = column.model
+    def _copy(self, body_op: BodyOp) -> None:
+        """The body operation's node in the body."""
+        model = body_op.model
         inputs: list[ir.Value | None] = []
-        for source in column.sources:
-            if isinstance(source, Same):
+        for source in body_op.sources:
+            if isinstance(source, Invariant):
                 inputs.append(source.value)
-            elif isinstance(source, Given):
+            elif isinstance(source, Scanned):
                 inputs.append(self._piece(source))
             elif source.before:
-                inputs.append(self._states[source.column, source.output])
+                inputs.append(self._states[source.body_op, source.output])
             else:
-                inputs.append(self._inner[source.column, source.output])
+                inputs.append(self._inner[source.body_op, source.output])
         node = copy_node(model, inputs)
         for i, made in enumerate(node.outputs):
-            self._inner[column, i] = made
+            self._inner[body_op, i] = made
         self._body.append(node)
 
-    def _piece(self, source: Given) -> ir.Value:
+    def _piece(self, source: Scanned) -> ir.Value:
         """The step's part of what all steps are given."""
         values = _without_gaps(source.values)
         key = tuple(values)
         if key not in self._scanned:
             g = self._g
-            found = stack_of(g, values) or stack_before(values)
+            found = as_stack(g, values) or stack_of_carried(values)
             if found is None:
                 rows = [g.reshape(v, (1, *shape_of(v))) for v in values]
                 found = g.op("Concat", *rows, axis=0), False
@@ -141,16 +141,16 @@ class _Writer:
     def _wanted(self) -> list[State]:
         """What others read of the steps: all but what only the last step hands on as a state."""
         found = []
-        for column in self._chain.columns:
-            for output in range(len(column.model.outputs)):
+        for body_op in self._chain.body_ops:
+            for output in range(len(body_op.model.outputs)):
                 steps = [
                     step
-                    for step, node in column.present()
+                    for step, node in body_op.present()
                     if self._read_outside(node.outputs[output])
                 ]
-                state = (column, output) in self._states
+                state = (body_op, output) in self._states
                 if steps and not (state and steps == [self._chain.steps - 1]):
-                    found.append((column, output))
+                    found.append((body_op, output))
         return found
 
     def _read_outside(self, value: ir.Value) -> bool:
@@ -183,20 +183,20 @@ class _Writer:
         own_body(node)
         return list(node.outputs)
 
-    def _cut(self, column: Column, output: int, stack: ir.Value, back: bool) -> None:
+    def _cut(self, body_op: BodyOp, output: int, stack: ir.Value, back: bool) -> None:
         """Give every reader the piece of its step."""
         g, steps = self._g, self._chain.steps
         parts = g.ops("Split", stack, g.ints(*[1] * steps), axis=0, outputs=steps)
         if back:
             parts = parts[::-1]
-        for step, node in column.present():
+        for step, node in body_op.present():
             value = node.outputs[output]
             if self._read_outside(value):
                 shape = shape_of(value)
                 self._replace(value, g.typed("Reshape", shape, parts[step], g.ints(*shape)))
-        if column in self._chain.instead:
-            shape = shape_of(column.model.outputs[output])
-            is_also(self._chain.instead[column], g.reshape(parts[0], shape))
+        if body_op in self._chain.instead:
+            shape = shape_of(body_op.model.outputs[output])
+            mark_alias(self._chain.instead[body_op], g.reshape(parts[0], shape))
 
     def _replace(self, old: ir.Value, new: ir.Value) -> None:
         if self._read_outside(old):

@@ -1,4 +1,4 @@
-"""Nodes beside a chain that belong to one step each: they join the steps that they serve."""
+"""Nodes beside a candidate that belong to one step each: they join the steps that they serve."""
 
 from __future__ import annotations
 
@@ -7,52 +7,54 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from symbucket.compiler.loops.loop import (
-    Chain,
-    Column,
-    Given,
-    Made,
-    Same,
+    BodyOp,
+    Internal,
+    Invariant,
+    LoopCandidate,
+    Scanned,
     Source,
     alike,
 )
-from symbucket.compiler.loops.slices import run_of
+from symbucket.compiler.loops.slices import consecutive_slices
 from symbucket.ir import info_of, readers
 from symbucket.ir.notes import phase_of
 
 
-def take_in_neighbours(chain: Chain, after: set[ir.Value], order: dict[ir.Node, int]) -> None:
-    """Add columns of nodes that only the steps read, and of nodes that read one step each.
+def grow_candidate(
+    candidate: LoopCandidate, after: set[ir.Value], order: dict[ir.Node, int]
+) -> None:
+    """Add body operations of nodes that only the steps read, and of nodes that read one step each.
 
-    ``after`` are the values that depend on the chain: no step may wait for them. ``order`` numbers
-    the graph's nodes.
+    ``after``: the values that depend on the candidate; no step may wait for them. ``order``
+    numbers the graph's nodes.
     """
-    _Neighbours(chain, after).take()
-    chain.columns.sort(key=lambda column: order[column.model])
+    _Growth(candidate, after).take()
+    candidate.body_ops.sort(key=lambda body_op: order[body_op.model])
 
 
-class _Neighbours:
-    def __init__(self, chain: Chain, after: set[ir.Value]) -> None:
-        self._chain = chain
+class _Growth:
+    def __init__(self, candidate: LoopCandidate, after: set[ir.Value]) -> None:
+        self._chain = candidate
         self._after = after
-        self._place = chain.places()
+        self._place = candidate.places()
 
     def take(self) -> None:
         grown = True
         while grown:
-            before = len(self._chain.columns)
-            for column in list(self._chain.columns):
-                for slot, source in enumerate(column.sources):
-                    if isinstance(source, Given):
-                        self._take_makers(column, slot)
-            for column in list(self._chain.columns):
-                for output in range(len(column.model.outputs)):
-                    self._take_readers(column, output)
-            grown = len(self._chain.columns) > before
+            before = len(self._chain.body_ops)
+            for body_op in list(self._chain.body_ops):
+                for slot, source in enumerate(body_op.sources):
+                    if isinstance(source, Scanned):
+                        self._take_makers(body_op, slot)
+            for body_op in list(self._chain.body_ops):
+                for output in range(len(body_op.model.outputs)):
+                    self._take_readers(body_op, output)
+            grown = len(self._chain.body_ops) > before
 
-    def _take_makers(self, column: Column, slot: int) -> None:
+    def _take_makers(self, body_op: BodyOp, slot: int) -> None:
         """Nodes that make an operand of one step each, and that nothing else reads."""
-        operands = self._chain.operands(column, slot)
-        if run_of([value for _, value in operands]) is not None:
+        operands = self._chain.operands(body_op, slot)
+        if consecutive_slices([value for _, value in operands]) is not None:
             return
         nodes: list[ir.Node | None] = [None] * self._chain.steps
         for step, value in operands:
@@ -65,13 +67,13 @@ class _Neighbours:
             nodes[step] = maker
         self._join(nodes)
 
-    def _take_readers(self, column: Column, output: int) -> None:
+    def _take_readers(self, body_op: BodyOp, output: int) -> None:
         """Nodes that read one step each, in the same way: elementwise ones, and such as put the
         gradients of gates together.
         """
-        present = list(column.present())
+        present = list(body_op.present())
         first_step, first = present[0]
-        phase = phase_of(column.model)
+        phase = phase_of(body_op.model)
         for user, slot in self._users(first.outputs[output]):
             if phase_of(user) is not phase:
                 continue  # a gradient's steps run the other way
@@ -94,7 +96,7 @@ class _Neighbours:
             (user, slot)
             for user, slot in value.uses()
             if user not in self._place
-            and user.graph is self._chain.columns[0].model.graph
+            and user.graph is self._chain.body_ops[0].model.graph
             and (info_of(user).elementwise or (user.op_type == "Concat" and not user.domain))
         ]
 
@@ -111,29 +113,29 @@ class _Neighbours:
         known = [source for source in sources if source is not None]
         if len(known) != len(sources) or not model.inputs:
             return
-        column = Column(nodes, known)
+        body_op = BodyOp(nodes, known)
         for step, node in present:
-            self._place[node] = column, step
-        read = self._read_by(column)
+            self._place[node] = body_op, step
+        read = self._read_by(body_op)
         if read is None:
             for _, node in present:
                 del self._place[node]
             return
-        self._chain.columns.append(column)
+        self._chain.body_ops.append(body_op)
         for reader, slot, made in read:
             reader.sources[slot] = made
 
-    def _read_by(self, column: Column) -> list[tuple[Column, int, Made]] | None:
-        """Who reads a new column and where; None where one reads it in some steps only."""
-        own = {node for _, node in column.present()}
+    def _read_by(self, body_op: BodyOp) -> list[tuple[BodyOp, int, Internal]] | None:
+        """Who reads a new body operation and where; None where one reads it in some steps only."""
+        own = {node for _, node in body_op.present()}
         found = []
-        for reader in self._chain.columns:
+        for reader in self._chain.body_ops:
             for slot, source in enumerate(reader.sources):
-                if isinstance(source, Given):
+                if isinstance(source, Scanned):
                     values = self._chain.operands(reader, slot)
                     if not any(v is not None and v.producer() in own for _, v in values):
                         continue
-                    made = self._made_by(column, values)
+                    made = self._made_by(body_op, values)
                     if made is None:
                         return None
                     found.append((reader, slot, made))
@@ -147,23 +149,23 @@ class _Neighbours:
             if any(v in self._after for _, v in values):
                 return None
             if all(v is values[0][1] for _, v in values):
-                return Same(values[0][1])
+                return Invariant(values[0][1])
             given: list[ir.Value | None] = [None] * self._chain.steps
             for step, value in values:
                 given[step] = value
-            return None if any(v is None for _, v in values) else Given(given)
+            return None if any(v is None for _, v in values) else Scanned(given)
         first = places[0]
         return None if first is None else self._made_by(first[0], values)
 
     def _made_by(
-        self, column: Column, values: Sequence[tuple[int, ir.Value | None]]
-    ) -> Made | None:
-        """One output of the column, where ``values`` are that, each in its step."""
+        self, body_op: BodyOp, values: Sequence[tuple[int, ir.Value | None]]
+    ) -> Internal | None:
+        """One output of the body operation, where ``values`` are that, each in its step."""
         outputs = set()
         for step, value in values:
             maker = None if value is None else value.producer()
-            if value is None or maker is None or self._place.get(maker) != (column, step):
+            if value is None or maker is None or self._place.get(maker) != (body_op, step):
                 return None
             outputs.add(value.index())
         output = outputs.pop()
-        return None if outputs or output is None else Made(column, output, before=False)
+        return None if outputs or output is None else Internal(body_op, output, before=False)

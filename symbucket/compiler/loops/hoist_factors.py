@@ -32,16 +32,16 @@ from symbucket.ir.notes import phase_of, set_phase
 Known = dict[ir.Value, None]
 """Values in the order in which they were found: what is made of them must not depend on chance."""
 
-_LARGEST = 1 << 16  # bytes of a step's value; larger ones are better off in the cache
+MAX_HOISTED_BYTES = 1 << 16  # bytes of a step's value; larger ones are better off in the cache
 
 
 @graph_pass("final", requires=(Property.STANDARD_ONNX,))
 def hoist_factors(graph: ir.Graph) -> int:
     """Rewrite the body of every Scan; gives the number of values that were taken out."""
-    return sum(_Factors(graph, scan).take_out() for scan in list(graph) if body_of(scan))
+    return sum(_FactorHoister(graph, scan).take_out() for scan in list(graph) if body_of(scan))
 
 
-class _Factors:
+class _FactorHoister:
     def __init__(self, graph: ir.Graph, scan: ir.Node) -> None:
         body = body_of(scan)
         assert body is not None
@@ -76,7 +76,7 @@ class _Factors:
 
     def _known(self) -> Known:
         """The values of the body that depend on pieces of one direction and constants alone."""
-        known: Known = {v: None for v in self._way if _size(v) <= _LARGEST}
+        known: Known = {v: None for v in self._way if _size(v) <= MAX_HOISTED_BYTES}
         for node in self._body:
             if self._is_known(node, known):
                 out = node.outputs[0]
@@ -87,7 +87,7 @@ class _Factors:
     def _is_known(self, node: ir.Node, known: Known) -> bool:
         if is_op(node, "Identity"):  # an output of the body that is a slice of a sequence
             return False
-        if len(node.outputs) != 1 or node.domain or _size(node.outputs[0]) > _LARGEST * 4:
+        if len(node.outputs) != 1 or node.domain or _size(node.outputs[0]) > MAX_HOISTED_BYTES * 4:
             return False
         whole = [v for v in node.inputs if v is not None and not _is_scalar(v)]
         if (

@@ -1,4 +1,4 @@
-"""What a recurrent step consists of: one column for each of its nodes."""
+"""What a recurrent step consists of: one body operation for each of its nodes."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from symbucket.ir.notes import graph_notes
 
 
 @dataclass(frozen=True)
-class Same:
+class Invariant:
     """An operand from outside, the same one in every step: a weight or a constant."""
 
     value: ir.Value | None
 
 
 @dataclass(eq=False)
-class Given:
+class Scanned:
     """An operand from outside, another one in every step; None where the step has no such node."""
 
     values: list[ir.Value | None]
 
 
 @dataclass(frozen=True)
-class Made:
-    """An operand that a column makes: in this step, or (``before``) in the one before."""
+class Internal:
+    """An operand that a body operation makes: in this step, or (``before``) in the one before."""
 
-    column: Column = field(repr=False)
+    body_op: BodyOp = field(repr=False)
     output: int
     before: bool
 
     def at(self, step: int) -> ir.Value | None:
         """The value in ``step``; None where no node makes it."""
         step -= self.before
-        node = self.column.nodes[step] if step >= 0 else None
+        node = self.body_op.nodes[step] if step >= 0 else None
         return None if node is None else node.outputs[self.output]
 
 
-Source = Same | Given | Made
+Source = Invariant | Scanned | Internal
 
 
 @dataclass(eq=False)
-class Column:
+class BodyOp:
     """The nodes that do the same thing in every step; None where a step does without.
 
     A last step does without what nobody reads, a first step without adding zero (there is no step
@@ -57,7 +57,7 @@ class Column:
 
     @property
     def model(self) -> ir.Node:
-        """The node of the second step, which every column has."""
+        """The node of the second step, which every body operation has."""
         node = self.nodes[1]
         assert node is not None
         return node
@@ -69,13 +69,13 @@ class Column:
                 yield step, node
 
 
-State = tuple[Column, int]
-"""A column and the number of an output that the next step reads."""
+State = tuple[BodyOp, int]
+"""A body operation and the number of an output that the next step reads."""
 
 
 @dataclass(eq=False)
-class Chain:
-    """Recurrent steps. Columns stand in the order in which a step runs.
+class LoopCandidate:
+    """Recurrent steps. Body operations stand in the order in which a step runs.
 
     ``initial`` has, for what is read of the step before, the value that the first step reads; None
     for zeros. ``instead`` has, for nodes that the first step does without because they add zero,
@@ -83,31 +83,31 @@ class Chain:
     """
 
     steps: int
-    columns: list[Column]
+    body_ops: list[BodyOp]
     initial: dict[State, ir.Value | None]
-    instead: dict[Column, ir.Value] = field(default_factory=dict)
+    instead: dict[BodyOp, ir.Value] = field(default_factory=dict)
 
-    def places(self) -> dict[ir.Node, tuple[Column, int]]:
-        """Column and step of every node."""
-        return {node: (column, t) for column in self.columns for t, node in column.present()}
+    def places(self) -> dict[ir.Node, tuple[BodyOp, int]]:
+        """Body operation and step of every node."""
+        return {node: (body_op, t) for body_op in self.body_ops for t, node in body_op.present()}
 
     def operand(self, source: Source, step: int) -> ir.Value | None:
         """What the unrolled graph has for ``source`` in a step; None where it has nothing."""
-        if isinstance(source, Same):
+        if isinstance(source, Invariant):
             return source.value
-        if isinstance(source, Given):
+        if isinstance(source, Scanned):
             return source.values[step]
         if source.before and not step:
-            return self.initial[source.column, source.output]
+            return self.initial[source.body_op, source.output]
         made = source.at(step)
         first = step == int(source.before)
-        return self.instead.get(source.column) if made is None and first else made
+        return self.instead.get(source.body_op) if made is None and first else made
 
-    def operands(self, column: Column, slot: int) -> list[tuple[int, ir.Value | None]]:
-        """What a column reads in ``slot``, with the steps in which that counts."""
-        found = [(step, node.inputs[slot]) for step, node in column.present()]
-        if column in self.instead:
-            found.insert(0, (0, self.operand(column.sources[slot], 0)))
+    def operands(self, body_op: BodyOp, slot: int) -> list[tuple[int, ir.Value | None]]:
+        """What a body operation reads in ``slot``, with the steps in which that counts."""
+        found = [(step, node.inputs[slot]) for step, node in body_op.present()]
+        if body_op in self.instead:
+            found.insert(0, (0, self.operand(body_op.sources[slot], 0)))
         return found
 
 

@@ -12,20 +12,20 @@ from collections.abc import Hashable, Sequence
 import onnx_ir as ir
 
 from symbucket.compiler.loops.loop import (
-    Chain,
-    Column,
-    Given,
-    Made,
-    Same,
+    BodyOp,
+    Internal,
+    Invariant,
+    LoopCandidate,
+    Scanned,
     Source,
     State,
     alike,
 )
-from symbucket.compiler.loops.slices import following
+from symbucket.compiler.loops.slices import next_slice
 from symbucket.compiler.rewrite.graph_queries import attribute_key, chained_weights
 from symbucket.ir import readers, reads
 
-LEAST = 4  # steps; fewer are left as they are
+MIN_STEPS = 4  # steps; fewer are left as they are
 
 
 def recurrent_products(graph: ir.Graph) -> list[list[ir.Node]]:
@@ -37,10 +37,10 @@ def recurrent_products(graph: ir.Graph) -> list[list[ir.Node]]:
             shape = node.outputs[0].shape
             key = id(node.inputs[1]), len(node.inputs), str(shape), attribute_key(node)
             found[key].append(node)
-    return [nodes for nodes in found.values() if len(nodes) >= LEAST]
+    return [nodes for nodes in found.values() if len(nodes) >= MIN_STEPS]
 
 
-def find_chain(nodes: Sequence[ir.Node], products: Sequence[ir.Node]) -> Chain | None:
+def find_candidate(nodes: Sequence[ir.Node], products: Sequence[ir.Node]) -> LoopCandidate | None:
     """The steps around ``products``; None where they are not alike.
 
     ``nodes`` are those of the graph from the first product to the last one. Where the first step
@@ -51,11 +51,11 @@ def find_chain(nodes: Sequence[ir.Node], products: Sequence[ir.Node]) -> Chain |
         return None
     count = len(products)
     for first, last in ((0, count), (1, count), (0, count - 1), (1, count - 1)):
-        if last - first >= LEAST:
+        if last - first >= MIN_STEPS:
             inner = {n: step - first for n, step in step_of.items() if first <= step < last}
-            chain = _Walk(products[first:last], inner).chain()
-            if chain is not None:
-                return chain
+            candidate = _Walk(products[first:last], inner).candidate()
+            if candidate is not None:
+                return candidate
     return None
 
 
@@ -91,55 +91,55 @@ class _Walk:
         self._count = len(products)
         self._products = products
         self._step_of = step_of
-        self._place: dict[ir.Node, tuple[Column, int]] = {}
-        self._columns: list[Column] = []
+        self._place: dict[ir.Node, tuple[BodyOp, int]] = {}
+        self._columns: list[BodyOp] = []
         self._initial: dict[State, ir.Value | None] = {}
 
-    def chain(self) -> Chain | None:
+    def candidate(self) -> LoopCandidate | None:
         if self._column(list(self._products)) is None:
             return None
-        for column in self._columns:  # grows
-            slots = len(next(node for _, node in column.present()).inputs)
+        for body_op in self._columns:  # grows
+            slots = len(next(node for _, node in body_op.present()).inputs)
             for slot in range(slots):
-                source = self._source(column, slot)
+                source = self._source(body_op, slot)
                 if source is None:
                     return None
-                column.sources.append(source)
-        if any(column.nodes[1] is None for column in self._columns):
+                body_op.sources.append(source)
+        if any(body_op.nodes[1] is None for body_op in self._columns):
             return None
         order = {node: i for i, node in enumerate(self._step_of)}
-        self._columns.sort(key=lambda column: order[column.model])
+        self._columns.sort(key=lambda body_op: order[body_op.model])
         for step in range(2, self._count):
             self._fill(step)
-        present = sum(column.nodes[-1] is not None for column in self._columns)
+        present = sum(body_op.nodes[-1] is not None for body_op in self._columns)
         if 2 * present <= len(self._columns):
             self._drop_last()
-        for column in self._columns:
-            for source in column.sources:
-                if isinstance(source, Given):
+        for body_op in self._columns:
+            for source in body_op.sources:
+                if isinstance(source, Scanned):
                     _complete(source.values)
-        return Chain(self._count, self._columns, self._initial)
+        return LoopCandidate(self._count, self._columns, self._initial)
 
-    def _column(self, nodes: list[ir.Node | None]) -> Column | None:
-        """The column of these nodes: a new one, or the one that has some of them and gets all."""
+    def _column(self, nodes: list[ir.Node | None]) -> BodyOp | None:
+        """Return the body operation of these nodes: a new one, or one that has some and gets all."""
         present = [(t, node) for t, node in enumerate(nodes) if node is not None]
         known = next((self._place[node] for _, node in present if node in self._place), None)
-        column = Column([None] * self._count) if known is None else known[0]
-        model = present[0][1] if known is None else next(n for _, n in column.present())
+        body_op = BodyOp([None] * self._count) if known is None else known[0]
+        model = present[0][1] if known is None else next(n for _, n in body_op.present())
         for step, node in present:
-            if self._place.get(node, (column, step)) != (column, step):
+            if self._place.get(node, (body_op, step)) != (body_op, step):
                 return None
-            if column.nodes[step] not in (None, node) or not alike(node, model):
+            if body_op.nodes[step] not in (None, node) or not alike(node, model):
                 return None
-            column.nodes[step] = node
-            self._place[node] = column, step
+            body_op.nodes[step] = node
+            self._place[node] = body_op, step
         if known is None:
-            self._columns.append(column)
-        return column
+            self._columns.append(body_op)
+        return body_op
 
-    def _source(self, column: Column, slot: int) -> Source | None:
+    def _source(self, body_op: BodyOp, slot: int) -> Source | None:
         """What an operand is; None where it is not the same kind of thing in every step."""
-        values = [(step, node.inputs[slot]) for step, node in column.present()]
+        values = [(step, node.inputs[slot]) for step, node in body_op.present()]
         made: list[tuple[int, ir.Value, ir.Node]] = []
         for step, value in values:
             node = None if value is None else value.producer()
@@ -147,13 +147,13 @@ class _Walk:
                 made.append((step, value, node))
         if not made:
             if all(value is values[0][1] for _, value in values):
-                return Same(values[0][1])
+                return Invariant(values[0][1])
             if any(value is None for _, value in values):
                 return None
             given: list[ir.Value | None] = [None] * self._count
             for step, value in values:
                 given[step] = value
-            return Given(given)
+            return Scanned(given)
         distances = {step - self._step_of[node] for step, _, node in made}
         outputs = {value.index() for _, value, _ in made}
         if len(distances) != 1 or len(outputs) != 1 or not distances <= {0, 1}:
@@ -172,15 +172,15 @@ class _Walk:
             first_step or self._initial.setdefault((source, output), first) is not first
         ):
             return None
-        return Made(source, output, bool(distance))
+        return Internal(source, output, bool(distance))
 
     def _drop_last(self) -> None:
         """A last step that is hardly one, such as the gradient of the initial state, stays out."""
         self._count -= 1
-        for column in self._columns:
-            column.nodes.pop()
-            for source in column.sources:
-                if isinstance(source, Given):
+        for body_op in self._columns:
+            body_op.nodes.pop()
+            for source in body_op.sources:
+                if isinstance(source, Scanned):
                     source.values.pop()
 
     def _fill(self, step: int) -> None:
@@ -191,42 +191,42 @@ class _Walk:
         """
         exactly = True
         while True:
-            missing = (column for column in self._columns if column.nodes[step] is None)
-            if any(self._fill_one(column, step, exactly) for column in missing):
+            missing = (body_op for body_op in self._columns if body_op.nodes[step] is None)
+            if any(self._fill_one(body_op, step, exactly) for body_op in missing):
                 exactly = True
             elif exactly:
                 exactly = False
             else:
                 break
 
-    def _fill_one(self, column: Column, step: int, exactly: bool) -> bool:
+    def _fill_one(self, body_op: BodyOp, step: int, exactly: bool) -> bool:
         """Find one node; ``exactly``: only where all its operands are foreseen."""
         wanted: list[ir.Value | None] = []
         known: list[ir.Value] = []
         free: list[int] = []
-        for slot, source in enumerate(column.sources):
-            if isinstance(source, Given):
-                wanted.append(following([v for v in source.values[:step] if v is not None]))
+        for slot, source in enumerate(body_op.sources):
+            if isinstance(source, Scanned):
+                wanted.append(next_slice([v for v in source.values[:step] if v is not None]))
                 if wanted[-1] is None and not exactly:
                     free.append(slot)
                 continue
-            value = source.value if isinstance(source, Same) else source.at(step)
+            value = source.value if isinstance(source, Invariant) else source.at(step)
             wanted.append(value)
-            if isinstance(source, Made):
+            if isinstance(source, Internal):
                 if value is None:
                     return False
                 known.append(value)
         if not known:
             return False
         users = [u for u in dict.fromkeys(readers(known[0])) if u not in self._place]
-        users = [u for u in users if alike(u, column.model)]
+        users = [u for u in users if alike(u, body_op.model)]
         found = [u for u in users if _fits(u, wanted, free)]
         if len(found) != 1:
             return False
-        column.nodes[step] = found[0]
-        self._place[found[0]] = column, step
-        for source, value in zip(column.sources, found[0].inputs):
-            if isinstance(source, Given):
+        body_op.nodes[step] = found[0]
+        self._place[found[0]] = body_op, step
+        for source, value in zip(body_op.sources, found[0].inputs):
+            if isinstance(source, Scanned):
                 source.values[step] = value
         return True
 
@@ -235,7 +235,7 @@ def _complete(values: list[ir.Value | None]) -> None:
     """Steps that need no value get the one that a sequence goes on with."""
     for step in range(2, len(values)):
         if values[step] is None:
-            values[step] = following([v for v in values[:step] if v is not None])
+            values[step] = next_slice([v for v in values[:step] if v is not None])
 
 
 def _fits(node: ir.Node, wanted: Sequence[ir.Value | None], free: Sequence[int]) -> bool:

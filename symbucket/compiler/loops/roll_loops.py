@@ -13,16 +13,16 @@ import heapq
 import onnx_ir as ir
 
 from symbucket.compiler.loops.carried_stacks import (
-    drop_unread,
+    drop_unused_outputs,
     stack_products,
     stack_sums,
 )
 from symbucket.compiler.loops.emit import write_scan
-from symbucket.compiler.loops.first_iteration import extend_to_front
-from symbucket.compiler.loops.grow import take_in_neighbours
-from symbucket.compiler.loops.loop import Chain, Column, Given, Same
-from symbucket.compiler.loops.match import LEAST, find_chain, recurrent_products
-from symbucket.compiler.loops.slices import join_pieces
+from symbucket.compiler.loops.first_iteration import match_first_iteration
+from symbucket.compiler.loops.grow import grow_candidate
+from symbucket.compiler.loops.loop import BodyOp, Invariant, LoopCandidate, Scanned
+from symbucket.compiler.loops.match import MIN_STEPS, find_candidate, recurrent_products
+from symbucket.compiler.loops.slices import join_slices
 from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
@@ -34,7 +34,7 @@ from symbucket.ir.notes import graph_notes
     "final", introduces=("Scan",), requires=(Property.NO_DEAD_NODES, Property.STANDARD_ONNX)
 )
 def roll_loops(graph: ir.Graph) -> int:
-    """Write every chain of four or more equal recurrent steps as a Scan; gives their number."""
+    """Write every candidate of four or more equal recurrent steps as a Scan; gives their number."""
     groups = recurrent_products(graph)
     if not groups:
         return 0
@@ -46,10 +46,10 @@ def roll_loops(graph: ir.Graph) -> int:
     for products in sorted(groups, key=lambda nodes: order[nodes[0]]):
         if any(node.graph is not graph for node in products):
             continue  # in a Scan already, with another weight
-        chain = _whole_chain(nodes, order, products, front=True)
-        if chain is None:
+        candidate = _whole_candidate(nodes, order, products, front=True)
+        if candidate is None:
             continue
-        _place(graph, nodes, order, write_scan(graph, chain))
+        _place(graph, nodes, order, write_scan(graph, candidate))
         signatures.clear()
         rolled += 1
         nodes = list(graph)
@@ -58,32 +58,32 @@ def roll_loops(graph: ir.Graph) -> int:
     if rolled:
         stack_products(graph)
         stack_sums(graph)
-        join_pieces(graph, LEAST)
+        join_slices(graph, MIN_STEPS)
         remove_dead_nodes(graph)
-        drop_unread(graph)
+        drop_unused_outputs(graph)
         merge_common_subexpressions(graph)
     return rolled
 
 
-def _whole_chain(
+def _whole_candidate(
     nodes: list[ir.Node], order: dict[ir.Node, int], products: list[ir.Node], front: bool
-) -> Chain | None:
+) -> LoopCandidate | None:
     """The steps around ``products`` with all that belongs to them; None where they cannot run in
     a row. ``front``: whether to look for a step before them that starts from zeros.
     """
-    chain = find_chain(nodes[order[products[0]] : order[products[-1]] + 1], products)
-    if chain is None:
+    candidate = find_candidate(nodes[order[products[0]] : order[products[-1]] + 1], products)
+    if candidate is None:
         return None
-    joined = front and extend_to_front(chain)
-    take_in_neighbours(chain, _depending(nodes, chain), order)
-    if _holds(chain) and _closed(nodes, chain):
-        return chain
-    return _whole_chain(nodes, order, products, front=False) if joined else None
+    joined = front and match_first_iteration(candidate)
+    grow_candidate(candidate, _depending(nodes, candidate), order)
+    if _holds(candidate) and _closed(nodes, candidate):
+        return candidate
+    return _whole_candidate(nodes, order, products, front=False) if joined else None
 
 
-def _depending(nodes: list[ir.Node], chain: Chain) -> set[ir.Value]:
-    """All values that depend on the chain, the chain's own among them."""
-    members = chain.places()
+def _depending(nodes: list[ir.Node], candidate: LoopCandidate) -> set[ir.Value]:
+    """All values that depend on the candidate, the candidate's own among them."""
+    members = candidate.places()
     found: set[ir.Value] = set()
     for node in nodes:
         if node in members or any(value in found for value in reads(node)):
@@ -91,10 +91,10 @@ def _depending(nodes: list[ir.Node], chain: Chain) -> set[ir.Value]:
     return found
 
 
-def _closed(nodes: list[ir.Node], chain: Chain) -> bool:
+def _closed(nodes: list[ir.Node], candidate: LoopCandidate) -> bool:
     """Whether no step waits for something that waits for a step."""
-    members = chain.places()
-    after = _depending(nodes, chain)
+    members = candidate.places()
+    after = _depending(nodes, candidate)
     return not any(
         value in after and value.producer() not in members
         for node in members
@@ -103,31 +103,31 @@ def _closed(nodes: list[ir.Node], chain: Chain) -> bool:
     )
 
 
-def _holds(chain: Chain) -> bool:
-    """Whether every operand of every node is what the chain says."""
-    members = chain.places()
-    for column in chain.columns:
-        for step, node in column.present():
-            for value, source in zip(node.inputs, column.sources):
-                if value is not chain.operand(source, step):
+def _holds(candidate: LoopCandidate) -> bool:
+    """Whether every operand of every node is what the candidate says."""
+    members = candidate.places()
+    for body_op in candidate.body_ops:
+        for step, node in body_op.present():
+            for value, source in zip(node.inputs, body_op.sources):
+                if value is not candidate.operand(source, step):
                     return False
-        for source in column.sources:
-            outside = [source.value] if isinstance(source, Same) else ()
-            outside = source.values if isinstance(source, Given) else outside
+        for source in body_op.sources:
+            outside = [source.value] if isinstance(source, Invariant) else ()
+            outside = source.values if isinstance(source, Scanned) else outside
             if any(v is not None and v.producer() in members for v in outside):
                 return False
-    if any(v is not None and v.producer() in members for v in chain.initial.values()):
+    if any(v is not None and v.producer() in members for v in candidate.initial.values()):
         return False
-    return all(_adds_up(chain, column, value) for column, value in chain.instead.items())
+    return all(_adds_up(candidate, body_op, value) for body_op, value in candidate.instead.items())
 
 
-def _adds_up(chain: Chain, column: Column, value: ir.Value) -> bool:
-    """Whether ``value`` is an operand of the first step's ``column``, or the sum of several."""
-    operands = [chain.operand(source, 0) for source in column.sources]
+def _adds_up(candidate: LoopCandidate, body_op: BodyOp, value: ir.Value) -> bool:
+    """Return whether ``value`` is an operand of ``body_op`` in the first step, or a sum of some."""
+    operands = [candidate.operand(source, 0) for source in body_op.sources]
     node = value.producer()
     return value in operands or (
         node is not None
-        and column.model.op_type == "Sum"
+        and body_op.model.op_type == "Sum"
         and node.op_type in ("Sum", "Add")
         and all(v in operands for v in node.inputs)
     )

@@ -10,7 +10,7 @@ from symbucket.ir import Builder, attr, shape_of
 from symbucket.ir.notes import node_notes, value_notes
 
 
-def piece_of(value: ir.Value | None) -> tuple[ir.Node, int] | None:
+def slice_of(value: ir.Value | None) -> tuple[ir.Node, int] | None:
     """The Split into equal parts that made a value, maybe seen in another shape, and which part."""
     node = None if value is None else value.producer()
     while node is not None and node.op_type == "Reshape" and not node.domain:
@@ -35,11 +35,11 @@ def _even(split: ir.Node) -> bool:
     return notes.splits_evenly
 
 
-def run_of(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None:
+def consecutive_slices(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None:
     """The Split that ``values`` are consecutive pieces of, the first one's number, and 1 or -1."""
-    if len(values) < 2 or (len(values) > 2 and piece_of(values[1]) is None):
+    if len(values) < 2 or (len(values) > 2 and slice_of(values[1]) is None):
         return None
-    found = [piece_of(value) for value in values]
+    found = [slice_of(value) for value in values]
     found[0] = _beside(values[0], found[0], found[1])
     found[-1] = _beside(values[-1], found[-1], found[-2])
     first, second = found[0], found[1]
@@ -54,7 +54,7 @@ def run_of(values: Sequence[ir.Value | None]) -> tuple[ir.Node, int, int] | None
     return first[0], first[1], way
 
 
-def is_also(value: ir.Value | None, piece: ir.Value) -> None:
+def mark_alias(value: ir.Value | None, piece: ir.Value) -> None:
     """Note that a piece has the numbers of ``value``, which it is not made of."""
     if value is not None:
         value_notes(value).equal_slices.append(piece)
@@ -69,15 +69,15 @@ def _beside(
     """The piece of the neighbour's Split that a value is, or has the numbers of; else ``piece``."""
     if value is None or neighbour is None or (piece is not None and piece[0] is neighbour[0]):
         return piece
-    for also in map(piece_of, value_notes(value).equal_slices):
+    for also in map(slice_of, value_notes(value).equal_slices):
         if also is not None and also[0] is neighbour[0]:
             return also
     return piece
 
 
-def following(values: Sequence[ir.Value]) -> ir.Value | None:
+def next_slice(values: Sequence[ir.Value]) -> ir.Value | None:
     """The piece after the last of consecutive ones, in the same shape; None where there is none."""
-    run = run_of(values)
+    run = consecutive_slices(values)
     if run is None:
         return None
     split, first, way = run
@@ -93,13 +93,13 @@ def following(values: Sequence[ir.Value]) -> ir.Value | None:
     return None
 
 
-def stack_of(g: Builder, values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | None:
+def as_stack(g: Builder, values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | None:
     """Consecutive pieces in one tensor (number, *shape), without copying them one by one.
 
     Gives the tensor and whether the pieces stand in it in reverse order; None where ``values`` are
     not such pieces.
     """
-    run = run_of(values)
+    run = consecutive_slices(values)
     if run is None:
         return None
     split, first, way = run
@@ -119,7 +119,7 @@ def stack_of(g: Builder, values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | 
     return x, way < 0
 
 
-def join_pieces(graph: ir.Graph, least: int) -> None:
+def join_slices(graph: ir.Graph, least: int) -> None:
     """Where a Concat puts ``least`` or more consecutive pieces of a Scan's output together, take
     that output as it is; pieces in reverse are turned around at once.
     """
@@ -132,7 +132,7 @@ def join_pieces(graph: ir.Graph, least: int) -> None:
             operands: list[ir.Value] = []
             joined = False
             for run in _runs([v for v in node.inputs if v is not None]):
-                found = stack_of(g, run) if len(run) >= least and _joins(run) else None
+                found = as_stack(g, run) if len(run) >= least and _joins(run) else None
                 if found is None:
                     operands += run
                     continue
@@ -166,7 +166,7 @@ def _runs(values: Sequence[ir.Value]) -> list[list[ir.Value]]:
     before: tuple[ir.Node, int] | None = None
     way = 0  # from the last piece but one to the last piece
     for value in values:
-        piece = piece_of(value)
+        piece = slice_of(value)
         step = 0
         if piece is not None and before is not None and piece[0] is before[0]:
             step = piece[1] - before[1]
@@ -182,7 +182,7 @@ def _runs(values: Sequence[ir.Value]) -> list[list[ir.Value]]:
 
 def _joins(run: Sequence[ir.Value]) -> bool:
     """Whether pieces come from a Scan, or stand in reverse; others were joined before the steps."""
-    found = run_of(run)
+    found = consecutive_slices(run)
     source = None if found is None else found[0].inputs[0]
     maker = None if source is None else source.producer()
     return found is not None and (found[2] < 0 or (maker is not None and maker.op_type == "Scan"))
