@@ -38,10 +38,10 @@ def selu(
 
 
 @gradient("HardSigmoid")
-def hard_sigmoid(y: Expr, dy: Expr, *, alpha: float = 0.2) -> Parts:
-    """alpha dy on the slope between 0 and 1."""
-    slope = dy * alpha
-    return where((y > 0.0) & (y < 1.0), slope, 0.0)
+def hard_sigmoid(x: Expr, y: Expr, dy: Expr, *, alpha: float = 0.2) -> Parts:
+    """y = min(max(alpha x + beta, 0), 1): alpha dy between the bounds."""
+    inside = (y > 0.0) & (y < 1.0)
+    return where(inside, dy * alpha, 0.0)
 
 
 @gradient("PRelu")

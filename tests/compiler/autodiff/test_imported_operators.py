@@ -1,0 +1,246 @@
+"""Gradients of what imported models may bring: each operator of ONNX has a test or is refused.
+
+Operators without a rule of their own are written by others: by a translation, or by the body that
+the standard gives them. What comes out is compared with finite differences of the operator.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+import symbucket as sb
+from symbucket.compiler.autodiff.differentiate import differentiate
+from symbucket.errors import UnsupportedError
+from symbucket.ir import OPSET, Builder, known_ops, new_graph
+from symbucket.ops.foreign.call import TRANSLATIONS
+from tests.compiler.autodiff.draws import Draw
+from tests.compiler.autodiff.gradient_check import STEP, TOLERANCE
+from tests.symbol.onnx_models import model
+
+Node = tuple[list[np.ndarray | None], dict[str, Any]]
+"""The inputs and the attributes of a node. Gradients of all floats among the inputs are checked."""
+
+
+def _unary(**attributes: float) -> Callable[[Draw], Node]:
+    return lambda draw: ([draw.apart(draw.shape(1))], attributes)
+
+
+def _image(draw: Draw) -> np.ndarray:
+    return draw.normal((2, 4, *(2 * draw.number(1, 2) for _ in range(2))))
+
+
+def _scaled(draw: Draw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x = draw.normal((draw.number(2, 3), 4, *draw.shape(1, 3, least=2)))
+    return x, draw.normal((4,)), draw.normal((4,))
+
+
+def _group_norm(draw: Draw) -> Node:
+    return [*_scaled(draw)], {"num_groups": draw.pick([1, 2, 4]), "epsilon": 0.01}
+
+
+def _batch_norm(draw: Draw) -> Node:
+    mean, var = draw.normal((4,)), draw.uniform((4,), 0.5, 2.0)
+    return [*_scaled(draw), mean, var], {"epsilon": 0.01}
+
+
+def _layer_norm(draw: Draw) -> Node:
+    shape = draw.shape(1, least=2)
+    axis = draw.axis(len(shape))
+    scale, shift = (draw.normal(shape[axis:]) for _ in range(2))
+    return [draw.normal(shape), scale, draw.pick([None, shift])], {"axis": axis, "epsilon": 0.01}
+
+
+def _labelled(draw: Draw) -> Node:
+    x = draw.normal((draw.number(1, 3), 4, *draw.shape(0, 2)))
+    label = draw.rng.integers(0, 4, size=(len(x), *x.shape[2:]))
+    reduction = draw.pick(["none", "sum", "mean"])
+    attributes: dict[str, Any] = {"reduction": reduction}
+    if draw.coin(0.3):
+        attributes["ignore_index"] = 1
+        label[0] = 2  # one that counts, so that a mean exists
+    return [x, label, draw.pick([None, draw.uniform((4,), 0.5, 2.0)])], attributes
+
+
+def _center_crop_pad(draw: Draw) -> Node:
+    shape = draw.shape(1, 3)
+    return [draw.normal(shape), np.array([draw.number(1, 5) for _ in shape])], {}
+
+
+def _reduce_log_sum(draw: Draw) -> Node:
+    shape = draw.shape(1)
+    axes = np.array(draw.axes(len(shape), 1), np.int64)
+    return [draw.uniform(shape, 0.5, 2.0), axes], {"keepdims": draw.number(0, 1)}
+
+
+def _affine_grid(draw: Draw) -> Node:
+    sizes = np.array([2, 1, *(draw.number(2, 3) for _ in range(draw.number(2, 3)))])
+    rank = len(sizes) - 2
+    return [draw.normal((2, rank, rank + 1)), sizes], {"align_corners": draw.number(0, 1)}
+
+
+CASES: dict[str, Callable[[Draw], Node]] = {
+    "AffineGrid": _affine_grid,
+    "BatchNormalization": _batch_norm,
+    "CastLike": lambda draw: ([draw.normal(draw.shape(1)), np.float32(0.0)], {}),
+    "Celu": _unary(alpha=1.5),
+    "CenterCropPad": _center_crop_pad,
+    "DepthToSpace": lambda draw: (
+        [_image(draw)],
+        {"blocksize": 2, "mode": draw.pick(["DCR", "CRD"])},
+    ),
+    "GlobalMaxPool": lambda draw: ([draw.apart((2, 3, *draw.shape(1, 3)))], {}),
+    "GroupNormalization": _group_norm,
+    "HardSwish": _unary(),
+    "InstanceNormalization": lambda draw: ([*_scaled(draw)], {"epsilon": 0.01}),
+    "LayerNormalization": _layer_norm,
+    "MeanVarianceNormalization": lambda draw: (
+        [draw.normal((2, 3, 4, 2))],
+        draw.pick([{}, {"axes": [0, 2]}, {"axes": [3]}]),
+    ),
+    "Mish": _unary(),
+    "NegativeLogLikelihoodLoss": _labelled,
+    "ReduceLogSum": _reduce_log_sum,
+    "Shrink": _unary(lambd=0.12, bias=0.1),
+    "SoftmaxCrossEntropyLoss": _labelled,
+    "SpaceToDepth": lambda draw: ([_image(draw)], {"blocksize": 2}),
+    "ThresholdedRelu": _unary(alpha=0.12),
+}
+
+
+def _spread(x: np.ndarray, axes: tuple[int, ...], eps: float) -> np.ndarray:
+    """Zero mean and unit variance."""
+    away = x - x.mean(axes, keepdims=True)
+    return away / np.sqrt((away**2).mean(axes, keepdims=True) + eps)
+
+
+def _grouped(
+    x: np.ndarray, scale: np.ndarray, shift: np.ndarray, num_groups: int, epsilon: float
+) -> np.ndarray:
+    y = _spread(x.reshape(len(x), num_groups, -1), (2,), epsilon).reshape(x.shape)
+    column = (-1, *[1] * (x.ndim - 2))
+    return y * scale.reshape(column) + shift.reshape(column)
+
+
+# What onnx's evaluator computes in float32, or not at all.
+EXACT: dict[str, Callable[..., np.ndarray]] = {
+    "CastLike": lambda x, like: x,
+    "GlobalMaxPool": lambda x: x.max(tuple(range(2, x.ndim)), keepdims=True),
+    "GroupNormalization": _grouped,
+    "MeanVarianceNormalization": lambda x, axes=(0, 2, 3): _spread(x, tuple(axes), 1e-9),
+}
+
+ELSEWHERE = {
+    "LSTM": "symbol/test_onnx_import.py",
+    "GRU": "symbol/test_onnx_import.py",
+    "RNN": "symbol/test_onnx_import.py",
+}
+REFUSED_AT_IMPORT = {"SequenceMap"}
+# Its body computes the scale from x and rounds with QuantizeLinear, which has a rule.
+WRITTEN_WITH_RULES = {"DynamicQuantizeLinear"}
+
+
+def _schemas() -> dict[str, Any]:
+    latest: dict[str, Any] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain or schema.since_version > OPSET or schema.deprecated:
+            continue
+        if schema.name not in latest or latest[schema.name].since_version < schema.since_version:
+            latest[schema.name] = schema
+    return latest
+
+
+def _takes_floats(schema: Any) -> bool:
+    types = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
+    kinds = [types.get(formal.type_str, [formal.type_str]) for formal in schema.inputs]
+    return any("tensor(float)" in kind for kind in kinds)
+
+
+def _without_own_rule() -> list[str]:
+    own = {o.op_type for o in known_ops() if not o.domain and (o.gradient or o.no_gradient)}
+    return sorted(n for n, s in _schemas().items() if n not in own and _takes_floats(s))
+
+
+def _written_by_others(name: str) -> bool:
+    schema = _schemas()[name]
+    return name in TRANSLATIONS or schema.has_function or schema.has_context_dependent_function
+
+
+def test_every_operator_that_is_written_by_others_has_a_test():
+    names = {name for name in _without_own_rule() if _written_by_others(name)}
+    assert names == {*CASES, *ELSEWHERE, *REFUSED_AT_IMPORT, *WRITTEN_WITH_RULES}
+    assert all((Path(__file__).parents[2] / file).exists() for file in ELSEWHERE.values())
+
+
+@pytest.mark.parametrize("name", [n for n in _without_own_rule() if not _written_by_others(n)])
+@pytest.mark.parametrize("dtype", [ir.DataType.FLOAT, ir.DataType.INT64])
+def test_all_others_are_refused(name, dtype):
+    """Whatever they return: integers may be what a gradient has to pass."""
+    g = Builder(new_graph("refused"))
+    x = g.input("x", (2,), ir.DataType.FLOAT)
+    one = ir.Node("", name, [x], num_outputs=1, name="the_node")
+    y = one.outputs[0]
+    y.name, y.shape, y.type = "y", ir.Shape((2,)), ir.TensorType(dtype)
+    g.graph.append(one)
+    loss = g.op("Mul", g.cast(y, ir.DataType.FLOAT), x)
+    head = g.input("head", (2,), ir.DataType.FLOAT)
+    with pytest.raises(UnsupportedError, match=rf"the_node \({name}\)"):
+        differentiate(g, [loss], {loss: head}, [x])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_gradients_are_finite_differences(name, seed):
+    draw = Draw(seed, zlib.crc32(name.encode()))
+    arrays, attributes = CASES[name](draw)
+    names = ["" if a is None else f"x{i}" for i, a in enumerate(arrays)]
+    values = {n: np.asarray(a) for n, a in zip(names, arrays) if a is not None}
+    floats = [n for n, a in values.items() if a.dtype.kind == "f"]
+    integers = {n: a for n, a in values.items() if a.dtype.kind != "f"}
+    if name == "CastLike":
+        floats.remove("x1")  # only its type counts
+        integers["x1"] = values["x1"]
+    one = onnx.helper.make_node(name, names, ["y"], "y", **attributes)
+
+    def made(kind: int) -> onnx.ModelProto:
+        inputs = [(n, values[n].shape, kind) for n in floats]
+        return model([one], inputs, [("y", None, kind)], integers, OPSET)
+
+    symbol = sb.sym.from_onnx(made(onnx.TensorProto.FLOAT), name="net")
+    args = {n: values[n] for n in symbol.list_arguments()}
+    grads = {n: np.zeros_like(args[n]) for n in floats if n in args}
+    states = {n: values[n] for n in symbol.list_auxiliary_states()}
+    executor = symbol.bind(None, args, grads, "write", states)
+    (y,) = executor.forward(is_train=True)
+    heads = draw.normal(y.shape)
+    executor.backward([heads])
+
+    evaluator = None if name in EXACT else ReferenceEvaluator(made(onnx.TensorProto.DOUBLE))
+    point = {n: values[n].astype(np.float64) for n in floats}
+
+    def value(**changed: np.ndarray) -> np.ndarray:
+        if evaluator is None:
+            inputs = {**values, **point, **changed}
+            return EXACT[name](*(inputs[n] for n in names), **attributes)
+        return np.asarray(evaluator.run(None, {**point, **changed})[0])
+
+    np.testing.assert_allclose(y.asnumpy(), value(), rtol=1e-4, atol=1e-4)
+    step = 1.0 if name == "AffineGrid" else STEP  # linear, and evaluated in float32
+    assert grads
+    for n in grads:
+        gradient = executor.grad_dict[n].asnumpy()
+        scale = max(1.0, float(np.abs(gradient).max()))
+        for place in list(np.ndindex(*gradient.shape))[:40]:
+            away = np.zeros_like(point[n])
+            away[place] = step
+            rise = (value(**{n: point[n] + away}) - value(**{n: point[n] - away})) / (2 * step)
+            slope = float((rise * heads).sum())
+            assert abs(gradient[place] - slope) <= TOLERANCE * scale, (n, place, slope)
