@@ -31,7 +31,7 @@ def write_scan(graph: ir.Graph, candidate: LoopCandidate) -> list[ir.Node]:
 class _Writer:
     def __init__(self, graph: ir.Graph, candidate: LoopCandidate) -> None:
         self._g = Builder(graph)
-        self._chain = candidate
+        self._candidate = candidate
         self._members = set(candidate.places())
         self._body = ir.Graph([], [], nodes=[], opset_imports={}, name=self._scope())
         self._inner: dict[tuple[BodyOp, int], ir.Value] = {}
@@ -41,10 +41,10 @@ class _Writer:
         self._ways: list[int] = []
 
     def _scope(self) -> str:
-        return scope_of(self._chain.body_ops[0].model) or "steps"
+        return scope_of(self._candidate.body_ops[0].model) or "steps"
 
     def write(self) -> None:
-        g, candidate = self._g, self._chain
+        g, candidate = self._g, self._candidate
         with g.scoped(self._scope(), phase_of(candidate.body_ops[0].model)):
             initial = []
             for (body_op, output), value in candidate.initial.items():
@@ -123,7 +123,7 @@ class _Writer:
 
     def _count(self) -> None:
         """Something to read in every step: the runtime takes the number of steps from it."""
-        stack = self._g.filled((self._chain.steps, 1), 0.0, ir.DataType.FLOAT)
+        stack = self._g.filled((self._candidate.steps, 1), 0.0, ir.DataType.FLOAT)
         self._stacks.append(stack)
         self._ways.append(0)
         self._scanned[(stack,)] = ir.Value(
@@ -141,7 +141,7 @@ class _Writer:
     def _wanted(self) -> list[State]:
         """What others read of the steps: all but what only the last step hands on as a state."""
         found = []
-        for body_op in self._chain.body_ops:
+        for body_op in self._candidate.body_ops:
             for output in range(len(body_op.model.outputs)):
                 steps = [
                     step
@@ -149,7 +149,7 @@ class _Writer:
                     if self._read_outside(node.outputs[output])
                 ]
                 state = (body_op, output) in self._states
-                if steps and not (state and steps == [self._chain.steps - 1]):
+                if steps and not (state and steps == [self._candidate.steps - 1]):
                     found.append((body_op, output))
         return found
 
@@ -175,7 +175,7 @@ class _Writer:
         )
         for i, (out, inner) in enumerate(zip(node.outputs, body.outputs)):
             shape = shape_of(inner)
-            out.shape = ir.Shape(shape if i < states else (self._chain.steps, *shape))
+            out.shape = ir.Shape(shape if i < states else (self._candidate.steps, *shape))
             out.type = inner.type
             out.name = name if i == 0 else self._g.unique(f"{name}:{i}")
         set_phase(node, self._g.phase)
@@ -185,7 +185,7 @@ class _Writer:
 
     def _cut(self, body_op: BodyOp, output: int, stack: ir.Value, back: bool) -> None:
         """Give every reader the piece of its step."""
-        g, steps = self._g, self._chain.steps
+        g, steps = self._g, self._candidate.steps
         parts = g.ops("Split", stack, g.ints(*[1] * steps), axis=0, outputs=steps)
         if back:
             parts = parts[::-1]
@@ -194,9 +194,9 @@ class _Writer:
             if self._read_outside(value):
                 shape = shape_of(value)
                 self._replace(value, g.typed("Reshape", shape, parts[step], g.ints(*shape)))
-        if body_op in self._chain.instead:
+        if body_op in self._candidate.instead:
             shape = shape_of(body_op.model.outputs[output])
-            mark_alias(self._chain.instead[body_op], g.reshape(parts[0], shape))
+            mark_alias(self._candidate.instead[body_op], g.reshape(parts[0], shape))
 
     def _replace(self, old: ir.Value, new: ir.Value) -> None:
         if self._read_outside(old):

@@ -63,7 +63,7 @@ class _FirstIteration:
     """What the nodes before a candidate are, seen as a step of it."""
 
     def __init__(self, candidate: LoopCandidate) -> None:
-        self._chain = candidate
+        self._candidate = candidate
         self._taken = candidate.places()
         self.nodes: dict[BodyOp, ir.Node] = {}
         self._instead: dict[BodyOp, ir.Value] = {}
@@ -73,7 +73,7 @@ class _FirstIteration:
         self._depth = 0
 
     def join(self) -> None:
-        candidate = self._chain
+        candidate = self._candidate
         candidate.steps += 1
         for body_op in candidate.body_ops:
             body_op.nodes.insert(0, self.nodes.get(body_op))

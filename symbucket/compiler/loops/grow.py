@@ -34,29 +34,29 @@ def grow_candidate(
 
 class _Growth:
     def __init__(self, candidate: LoopCandidate, after: set[ir.Value]) -> None:
-        self._chain = candidate
+        self._candidate = candidate
         self._after = after
         self._place = candidate.places()
 
     def take(self) -> None:
         grown = True
         while grown:
-            before = len(self._chain.body_ops)
-            for body_op in list(self._chain.body_ops):
+            before = len(self._candidate.body_ops)
+            for body_op in list(self._candidate.body_ops):
                 for slot, source in enumerate(body_op.sources):
                     if isinstance(source, Scanned):
                         self._take_makers(body_op, slot)
-            for body_op in list(self._chain.body_ops):
+            for body_op in list(self._candidate.body_ops):
                 for output in range(len(body_op.model.outputs)):
                     self._take_readers(body_op, output)
-            grown = len(self._chain.body_ops) > before
+            grown = len(self._candidate.body_ops) > before
 
     def _take_makers(self, body_op: BodyOp, slot: int) -> None:
         """Nodes that make an operand of one step each, and that nothing else reads."""
-        operands = self._chain.operands(body_op, slot)
+        operands = self._candidate.operands(body_op, slot)
         if consecutive_slices([value for _, value in operands]) is not None:
             return
-        nodes: list[ir.Node | None] = [None] * self._chain.steps
+        nodes: list[ir.Node | None] = [None] * self._candidate.steps
         for step, value in operands:
             maker = None if value is None else value.producer()
             if maker is None or any(out.is_graph_output() for out in maker.outputs):
@@ -77,7 +77,7 @@ class _Growth:
         for user, slot in self._users(first.outputs[output]):
             if phase_of(user) is not phase:
                 continue  # a gradient's steps run the other way
-            nodes: list[ir.Node | None] = [None] * self._chain.steps
+            nodes: list[ir.Node | None] = [None] * self._candidate.steps
             nodes[first_step] = user
             for step, node in present[1:]:
                 found = [
@@ -96,7 +96,7 @@ class _Growth:
             (user, slot)
             for user, slot in value.uses()
             if user not in self._place
-            and user.graph is self._chain.body_ops[0].model.graph
+            and user.graph is self._candidate.body_ops[0].model.graph
             and (info_of(user).elementwise or (user.op_type == "Concat" and not user.domain))
         ]
 
@@ -121,7 +121,7 @@ class _Growth:
             for _, node in present:
                 del self._place[node]
             return
-        self._chain.body_ops.append(body_op)
+        self._candidate.body_ops.append(body_op)
         for reader, slot, made in read:
             reader.sources[slot] = made
 
@@ -129,10 +129,10 @@ class _Growth:
         """Who reads a new body operation and where; None where one reads it in some steps only."""
         own = {node for _, node in body_op.present()}
         found = []
-        for reader in self._chain.body_ops:
+        for reader in self._candidate.body_ops:
             for slot, source in enumerate(reader.sources):
                 if isinstance(source, Scanned):
-                    values = self._chain.operands(reader, slot)
+                    values = self._candidate.operands(reader, slot)
                     if not any(v is not None and v.producer() in own for _, v in values):
                         continue
                     made = self._made_by(body_op, values)
@@ -150,7 +150,7 @@ class _Growth:
                 return None
             if all(v is values[0][1] for _, v in values):
                 return Invariant(values[0][1])
-            given: list[ir.Value | None] = [None] * self._chain.steps
+            given: list[ir.Value | None] = [None] * self._candidate.steps
             for step, value in values:
                 given[step] = value
             return None if any(v is None for _, v in values) else Scanned(given)

@@ -96,7 +96,7 @@ class _Walk:
         self._initial: dict[State, ir.Value | None] = {}
 
     def candidate(self) -> LoopCandidate | None:
-        if self._column(list(self._products)) is None:
+        if self._body_op(list(self._products)) is None:
             return None
         for body_op in self._columns:  # grows
             slots = len(next(node for _, node in body_op.present()).inputs)
@@ -120,8 +120,8 @@ class _Walk:
                     _complete(source.values)
         return LoopCandidate(self._count, self._columns, self._initial)
 
-    def _column(self, nodes: list[ir.Node | None]) -> BodyOp | None:
-        """Return the body operation of these nodes: a new one, or one that has some and gets all."""
+    def _body_op(self, nodes: list[ir.Node | None]) -> BodyOp | None:
+        """Return the body operation of these nodes: a new one, or one that has some of them."""
         present = [(t, node) for t, node in enumerate(nodes) if node is not None]
         known = next((self._place[node] for _, node in present if node in self._place), None)
         body_op = BodyOp([None] * self._count) if known is None else known[0]
@@ -165,7 +165,7 @@ class _Walk:
         nodes: list[ir.Node | None] = [None] * self._count
         for step, _, node in made:
             nodes[step - distance] = node
-        source = self._column(nodes)
+        source = self._body_op(nodes)
         if source is None or output is None:
             return None
         if distance and (
