@@ -18,7 +18,7 @@ from symbucket.errors import InvalidArgumentError
 from symbucket.ir import new_graph, shape_of
 from symbucket.ops.foreign import emit_graph
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import known, unify
+from symbucket.ops.shape import is_known, unify
 from symbucket.types import DType, InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 FAMILY = "Graphs from elsewhere"
@@ -85,7 +85,7 @@ class OnnxGraph(Operator):
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         shapes = [unify(a, b) for a, b in zip(ins, self._declared())]
-        if not all(known(s) for s in shapes):
+        if not all(is_known(s) for s in shapes):
             return shapes, outs
         out_shapes = _output_shapes(self, tuple(tuple(s or ()) for s in shapes))
         return shapes, [unify(a, b) for a, b in zip(outs, out_shapes)]

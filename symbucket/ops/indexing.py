@@ -12,7 +12,7 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import dtype_of, shape_of
 from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
-from symbucket.ops.shape import axis_of, known, unify, with_dim
+from symbucket.ops.shape import axis_of, is_known, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 FAMILY = "Indexing"
@@ -228,7 +228,7 @@ class GatherND(_ByIndex):
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, index = ins
-        if data is None or not known(index):
+        if data is None or not is_known(index):
             return ins, outs
         assert index is not None
         if len(index) < 2 or index[0] > len(data):
@@ -259,7 +259,7 @@ class ScatterND(_ByIndex):
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, index = ins
-        if known(index):
+        if is_known(index):
             assert index is not None
             if len(index) < 2 or index[0] > len(self.shape):
                 raise ShapeError(

@@ -28,7 +28,7 @@ from symbucket.ir import (
 )
 from symbucket.ir.expr import clip, maximum
 from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
-from symbucket.ops.shape import known, unify, with_dim
+from symbucket.ops.shape import is_known, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 FAMILY = "Losses and gradient blocks"
@@ -176,7 +176,9 @@ class SoftmaxOutput(_Output):
             if self.takes_probabilities(data, label):
                 return [data, label], [data]
             label_shape = self._label_shape(data)
-            same_count = known(label) and known(data) and math.prod(label) == math.prod(label_shape)  # type: ignore[arg-type]
+            same_count = (
+                is_known(label) and is_known(data) and math.prod(label) == math.prod(label_shape)
+            )
             if not same_count:
                 label = unify(label, label_shape)
         return [data, label], [data]

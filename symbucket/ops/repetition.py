@@ -11,7 +11,7 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import axis_of, known, unify, with_dim
+from symbucket.ops.shape import axis_of, is_known, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 FAMILY = "Repetition and broadcasting"
@@ -277,7 +277,7 @@ class Pad(Operator):
             if any(o and i <= 0 for o, i in zip(out, inner)):
                 raise ShapeError(f"output {out} has no room for pad_width={self.pad_width}")
             data = unify(data, inner)
-        if self.mode == "reflect" and known(data):
+        if self.mode == "reflect" and is_known(data):
             assert data is not None
             for i, size in enumerate(data):
                 if max(self.pad_width[2 * i : 2 * i + 2]) >= size:

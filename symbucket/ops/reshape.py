@@ -11,7 +11,7 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import axis_of, known, unify
+from symbucket.ops.shape import axis_of, is_known, unify
 from symbucket.types import InferredShapes, PartialShape, Shape
 
 FAMILY = "Shapes and axes"
@@ -67,11 +67,11 @@ class Reshape(_ToOutShape):
             return ins, outs
         target = self._target(data)
         out = unify(out, target)
-        if known(out) and data.count(0) == 1:
+        if is_known(out) and data.count(0) == 1:
             assert out is not None
             rest = math.prod(d for d in data if d)
             data = tuple(d or math.prod(out) // rest for d in data)
-        if known(out) and known(data) and math.prod(out or ()) != math.prod(data):
+        if is_known(out) and is_known(data) and math.prod(out or ()) != math.prod(data):
             raise ShapeError(f"cannot reshape {data} ({math.prod(data)} elements) by {self.shape}")
         return [data], [out]
 
@@ -169,7 +169,7 @@ class Squeeze(_ToOutShape):
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
-        if not known(data):
+        if not is_known(data):
             return ins, outs
         assert data is not None
         if self.axis is None:

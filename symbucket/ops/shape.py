@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from symbucket.errors import ShapeError
 from symbucket.types import PartialShape, Shape
@@ -29,7 +30,7 @@ def unify_all(shapes: Sequence[PartialShape]) -> PartialShape:
     return out
 
 
-def known(shape: PartialShape) -> bool:
+def is_known(shape: PartialShape) -> TypeGuard[Shape]:
     """Return whether rank and every dimension are known."""
     return shape is not None and 0 not in shape
 

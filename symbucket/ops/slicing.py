@@ -9,7 +9,7 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import axis_of, known, unify, with_dim
+from symbucket.ops.shape import axis_of, is_known, unify, with_dim
 from symbucket.types import InferredShapes, PartialShape, Shape
 
 FAMILY = "Slices and joins"
@@ -215,7 +215,7 @@ class Slice(Operator):
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
-        if not known(data):
+        if not is_known(data):
             return ins, outs
         assert data is not None
         if len(self.begin) > len(data):

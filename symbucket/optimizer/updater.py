@@ -146,9 +146,9 @@ class Updater:
 
     def _row_update(self, index: Index, weight: NDArray) -> RowUpdate:
         """Return what updates a table by rows; it is made if it is new."""
-        kept = self._row_updates.get(index)
-        if kept is not None and kept[0] is weight:
-            return kept[1]
+        bound_weight, update = self._row_updates.get(index, (None, None))
+        if update is not None and bound_weight is weight:
+            return update
         update = RowUpdate(weight, f"rows of {self._label(index)}")
         self._row_updates[index] = weight, update
         return update

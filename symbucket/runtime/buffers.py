@@ -169,8 +169,8 @@ class Buffers:
     def ensure(self, group: str, specs: Iterable[BufferSpec]) -> None:
         """Have buffers of these names; the group's other buffers may become other arrays."""
         layout = self._layout
-        known = layout.places if self._pool is not None else layout.arrays
-        fresh = [(n, tuple(s), np.dtype(d)) for n, s, d in specs if n not in known]
+        existing = layout.places if self._pool is not None else layout.arrays
+        fresh = [(n, tuple(s), np.dtype(d)) for n, s, d in specs if n not in existing]
         if not fresh:
             return
         if self._pool is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import InvalidArgumentError, ShapeError
-from symbucket.ops.shape import known, unify
+from symbucket.ops.shape import is_known, unify
 from symbucket.symbol.node import Entry, Node
 from symbucket.types import DType, PartialShape
 
@@ -36,7 +36,7 @@ class ShapeTable:
 
     def require_complete(self, heads: Sequence[Entry]) -> None:
         """Raise ShapeError if a shape is incomplete, and name the variables or the node."""
-        unknown = [n for n in self._nodes if n.op is None and not known(self.shape_of((n, 0)))]
+        unknown = [n for n in self._nodes if n.op is None and not is_known(self.shape_of((n, 0)))]
         if unknown:
             unresolved = ", ".join(
                 f"{n.name} ({'unknown' if s is None else s})"
@@ -48,7 +48,7 @@ class ShapeTable:
             )
         for node in self._nodes:
             for i in range(node.num_outputs):
-                if not known(self.shape_of((node, i))):
+                if not is_known(self.shape_of((node, i))):
                     raise ShapeError(
                         f"The shape of node {node.name!r} ({_kind(node)}) cannot be inferred: "
                         f"all that is known is {self.shape_of((node, i))} (0: unknown)."
@@ -90,7 +90,9 @@ def propagate_shapes(table: ShapeTable, nodes: Sequence[Node]) -> None:
         up = [_step(table, node) for node in reversed(applied)]
         if not any(down) and not any(up):
             break
-        if not any(not known(table.shape_of((n, i))) for n in nodes for i in range(n.num_outputs)):
+        if not any(
+            not is_known(table.shape_of((n, i))) for n in nodes for i in range(n.num_outputs)
+        ):
             break
 
 
