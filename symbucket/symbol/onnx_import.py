@@ -108,7 +108,8 @@ def from_onnx(
     quantization, class weights), zero initial states, masks, sinusoidal tables, single numbers,
     integers, and operands with generated names. The same holds for Constant nodes.
 
-    Parameters are variables with the names in the file. They start at the file's values, unless
+    Parameters are variables with the names in the file; one without axes gets the shape (1,). They
+    start at the file's values, unless
     ``init_params`` is given others; keys whose files have different values for one name are
     refused. Mean and variance of BatchNormalization are auxiliary states; they follow the batches
     if the file was written with ``training_mode=1``. Dropout drops if the file says so. Dimensions
@@ -139,7 +140,8 @@ def from_onnx(
         fixed = "*"
     decisions = decide(arrays, uses, _patterns(params), _patterns(fixed), shared)
     states = tuple(decisions.states)
-    values = {n: arrays[n] for n in arrays if n in decisions.trained or n in states}
+    inputs_of_graph = {*decisions.trained, *states}
+    values = {n: np.atleast_1d(array) for n, array in arrays.items() if n in inputs_of_graph}
     _move_to_inputs(graph, values, constants, decisions.unused)
     _remove_zero_states(graph)
     given = _given(graph, inputs, values)
@@ -301,12 +303,35 @@ def _move_to_inputs(
     """Make inputs of the parameters and states; remove ``unused`` constants that no node reads."""
     for name in values:
         tensor = constants[name]
-        graph.input.append(
-            onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
-        )
+        dims = list(tensor.dims) or [1]
+        graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, dims))
+        if not tensor.dims:
+            _read_scalar(graph, name)
     read = {name for node in graph.node for name in node.input}
     gone = {*values, *(name for name in unused if name not in read)}
     _replace(graph.initializer, [t for t in graph.initializer if t.name not in gone])
+
+
+def _read_scalar(graph: onnx.GraphProto, name: str) -> None:
+    """Let what reads a parameter without axes read the only element of one with shape (1,).
+
+    Optimizers need an axis.
+    """
+    scalar, axes = f"{name}/scalar", f"{name}/axes"
+    _rename_reads(graph, name, scalar)
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0], np.int64), axes))
+    nodes = [onnx.helper.make_node("Squeeze", [name, axes], [scalar], scalar), *graph.node]
+    _replace(graph.node, nodes)
+
+
+def _rename_reads(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            if name == old:
+                node.input[i] = new
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _rename_reads(attribute.g, old, new)
 
 
 def _remove_zero_states(graph: onnx.GraphProto) -> None:

@@ -20,7 +20,7 @@ _PARAMETER_WORDS = frozenset(
     """
     weight weights bias biases kernel kernels gamma beta scale scales alpha slope
     embed embedding embeddings emb table token tokens coef coefficient intercept
-    lora original parameter param readvariableop temperature logit shift
+    lora original parameter param readvariableop temperature temp tau logit shift
     cls codebook latent latents prompt prototypes queries query
     w b g k r
     """.split()
@@ -30,6 +30,14 @@ _BUFFER_WORDS = frozenset(
     alibi anchors arange buffer c0 constant cos cosine eps epsilon fbank filterbank freq freqs
     grid h0 mask masks mean ones pe position positions positional rope rotary running sin sine
     sinusoid std stddev var variance window zeros
+    """.split()
+)
+_NUMBER_WORDS = frozenset(
+    """
+    c coeff const constant denominator divisor eight epsilon eps exponent factor five floor four
+    half hi high inf infinity large limit lo low lower max maximum min minimum minus neg negative
+    nine num one p pi power ratio root scale seven six small sqrt ten third three threshold tiny
+    two upper value zero
     """.split()
 )
 _BUFFER_NAMES = re.compile(r"(class|pos|loss)_?weights?$", re.IGNORECASE)
@@ -81,6 +89,17 @@ def name_kind(name: str) -> NameKind:
 def is_generated(name: str) -> bool:
     """Return whether an exporter chose the name, so that it may mean something else elsewhere."""
     return name_kind(name) in (NameKind.LITERAL, NameKind.COMPUTED)
+
+
+def is_program_tensor(name: str) -> bool:
+    """Return whether torch gave the name to a tensor that ``forward`` itself creates."""
+    return re.fullmatch(r"_?(lifted_tensor|tensor_constant)_?\d*", name) is not None
+
+
+def is_number_word(name: str) -> bool:
+    """Return whether a name without a path is what programs call a number: ``half``, ``eps``."""
+    words = re.split(r"[_\-]+", name.lower())
+    return all(word.rstrip("0123456789") in _NUMBER_WORDS or word.isdigit() for word in words)
 
 
 def has_path(name: str) -> bool:

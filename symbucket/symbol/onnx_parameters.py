@@ -9,15 +9,19 @@ rule looks at how the graph uses a constant, at its name and at its values, in t
 2. Initial states of recurrent nodes are fixed if they are zero and not a module's own.
 3. What a product, convolution, recurrent node, normalization or lookup takes as a weight is
    trained, whatever the exporter calls it, unless the name is that of a buffer (``mask``,
-   ``inv_freq``), or it is a table of sines and cosines.
-4. Anything else (added, multiplied, joined with data) is fixed if it is one number, if it is named
-   like a buffer or a number of the program (``lifted_tensor_0``), or if its values are those of a
-   mask or of a table of sines and cosines. It is trained if it is named like a parameter
-   (``layer.gamma``, ``cls_token``).
-5. The rule is unsure about parameters that several nodes read and whose values are all equal
-   (exporters merge equal parameters), about initial states that may be learned, about what an
-   exporter computed in advance (``onnx::Add_12``, ``embedding_1``) unless it is plainly a constant,
-   and about operands with names that it does not know.
+   ``inv_freq``) or of a tensor that the program creates (``lifted_tensor_0``), or it is a table of
+   sines and cosines. All ones or zeros with a generated name are the scale and shift of a
+   normalization that has no parameters.
+4. Anything else (added, multiplied, joined with data) is fixed if it is one number with a generated
+   name or a number's (``half``, ``eps``), if it is named like a buffer or a number of the program
+   (``lifted_tensor_0``), or if its values are those of a mask or of a table of sines and cosines.
+   It is trained if it is named like a parameter (``layer.gamma``, ``cls_token``).
+5. The rule is unsure about weights in Constant nodes with generated names (of a frozen network, or
+   numbers of the program), about tables with one number a row, about parameters that several nodes
+   read and whose values are all equal (exporters merge equal parameters), about initial states that
+   may be learned, about single numbers and operands with names that it does not know, and about
+   what an exporter computed in advance (``onnx::Add_12``, ``embedding_1``), unless it is plainly a
+   constant.
 """
 
 from __future__ import annotations
@@ -33,7 +37,14 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import InvalidArgumentError
-from symbucket.symbol.onnx_names import NameKind, has_path, is_generated, name_kind
+from symbucket.symbol.onnx_names import (
+    NameKind,
+    has_path,
+    is_generated,
+    is_number_word,
+    is_program_tensor,
+    name_kind,
+)
 from symbucket.symbol.onnx_uses import WEIGHT_ROLES, GraphUses, Role, Use
 from symbucket.tables import format_table
 from symbucket.types import Array, Shape
@@ -258,17 +269,24 @@ class _Rule:
     def _weight(self, name: str, weights: list[Use], uses: list[Use]) -> tuple[Verdict, str]:
         value, kind = self._values[name], name_kind(name)
         first = weights[0]
-        if kind is NameKind.BUFFER:
-            return Verdict.FIXED, kind.value
+        role = "the slope" if first.op_type == "PRelu" else first.role.value
+        use = f"{role} of {_listed(weights)}"
+        affine = all(use.role is Role.NORMALIZATION for use in uses)
+        if kind is NameKind.BUFFER or is_program_tensor(name):
+            return Verdict.FIXED, f"{kind.value}, {use}"
+        if affine and _is_uniform(value) and is_generated(name):
+            return Verdict.FIXED, f"{use} that has no parameters: all {value.flat[0]:g}"
         if first.role is Role.LOOKUP and is_sinusoidal(value):
             return Verdict.FIXED, "a table of sines and cosines"
-        is_slope = first.op_type == "PRelu"
-        if value.size == 1 and first.role is Role.BIAS and kind is not NameKind.PARAMETER:
-            return Verdict.FIXED, "a single number"
+        if value.size == 1 and first.op_type in ("Add", "Sum"):  # a bias, or a number
+            return self._number(name, use)
         if self._is_merged(value, uses):
             return self._merged(value, uses)
-        word = "the slope" if is_slope else first.role.value
-        return Verdict.TRAINED, f"{word} of {_listed(weights)}"
+        if kind is NameKind.LITERAL:
+            return Verdict.UNSURE, f"{use}; {kind.value}, or a weight of a frozen network"
+        if first.role is Role.LOOKUP and value.ndim == 1 and kind is not NameKind.PARAMETER:
+            return Verdict.UNSURE, f"{use} with one number a row: weights of classes, or learned"
+        return Verdict.TRAINED, use
 
     def _initial_state(self, name: str, uses: list[Use]) -> tuple[Verdict, str]:
         state = f"an initial state of {_listed(uses)}"
@@ -282,8 +300,8 @@ class _Rule:
     def _operand(self, name: str, uses: list[Use]) -> tuple[Verdict, str]:
         value, kind = self._values[name], name_kind(name)
         operand = _operand_words(uses)
-        if value.size == 1 and (kind is not NameKind.PARAMETER or _is_plain_scale(name)):
-            return Verdict.FIXED, "a single number"
+        if value.size == 1:
+            return self._number(name, operand)
         if kind is NameKind.BUFFER:
             return Verdict.FIXED, f"{kind.value}, {operand}"
         if is_mask(value):
@@ -299,6 +317,20 @@ class _Rule:
         if self._is_merged(value, uses):
             return self._merged(value, uses)
         return Verdict.TRAINED, f"{kind.value}, {operand}"
+
+    def _number(self, name: str, use: str) -> tuple[Verdict, str]:
+        """Return what becomes of a tensor of one element that may be a number of the program."""
+        kind = name_kind(name)
+        if not abs(float(self._values[name].flat[0])) < -_LOWEST_MASKED:
+            return Verdict.FIXED, "a number to hide others with"
+        if kind is NameKind.BUFFER or is_generated(name) or is_number_word(name):
+            return Verdict.FIXED, "a single number"
+        if name.lower() == "scale":
+            return Verdict.FIXED, "a single number"
+        scale = name.lower().endswith("scale") and not name.lower().endswith("logit_scale")
+        if kind is NameKind.PARAMETER and not scale:
+            return Verdict.TRAINED, f"{kind.value}, {use}"
+        return Verdict.UNSURE, f"a single number, {use}: learned, or constant"
 
     def _is_merged(self, value: Array, uses: list[Use]) -> bool:
         """Return whether the parameter looks like several equal ones that an exporter merged.
@@ -331,7 +363,9 @@ class _Rule:
 
 
 def _is_uniform(value: Array) -> bool:
-    return value.size > 0 and bool((value == value.flat[0]).all())
+    if value.size == 0 or value.flat[0] != value.flat[-1]:  # most weights are told by two numbers
+        return False
+    return bool((value == value.flat[0]).all())
 
 
 def _is_regular(value: Array) -> bool:
@@ -360,19 +394,15 @@ def is_sinusoidal(value: Array) -> bool:
     """
     if value.ndim < 2 or value.shape[-2] < 2 or value.shape[-1] < 2:
         return False
-    table: Any = value.reshape(-1, *value.shape[-2:])[0].astype(np.float64)
-    first, second = table[0], table[1]
-    ones = int((first == 1).sum())
-    halves = bool(((first == 0) | (first == 1)).all()) and 2 * ones in (
-        first.size,
-        first.size - 1,
-        first.size + 1,
-    )
+    first: Any = value.reshape(-1, *value.shape[-2:])[0, 0].astype(np.float64)
+    second: Any = value.reshape(-1, *value.shape[-2:])[0, 1].astype(np.float64)
+    cosines, sines = first == 1, first == 0
     return (
-        halves
-        and bool((np.abs(table) <= 1 + 1e-3).all())
-        and bool(np.isclose(second[first == 0], np.sin(1), atol=1e-3).any())
-        and bool(np.isclose(second[first == 1], np.cos(1), atol=1e-3).any())
+        bool((cosines | sines).all())
+        and abs(int(cosines.sum()) - int(sines.sum())) <= 1
+        and bool(np.isclose(second[sines], np.sin(1), atol=1e-3).any())
+        and bool(np.isclose(second[cosines], np.cos(1), atol=1e-3).any())
+        and bool((np.abs(value) <= 1 + 1e-3).all())
     )
 
 
@@ -384,10 +414,6 @@ def short(names: Iterable[str]) -> str:
     listed = list(names)
     more = f", ... ({len(listed)})" if len(listed) > MAX_LISTED_NAMES else ""
     return ", ".join(listed[:MAX_LISTED_NAMES]) + more
-
-
-def _is_plain_scale(name: str) -> bool:
-    return name.lower().rstrip("0123456789") in ("scale", "alpha", "beta", "k", "b", "g", "r")
 
 
 def _listed(uses: list[Use]) -> str:

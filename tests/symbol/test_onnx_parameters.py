@@ -170,6 +170,13 @@ def test_weights_of_products_are_trained_whatever_they_are_called(name):
     assert verdicts(proto) == {name: "trained", "b": "trained"}
 
 
+def test_bias_of_one_output():
+    weights = {"onnx::Gemm_1": draw(1, w=(4, 1))["w"], "onnx::Gemm_2": array(0.5)}
+    nodes = [node("Gemm", "x onnx::Gemm_1 onnx::Gemm_2", "y")]
+    proto = model(nodes, [("x", ["n", 4])], [("y", ["n", 1])], weights)
+    assert set(verdicts(proto).values()) == {"trained"}
+
+
 def test_weights_are_followed_through_what_is_computed_from_them():
     """Weight normalization, a transposed weight, and the parts of an LSTM's weights."""
     weights = draw(2, direction=(4, 3), length=(1, 3), slices=(1, 12, 3), rest=(1, 12, 3))
@@ -420,6 +427,39 @@ def test_equal_parameters_that_an_exporter_merged_are_asked_for():
     assert set(verdicts(norms(shared=False)).values()) == {"trained"}
 
 
+@pytest.mark.parametrize("name", ["/n/Constant_output_0", "val_1", "onnx::LayerNormalization_7"])
+def test_normalizations_without_parameters_stay_without(name):
+    """Exporters write their scale and shift as constants."""
+    weights = {name: np.ones(4, np.float32), "layer.weight": draw(1, w=(4, 4))["w"]}
+    nodes = [node("MatMul", "x layer.weight", "h"), node("LayerNormalization", f"h {name}", "y")]
+    proto = model(nodes, [("x", ["n", 4])], [("y", ["n", 4])], weights)
+    assert verdicts(proto) == {name: "fixed", "layer.weight": "trained"}
+    module = trained_module(proto, (3, 4))
+    fit(module, *[draw(s, x=(3, 4))["x"] for s in range(3)])
+    assert list(values_of(module)) == ["layer.weight"]
+
+
+def test_tables_with_one_number_a_row_are_asked_for():
+    nodes = [node("Gather", "cw label", "y")]
+    proto = model(nodes, [("label", ["n"], INT)], [("y", ["n"])], {"cw": array(1, 2, 3)})
+    with pytest.raises(InvalidArgumentError, match=r"'cw' \(3,\).*weights of classes, or learned"):
+        sym.from_onnx(proto)
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"), [("lifted_tensor_0", "fixed"), ("/fc/Constant_output_0", None)]
+)
+def test_matrices_of_the_program(name, verdict):
+    nodes = [node("MatMul", f"x {name}", "y")]
+    weights = {name: draw(0, w=(4, 3))["w"]}
+    proto = model(nodes, [("x", ["n", 4])], [("y", ["n", 3])], weights)
+    if verdict:
+        assert verdicts(proto) == {name: verdict}
+    else:
+        with pytest.raises(InvalidArgumentError, match="or a weight of a frozen network"):
+            sym.from_onnx(proto)
+
+
 def test_a_layer_that_is_applied_twice_shares_its_parameters():
     found = verdicts(norms(shared=True, repeated=True))
     assert found == dict.fromkeys(("w1", "g1", "s1"), "trained")
@@ -490,6 +530,39 @@ def test_report_is_a_table_and_is_logged_once(caplog):
         )
         == "no float constants"
     )
+
+
+def test_a_parameter_without_axes_is_trained():
+    proto = operand("temperature", np.array(2, np.float32), "Mul")
+    module = trained_module(proto, (3, 4))
+    assert values_of(module)["temperature"].tolist() == [2.0]
+    x = draw(1, x=(3, 4))["x"]
+    h = np.tanh(x @ values_of(module)["layer.weight"])
+    (loss,) = fit(module, x)
+    assert loss == pytest.approx(((2 * h) ** 2).sum(), rel=1e-5)
+    step = RATE * (2 * 2 * h * h).sum()
+    np.testing.assert_allclose(values_of(module)["temperature"], [2 - step], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        *(("half", "fixed"), ("eps", "fixed"), ("scale", "fixed"), ("val_3", "fixed")),
+        *(("model.alpha", "trained"), ("clip.logit_scale", "trained"), ("temp", "trained")),
+        *(("attn.scale", None), ("model.something", None)),
+    ],
+)
+def test_single_numbers(name, verdict):
+    for shape in ((), (1,)):
+        proto = operand(name, np.full(shape, 0.3, np.float32), "Mul")
+        if verdict:
+            assert verdicts(proto)[name] == verdict
+        else:
+            with pytest.raises(
+                InvalidArgumentError, match=r"a single number.*learned, or constant"
+            ):
+                sym.from_onnx(proto)
+    assert verdicts(operand(name, array(-np.inf), "Add"))[name] == "fixed"
 
 
 # Keys -------------------------------------------------------------------------------------------
