@@ -201,6 +201,10 @@ class BoundArrays(abc.ABC):
                 outputs that are losses). May be left out if all outputs are losses.
         """
 
+    @abc.abstractmethod
+    def first_failure(self) -> str | None:
+        """Return the first node of the last training step that gives NaN or infinity, in words."""
+
     def _head_list(self, out_grads: Any) -> list[Any]:
         """Return one head gradient (or None) for every output."""
         names = self.unique_output_names

@@ -252,6 +252,12 @@ class ExecutorGroup(BoundArrays):
                 whole = grad.view() + whole
             grad[...] = whole
 
+    def first_failure(self) -> str | None:
+        """As of ``Executor``; the first context that has one."""
+        self._spread()
+        failures = (part.first_failure() for part in self.parts)
+        return next((failure for failure in failures if failure), None)
+
     def _part_heads(self, out_grads: Any) -> list[Any]:
         """Return the head gradients of each part."""
         if out_grads is None:

@@ -12,6 +12,7 @@ from symbucket.compiler import CompilerOptions, Port, Program, Role, TrainingPro
 from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
 from symbucket.engine.bound_arrays import BoundArrays
+from symbucket.engine.finite import first_failure
 from symbucket.engine.noise import NoiseClock
 from symbucket.engine.programs import ALL_OUTPUTS, NetworkPrograms, Part, RunRequest
 from symbucket.engine.runner import PortArrays, Runner
@@ -181,6 +182,18 @@ class Executor(BoundArrays):
             writes.append((self.buffers[Role.HEAD.tensor_name(name)], head))
         for buffer, head in writes:
             buffer[...] = head
+
+    def first_failure(self) -> str | None:
+        """Return the first node of the last training step that gives NaN or infinity, in words.
+
+        The step is compiled and run again, with all its values as outputs. Auxiliary states and
+        the noise clock must be as they were before it; None if nothing was found.
+        """
+        program = self.programs.step(self._request)
+        if program is None:
+            return None
+        key = self._noise_clock.next_key(self.name, True)
+        return first_failure(program, self._arrays, key, self.context)
 
     # Building --------------------------------------------------------------------------------
 

@@ -118,6 +118,15 @@ class NetworkPrograms:
             return Runner(self.inference(request), self._context, name)
         return Runner(getattr(self.training(request), part), self._context, name)
 
+    def step(self, request: RunRequest) -> Program | None:
+        """Compile the step again, to look at it; None if it is split in two programs."""
+        kept = self._training.pop(request, None)
+        try:
+            return self.training(request).step
+        finally:
+            if kept is not None:
+                self._training[request] = kept
+
     def release(self, part: Part, request: RunRequest = ALL_OUTPUTS) -> None:
         """Drop the model of a program whose runner is kept: compile it again to look at it."""
         programs = self._training.get(request)

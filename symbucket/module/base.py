@@ -14,6 +14,7 @@ import numpy as np
 from symbucket import hooks
 from symbucket import metric as metrics
 from symbucket.callback import BatchEndParam
+from symbucket.checks import check_choice
 from symbucket.context import cpu
 from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
@@ -26,8 +27,7 @@ from symbucket.runtime import NDArray
 
 Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
 
-# A NaN in the loss shows in the gradients of the biases, which have fewer elements than this.
-MAX_CHECKED_ELEMENTS = 1 << 14
+MAX_LISTED_FAILURES = 5
 
 
 class BaseModule(Checkpointed):
@@ -217,15 +217,22 @@ class BaseModule(Checkpointed):
         validation_metric: Any = None,
         monitor: Monitor | None = None,
         sparse_row_id_fn: Any = None,
+        on_divergence: str = "raise",
     ) -> None:
         """Train on ``train_data``; arguments are those of MXNet's ``fit``.
 
         Logs the training metrics of every epoch, and the validation metrics if there is
         ``eval_data``. ``monitor`` is a ``symbucket.mon.Monitor``.
 
+        ``on_divergence`` says what to do if a gradient, an output or an auxiliary state has NaN or
+        infinity: "raise"; "skip" the batch, with a warning: it changes neither parameters nor
+        auxiliary states, counts in no metric, and is no update of the optimizer; or "ignore": do
+        not look.
+
         Raises:
-            DivergenceError: a loss or gradient is NaN or infinite. The parameters are those before
-                the batch; the message names epoch, batch and bucket key.
+            DivergenceError: a gradient, an output or an auxiliary state has NaN or infinity. All
+                is as before the batch; the message names epoch, batch, bucket key, parameters, and
+                the first node whose output is not finite.
             DataError: ``train_data`` yields no batch, in the first epoch before anything is bound.
         """
         if num_epoch is None:
@@ -236,6 +243,7 @@ class BaseModule(Checkpointed):
             raise InvalidArgumentError(
                 f"fit: monitor is {monitor!r}; expected a symbucket.mon.Monitor, or None"
             )
+        check_choice(on_divergence, "fit: on_divergence", ("raise", "skip", "ignore"))
         # Fetched before anything is changed, since there may be no batch.
         batches = _epoch(train_data, begin_epoch) if begin_epoch < num_epoch else iter(())
         self.bind(
@@ -252,6 +260,7 @@ class BaseModule(Checkpointed):
             force_init,
         )
         self.init_optimizer(kvstore, optimizer, optimizer_params)
+        self._check_policy(on_divergence)
         if monitor is not None:
             self.install_monitor(monitor)
         eval_metric = metrics.create(eval_metric)
@@ -259,23 +268,33 @@ class BaseModule(Checkpointed):
         for epoch in range(begin_epoch, num_epoch):
             tic = time.perf_counter()
             eval_metric.reset()
+            skipped = 0
             if epoch > begin_epoch:
                 batches = _epoch(train_data, epoch)
             for nbatch, batch in enumerate(batches):
                 if monitor is not None:
                     monitor.tic()
                 self.prepare(batch)
-                states = {n: a.asnumpy() for n, a in self.auxiliary().items()}
                 with self.measuring(eval_metric if monitor is None else None):
                     self.forward_backward(batch)
-                try:
-                    self._refuse_divergence(epoch, nbatch, batch)
-                except DivergenceError:
+                failures = [] if on_divergence == "ignore" else self.failures()
+                if failures:
                     if monitor is not None:
                         monitor.toc_print()  # now its numbers matter most
-                    for name, array in self.auxiliary().items():
-                        array[...] = states[name]
-                    raise
+                    self._undo()
+                    if on_divergence == "raise":
+                        raise self._divergence(epoch, nbatch, batch, failures)
+                    skipped += 1
+                    self.logger.warning(
+                        "Epoch[%d] Batch [%d]%s skipped (%d so far in this epoch): %s",
+                        epoch,
+                        nbatch,
+                        _bucket_key(batch),
+                        skipped,
+                        _listing(failures),
+                    )
+                    _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
+                    continue
                 self.update()
                 self.update_metric(eval_metric, _labels(batch))
                 if monitor is not None:
@@ -299,21 +318,41 @@ class BaseModule(Checkpointed):
                 for name, value in scores:
                     self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
 
-    def _refuse_divergence(self, epoch: int, nbatch: int, batch: DataBatch) -> None:
-        """Raise DivergenceError if a small array, where a bad loss shows, has NaN or infinity."""
-        grads = [(f"gradient of {n}", a) for n, a in self.gradients().items()]
-        small: list[tuple[str, Any]] = [(n, a) for n, a in grads if a.size <= MAX_CHECKED_ELEMENTS]
-        if not small and grads:
-            small = [min(grads, key=lambda pair: pair[1].size)]
-        small += [(n, a) for n, a in self.results().items() if np.size(a) <= MAX_CHECKED_ELEMENTS]
-        for name, array in small:
-            if not np.isfinite(np.asarray(array)).all():
-                key = "" if batch.bucket_key is None else f", bucket key {batch.bucket_key!r}"
-                raise DivergenceError(
-                    f"Training diverged in epoch {epoch}, batch {nbatch}{key}: {name} is NaN or "
-                    "infinite. The parameters are those before this batch, and checkpoints are "
-                    "untouched. Use a lower learning_rate or clip_gradient, or look at this batch."
-                )
+    def _check_policy(self, on_divergence: str) -> None:
+        """Raise InvalidArgumentError if batches cannot be left out."""
+        assert self._binding is not None
+        request = self._binding.request.grad_req
+        requests = request.values() if isinstance(request, Mapping) else request
+        if on_divergence == "skip" and ("add" in requests):
+            raise InvalidArgumentError(
+                'fit: on_divergence="skip" needs gradients that each batch writes; with '
+                'grad_req="add" a bad batch stays in the sum. Use "raise"'
+            )
+
+    def _divergence(
+        self, epoch: int, nbatch: int, batch: DataBatch, failures: Sequence[str]
+    ) -> DivergenceError:
+        """Return the error for a batch; the node that it comes from is looked for."""
+        try:
+            node = self.first_failure()
+        except Exception:  # the batch is bad all the same
+            self.logger.debug("the first node was not found", exc_info=True)
+            node = None
+        return DivergenceError(
+            f"Training diverged in epoch {epoch}, batch {nbatch}{_bucket_key(batch)}: "
+            f"{_listing(failures)}; {f'{node}. ' if node else ''}The parameters are those before "
+            "this batch, and checkpoints are untouched. Use a lower learning_rate or "
+            'clip_gradient, look at this batch, or leave such batches out: on_divergence="skip".'
+        )
+
+
+def _bucket_key(batch: DataBatch) -> str:
+    return "" if batch.bucket_key is None else f", bucket key {batch.bucket_key!r}"
+
+
+def _listing(failures: Sequence[str]) -> str:
+    more = len(failures) - MAX_LISTED_FAILURES
+    return ", ".join(failures[:MAX_LISTED_FAILURES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _labels(batch: DataBatch) -> list[Any]:

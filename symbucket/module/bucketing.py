@@ -341,6 +341,8 @@ class BucketingModule(BaseModule):
         self.current_module.update()
 
     gradients = _of_current(Module.gradients)
+    row_gradients = _of_current(Module.row_gradients)
+    first_failure = _of_current(Module.first_failure)
     get_input_grads = _of_current(Module.get_input_grads)
     get_states = _of_current(Module.get_states)
     set_states = _of_current(Module.set_states)

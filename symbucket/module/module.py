@@ -36,7 +36,7 @@ from symbucket.module.lifecycle import Pairs
 from symbucket.module.optimization import apply_gradients, make_optimizer
 from symbucket.monitor import arrays_of
 from symbucket.optimizer import Optimizer, Updater
-from symbucket.runtime import NDArray
+from symbucket.runtime import NDArray, RowSparse
 from symbucket.symbol import Symbol
 from symbucket.symbol.onnx_import import as_symbol
 from symbucket.types import Array, Shape
@@ -322,6 +322,12 @@ class Module(BaseModule):
 
     def _update(self) -> None:
         apply_gradients(self.updater, self.store, self.gradients(), self.executor.row_gradients)
+
+    def row_gradients(self) -> Mapping[str, RowSparse]:
+        return self.executor.row_gradients
+
+    def first_failure(self) -> str | None:
+        return self.executor.first_failure()
 
     def gradients(self) -> Mapping[str, NDArray]:
         grads, trained = self.store.grads, self.executor.grad_dict
