@@ -3,7 +3,7 @@
 import onnx
 import onnx_ir as ir
 
-from symbucket.ir import IR_VERSION, OWN_DOMAIN, bounds
+from symbucket.ir import IR_VERSION, OWN_DOMAIN, body_of, bounds
 from symbucket.ir.shapes import infer_node
 
 
@@ -35,6 +35,9 @@ def verify(graph):
             assert value.shape is not None, f"{where}: output {value.name} has no shape"
             assert value.shape.numpy() == tuple(shape), f"{where}: {value.shape} is not {shape}"
             assert value.dtype == dtype, f"{where}: {value.dtype} is not {dtype}"
+        body = body_of(node)
+        if body is not None:
+            assert not set(body.outputs) & set(body.inputs), f"{where}: an input is an output"
         known.update(node.outputs)
         names += [v.name for v in node.outputs]
     assert all(names), "a value without a name"

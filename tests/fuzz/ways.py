@@ -182,6 +182,8 @@ def _(network: Network) -> Results:
 
 @way("less memory", "training", same_step=True)
 def _(network: Network) -> Results:
+    if len(network.operators) < 30:
+        raise Skip("small")
     programs = compile_training(network.symbol, network.shapes, network.dtypes, network.wanted)
     try:
         return train(network, _options(memory_limit=bytes_needed(programs) - 1))

@@ -22,6 +22,7 @@ from symbucket.ir import (
     dtype_of,
     info_of,
     is_op,
+    output_of_body,
     replace_scan,
     shape_of,
     states_of,
@@ -175,7 +176,10 @@ class _FactorHoister:
         self._stacks[piece] = stack
         self._way[piece] = self._way[value]
         self._body.inputs.append(piece)
-        value.replace_all_uses_with(piece, replace_graph_outputs=True)
+        for i, output in enumerate(self._body.outputs):
+            if output is value:  # runtimes stack wrong numbers if an input is an output
+                self._body.outputs[i] = output_of_body(g, self._body, piece)
+        value.replace_all_uses_with(piece)
 
     def _stack(self, g: Builder, value: ir.Value) -> ir.Value:
         """The values of all steps, (steps, *shape)."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import symbucket as sb
+from symbucket import sym
 from symbucket.compiler import CompilerOptions, compile_training
 from symbucket.compiler.loops.hoist_factors import hoist_factors
 from symbucket.compiler.loops.roll_loops import roll_loops
@@ -153,3 +154,29 @@ def test_what_is_taken_out_does_not_depend_on_chance():
     models = {compile_training(net, shapes, wanted=wanted).step.model for _ in range(4)}
     assert len(models) == 1
     assert np.frombuffer(models.pop(), np.uint8).size > 0
+
+
+def test_a_factor_that_leaves_the_loop_is_still_an_output_of_it() -> None:
+    """The product's operand is stacked for the gradient of its weight, and known beforehand."""
+    inputs = sym.SliceChannel(sym.Variable("x"), num_outputs=5, axis=1, squeeze_axis=True)
+    state, weights = sym.Variable("state"), [sym.Variable(n) for n in ("w", "r")]
+    for slice_ in inputs:
+        new = sym.FullyConnected(
+            sym.tanh(slice_ * 0.5), weights[0], num_hidden=3, no_bias=True
+        ) + sym.FullyConnected(state, weights[1], num_hidden=3, no_bias=True)
+        state = sym.tanh(new)
+    rng = np.random.default_rng(1)
+    shapes = {"x": (2, 5, 4), "state": (2, 3), "w": (3, 4), "r": (3, 3)}
+    arrays = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    gradients = []
+    for disable in ({"hoist-products"}, {"hoist-products", "roll-loops"}):
+        args = {n: sb.nd.array(a) for n, a in arrays.items()}
+        grads = {n: sb.nd.zeros(s) for n, s in shapes.items()}
+        options = CompilerOptions(disable=disable)
+        requests = dict.fromkeys(args, "write")
+        bound = sb.Executor(state, sb.cpu(), args, grads, requests, {}, options=options)
+        bound.forward(is_train=True)
+        bound.backward([np.ones((2, 3))])
+        gradients.append({n: a.asnumpy() for n, a in grads.items()})
+    for name in shapes:
+        np.testing.assert_allclose(*(g[name] for g in gradients), rtol=1e-4, atol=1e-5)
