@@ -1,11 +1,21 @@
 """What stops a gradient: a reason that somebody gave, or an error that names node and input."""
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 from symbucket.compiler.autodiff.differentiate import differentiate, needs_head
 from symbucket.errors import UnsupportedError
-from symbucket.ir import OWN_DOMAIN, Builder, gradient, new_graph, no_gradient, shape_rule
+from symbucket.ir import (
+    OWN_DOMAIN,
+    Builder,
+    append_scan,
+    gradient,
+    new_body,
+    new_graph,
+    no_gradient,
+    shape_rule,
+)
 from symbucket.ir.registry import _OPS
 
 FLOAT = ir.DataType.FLOAT
@@ -81,3 +91,29 @@ def test_integers_that_nothing_is_stated_about_are_refused(graph):
     index = g.own("Tried", a, b)  # as an index it is stated to have no gradient
     y = g.op("Gather", b, index)
     assert set(derive(Builder(g.graph), y, [a, b])) == {b}
+
+
+def quantized_loop(carried):
+    """A loop that quantizes each slice; the integers are stacked, or carried to the next step."""
+    g = Builder(new_graph("loop"))
+    x = g.input("x", (3, 2), FLOAT)
+    scale, zero = g.const(np.float32(0.1)), g.const(np.int8(0))
+    body = new_body(g.graph, "body")
+    state = ir.Value(name="state", shape=ir.Shape((2,)), type=ir.TensorType(ir.DataType.INT8))
+    one = ir.Value(name="slice", shape=ir.Shape((2,)), type=ir.TensorType(FLOAT))
+    body.inputs.extend([state, one])
+    with g.inside(body):
+        rounded = g.op("QuantizeLinear", one, scale, zero)
+        result = g.op("DequantizeLinear", state if carried else rounded, scale, zero)
+        kept = g.op("Identity", rounded)
+    body.outputs.extend([rounded, result if carried else kept])
+    start = g.const(np.zeros(2, np.int8))
+    _, stack = append_scan(g, body, [start], [x], [0], [0])
+    return g, x, stack if carried else g.op("DequantizeLinear", stack, scale, zero)
+
+
+@pytest.mark.parametrize("carried", [False, True])
+def test_integers_of_a_quantization_do_not_pass_the_steps_of_a_loop(carried):
+    g, x, y = quantized_loop(carried)
+    with pytest.raises(UnsupportedError, match="Scan: a gradient cannot pass integers"):
+        differentiate(g, [y], {y: g.input("head", (3, 2), FLOAT)}, [x])
