@@ -26,7 +26,8 @@ from symbucket.ir import (
     shape_of,
     shape_rule,
 )
-from symbucket.ir.expr import clip, maximum
+from symbucket.ir.expr import clip, maximum, where
+from symbucket.ir.minus_infinity import can_be_minus_infinity
 from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import is_known, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
@@ -59,6 +60,11 @@ def _softmax_output_gradient(
     y: Expr, data: Expr, label: Expr, dy: Expr | None, **attributes: Any
 ) -> Expr:
     dx = y.own("SoftmaxOutputGrad", label, **attributes)
+    if attributes["use_ignore"] and can_be_minus_infinity(data.value, unknown=False):
+        # A row that is masked whole is NaN; if it is ignored, its gradient is not 0 times NaN.
+        ignored = label.cast(ir.DataType.INT64) == int(attributes["ignore_label"])
+        column = with_dim(y.shape, attributes["axis"], 1)
+        dx = where(ignored.reshape(column), 0.0, dx)
     return dx * dy if attributes["out_grad"] and dy is not None else dx
 
 
