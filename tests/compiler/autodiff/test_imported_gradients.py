@@ -194,12 +194,13 @@ def test_a_reduction_over_no_axis_takes_each_element_by_itself(axes):
         np.testing.assert_array_equal(grads["x"], heads * slope, err_msg=op)
 
 
+@pytest.mark.parametrize("masking", ["Where", "Add"])
 @pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
-def test_a_row_that_is_masked_whole_and_replaced_has_no_gradient(op):
+def test_a_row_that_is_masked_whole_and_replaced_has_no_gradient(op, masking):
     """As exporters write attention over rows of padding: the softmax is NaN, then 0."""
     nodes = [
         node("MatMul", "x w", "h"),
-        node("Where", "c h ninf", "m"),
+        node("Where", "c h ninf", "m") if masking == "Where" else node("Add", "h bias", "m"),
         node(op, "m", "p", axis=-1),
         node("IsNaN", "p", "n"),
         node("Where", "n zero p", "p2"),
@@ -208,6 +209,7 @@ def test_a_row_that_is_masked_whole_and_replaced_has_no_gradient(op):
     mask = np.array([[True, False, True], [False] * 3])
     w = np.eye(3, dtype=np.float32)
     weights = {"c": mask, "ninf": f32(-INF), "zero": f32(0.0), "w": w}
+    weights["bias"] = f32(np.where(mask, 0.0, -INF))
     x = f32([[0.5, 1.0, -0.5], [1.0, 2.0, 3.0]])
     heads = f32([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     y, grads = gradients(nodes, {"x": x}, weights, heads)

@@ -12,7 +12,8 @@ from symbucket.ir.minus_infinity import can_be_minus_infinity
 def ran(data, **attributes):
     mask = sb.sym.Variable("mask")
     low = sb.sym.full(shape=data.shape, value=float("-inf"))
-    masked = sb.sym.where(mask, sb.sym.Variable("data") * 2.0, low)
+    bias = sb.sym.where(mask, sb.sym.zeros(shape=data.shape), low)
+    masked = sb.sym.Variable("data") * 2.0 + bias
     out = sb.sym.SoftmaxOutput(masked, sb.sym.Variable("label"), name="out", **attributes)
     args = {
         "data": data,
