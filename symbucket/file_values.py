@@ -20,10 +20,15 @@ INITIALIZER = "onnxvalue"
 _VALUES: WeakValueDictionary[str, Array] = WeakValueDictionary()
 
 
+def digest_of(value: Array) -> str:
+    """Return the hash of a value: of its contents, shape and dtype."""
+    content = f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
 def register_value(value: Array) -> tuple[str, Array]:
     """Return the hash of a value, and the array that holds it: one for equal values."""
-    content = f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
-    digest = hashlib.sha256(content).hexdigest()[:32]
+    digest = digest_of(value)
     return digest, _VALUES.setdefault(digest, value)
 
 

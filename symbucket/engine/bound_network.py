@@ -72,6 +72,7 @@ class BoundNetwork:
             network.check_gradients(shapes, self.requests)
         if len(contexts) > 1:
             split_batch(shapes.all, contexts, network.name)
+        store.check_file_constants(network.name, network.param_names, network.file_constant)
         store.admit(network.name, params, aux)
 
     def arrays(self, shapes: BatchShapes) -> ExecutorArrays:

@@ -13,8 +13,9 @@ from symbucket.engine.parameters import ParameterSpec
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
 from symbucket.io import DataDesc
 from symbucket.io.desc import normalize_descs
+from symbucket.ops.graph import OnnxGraph
 from symbucket.symbol import Symbol
-from symbucket.types import DType, Shape
+from symbucket.types import Array, DType, Shape
 
 Descs = list[DataDesc]
 Signature = tuple[tuple[str, Shape, str], ...]
@@ -205,6 +206,12 @@ class NetworkInterface:
             [n for n, request in requests.items() if request != "null"],
             self.name,
         )
+
+    def file_constant(self, name: str) -> Array | None:
+        """Return what an ONNX file fixes under a name; None if there is no such constant."""
+        ops = [node.op for node in self.symbol.nodes() if isinstance(node.op, OnnxGraph)]
+        constants = (op.constant(name) for op in ops)
+        return next((value for value in constants if value is not None), None)
 
     def specs(
         self, shapes: BatchShapes, requests: Mapping[str, str]

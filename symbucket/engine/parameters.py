@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from symbucket.context import Context, cpu
 from symbucket.errors import ParameterError, StateError
-from symbucket.file_values import digest_in
+from symbucket.file_values import digest_in, digest_of
 from symbucket.initializer import InitDesc, Initializer
 from symbucket.optimizer import Optimizer
 from symbucket.runtime import NDArray
@@ -114,6 +114,25 @@ class ParameterStore:
                     f"{spec.dtype} for {owner}."
                 )
             self._check_file_value(kind, owner, spec)
+
+    def check_file_constants(
+        self, owner: str, params: Collection[str], constant: Callable[[str], Array | None]
+    ) -> None:
+        """Raise ParameterError if a parameter from an ONNX file is fixed in another key's file.
+
+        Args:
+            owner: the later network. params: its parameters.
+            constant: returns the constant that the network's files have under a name, or None.
+        """
+        for name in self.args:
+            digest = digest_in(self.attrs[name])
+            value = None if digest is None or name in params else constant(name)
+            if value is not None and digest_of(np.atleast_1d(value)) == digest:
+                raise ParameterError(
+                    f"{name!r} {value.shape} is a parameter of {self._owner} and a constant of "
+                    f"{owner}, with one value in both ONNX files. Give sym.from_onnx the same "
+                    "params= and fixed= for all keys."
+                )
 
     def _file_hint(self, spec: ParameterSpec) -> str:
         from_files = digest_in(self.attrs[spec.name]) and digest_in(spec.attrs)

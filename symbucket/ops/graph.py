@@ -19,7 +19,15 @@ from symbucket.ir import new_graph, shape_of
 from symbucket.ops.foreign import emit_graph
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import is_known, unify
-from symbucket.types import DType, InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
+from symbucket.types import (
+    Array,
+    DType,
+    InferredShapes,
+    InferredTypes,
+    PartialDType,
+    PartialShape,
+    Shape,
+)
 
 FAMILY = "Graphs from elsewhere"
 
@@ -73,6 +81,14 @@ class OnnxGraph(Operator):
     def model(self) -> onnx.ModelProto:
         """The model; not to be changed."""
         return unpack(self.graph)
+
+    def constant(self, name: str) -> Array | None:
+        """Return the constant with a name; None if the graph has none."""
+        for tensor in self.model.graph.initializer:
+            if tensor.name == name:
+                value: Array = onnx.numpy_helper.to_array(tensor)
+                return value
+        return None
 
     def arguments(self) -> tuple[str, ...]:
         return tuple(i.name for i in self.model.graph.input if i.name not in self.states)

@@ -605,6 +605,24 @@ def test_keys_whose_files_give_one_name_to_two_values_are_refused():
     np.testing.assert_allclose(module.get_outputs()[0].asnumpy(), expected, rtol=1e-5)
 
 
+def test_a_parameter_of_one_key_is_no_constant_of_another():
+    a, b = draw(0, a=(3, 3), b=(3, 3)).values()
+    proto = product("a", "b", a=a, b=b)
+
+    def network(key):
+        symbol = sym.from_onnx(proto, name="net", fixed=["a"] if key else None)
+        return sym.MakeLoss(sym.sum(symbol)), ["x"], []
+
+    module = sb.mod.BucketingModule(network, default_bucket_key=0)
+    module.bind([("x", (2, 3))])
+    with pytest.raises(ParameterError, match=r"'a' \(3, 3\) is a parameter of .*key 0 and a"):
+        module.switch_bucket(1, [("x", (2, 3))])
+    module = sb.mod.BucketingModule(network, default_bucket_key=1)
+    module.bind([("x", (2, 3))])
+    with pytest.raises(ParameterError, match="key 0 has a parameter 'a'"):
+        module.switch_bucket(0, [("x", (2, 3))])
+
+
 def test_statistics_of_two_files_have_to_agree():
     def normalized(mean):
         weights = {"g": array(1, 2, 3), "s": array(0, 1, 2), "mean": mean, "var": array(1, 1, 2)}
