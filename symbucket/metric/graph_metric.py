@@ -33,9 +33,14 @@ class GraphMetric:
 
     @property
     def name(self) -> str:
-        """Name of the pair of graph outputs ``total_name`` and ``count_name``."""
-        ignored = "" if self.ignore_label is None else f"-ignore{self.ignore_label:g}"
-        return f"metric/{self.kind}{ignored}/{self.output}"
+        """Name of the pair of graph outputs ``total_name`` and ``count_name``.
+
+        Sums that differ have different names.
+        """
+        ignored = "" if self.ignore_label is None else f"-ignore{self.ignore_label!r}"
+        guards = [f"-{n}{v!r}" for n, v in (("floor", self.floor), ("eps", self.eps)) if v]
+        label = f"/{self.label}" if self.label else ""
+        return f"metric/{self.kind}{ignored}{''.join(guards)}/{self.output}{label}"
 
     @property
     def total_name(self) -> str:

@@ -4,6 +4,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+import symbucket as sb
+from symbucket import sym
+from symbucket.compiler import Role, compile_inference
 from symbucket.compiler.metrics import FORMULAS, emit_metrics
 from symbucket.errors import UnsupportedError
 from symbucket.ir import IR_VERSION, Builder, new_graph
@@ -70,3 +73,38 @@ def test_a_subclass_that_changes_a_metric_has_to_describe_its_sum_again():
     assert Renamed().trusted_graph_metric() == GraphMetric("nll", ignore_label=0, floor=1e-10)
     assert Other(0).trusted_graph_metric() is None
     assert Described(0).trusted_graph_metric() == GraphMetric("sum")
+
+
+def test_sums_that_differ_have_their_own_outputs():
+    """Perplexity and CrossEntropy guard log 0 in two ways; both may be asked of one output."""
+    metrics = [
+        GraphMetric("nll", "softmax_output", "softmax_label"),
+        GraphMetric("nll", "softmax_output", "softmax_label", floor=1e-10),
+        GraphMetric("nll", "softmax_output", "softmax_label", eps=1e-12),
+        GraphMetric("nll", "softmax_output", "softmax_label", ignore_label=0),
+        GraphMetric("nll", "softmax_output", "other"),
+    ]
+    assert len({metric.name for metric in metrics}) == len(metrics)
+    label = sym.Variable("softmax_label")
+    net = sym.SoftmaxOutput(sym.Variable("data"), label, name="softmax")
+    shapes = {"data": (2, 3), "softmax_label": (2,)}
+    program = compile_inference(net, shapes, fetch=(), metrics=metrics[:4])
+    assert [p.of for p in program.outputs_of(Role.METRIC_TOTAL)] == [m.name for m in metrics[:4]]
+    assert len(program.outputs) == 8
+
+
+def test_a_module_measures_both_guards():
+    label = sym.Variable("softmax_label")
+    net = sym.SoftmaxOutput(sym.Variable("data"), label, name="softmax")
+    module = sb.mod.Module(net)
+    module.bind([("data", (2, 3))], [("softmax_label", (2,))], for_training=False)
+    module.init_params()
+    metric = sb.metric.CompositeEvalMetric([sb.metric.Perplexity(None), sb.metric.CrossEntropy()])
+    data = np.array([[300.0, 0, 0], [0, 1, 0]], np.float32)  # the first label has probability 0
+    labels = np.array([1, 1], np.float32)
+    iterator = sb.io.NDArrayIter(data, labels, batch_size=2, label_name="softmax_label")
+    module.score(iterator, metric)
+    plain = sb.metric.CompositeEvalMetric([sb.metric.Perplexity(None), sb.metric.CrossEntropy()])
+    exp = np.exp(data - data.max(1, keepdims=True))
+    plain.update([labels], [exp / exp.sum(1, keepdims=True)])
+    np.testing.assert_allclose(metric.get()[1], plain.get()[1], rtol=1e-5)
