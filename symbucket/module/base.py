@@ -20,7 +20,7 @@ from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
-from symbucket.module.checkpointed import Checkpointed
+from symbucket.module.checked import Checked
 from symbucket.module.lifecycle import Pairs
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
@@ -30,7 +30,7 @@ Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
 MAX_LISTED_FAILURES = 5
 
 
-class BaseModule(Checkpointed):
+class BaseModule(Checked):
     """What all modules have in common, as ``mx.mod.BaseModule``.
 
     A module is used in this order: ``bind``, ``init_params``, ``init_optimizer``, then

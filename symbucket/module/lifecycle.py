@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from symbucket.context import cpu
-from symbucket.engine.finite import FiniteCheck
 from symbucket.engine.network_interface import GradientRequest
 from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
@@ -24,7 +23,7 @@ from symbucket.module.described import Described
 from symbucket.module.filling import Filling, filling_of
 from symbucket.module.snapshot import Snapshot
 from symbucket.optimizer import Updater
-from symbucket.runtime import NDArray, RowSparse
+from symbucket.runtime import NDArray
 
 Pairs = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
@@ -48,7 +47,6 @@ class Lifecycle(Described):
         self._name = type(self).__name__  # how messages call this module
         self._binding: Binding | None = None
         self._lock = threading.RLock()  # of the parameters, once there are any
-        self._finite_check = FiniteCheck()
         self._trained = False  # whether the last forward was in training mode
         self._before: Snapshot | None = None  # what the last forward can be undone to
         self._metric_names: list[str] = []  # of the labels of the last batch that had some
@@ -370,34 +368,6 @@ class Lifecycle(Described):
     @abc.abstractmethod
     def gradients(self) -> Mapping[str, NDArray]:
         """Return the gradient buffers of the parameters that the last backward wrote."""
-
-    def row_gradients(self) -> Mapping[str, RowSparse]:
-        """Return the gradients of the last backward that came by rows, not in ``gradients``."""
-        return {}
-
-    @exclusive
-    def failures(self) -> list[str]:
-        """Return what has NaN or infinity after the last backward, in words; [] if all is well.
-
-        It looks at all gradients, auxiliary states, and outputs or sums of a metric. ``fit`` calls
-        it before each update; a loop of your own may, ``update`` does not.
-        """
-        self._require_own("failures")
-        by_rows = self.row_gradients()
-        named: list[tuple[str, Any]] = [
-            (f"the gradient of {n!r}", by_rows[n].values if n in by_rows else a)
-            for n, a in self.gradients().items()
-        ]
-        named += [(f"the auxiliary state {n!r}", a) for n, a in self.auxiliary().items()]
-        named += [(f"the {name}", a) for name, a in self.results().items()]
-        return self._finite_check.failures(named)
-
-    def first_failure(self) -> str | None:
-        """Return the first node of the last training step that gives NaN or infinity, in words.
-
-        None if it was not looked for, or nothing was found.
-        """
-        return None
 
     @abc.abstractmethod
     def auxiliary(self) -> Mapping[str, NDArray]:

@@ -342,9 +342,8 @@ class Module(BaseModule):
     @exclusive
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         self._require_own("get_outputs")
-        if merge_multi_context:
-            return self.executor.outputs
-        return self.executor.outputs_by_context
+        executor = self.executor
+        return executor.outputs if merge_multi_context else executor.outputs_by_context
 
     @exclusive
     def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:

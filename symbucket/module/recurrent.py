@@ -89,6 +89,7 @@ class RecurrentModule(BaseModule):
         )
         self._binding: RecurrentBinding | None = None
         self._begin: dict[str, Array] = {}  # the states to begin with; none: zeros
+        self._began: dict[str, Array] = {}  # those of the last forward
 
     # Descriptions ----------------------------------------------------------------------------
 
@@ -281,6 +282,7 @@ class RecurrentModule(BaseModule):
                 bounds.check(arrays[bounds.name], "RecurrentModule")
         # From here on buffers of the last batch are written.
         bound.ran, bound.outputs, self._trained = [], None, False
+        self._began = self._begin
         ran: list[tuple[Segment, Frame]] = []
         states: dict[str, NDArray] = {}
         start = 0
@@ -300,6 +302,10 @@ class RecurrentModule(BaseModule):
             self._begin = {n: a.asnumpy() for n, a in states.items()}
         if batch.label:
             self._metric_names = [d.name for d in labels]
+
+    def _undo(self) -> None:
+        super()._undo()
+        self._begin = self._began
 
     def _backward(self, out_grads: Any) -> None:
         """Run the segments of the last forward backwards and sum the gradients of parameters."""

@@ -201,3 +201,33 @@ def test_all_keys_and_contexts_say_the_node():
         DivergenceError, match=r"epoch 0, batch 2, bucket key 5: .*'embed_weight'.*root/Sqrt/Div"
     ):
         module.fit(Batches(ROWS), num_epoch=1, optimizer="adam")
+
+
+def test_states_that_are_carried_over_are_those_before_a_batch_that_is_skipped():
+    def steps(count):
+        outputs, states = sb.rnn.RNNCell(4, prefix="rnn_").unroll(
+            count,
+            sym.Variable("data"),
+            layout="NTC",
+            merge_outputs=True,
+            begin_state=[sym.Variable("h", shape=(2, 4))],
+        )
+        scores = sym.FullyConnected(sym.Reshape(outputs, shape=(-1, 4)), num_hidden=1, name="fc")
+        label = sym.Reshape(sym.Variable("label"), shape=(-1, 1))
+        loss = sym.LinearRegressionOutput(scores, label, name="loss")
+        return sym.Group([loss, *states]), ["data"], ["label"]
+
+    def train(values):
+        sb.random.seed(2)
+        data = np.random.default_rng(0).normal(size=(len(values) * 2, 3, 2))
+        for batch, value in enumerate(values):
+            data[2 * batch : 2 * batch + 2] *= value
+        module = sb.mod.RecurrentModule(steps, ["h"], unroll=2, carry_states=True)
+        batches = sb.io.NDArrayIter(data, {"label": np.ones((len(data), 3))}, 2)
+        module.fit(batches, num_epoch=1, eval_metric="mse", on_divergence="skip")
+        return module.get_params()[0], module._begin["h"]
+
+    (skipped, state), (without, expected) = train([1, 2, np.nan]), train([1, 2])
+    for name, array in without.items():
+        np.testing.assert_array_equal(skipped[name], array, name)
+    np.testing.assert_array_equal(state, expected)

@@ -80,7 +80,7 @@ def _batch(key, rng):
 class Training:
     """A bucketing module, and the calls that train it on three keys; two executors are kept."""
 
-    def __init__(self, options, optimizer, heads=False, in_graph=False, **arguments):
+    def __init__(self, options, optimizer, heads=False, in_graph=False, contexts=1, **arguments):
         sb.random.seed(5)
         rng = np.random.default_rng(2)
         self.heads = heads
@@ -89,6 +89,7 @@ class Training:
             default_bucket_key=3,
             max_executors=2,
             options=options,
+            context=[sb.cpu(i) for i in range(contexts)],
         )
         metric = sb.metric.Accuracy()
         self.numbers, self.updates = [], 0
@@ -153,6 +154,7 @@ class Training:
 KINDS = {
     "adam": {"optimizer": "adam", "learning_rate": 0.01},
     "row-sparse": {"optimizer": "sgd", "learning_rate": 0.1, "in_graph": True},
+    "contexts": {"optimizer": "adam", "learning_rate": 0.01, "contexts": 2},
     "head gradients": {"optimizer": "sgd", "momentum": 0.9, "heads": True},
 }
 
@@ -170,8 +172,13 @@ FAULTS = {
 def test_training_goes_on_after_every_single_fault(kind, fault, stride, monkeypatch, tmp_path):
     options = CompilerOptions(cache_dir=tmp_path)
     Training(options, **KINDS[kind]).run()  # what belongs to the process is there now
+    _fail_every(monkeypatch, fault, stride, lambda: Training(options, **KINDS[kind]))
+
+
+def _fail_every(monkeypatch, fault, stride, make):
+    """Compare trainings in which one event fails with one in which none does."""
     faults = Faults(monkeypatch)
-    whole = Training(options, **KINDS[kind])
+    whole = make()
     whole.run()
     places = list(faults.places)
     expected, counters = whole.results()
@@ -179,13 +186,73 @@ def test_training_goes_on_after_every_single_fault(kind, fault, stride, monkeypa
     for at in range(1 + start, len(places) + 1, stride):
         raised = error(f"event {at}, {places[at - 1]}")
         faults.begin(at, raised, after)
-        training = Training(options, **KINDS[kind])
+        training = make()
         assert training.run(raised) == 1, f"{raised} was lost"
         faults.begin()
         numbers, counts = training.results()
         assert counts == counters, str(raised)
         for one, other in zip(numbers, expected):
             np.testing.assert_array_equal(one, other, str(raised))
+
+
+class Recurrence:
+    """A recurrent module over sequences of several lengths, with states that are carried over."""
+
+    def __init__(self):
+        sb.random.seed(5)
+        rng = np.random.default_rng(2)
+        module = self.module = sb.mod.RecurrentModule(
+            _steps, ["h"], unroll=2, carry_states=True, layout="NTC"
+        )
+        shapes = [("data", (3, 4))], [("softmax_label", (3, 4))]
+        self.calls = [
+            lambda: module.bind(*shapes, force_rebind=module.binded),
+            lambda: module.init_params(sb.init.Uniform(0.5)),
+            lambda: module.init_optimizer(optimizer="adam"),
+        ]
+        self.numbers, self.updates = [], 0
+        for length in (4, 3, 6, 3):
+            data = rng.integers(0, 5, (3, length))
+            batch = sb.io.DataBatch(
+                [data],
+                [data],
+                provide_data=[("data", data.shape)],
+                provide_label=[("softmax_label", data.shape)],
+            )
+            self.calls += [
+                lambda b=batch: module.forward_backward(b),
+                lambda: self.numbers.append(module.get_outputs()[0].asnumpy()),
+                self._begin_update,
+                self._update,
+            ]
+
+    def _begin_update(self):
+        self.updates += 1
+
+    def _update(self):
+        if self.module.updater.optimizer.num_update < self.updates:
+            self.module.update()
+
+    run, results = Training.run, Training.results
+
+
+def _steps(count):
+    data = sym.Embedding(sym.Variable("data"), input_dim=5, output_dim=4, name="embed")
+    cell = sb.rnn.RNNCell(4, prefix="rnn_")
+    outputs, states = cell.unroll(
+        count, data, layout="NTC", merge_outputs=True, begin_state=[sym.Variable("h", shape=(3, 4))]
+    )
+    outputs = sym.Dropout(sym.Reshape(outputs, shape=(-1, 4)), p=0.3, name="drop")
+    scores = sym.FullyConnected(outputs, num_hidden=5, name="pred")
+    label = sym.Reshape(sym.Variable("softmax_label"), shape=(-1,))
+    loss = sym.SoftmaxOutput(scores, label, name="softmax")
+    return sym.Group([loss, *states]), ["data"], ["softmax_label"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_recurrence_goes_on_after_a_fault(fault, monkeypatch):
+    Recurrence().run()
+    _fail_every(monkeypatch, fault, 9, Recurrence)
 
 
 def test_a_large_key_that_finds_no_memory_leaves_the_others_as_they_were(monkeypatch):
