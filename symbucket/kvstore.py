@@ -1,8 +1,8 @@
 """Arrays by key that are summed when they are pushed, as ``mx.kvstore``.
 
 A store of the kinds "local" and "device" lives in this process. Modules do not need one: on one
-machine their parameters are shared already, so ``kvstore=`` of ``fit`` changes nothing. A loop of
-your own may push gradients and pull weights.
+machine their parameters are shared already, so ``kvstore=`` of ``fit`` is checked and changes
+nothing. A loop of your own may push gradients and pull weights.
 """
 
 from __future__ import annotations
@@ -168,12 +168,26 @@ def create(name: str = "local") -> KVStore:
 
     Raises UnsupportedError for the kinds that need several processes ("dist_sync" and others).
     """
-    if isinstance(name, str) and (name.startswith("dist") or name in ("nccl", "horovod", "p3")):
+    return KVStore(_local_kind(name, "kvstore.create: name"))
+
+
+def check_kvstore(store: KVStore | str | None, name: str) -> None:
+    """Raise unless ``store`` is one that a module can do without: None, a KVStore, a local kind.
+
+    A "dist_sync" without effect would train a model of its own in every worker. ``name`` is how
+    the error calls it. Raises UnsupportedError as :func:`create`, or InvalidArgumentError.
+    """
+    if store is not None and not isinstance(store, KVStore):
+        _local_kind(store, name)
+
+
+def _local_kind(kind: str, name: str) -> str:
+    if isinstance(kind, str) and (kind.startswith("dist") or kind in ("nccl", "horovod", "p3")):
         raise UnsupportedError(
-            f"kvstore.create({name!r}): this version trains in one process; give Module or "
-            "BucketingModule several contexts, or use kvstore.create('local')"
+            f"{name} is {kind!r}: this version trains in one process; give Module or "
+            "BucketingModule several contexts, and use the kvstore 'local'"
         )
-    return KVStore(check_choice(name, "kvstore.create: name", _LOCAL))
+    return check_choice(kind, name, _LOCAL)
 
 
 def _pairs(key: Any, value: Any, method: str) -> list[tuple[Key, list[NDArray]]]:

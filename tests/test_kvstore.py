@@ -110,3 +110,30 @@ def test_errors_change_nothing():
         sb.kv.create("dist_sync")
     with pytest.raises(InvalidArgumentError, match="Did you mean 'local'"):
         sb.kv.create("locl")
+
+
+@pytest.mark.parametrize("method", ["init_optimizer", "fit"])
+def test_modules_refuse_stores_that_would_have_no_effect(method):
+    data = sb.io.NDArrayIter(np.ones((4, 3), np.float32), np.zeros(4, np.float32), batch_size=2)
+    output = sb.sym.FullyConnected(sb.sym.Variable("data"), num_hidden=2, name="fc")
+    module = sb.mod.Module(sb.sym.SoftmaxOutput(output, name="softmax"))
+    if method == "init_optimizer":
+        module.bind(data.provide_data, data.provide_label)
+        module.init_params()
+
+    def call(store):
+        if method == "fit":
+            module.fit(data, kvstore=store, num_epoch=1)
+        else:
+            module.init_optimizer(store, force_init=True)
+
+    with pytest.raises(UnsupportedError, match="kvstore is 'dist_sync': this version trains in"):
+        call("dist_sync")
+    # The optimizer in the place of the store: it would train with the default one.
+    with pytest.raises(InvalidArgumentError, match="kvstore is 'adam'; expected one of 'local'"):
+        call("adam")
+    assert not module.optimizer_initialized
+    assert module.binded == (method == "init_optimizer")
+    for store in ("local", "device", None, sb.kv.create("device")):
+        call(store)
+    assert module.optimizer_initialized

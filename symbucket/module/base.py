@@ -20,6 +20,7 @@ from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
+from symbucket.kvstore import check_kvstore
 from symbucket.module.checked import Checked
 from symbucket.module.lifecycle import Pairs
 from symbucket.monitor import Monitor
@@ -243,6 +244,7 @@ class BaseModule(Checked):
             raise InvalidArgumentError(
                 f"fit: monitor is {monitor!r}; expected a symbucket.mon.Monitor, or None"
             )
+        check_kvstore(kvstore, "fit: kvstore")
         check_choice(on_divergence, "fit: on_divergence", ("raise", "skip", "ignore"))
         # Fetched before anything is changed, since there may be no batch.
         batches = _epoch(train_data, begin_epoch) if begin_epoch < num_epoch else iter(())

@@ -135,7 +135,7 @@ class FeedForward:
 
         ``eval_data`` is an iterator or a pair (X, y). A second ``fit`` goes on from the
         parameters of the first. ``work_load_list``: how much of a batch each context takes, in
-        proportion. ``kvstore`` is MXNet's and changes nothing on one machine.
+        proportion. ``kvstore`` is checked and changes nothing on one machine.
 
         Raises InvalidArgumentError and DataError before anything is trained. If training ends with
         an error, ``arg_params`` are those after the last whole epoch.

@@ -17,6 +17,7 @@ from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
+from symbucket.kvstore import check_kvstore
 from symbucket.metric import EvalMetric
 from symbucket.module.binding import Binding, PendingCheckpoint, unbound
 from symbucket.module.described import Described
@@ -220,8 +221,11 @@ class Lifecycle(Described):
     ) -> None:
         """Make the optimizer, one for all buckets; ``rescale_grad`` is 1 / batch size unless given.
 
-        ``kvstore`` is MXNet's; on one machine there is nothing to store elsewhere.
+        ``kvstore`` is MXNet's: "local", "device", a KVStore or None. On one machine there is
+        nothing to store elsewhere, and they are the same. Raises UnsupportedError for kinds that
+        need several processes ("dist_sync"), and InvalidArgumentError for other words.
         """
+        check_kvstore(kvstore, f"{self._name}.init_optimizer: kvstore")
         self._require(params=True)
         if self.optimizer_initialized and not force_init:
             self.logger.warning("optimizer already initialized, ignoring...")
