@@ -32,10 +32,11 @@ def draw_recurrent(d: Drawing) -> None:
 def _cells(d: Drawing, data: Symbol, steps: int) -> Symbol:
     cells = sb.rnn.SequentialRNNCell()
     hidden = d.integer(1, 4)
+    prefix = f"cells{len(d.makers)}_"
     for i in range(d.integer(1, 2)):
-        cells.add(_layer(d, hidden, f"layer{i}_"))
+        cells.add(_layer(d, hidden, f"{prefix}{i}_"))
         if d.chance(0.15):
-            cells.add(sb.rnn.DropoutCell(0.3, prefix=f"dropout{i}_"))
+            cells.add(sb.rnn.DropoutCell(0.3, prefix=f"{prefix}dropout{i}_"))
     merged = d.chance(0.6)
     outputs, states = cells.unroll(steps, data, layout="NTC", merge_outputs=merged)
     if not merged:
