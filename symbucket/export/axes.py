@@ -35,7 +35,7 @@ from symbucket.types import Array
 Order = tuple[int, bool]
 """An output's batch axis, and whether the rows of a sample lie together (batch-major) in it."""
 
-_TRIES = 3  # random parameters may leave an output dead (a ReLU of nothing positive)
+_TRIES = 8  # at most: random parameters may leave rows unchanged (a ReLU of nothing positive)
 
 
 class Probe:
@@ -75,7 +75,7 @@ class Probe:
             session.run()
             return {n: a.asnumpy() for n, a in outputs.items()}
 
-        orders: dict[str, Order] = {}
+        masks: dict[str, list[Array]] = {}
         for seed in range(_TRIES):
             rng = np.random.default_rng(seed)
             values = {t.name: self._drawn(rng, t) for t in self._program.inputs}
@@ -86,14 +86,17 @@ class Probe:
                     for sample in (0, self._batch - 1)
                 ]
             except RuntimeError:  # it refuses random numbers, such as positions in GatherND
-                return orders
-            changed = {n: [_differ(other[n], base[n]) for other in others] for n in base}
-            for name, masks in changed.items():
-                if name not in orders and not _differ(again[name], base[name]).any():
-                    order = self._order(masks)
-                    if order is not None:
-                        orders[name] = order
-        return orders
+                return {}
+            for name, array in base.items():
+                if _differ(again[name], array).any():  # it draws random numbers
+                    continue
+                changed = [_differ(other[name], array) for other in others]
+                seen = masks.setdefault(name, changed)
+                masks[name] = [old | new for old, new in zip(seen, changed)]
+            orders = {name: self._order(seen) for name, seen in masks.items()}
+            if all(_is_decided(masks[name], order) for name, order in orders.items()):
+                break
+        return {name: order[0] for name, order in orders.items() if order is not None}
 
     def _drawn(self, rng: np.random.Generator, tensor: Port) -> Array:
         kind = np.dtype(tensor.dtype).kind
@@ -152,7 +155,8 @@ class Probe:
             changed[tensor.name] = new
         return changed
 
-    def _order(self, masks: Sequence[Array]) -> Order | None:
+    def _order(self, masks: Sequence[Array]) -> tuple[Order, bool] | None:
+        """Return the order that changes fit, and whether every row of the samples changed."""
         for axis, size in enumerate(masks[0].shape):
             if size == 0 or size % self._batch:
                 continue
@@ -165,8 +169,14 @@ class Probe:
                     rows = [r.T for r in rows]
                 samples = (0, self._batch - 1)
                 if all(_only(r, s) for r, s in zip(rows, samples)):
-                    return axis, together
+                    every = all(bool(r[s].all()) for r, s in zip(rows, samples))
+                    return (axis, together), every
         return None
+
+
+def _is_decided(masks: Sequence[Array], order: tuple[Order, bool] | None) -> bool:
+    """Return whether other random numbers would not teach more about an output."""
+    return all(mask.any() for mask in masks) if order is None else order[1]
 
 
 def _differ(left: Array, right: Array) -> Array:

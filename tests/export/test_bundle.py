@@ -382,3 +382,16 @@ def test_networks_that_refuse_random_positions_are_exported(tmp_path):
     module.export(tmp_path / "b")
     with pytest.raises(ShapeError, match="Export with batch_size=1"):
         sb.Bundle(tmp_path / "b").run([{"positions": [0] * 40}] * 2)
+
+
+def test_rows_that_only_some_numbers_change_are_not_taken_for_those_of_a_sample(tmp_path):
+    """Two samples of three tokens make four rows of two; the vectors are zeros and ones."""
+    table = sym.Variable("table_weight", shape=(4, 1)) > 0.0
+    vectors = sym.Embedding(sym.Variable("data"), table, input_dim=4, output_dim=1, name="embed")
+    flat = sym.Concat(sym.Reshape(vectors, shape=(-1,)), sym.ones(shape=(2,)), dim=0)
+    for seed in range(3):
+        sb.random.seed(seed)
+        module = bound(sym.Reshape(flat, shape=(4, 2), name="out"), [("data", (2, 3))])
+        module.export(tmp_path / str(seed))
+        with pytest.raises(ShapeError, match="Export with batch_size=1"):
+            sb.Bundle(tmp_path / str(seed)).run([[0, 1, 2], [1, 2, 3]])

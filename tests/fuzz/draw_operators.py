@@ -244,7 +244,7 @@ def _batch_dot(d: Drawing, name: str) -> Symbol:
 
 @drawn("FullyConnected")
 def _dense(d: Drawing, name: str) -> Symbol:
-    value, shape = _value(d)
+    value, shape = _value(d, low=2)
     flatten, hidden, no_bias = d.chance(0.6), d.integer(1, 4), d.chance(0.3)
     wide = int(np.prod(shape[1:])) if flatten else shape[-1]
     weight = d.variable(d.free((hidden, wide)))
