@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
 import onnx
 import onnx.inliner
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError, UnsupportedError
@@ -25,22 +25,22 @@ from symbucket.ops.foreign import unknown_nodes
 from symbucket.ops.graph import OnnxGraph, opset_of, pack
 from symbucket.symbol.compose import apply
 from symbucket.symbol.node import Entry, Node
-from symbucket.symbol.onnx_parameters import ParameterReport, decide
-from symbucket.symbol.onnx_uses import INITIAL_STATES, GraphUses
+from symbucket.symbol.onnx_constants import (
+    float_constants,
+    lift_constants,
+    move_to_inputs,
+    remove_initializers_from_inputs,
+    remove_zero_states,
+)
+from symbucket.symbol.onnx_parameters import decide
+from symbucket.symbol.onnx_report import ParameterReport
+from symbucket.symbol.onnx_uses import GraphUses
 from symbucket.symbol.onnx_versions import convert_opset
 from symbucket.symbol.symbol import Group, Symbol
 
 LOSS = "loss"
 """An output of this name is taken as the loss where a model is given in place of a symbol."""
 
-_FLOATS = frozenset(
-    {
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.DOUBLE,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.BFLOAT16,
-    }
-)
 _MAX_LOGGED = 1024
 _LOGGED: dict[bytes, None] = {}
 """Digests of models whose parameters were logged, oldest first."""
@@ -130,9 +130,9 @@ def from_onnx(
             f"{', '.join(unknown)}. Export the model with standard operators of opset "
             f"{opset_of(proto)} (Loop, Scan and sequences unrolled)."
         )
-    _remove_initializers_from_inputs(graph)
-    _lift_constants(graph)
-    constants = _float_constants(graph)
+    remove_initializers_from_inputs(graph)
+    lift_constants(graph)
+    constants = float_constants(graph)
     shared = [key for key in inputs if key in constants] if isinstance(inputs, Mapping) else []
     uses = GraphUses(graph, {n: tuple(t.dims) for n, t in constants.items()})
     arrays = {n: onnx.numpy_helper.to_array(t) for n, t in constants.items()}
@@ -142,8 +142,8 @@ def from_onnx(
     states = tuple(decisions.states)
     inputs_of_graph = {*decisions.trained, *states}
     values = {n: np.atleast_1d(array) for n, array in arrays.items() if n in inputs_of_graph}
-    _move_to_inputs(graph, values, constants, decisions.unused)
-    _remove_zero_states(graph)
+    move_to_inputs(graph, values, constants, decisions.unused)
+    remove_zero_states(graph)
     given = _given(graph, inputs, values)
     text = pack(proto)
     op = OnnxGraph.make({"graph": text, "states": states})
@@ -217,134 +217,6 @@ def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _patterns(names: str | Collection[str] | None) -> list[str]:
     return [names] if isinstance(names, str) else list(names or ())
-
-
-def _remove_initializers_from_inputs(graph: onnx.GraphProto) -> None:
-    """Old files list initializers among the inputs too."""
-    held = {t.name for t in graph.initializer}
-    data = [i for i in graph.input if i.name not in held]
-    del graph.input[:]
-    graph.input.extend(data)
-
-
-def _lift_constants(graph: onnx.GraphProto) -> None:
-    """Make initializers of the graph out of float constants that nodes and branches hold."""
-    taken = {t.name for t in graph.initializer} | {i.name for i in graph.input}
-    taken |= {name for node in graph.node for name in node.output}
-    graph.initializer.extend(_taken_constants(graph, taken, inner=False))
-
-
-def _taken_constants(
-    graph: onnx.GraphProto, taken: set[str], inner: bool
-) -> Iterator[onnx.TensorProto]:
-    """Yield the float constants of a graph and of its branches, which lose them."""
-    if inner:
-        rest = []
-        for tensor in graph.initializer:
-            if tensor.data_type in _FLOATS and tensor.name not in taken:
-                taken.add(tensor.name)
-                yield tensor
-            else:
-                rest.append(tensor)
-        _replace(graph.initializer, rest)
-    nodes = []
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _taken_constants(attribute.g, taken, inner=True)
-        tensor = _constant_of(node)
-        if tensor is None or (inner and tensor.name in taken):
-            nodes.append(node)
-        else:
-            taken.add(tensor.name)
-            yield tensor
-    _replace(graph.node, nodes)
-
-
-def _constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """Return the float tensor of a Constant node, under the name of its output."""
-    if node.op_type != "Constant" or not node.attribute:
-        return None
-    attribute = node.attribute[0]
-    tensor = onnx.TensorProto()
-    if attribute.name == "value" and attribute.t.data_type in _FLOATS:
-        tensor.CopyFrom(attribute.t)
-    elif attribute.name == "value_float":
-        tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(attribute.f, np.float32)))
-    elif attribute.name == "value_floats":
-        tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(attribute.floats, np.float32)))
-    else:
-        return None
-    tensor.name = node.output[0]
-    return tensor
-
-
-def _replace(field: Any, messages: Iterable[Message]) -> None:
-    """Set a repeated field to some of its own messages."""
-    copies = []
-    for message in messages:
-        copy = type(message)()
-        copy.CopyFrom(message)
-        copies.append(copy)
-    del field[:]
-    field.extend(copies)
-
-
-def _float_constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    return {t.name: t for t in graph.initializer if t.data_type in _FLOATS}
-
-
-def _move_to_inputs(
-    graph: onnx.GraphProto,
-    values: Collection[str],
-    constants: Mapping[str, onnx.TensorProto],
-    unused: Collection[str],
-) -> None:
-    """Make inputs of the parameters and states; remove ``unused`` constants that no node reads."""
-    for name in values:
-        tensor = constants[name]
-        dims = list(tensor.dims) or [1]
-        graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, dims))
-        if not tensor.dims:
-            _read_scalar(graph, name)
-    read = {name for node in graph.node for name in node.input}
-    gone = {*values, *(name for name in unused if name not in read)}
-    _replace(graph.initializer, [t for t in graph.initializer if t.name not in gone])
-
-
-def _read_scalar(graph: onnx.GraphProto, name: str) -> None:
-    """Let what reads a parameter without axes read the only element of one with shape (1,).
-
-    Optimizers need an axis.
-    """
-    scalar, axes = f"{name}/scalar", f"{name}/axes"
-    _rename_reads(graph, name, scalar)
-    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0], np.int64), axes))
-    nodes = [onnx.helper.make_node("Squeeze", [name, axes], [scalar], scalar), *graph.node]
-    _replace(graph.node, nodes)
-
-
-def _rename_reads(graph: onnx.GraphProto, old: str, new: str) -> None:
-    for node in graph.node:
-        for i, name in enumerate(node.input):
-            if name == old:
-                node.input[i] = new
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _rename_reads(attribute.g, old, new)
-
-
-def _remove_zero_states(graph: onnx.GraphProto) -> None:
-    """Leave out initial states of zeros: that is the default, and it fits a batch of any size."""
-    zeros = {
-        t.name
-        for t in graph.initializer
-        if t.data_type in _FLOATS and not onnx.numpy_helper.to_array(t).any()
-    }
-    for node in graph.node:
-        for i in INITIAL_STATES.get(node.op_type, ()):
-            if i < len(node.input) and node.input[i] in zeros:
-                node.input[i] = ""
 
 
 def _log_once(name: str, text: str, report: ParameterReport) -> None:

@@ -1,9 +1,9 @@
-"""Which constants of an ONNX file are parameters: the rule, and the report of what it decided.
+"""The rule that tells which constants of an ONNX file are parameters.
 
 ONNX does not tell parameters from other constants: a mask and a weight are both initializers. The
 rule looks at how the graph uses a constant, at its name and at its values, in this order:
 
-1. A constant on which nothing depends is left out. Mean and variance of BatchNormalization are
+1. A constant on which no output depends is left out. Mean and variance of BatchNormalization are
    auxiliary states. Settings (an exponent, bounds, a quantization scale, class weights of a loss)
    are fixed.
 2. Initial states of recurrent nodes are fixed if they are zero and not a module's own.
@@ -28,11 +28,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -45,14 +43,21 @@ from symbucket.symbol.onnx_names import (
     is_program_tensor,
     name_kind,
 )
+from symbucket.symbol.onnx_report import (
+    MAX_LISTED_NAMES,
+    ParameterDecision,
+    ParameterReport,
+    short,
+)
 from symbucket.symbol.onnx_uses import WEIGHT_ROLES, GraphUses, Role, Use
-from symbucket.tables import format_table
-from symbucket.types import Array, Shape
-
-_LOWEST_MASKED = -1e4
-"""A constant of zeros and of numbers up to this one hides scores from a softmax."""
-
-MAX_LISTED_NAMES = 12
+from symbucket.symbol.onnx_values import (
+    LOWEST_MASKED,
+    is_mask,
+    is_regular,
+    is_sinusoidal,
+    is_uniform,
+)
+from symbucket.types import Array
 
 
 class Verdict(Enum):
@@ -63,81 +68,6 @@ class Verdict(Enum):
     FIXED = "fixed"
     UNUSED = "unused"
     UNSURE = "unsure"
-
-
-@dataclass(frozen=True)
-class ParameterDecision:
-    """What becomes of one constant of the file: ``verdict`` and why.
-
-    ``verdict`` is "trained", "state" (an auxiliary state), "fixed" or "unused".
-    """
-
-    name: str
-    shape: Shape
-    dtype: str
-    verdict: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ParameterReport:
-    """What ``from_onnx`` made of the float constants of a file; ``str`` writes it as a table."""
-
-    decisions: tuple[ParameterDecision, ...]
-
-    @property
-    def trained(self) -> list[str]:
-        """The names of the parameters."""
-        return self._named("trained")
-
-    @property
-    def states(self) -> list[str]:
-        """The names of the auxiliary states."""
-        return self._named("state")
-
-    @property
-    def fixed(self) -> list[str]:
-        """The names of the constants that keep their values."""
-        return self._named("fixed")
-
-    @property
-    def unused(self) -> list[str]:
-        """The names of the constants on which nothing depends."""
-        return self._named("unused")
-
-    def _named(self, verdict: str) -> list[str]:
-        return [d.name for d in self.decisions if d.verdict == verdict]
-
-    def __str__(self) -> str:
-        if not self.decisions:
-            return "no float constants"
-        rows = [
-            (d.name, str(d.shape), d.dtype, d.verdict, d.reason)
-            for d in sorted(self.decisions, key=lambda d: list(_ORDER).index(d.verdict))
-        ]
-        return format_table([("name", "shape", "dtype", "is", "because"), *rows], left=range(5))
-
-    def summary(self) -> str:
-        """Return the counts and, for each verdict and reason, the names."""
-        groups: dict[tuple[str, str], list[str]] = {}
-        for d in self.decisions:
-            groups.setdefault((d.verdict, d.reason), []).append(d.name)
-        counts = Counter(d.verdict for d in self.decisions)
-        head = ", ".join(f"{counts[v]} {word}" for v, word in _ORDER.items() if counts[v])
-        lines = [head or "no float constants"]
-        for verdict in _ORDER:
-            for (of, reason), names in groups.items():
-                if of == verdict:
-                    lines.append(f"  {verdict}: {short(names)} ({reason})")
-        return "\n".join(lines)
-
-
-_ORDER = {
-    "trained": "trained",
-    "state": "auxiliary states",
-    "fixed": "fixed",
-    "unused": "unused",
-}
 
 
 def decide(
@@ -237,6 +167,8 @@ class _Rule:
     def verdict(self, name: str) -> tuple[Verdict, str]:
         """Return what becomes of a constant, and why."""
         uses = self._uses[name]
+        if uses and not self._values[name].size:
+            return Verdict.FIXED, "it has no elements"
         if not uses:
             return Verdict.UNUSED, "no output depends on it"
         by_role: dict[Role, list[Use]] = {}
@@ -274,7 +206,7 @@ class _Rule:
         affine = all(use.role is Role.NORMALIZATION for use in uses)
         if kind is NameKind.BUFFER or is_program_tensor(name):
             return Verdict.FIXED, f"{kind.value}, {use}"
-        if affine and _is_uniform(value) and is_generated(name):
+        if affine and is_uniform(value) and is_generated(name):
             return Verdict.FIXED, f"{use} that has no parameters: all {value.flat[0]:g}"
         if first.role is Role.LOOKUP and is_sinusoidal(value):
             return Verdict.FIXED, "a table of sines and cosines"
@@ -308,7 +240,7 @@ class _Rule:
             return Verdict.FIXED, "its values are those of a mask"
         if is_sinusoidal(value):
             return Verdict.FIXED, "a table of sines and cosines"
-        if kind is NameKind.LITERAL or (kind is NameKind.COMPUTED and _is_regular(value)):
+        if kind is NameKind.LITERAL or (kind is NameKind.COMPUTED and is_regular(value)):
             return Verdict.FIXED, f"{kind.value}, {operand}"
         if kind is NameKind.COMPUTED:
             return Verdict.UNSURE, f"{operand}; {kind.value}, perhaps from parameters"
@@ -321,7 +253,7 @@ class _Rule:
     def _number(self, name: str, use: str) -> tuple[Verdict, str]:
         """Return what becomes of a tensor of one element that may be a number of the program."""
         kind = name_kind(name)
-        if not abs(float(self._values[name].flat[0])) < -_LOWEST_MASKED:
+        if not abs(float(self._values[name].flat[0])) < -LOWEST_MASKED:
             return Verdict.FIXED, "a number to hide others with"
         if kind is NameKind.BUFFER or is_generated(name) or is_number_word(name):
             return Verdict.FIXED, "a single number"
@@ -339,7 +271,7 @@ class _Rule:
         of their own just as often.
         """
         readers = len({use.node for use in uses})
-        if readers < 2 or value.size < 2 or not _is_uniform(value):
+        if readers < 2 or value.size < 2 or not is_uniform(value):
             return False
         return readers > self._most_repeated
 
@@ -348,7 +280,7 @@ class _Rule:
         counts = [1]
         for name, uses in self._uses.items():
             nodes = Counter(use.op_type for use in uses if use.role is Role.PRODUCT)
-            if nodes and not _is_uniform(self._values[name]):
+            if nodes and not is_uniform(self._values[name]):
                 counts.append(max(nodes.values()))
         return max(counts)
 
@@ -359,61 +291,7 @@ class _Rule:
         )
 
 
-# Values -----------------------------------------------------------------------------------------
-
-
-def _is_uniform(value: Array) -> bool:
-    if value.size == 0 or value.flat[0] != value.flat[-1]:  # most weights are told by two numbers
-        return False
-    return bool((value == value.flat[0]).all())
-
-
-def _is_regular(value: Array) -> bool:
-    """Return whether the values are those of constants: whole numbers, one number, a RoPE table."""
-    if _is_uniform(value) or bool((value == np.round(value)).all()):
-        return True
-    if value.ndim < 2 or not bool((np.abs(value) <= 1).all()):
-        return False
-    first: Any = value.reshape(-1, *value.shape[-2:])[0, 0]  # position 0: cos 0 or sin 0
-    return bool((first == 1).all() or (first == 0).all())
-
-
-def is_mask(value: Array) -> bool:
-    """Return whether an array has both zeros and very negative numbers, and nothing else."""
-    if value.size < 2:
-        return False
-    hidden = value <= _LOWEST_MASKED
-    return bool(hidden.any() and (hidden | (value == 0)).all())
-
-
-def is_sinusoidal(value: Array) -> bool:
-    """Return whether rows along the last axis but one are sines and cosines of multiples of it.
-
-    The first two positions tell: sin 0 and cos 0 in equal numbers, then sin 1 and cos 1 for the
-    fastest of the frequencies.
-    """
-    if value.ndim < 2 or value.shape[-2] < 2 or value.shape[-1] < 2:
-        return False
-    first: Any = value.reshape(-1, *value.shape[-2:])[0, 0].astype(np.float64)
-    second: Any = value.reshape(-1, *value.shape[-2:])[0, 1].astype(np.float64)
-    cosines, sines = first == 1, first == 0
-    return (
-        bool((cosines | sines).all())
-        and abs(int(cosines.sum()) - int(sines.sum())) <= 1
-        and bool(np.isclose(second[sines], np.sin(1), atol=1e-3).any())
-        and bool(np.isclose(second[cosines], np.cos(1), atol=1e-3).any())
-        and bool((np.abs(value) <= 1 + 1e-3).all())
-    )
-
-
 # Words ------------------------------------------------------------------------------------------
-
-
-def short(names: Iterable[str]) -> str:
-    """Return names as text, the first twelve of them if there are more."""
-    listed = list(names)
-    more = f", ... ({len(listed)})" if len(listed) > MAX_LISTED_NAMES else ""
-    return ", ".join(listed[:MAX_LISTED_NAMES]) + more
 
 
 def _listed(uses: list[Use]) -> str:

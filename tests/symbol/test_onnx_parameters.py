@@ -10,7 +10,7 @@ import symbucket as sb
 from symbucket import sym
 from symbucket.errors import InvalidArgumentError, ParameterError, ShapeError
 from symbucket.symbol.onnx_names import NameKind, name_kind
-from symbucket.symbol.onnx_parameters import is_mask, is_sinusoidal
+from symbucket.symbol.onnx_values import is_mask, is_sinusoidal
 from tests.symbol.onnx_models import FLOAT, INT, draw, model, node
 
 RATE = 0.05
@@ -563,6 +563,13 @@ def test_single_numbers(name, verdict):
             ):
                 sym.from_onnx(proto)
     assert verdicts(operand(name, array(-np.inf), "Add"))[name] == "fixed"
+
+
+def test_constants_without_elements_are_no_parameters():
+    weights = {"layer.weight2": np.zeros((0, 4), np.float32), "w": draw(0, w=(4, 4))["w"]}
+    nodes = [node("MatMul", "x w", "h"), node("Concat", "h layer.weight2", "y", axis=0)]
+    proto = model(nodes, [("x", ["n", 4])], [("y", None)], weights)
+    assert verdicts(proto) == {"layer.weight2": "fixed", "w": "trained"}
 
 
 # Keys -------------------------------------------------------------------------------------------
