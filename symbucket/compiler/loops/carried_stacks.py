@@ -13,8 +13,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.loops.slices import consecutive_slices, slice_of
 from symbucket.compiler.rewrite.graph_queries import is_zero
-from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
-from symbucket.ir import Builder, attr, body_of, const_of, replace_scan, shape_of, states_of
+from symbucket.ir import Builder, attr, body_of, const_of, shape_of, states_of
 from symbucket.ir.notes import CarriedStacks, node_notes
 
 
@@ -165,35 +164,6 @@ def _cut_by(split: ir.Node, piece: ir.Value) -> ir.Value | None:
     if stack is None or scan is None or scan.op_type != "Scan" or attr(split, "axis", 0):
         return None
     return stack if len(shape_of(stack)) == 3 and shape_of(stack)[1:] == shape_of(piece) else None
-
-
-def drop_unused_outputs(graph: ir.Graph) -> None:
-    """Take away stacks that nobody reads (any more), and what only they need in the body."""
-    for scan in list(graph):
-        if scan.op_type != "Scan" or node_notes(scan).carried_stacks is None:
-            continue
-        body = body_of(scan)
-        assert body is not None
-        states = states_of(scan)
-        kept = [
-            i
-            for i, out in enumerate(scan.outputs)
-            if i < states or out.uses() or out.is_graph_output()
-        ]
-        if len(kept) == len(scan.outputs):
-            continue
-        ways = attr(scan, "scan_output_directions")
-        results = [body.outputs[i] for i in kept]
-        body.outputs.clear()
-        body.outputs.extend(results)
-        remove_dead_nodes(body)
-        directions = [ways[i - states] for i in kept if i >= states]
-        replace_scan(
-            scan,
-            scan.inputs,
-            kept,
-            scan_output_directions=ir.AttrInt64s("scan_output_directions", directions),
-        )
 
 
 def _node(value: ir.Value) -> ir.Node:

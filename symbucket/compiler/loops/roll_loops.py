@@ -12,11 +12,7 @@ import heapq
 
 import onnx_ir as ir
 
-from symbucket.compiler.loops.carried_stacks import (
-    drop_unused_outputs,
-    stack_products,
-    stack_sums,
-)
+from symbucket.compiler.loops.carried_stacks import stack_products, stack_sums
 from symbucket.compiler.loops.emit import write_scan
 from symbucket.compiler.loops.first_iteration import match_first_iteration
 from symbucket.compiler.loops.grow import grow_candidate
@@ -60,7 +56,6 @@ def roll_loops(graph: ir.Graph) -> int:
         stack_sums(graph)
         join_slices(graph, MIN_STEPS)
         remove_dead_nodes(graph)
-        drop_unused_outputs(graph)
         merge_common_subexpressions(graph)
     return rolled
 
