@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx_ir as ir
 
@@ -85,30 +85,29 @@ class ValueNotes:
     equal_slices: list[ir.Value] = field(default_factory=list)
 
 
+Notes = TypeVar("Notes", GraphNotes, NodeNotes, ValueNotes)
+
+
 def graph_notes(graph: ir.Graph) -> GraphNotes:
     """Return the notes of a graph, to read and to write."""
-    notes = graph.meta.get(_KEY)
-    if notes is None:
-        notes = graph.meta[_KEY] = GraphNotes()
-    assert isinstance(notes, GraphNotes)
-    return notes
+    return _notes(graph, GraphNotes)
 
 
 def node_notes(node: ir.Node) -> NodeNotes:
     """Return the notes of a node, to read and to write."""
-    notes = node.meta.get(_KEY)
-    if notes is None:
-        notes = node.meta[_KEY] = NodeNotes()
-    assert isinstance(notes, NodeNotes)
-    return notes
+    return _notes(node, NodeNotes)
 
 
 def value_notes(value: ir.Value) -> ValueNotes:
     """Return the notes of a value, to read and to write."""
-    notes = value.meta.get(_KEY)
+    return _notes(value, ValueNotes)
+
+
+def _notes(of: ir.Graph | ir.Node | ir.Value, kind: type[Notes]) -> Notes:
+    notes = of.meta.get(_KEY)
     if notes is None:
-        notes = value.meta[_KEY] = ValueNotes()
-    assert isinstance(notes, ValueNotes)
+        notes = of.meta[_KEY] = kind()
+    assert isinstance(notes, kind)
     return notes
 
 

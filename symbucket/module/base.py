@@ -307,7 +307,7 @@ class BaseModule(Checked):
             self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.perf_counter() - tic)
             if epoch_end_callback is not None:
                 arg, aux = self.get_params()
-                for callback in _listed(epoch_end_callback):
+                for callback in callback_list(epoch_end_callback):
                     callback(epoch, self._saved_symbol(), arg, aux)
             if eval_data is not None:
                 scores = self.score(
@@ -383,12 +383,13 @@ def _limited(data: Any, num_batch: int | None) -> Iterable[DataBatch]:
         yield DataBatch.of(batch)
 
 
-def _listed(callbacks: Callbacks) -> Sequence[Callable[..., Any]]:
+def callback_list(callbacks: Callbacks) -> Sequence[Callable[..., Any]]:
+    """Return the callbacks of an argument that takes one, several or None."""
     if callbacks is None:
         return []
-    return callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]  # type: ignore[list-item]
+    return callbacks if isinstance(callbacks, Sequence) else [callbacks]
 
 
 def _call(callbacks: Callbacks, param: BatchEndParam) -> None:
-    for callback in _listed(callbacks):
+    for callback in callback_list(callbacks):
         callback(param)

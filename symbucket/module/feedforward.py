@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from symbucket.errors import DataError, InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataDesc
 from symbucket.io.desc import normalize_descs
-from symbucket.module.base import Callbacks
+from symbucket.module.base import Callbacks, callback_list
 from symbucket.module.bucketing import BucketingModule
 from symbucket.module.feedforward_data import DataReader, default_bucket_key, join_batches
 from symbucket.module.module import Module
@@ -150,7 +150,7 @@ class FeedForward:
 
         def epoch_end(epoch: int, symbol: Symbol, arg: Params, aux: Params) -> None:
             self.symbol, self.arg_params, self.aux_params = network, arg, aux
-            for callback in _listed(epoch_end_callback):
+            for callback in callback_list(epoch_end_callback):
                 callback(epoch, network, arg, aux)
 
         module.fit(
@@ -365,9 +365,3 @@ def _descs(descs: Any) -> list[DataDesc]:
 
 def _only(params: Params | None, names: Sequence[str]) -> Params | None:
     return None if params is None else {n: v for n, v in params.items() if n in names}
-
-
-def _listed(callbacks: Callbacks) -> Sequence[Callable[..., Any]]:
-    if callbacks is None:
-        return []
-    return callbacks if isinstance(callbacks, Sequence) else [callbacks]

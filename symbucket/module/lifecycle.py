@@ -266,11 +266,10 @@ class Lifecycle(Described):
             self._before.restore()
             raise
 
-    def run_batch(self, batch: DataBatch, is_train: bool | None, metric: EvalMetric | None) -> None:
+    def run_batch(self, batch: DataBatch, training: bool, metric: EvalMetric | None) -> None:
         """Run a batch; see ``run``, which also undoes what fails."""
         self._require(params=True)
         batch = DataBatch.of(batch)
-        training = self.for_training if is_train is None else is_train
         if training and not self.for_training:
             raise StateError(f"{self._name} is bound with for_training=False")
         filling = filling_of(batch, batch.provide_data or self.data_shapes)

@@ -27,7 +27,7 @@ rule looks at how the graph uses a constant, at its name and at its values, in t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -255,11 +255,10 @@ class _Rule:
         kind = name_kind(name)
         if not abs(float(self._values[name].flat[0])) < -LOWEST_MASKED:
             return Verdict.FIXED, "a number to hide others with"
-        if kind is NameKind.BUFFER or is_generated(name) or is_number_word(name):
+        word = name.lower()
+        if kind is NameKind.BUFFER or is_generated(name) or is_number_word(name) or word == "scale":
             return Verdict.FIXED, "a single number"
-        if name.lower() == "scale":
-            return Verdict.FIXED, "a single number"
-        scale = name.lower().endswith("scale") and not name.lower().endswith("logit_scale")
+        scale = word.endswith("scale") and not word.endswith("logit_scale")
         if kind is NameKind.PARAMETER and not scale:
             return Verdict.TRAINED, f"{kind.value}, {use}"
         return Verdict.UNSURE, f"a single number, {use}: learned, or constant"
@@ -295,13 +294,10 @@ class _Rule:
 
 
 def _listed(uses: list[Use]) -> str:
-    distinct = list(_distinct(uses))
-    more = f" and {len(distinct) - 2} more" if len(distinct) > 2 else ""
-    return " and ".join(distinct[:2]) + more if not more else ", ".join(distinct[:2]) + more
-
-
-def _distinct(uses: list[Use]) -> Iterator[str]:
-    yield from dict.fromkeys(str(use) for use in uses)
+    distinct = list(dict.fromkeys(str(use) for use in uses))
+    if len(distinct) <= 2:
+        return " and ".join(distinct)
+    return f"{', '.join(distinct[:2])} and {len(distinct) - 2} more"
 
 
 def _operand_words(uses: list[Use]) -> str:
