@@ -73,6 +73,13 @@ def check_choice(value: str, name: str, choices: Sequence[str]) -> str:
     return value
 
 
+def listing(names: Iterable[str], most: int = 10) -> str:
+    """Return names as text for a message: the first ``most``, and how many there are if more."""
+    listed = list(names)
+    more = f", ... ({len(listed)})" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
 def did_you_mean(word: object, choices: Iterable[str]) -> str:
     """Return ``". Did you mean 'x'?"`` with the choice closest to ``word``, or ``""`` if none is.
 

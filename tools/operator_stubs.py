@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "symbucket" / "symbol"
 sys.path[:0] = [str(ROOT)]
 
-from symbucket import ops  # noqa: E402
+from symbucket import ops, symbol  # noqa: E402
 from symbucket.symbol.functions import operator_function  # noqa: E402
 
 WIDTH = 100
@@ -37,30 +37,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from symbucket.attribute import AttrScope as AttrScope
-from symbucket.name import NameManager as NameManager
-from symbucket.name import Prefix as Prefix
-from symbucket.symbol.onnx_import import from_onnx as from_onnx
-from symbucket.symbol.symbol import Group as Group
-from symbucket.symbol.symbol import Symbol as Symbol
-from symbucket.symbol.symbol import load as load
-from symbucket.symbol.symbol import load_json as load_json
-from symbucket.symbol.variable import Variable as Variable
+{imports}
 
 DtypeLike = str | type[Any] | np.dtype[Any]
-var = Variable
+{aliases}
 
 __all__ = [
-    "AttrScope",
-    "Group",
-    "NameManager",
-    "Prefix",
-    "Symbol",
-    "Variable",
-    "from_onnx",
-    "load",
-    "load_json",
-    "var",
+{names}
 ]
 '''
 
@@ -93,9 +76,23 @@ SPELLINGS = {
 }
 
 
+def functions_head() -> str:
+    """The top of the stub of ``symbucket.symbol``, with what its ``__all__`` has."""
+    exported = {name: getattr(symbol, name) for name in symbol.__all__}
+    imports = sorted(
+        (value.__module__, name) for name, value in exported.items() if value.__name__ == name
+    )
+    aliases = {n: v.__name__ for n, v in exported.items() if v.__name__ != n}
+    return FUNCTIONS_HEAD.format(
+        imports="\n".join(f"from {module} import {name} as {name}" for module, name in imports),
+        aliases="\n".join(f"{name} = {value}" for name, value in aliases.items()),
+        names="\n".join(f'    "{name}",' for name in exported),
+    )
+
+
 def functions() -> str:
     """The stub of ``symbucket.symbol``."""
-    parts = [FUNCTIONS_HEAD]
+    parts = [functions_head()]
     public = [name for name in ops.names() if not name.startswith("_")]
     first: dict[type[ops.Operator], str] = {}
     for name in public:

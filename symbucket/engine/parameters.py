@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from symbucket.checks import listing
 from symbucket.context import Context, cpu
 from symbucket.errors import ParameterError, StateError
 from symbucket.file_values import digest_in, digest_of
@@ -18,7 +19,6 @@ from symbucket.optimizer import Optimizer
 from symbucket.runtime import NDArray
 from symbucket.types import Array, DType, Shape
 
-MAX_LISTED_NAMES = 10
 _FILE_ADVICE = (
     "Exporters give names such as val_17 or onnx::MatMul_23 by order of appearance, merge equal "
     "initializers under the name of one, and compute constants for each length. Export the keys "
@@ -96,7 +96,7 @@ class ParameterStore:
             if array is None:
                 raise ParameterError(
                     f"{owner} has a {kind} {spec.name!r} {spec.shape} that {self._owner} does "
-                    f"not have; its {kind}s are {_short(arrays)}. All keys must use parameters "
+                    f"not have; its {kind}s are {listing(arrays)}. All keys must use parameters "
                     "of the default bucket key: check names (and name= or prefix= of layers). "
                     "If keys mean to have different ones, as several tasks do, let the default "
                     "key's network be a sym.Group of one network of each; it need never run."
@@ -223,13 +223,13 @@ def _check_names(
     extra = [n for n in params if n not in arrays]
     if extra and not allow_extra:
         raise ParameterError(
-            f"The given {kind}s have {_short(extra)}, which the network does not have; its "
-            f"{kind}s are {_short(arrays)}. allow_extra=True passes over them."
+            f"The given {kind}s have {listing(extra)}, which the network does not have; its "
+            f"{kind}s are {listing(arrays)}. allow_extra=True passes over them."
         )
     missing = [n for n in arrays if n not in params]
     if missing and not allow_missing:
         raise ParameterError(
-            f"The given {kind}s lack {_short(missing)}. allow_missing=True lets the "
+            f"The given {kind}s lack {listing(missing)}. allow_missing=True lets the "
             "initializer fill them."
         )
 
@@ -243,9 +243,3 @@ def _checked_value(kind: str, name: str, array: NDArray, value: Any) -> Array:
     if not np.isfinite(values).all():
         logging.warning("%s %r: the given values contain NaN or infinity", kind, name)
     return values
-
-
-def _short(names: Iterable[str]) -> str:
-    listed: Sequence[str] = list(names)
-    more = f", ... ({len(listed)})" if len(listed) > MAX_LISTED_NAMES else ""
-    return ", ".join(listed[:MAX_LISTED_NAMES]) + more

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from symbucket.checks import listing
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
 from symbucket.export.keys import sizes_of
 from symbucket.export.spec import BATCH, KEY, InputSpec, NetworkSpec, OutputSpec
@@ -103,8 +104,7 @@ class Router:
         ]
 
     def _listed(self) -> str:
-        keys = list(map(repr, self._by_key))
-        return ", ".join(keys[:10]) + (f", ... ({len(keys)})" if len(keys) > 10 else "")
+        return listing(map(repr, self._by_key))
 
 
 def required(network: NetworkSpec) -> list[InputSpec]:

@@ -34,6 +34,7 @@ from functools import cached_property
 
 import numpy as np
 
+from symbucket.checks import listing
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol.onnx_names import (
     NameKind,
@@ -47,7 +48,6 @@ from symbucket.symbol.onnx_report import (
     MAX_LISTED_NAMES,
     ParameterDecision,
     ParameterReport,
-    short,
 )
 from symbucket.symbol.onnx_uses import WEIGHT_ROLES, GraphUses, Role, Use
 from symbucket.symbol.onnx_values import (
@@ -130,7 +130,7 @@ def _check_patterns(argument: str, patterns: list[str], names: Iterable[str]) ->
     if absent:
         raise InvalidArgumentError(
             f"from_onnx: {argument} has {', '.join(map(repr, absent))}; the file's float "
-            f"initializers are {short(listed) or 'none'}"
+            f"initializers are {listing(listed, MAX_LISTED_NAMES) or 'none'}"
         )
 
 

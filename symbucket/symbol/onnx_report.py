@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from symbucket.checks import listing
 from symbucket.tables import format_table
 from symbucket.types import Shape
 
@@ -75,7 +75,7 @@ class ParameterReport:
         for verdict in _ORDER:
             for (of, reason), names in groups.items():
                 if of == verdict:
-                    lines.append(f"  {verdict}: {short(names)} ({reason})")
+                    lines.append(f"  {verdict}: {listing(names, MAX_LISTED_NAMES)} ({reason})")
         return "\n".join(lines)
 
 
@@ -85,10 +85,3 @@ _ORDER = {
     "fixed": "fixed",
     "unused": "unused",
 }
-
-
-def short(names: Iterable[str]) -> str:
-    """Return names as text, the first twelve of them if there are more."""
-    listed = list(names)
-    more = f", ... ({len(listed)})" if len(listed) > MAX_LISTED_NAMES else ""
-    return ", ".join(listed[:MAX_LISTED_NAMES]) + more
