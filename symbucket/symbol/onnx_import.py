@@ -109,12 +109,11 @@ def from_onnx(
     integers, and operands with generated names. The same holds for Constant nodes.
 
     Parameters are variables with the names in the file; one without axes gets the shape (1,). They
-    start at the file's values, unless
-    ``init_params`` is given others; keys whose files have different values for one name are
-    refused. Mean and variance of BatchNormalization are auxiliary states; they follow the batches
-    if the file was written with ``training_mode=1``. Dropout drops if the file says so. Dimensions
-    without a fixed size come from the data, so one file serves all bucket keys. LSTM, GRU and RNN
-    are unrolled.
+    start at the file's values, unless ``init_params`` is given others; keys whose files have
+    different values for one name are refused. Mean and variance of BatchNormalization are auxiliary
+    states; they follow the batches if the file was written with ``training_mode=1``. Dropout drops
+    if the file says so. Dimensions without a fixed size come from the data, so one file serves all
+    bucket keys. LSTM, GRU and RNN are unrolled.
 
     Raises:
         UnsupportedError: nodes cannot be read; all are named.
@@ -144,12 +143,12 @@ def from_onnx(
     values = {n: np.atleast_1d(array) for n, array in arrays.items() if n in inputs_of_graph}
     move_to_inputs(graph, values, constants, decisions.unused)
     remove_zero_states(graph)
-    given = _given(graph, inputs, values)
+    provided = _input_entries(graph, inputs, values)
     text = pack(proto)
     op = OnnxGraph.make({"graph": text, "states": states})
     node_name = NameManager.current().get(name, "onnx")
     entries = [
-        given[key] if key in given else _variable(graph, key, values.get(key))
+        provided[key] if key in provided else _variable(graph, key, values.get(key))
         for key in (*op.arguments(), *op.auxiliary())
     ]
     node = Node(op, node_name, tuple(entries), AttrScope.current().get(None))
@@ -159,17 +158,19 @@ def from_onnx(
     return (symbol, decisions) if report else symbol
 
 
-def as_symbol(made: Any) -> Any:
+def as_symbol(network: Any) -> Any:
     """A model, or the path of a file ``*.onnx``, as a symbol; anything else as it is.
 
     An output named "loss" is the loss then.
     """
-    if isinstance(made, (str, os.PathLike)) and os.fspath(made).endswith(".onnx"):
-        made = _load(made)
-    if not isinstance(made, onnx.ModelProto):
-        return made
-    names = [out.name for out in made.graph.output]
-    return from_onnx(made, loss=LOSS if LOSS in names else None, name=made.graph.name or "onnx")
+    if isinstance(network, (str, os.PathLike)) and os.fspath(network).endswith(".onnx"):
+        network = _load(network)
+    if not isinstance(network, onnx.ModelProto):
+        return network
+    names = [out.name for out in network.graph.output]
+    return from_onnx(
+        network, loss=LOSS if LOSS in names else None, name=network.graph.name or "onnx"
+    )
 
 
 # Reading ----------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ def _log_once(name: str, text: str, report: ParameterReport) -> None:
 # Symbols ----------------------------------------------------------------------------------------
 
 
-def _given(
+def _input_entries(
     graph: onnx.GraphProto,
     inputs: Sequence[Symbol] | Mapping[str, Symbol] | None,
     values: Mapping[str, Any],
@@ -244,7 +245,7 @@ def _given(
         raise InvalidArgumentError(
             f"from_onnx: {len(inputs)} inputs were given, the graph has {', '.join(data)}"
         )
-    found = {}
+    entries = {}
     for key, symbol in named.items():
         if key not in data and key not in values:
             raise InvalidArgumentError(
@@ -255,8 +256,8 @@ def _given(
             raise InvalidArgumentError(
                 f"from_onnx: input {key!r} must be a Symbol with one output, not {symbol!r}"
             )
-        found[key] = symbol.heads[0]
-    return found
+        entries[key] = symbol.heads[0]
+    return entries
 
 
 def _variable(graph: onnx.GraphProto, name: str, value: np.ndarray[Any, Any] | None) -> Entry:
@@ -271,17 +272,16 @@ def _variable(graph: onnx.GraphProto, name: str, value: np.ndarray[Any, Any] | N
     return Node(None, name, (), attrs, value), 0
 
 
-def _with_loss(made: Symbol, names: Sequence[str], loss: str | Sequence[str]) -> Symbol:
-    wanted = [loss] if isinstance(loss, str) else list(loss)
-    unknown = [n for n in wanted if n not in names]
-    if unknown or not wanted:
+def _with_loss(network: Symbol, names: Sequence[str], loss: str | Sequence[str]) -> Symbol:
+    of_losses = [loss] if isinstance(loss, str) else list(loss)
+    if not of_losses or any(n not in names for n in of_losses):
         raise InvalidArgumentError(
             f"from_onnx: loss={loss!r} must name outputs of the graph: {', '.join(names)}"
         )
-    heads = dict(zip(names, made))
-    own = made.name
-    losses = [apply("MakeLoss", [heads[n]], {"name": f"{own}_{n}"}) for n in wanted]
+    heads = dict(zip(names, network))
+    own = network.name
+    losses = [apply("MakeLoss", [heads[n]], {"name": f"{own}_{n}"}) for n in of_losses]
     rest = [
-        apply("BlockGrad", [heads[n]], {"name": f"{own}_{n}"}) for n in names if n not in wanted
+        apply("BlockGrad", [heads[n]], {"name": f"{own}_{n}"}) for n in names if n not in of_losses
     ]
     return Group([*losses, *rest])

@@ -30,8 +30,8 @@ from symbucket.ir import (
 from symbucket.ir.nodes import scope_of
 from symbucket.ir.notes import phase_of, set_phase
 
-Known = dict[ir.Value, None]
-"""Values in the order in which they were found: what is made of them must not depend on chance."""
+Values = dict[ir.Value, None]
+"""Values in the order of the body: what is computed from them must not depend on chance."""
 
 MAX_HOISTED_BYTES = 1 << 16  # bytes of a step's value; larger ones are better off in the cache
 
@@ -54,38 +54,38 @@ class _FactorHoister:
         self._stacks = dict(zip(pieces, scan.inputs[self._states :]))
 
     def take_out(self) -> int:
-        known = self._known()
-        while any(self._regroup(node, known) for node in list(self._body)):
-            known = self._known()
-        wanted = [
+        hoistable = self._hoistable()
+        while any(self._regroup(node, hoistable) for node in list(self._body)):
+            hoistable = self._hoistable()
+        hoisted = [
             value
-            for value in known
+            for value in hoistable
             if value.producer() is not None
             and (
                 value in self._body.outputs
-                or any(u.outputs[0] not in known for u, _ in value.uses())
+                or any(u.outputs[0] not in hoistable for u, _ in value.uses())
             )
         ]
-        if not wanted:
+        if not hoisted:
             return 0
         g = Builder(self._graph, anchor=self._scan)
         with g.beside(self._scan):
-            for value in wanted:
+            for value in hoisted:
                 self._take(g, value)
         self._rebuild()
-        return len(wanted)
+        return len(hoisted)
 
-    def _known(self) -> Known:
+    def _hoistable(self) -> Values:
         """The values of the body that depend on pieces of one direction and constants alone."""
-        known: Known = {v: None for v in self._way if _size(v) <= MAX_HOISTED_BYTES}
+        hoistable: Values = {v: None for v in self._way if _size(v) <= MAX_HOISTED_BYTES}
         for node in self._body:
-            if self._is_known(node, known):
+            if self._is_hoistable(node, hoistable):
                 out = node.outputs[0]
-                known[out] = None
-                self._way[out] = next(self._way[v] for v in node.inputs if v in known)
-        return known
+                hoistable[out] = None
+                self._way[out] = next(self._way[v] for v in node.inputs if v in hoistable)
+        return hoistable
 
-    def _is_known(self, node: ir.Node, known: Known) -> bool:
+    def _is_hoistable(self, node: ir.Node, hoistable: Values) -> bool:
         if is_op(node, "Identity"):  # an output of the body that is a slice of a sequence
             return False
         if len(node.outputs) != 1 or node.domain or _size(node.outputs[0]) > MAX_HOISTED_BYTES * 4:
@@ -93,7 +93,7 @@ class _FactorHoister:
         whole = [v for v in node.inputs if v is not None and not _is_scalar(v)]
         if (
             not whole
-            or not all(v in known for v in whole)
+            or not all(v in hoistable for v in whole)
             or len({self._way[v] for v in whole}) != 1
         ):
             return False
@@ -105,13 +105,13 @@ class _FactorHoister:
 
     # In the body -----------------------------------------------------------------------------
 
-    def _regroup(self, node: ir.Node, known: Known) -> bool:
+    def _regroup(self, node: ir.Node, hoistable: Values) -> bool:
         """``(x a) b`` becomes ``x (a b)``, ``[x a, y b]`` becomes ``[x, y] [a, b]``."""
-        if node.outputs[0] in known or node.domain:
+        if node.outputs[0] in hoistable or node.domain:
             return False
         if node.op_type == "Mul":
-            outer = self._product(node, known)
-            inner = None if outer is None else self._inner(outer[0], node, known)
+            outer = self._product(node, hoistable)
+            inner = None if outer is None else self._inner(outer[0], node, hoistable)
             if outer is None or inner is None:
                 return False
             factor = self._op("Mul", node, inner[1], outer[1])
@@ -120,27 +120,27 @@ class _FactorHoister:
             return True
         if node.op_type != "Concat":
             return False
-        parts = [self._inner(value, node, known) for value in node.inputs]
+        parts = [self._inner(value, node, hoistable) for value in node.inputs]
         if any(part is None for part in parts):
             return False
-        found = [part for part in parts if part is not None]
+        products = [part for part in parts if part is not None]
         axis = attr(node, "axis")
-        left = self._op("Concat", node, *(x for x, _ in found), axis=axis)
-        right = self._op("Concat", node, *(factor for _, factor in found), axis=axis)
+        left = self._op("Concat", node, *(x for x, _ in products), axis=axis)
+        right = self._op("Concat", node, *(factor for _, factor in products), axis=axis)
         result = self._op("Mul", node, left, right)
         node.outputs[0].replace_all_uses_with(result, replace_graph_outputs=True)
         self._body.remove(node, safe=True)
         return True
 
-    def _product(self, node: ir.Node, known: Known) -> tuple[ir.Value, ir.Value] | None:
-        """The two operands of a Mul of one shape, of which the second is a known factor."""
+    def _product(self, node: ir.Node, hoistable: Values) -> tuple[ir.Value, ir.Value] | None:
+        """The two operands of a Mul of one shape, of which the second can be hoisted."""
         a, b = node.inputs
-        if a is None or b is None or a.shape != b.shape or (a in known) == (b in known):
+        if a is None or b is None or a.shape != b.shape or (a in hoistable) == (b in hoistable):
             return None
-        return (b, a) if a in known else (a, b)
+        return (b, a) if a in hoistable else (a, b)
 
     def _inner(
-        self, value: ir.Value | None, user: ir.Node, known: Known
+        self, value: ir.Value | None, user: ir.Node, hoistable: Values
     ) -> tuple[ir.Value, ir.Value] | None:
         """The operands of the Mul that makes ``value`` for ``user`` alone."""
         node = None if value is None else value.producer()
@@ -148,7 +148,7 @@ class _FactorHoister:
             return None
         if node.graph is not self._body or value in self._body.outputs:
             return None
-        return self._product(node, known) if only_user(value) is user else None
+        return self._product(node, hoistable) if only_user(value) is user else None
 
     def _op(self, op_type: str, before: ir.Node, *inputs: ir.Value, **attributes: int) -> ir.Value:
         """A node of the body."""
@@ -190,13 +190,13 @@ class _FactorHoister:
                 None if v is None else v if _is_scalar(v) else self._stack(g, v)
                 for v in node.inputs
             ]
-            given = {name: one.value for name, one in node.attributes.items()}
+            attributes = {name: one.value for name, one in node.attributes.items()}
             if node.op_type == "Concat":
-                given["axis"] = given["axis"] % len(shape_of(value)) + 1
-            self._stacks[value] = g.op(node.op_type, *inputs, **given)
-        found = self._stacks[value]
-        assert found is not None
-        return found
+                attributes["axis"] = attributes["axis"] % len(shape_of(value)) + 1
+            self._stacks[value] = g.op(node.op_type, *inputs, **attributes)
+        stack = self._stacks[value]
+        assert stack is not None
+        return stack
 
     def _rebuild(self) -> None:
         """The Scan with the pieces that its body reads now."""
