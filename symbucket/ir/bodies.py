@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import onnx_ir as ir
 
 from symbucket.ir.builder import Builder, attr, shape_of
+from symbucket.ir.nodes import copy_type
 from symbucket.ir.notes import graph_notes, phase_of, set_phase
 
 
@@ -41,7 +42,7 @@ def replace_scan(
     )
     for out, i in zip(new.outputs, outputs):
         old = scan.outputs[i]
-        out.name, out.shape, out.type = old.name, old.shape, old.type
+        copy_type(old, out)
         old.replace_all_uses_with(out, replace_graph_outputs=True)
     graph.insert_before(scan, new)
     graph.remove(scan, safe=True)

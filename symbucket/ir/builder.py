@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -31,6 +32,11 @@ def dtype_of(value: ir.Value) -> ir.DataType:
     if dtype is None:
         raise ValueError(f"value {value.name!r} has no dtype")
     return dtype
+
+
+def nbytes_of(value: ir.Value) -> int:
+    """Return the bytes of a value of static shape."""
+    return int(math.prod(shape_of(value)) * dtype_of(value).itemsize)
 
 
 def bounds(graph: ir.Graph) -> dict[str, int]:

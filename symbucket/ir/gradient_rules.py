@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from symbucket.ir.builder import Builder, attr, shape_of
 from symbucket.ir.expr import Expr
+from symbucket.ir.nodes import attributes_of
 from symbucket.ir.registry import GradientRule, NoGradient, info
 
 Part: TypeAlias = "Expr | Callable[[], Expr] | None"
@@ -116,7 +117,7 @@ def _as_gradient_rule(rule: Callable[..., Parts]) -> GradientRule:
             arguments += [_expr(g, v) for v in inputs[count:]]
         attributes = {name: attr(node, name, default) for name, default in defaults.items()}
         if takes_all_attributes:
-            attributes |= {name: a.value for name, a in node.attributes.items()}
+            attributes |= attributes_of(node)
         result = rule(*arguments, **attributes)
         parts = result if isinstance(result, (list, tuple)) else (result,)
         values = [_value(*each) for each in zip(parts, inputs, needs)]

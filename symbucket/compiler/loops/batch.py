@@ -6,12 +6,11 @@ they are, others get their axes shifted, and a product with an invariant has the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from symbucket.ir import Builder, attr, const_of, info_of, shape_of
+from symbucket.ir import Builder, attr, attributes_of, const_of, info_of, shape_of
 
 Operands = Sequence[ir.Value | None]
 Batch = Callable[[Builder, ir.Node, Operands, Sequence[bool], int], Sequence[ir.Value]]
@@ -44,10 +43,6 @@ def is_product(node: ir.Node) -> bool:
     return not node.domain and node.op_type in ("Gemm", "MatMul", "Gather")
 
 
-def _attributes(node: ir.Node) -> dict[str, Any]:
-    return {name: one.value for name, one in node.attributes.items()}
-
-
 def _elementwise(
     g: Builder, node: ir.Node, operands: Operands, varying: Sequence[bool], steps: int
 ) -> Sequence[ir.Value]:
@@ -62,7 +57,7 @@ def _elementwise(
         ):  # it gives the result its shape
             value = g.op("Expand", value, g.ints(steps, *shape_of(value)))
         inputs.append(value)
-    return g.ops(node.op_type, *inputs, outputs=1, domain=node.domain, **_attributes(node))
+    return g.ops(node.op_type, *inputs, outputs=1, domain=node.domain, **attributes_of(node))
 
 
 def _first_alone(node: ir.Node, varying: Sequence[bool]) -> bool:
@@ -105,7 +100,7 @@ def _gemm(
         value = inputs[i]
         if varies and value is not None:
             inputs[i] = g.reshape(value, (steps * rows, shape_of(value)[2]))
-    product = g.op("Gemm", *inputs, **_attributes(node))
+    product = g.op("Gemm", *inputs, **attributes_of(node))
     return [g.reshape(product, (steps, rows, columns))]
 
 
@@ -117,7 +112,7 @@ def _matmul_fits(node: ir.Node, varying: Sequence[bool]) -> bool:
 def _same(
     g: Builder, node: ir.Node, operands: Operands, varying: Sequence[bool], steps: int
 ) -> Sequence[ir.Value]:
-    return g.ops(node.op_type, *operands, outputs=1, **_attributes(node))
+    return g.ops(node.op_type, *operands, outputs=1, **attributes_of(node))
 
 
 def _shifted_axis(
@@ -127,8 +122,8 @@ def _shifted_axis(
     assert first is not None
     default = {"Softmax": -1, "LogSoftmax": -1}.get(node.op_type, 0)
     axis = attr(node, "axis", default) % len(shape_of(first)) + 1
-    given: Mapping[str, Any] = {**_attributes(node), "axis": axis}
-    return g.ops(node.op_type, *operands, outputs=len(node.outputs), **given)
+    attributes = {**attributes_of(node), "axis": axis}
+    return g.ops(node.op_type, *operands, outputs=len(node.outputs), **attributes)
 
 
 def _to_shape(
@@ -153,7 +148,7 @@ def _reduce(
     axes = _axes_of(node, 1)
     assert axes is not None
     shifted = g.ints(*(a + 1 for a in axes))
-    return g.ops(node.op_type, operands[0], shifted, outputs=1, **_attributes(node))
+    return g.ops(node.op_type, operands[0], shifted, outputs=1, **attributes_of(node))
 
 
 def _slice(

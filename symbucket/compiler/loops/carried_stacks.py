@@ -13,7 +13,16 @@ import onnx_ir as ir
 
 from symbucket.compiler.loops.slices import consecutive_slices, slice_of
 from symbucket.compiler.rewrite.graph_queries import is_zero
-from symbucket.ir import Builder, attr, body_of, const_of, shape_of, states_of
+from symbucket.ir import (
+    Builder,
+    attr,
+    attributes_of,
+    body_of,
+    const_of,
+    producer_of,
+    shape_of,
+    states_of,
+)
 from symbucket.ir.notes import CarriedStacks, node_notes
 
 
@@ -47,7 +56,7 @@ def stack_of_carried(values: Sequence[ir.Value]) -> tuple[ir.Value, bool] | None
     if scan is None or len(values) != len(split.outputs):
         return None
     stack, state, back = scan
-    begin = _node(stack).inputs[state]
+    begin = producer_of(stack).inputs[state]
     if begin is not start and not (is_zero(begin) and is_zero(start)):
         return None
     later = -1 if back else 1  # from a step to the next one, in the stack
@@ -83,8 +92,7 @@ def stack_products(graph: ir.Graph) -> None:
         with g.beside(node):
             shapes = [shape_of(stack) for stack in found]
             rows = [g.reshape(x, (n * m, k)) for x, (n, m, k) in zip(found, shapes)]
-            given = {name: one.value for name, one in node.attributes.items()}
-            made = g.op("Gemm", *rows, **given)
+            made = g.op("Gemm", *rows, **attributes_of(node))
         node.outputs[0].replace_all_uses_with(made, replace_graph_outputs=True)
         graph.remove(node, safe=True)
 
@@ -152,7 +160,7 @@ def _shifted(
     if stack is None or states is None or _cut_by(other, before[0]) is None:
         return None
     whole, state, back = states
-    if at != start + (-1 if back else 1) or not is_zero(_node(whole).inputs[state]):
+    if at != start + (-1 if back else 1) or not is_zero(producer_of(whole).inputs[state]):
         return None
     return stack, _before(whole, state)
 
@@ -164,12 +172,6 @@ def _cut_by(split: ir.Node, piece: ir.Value) -> ir.Value | None:
     if stack is None or scan is None or scan.op_type != "Scan" or attr(split, "axis", 0):
         return None
     return stack if len(shape_of(stack)) == 3 and shape_of(stack)[1:] == shape_of(piece) else None
-
-
-def _node(value: ir.Value) -> ir.Node:
-    node = value.producer()
-    assert node is not None
-    return node
 
 
 def _states_in(split: ir.Node) -> tuple[ir.Value, int, bool] | None:
@@ -188,7 +190,7 @@ def _states_in(split: ir.Node) -> tuple[ir.Value, int, bool] | None:
 
 def _before(stack: ir.Value, state: int) -> ir.Value:
     """The states as the steps find them, in the order of ``stack``: an output of the Scan."""
-    scan = _node(stack)
+    scan = producer_of(stack)
     stacks = node_notes(scan).carried_stacks
     assert stacks is not None
     made = stacks.initial_included

@@ -18,11 +18,13 @@ from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.ir import (
     Builder,
     attr,
+    attributes_of,
     body_of,
-    dtype_of,
     info_of,
     is_op,
+    nbytes_of,
     output_of_body,
+    producer_of,
     replace_scan,
     shape_of,
     states_of,
@@ -77,7 +79,7 @@ class _FactorHoister:
 
     def _hoistable(self) -> Values:
         """The values of the body that depend on pieces of one direction and constants alone."""
-        hoistable: Values = {v: None for v in self._way if _size(v) <= MAX_HOISTED_BYTES}
+        hoistable: Values = {v: None for v in self._way if nbytes_of(v) <= MAX_HOISTED_BYTES}
         for node in self._body:
             if self._is_hoistable(node, hoistable):
                 out = node.outputs[0]
@@ -88,7 +90,11 @@ class _FactorHoister:
     def _is_hoistable(self, node: ir.Node, hoistable: Values) -> bool:
         if is_op(node, "Identity"):  # an output of the body that is a slice of a sequence
             return False
-        if len(node.outputs) != 1 or node.domain or _size(node.outputs[0]) > MAX_HOISTED_BYTES * 4:
+        if (
+            len(node.outputs) != 1
+            or node.domain
+            or nbytes_of(node.outputs[0]) > MAX_HOISTED_BYTES * 4
+        ):
             return False
         whole = [v for v in node.inputs if v is not None and not _is_scalar(v)]
         if (
@@ -184,13 +190,12 @@ class _FactorHoister:
     def _stack(self, g: Builder, value: ir.Value) -> ir.Value:
         """The values of all steps, (steps, *shape)."""
         if value not in self._stacks:
-            node = value.producer()
-            assert node is not None
+            node = producer_of(value)
             inputs = [
                 None if v is None else v if _is_scalar(v) else self._stack(g, v)
                 for v in node.inputs
             ]
-            attributes = {name: one.value for name, one in node.attributes.items()}
+            attributes = attributes_of(node)
             if node.op_type == "Concat":
                 attributes["axis"] = attributes["axis"] % len(shape_of(value)) + 1
             self._stacks[value] = g.op(node.op_type, *inputs, **attributes)
@@ -214,10 +219,6 @@ class _FactorHoister:
             num_scan_inputs=ir.AttrInt64("num_scan_inputs", len(pieces)),
             scan_input_directions=ir.AttrInt64s("scan_input_directions", ways),
         )
-
-
-def _size(value: ir.Value) -> int:
-    return int(math.prod(shape_of(value)) * dtype_of(value).itemsize)
 
 
 def _is_scalar(value: ir.Value) -> bool:

@@ -8,8 +8,6 @@ the loop, of the stacks: the output layer of a step is one product too.
 
 from __future__ import annotations
 
-import math
-
 import onnx_ir as ir
 
 from symbucket.compiler.loops.batch import batch_rule, is_product
@@ -20,9 +18,12 @@ from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.ir import (
     Builder,
     attr,
+    attributes_of,
     body_of,
-    dtype_of,
     info_of,
+    nbytes_of,
+    output_of_body,
+    producer_of,
     replace_scan,
     shape_of,
     stack_output,
@@ -30,6 +31,7 @@ from symbucket.ir import (
     steps_of,
     trim_scan,
 )
+from symbucket.ir.nodes import scope_of
 from symbucket.ir.notes import graph_notes, phase_of
 
 _LARGEST = 1 << 16  # bytes of a step's value; larger elementwise results stay in the cache
@@ -150,16 +152,14 @@ class _Loop:
         g = Builder(self._body, anchor=add)
         bias = product.inputs[2] if len(product.inputs) > 2 else None
         inner = self._product(other, add)
-        with g.scoped((product.name or "").rpartition("/")[0]):
+        with g.scoped(scope_of(product)):
             if bias is not None and inner is not None:
                 second = inner.inputs[2] if len(inner.inputs) > 2 else None
                 both = bias if second is None else g.op("Add", second, bias)
-                given = {name: one.value for name, one in inner.attributes.items()}
-                other = g.op("Gemm", *inner.inputs[:2], both, **given)
+                other = g.op("Gemm", *inner.inputs[:2], both, **attributes_of(inner))
             elif bias is not None:
                 other = g.op("Add", other, bias)
-            given = {name: one.value for name, one in product.attributes.items()}
-            total = g.op("Gemm", *product.inputs[:2], other, **given)
+            total = g.op("Gemm", *product.inputs[:2], other, **attributes_of(product))
         add.outputs[0].replace_all_uses_with(total, replace_graph_outputs=True)
         dead = [add, product, *([] if bias is None or inner is None else [inner])]
         for node in dead:
@@ -191,7 +191,7 @@ class _Loop:
 
     def _is_worth_it(self, value: ir.Value) -> bool:
         """Whether a value is better computed outside: small ones, and those with products."""
-        if self._direction[value] is None or _bytes(value) <= _LARGEST:
+        if self._direction[value] is None or nbytes_of(value) <= _LARGEST:
             return True
         seen: set[ir.Value] = set()
         stack = [value]
@@ -218,8 +218,7 @@ class _Loop:
             self._inputs.add(new)
         for i, out in enumerate(self._body.outputs):
             if out is value:
-                with self._g.inside(self._body):
-                    self._body.outputs[i] = self._g.op("Identity", new)
+                self._body.outputs[i] = output_of_body(self._g, self._body, new)
         value.replace_all_uses_with(new)
 
     def _outside(self, value: ir.Value) -> ir.Value:
@@ -227,8 +226,7 @@ class _Loop:
         if not self._is_inside(value):
             return value
         if value not in self._stacks:
-            node = value.producer()
-            assert node is not None
+            node = producer_of(value)
             operands = [None if v is None else self._outside(v) for v in node.inputs]
             varying = [v is not None and self._direction.get(v) is not None for v in node.inputs]
             with self._g.scoped(node.name or ""):
@@ -237,13 +235,12 @@ class _Loop:
                     assert rule is not None
                     results = rule(self._g, node, operands, varying, self._steps)
                 else:
-                    given = {name: one.value for name, one in node.attributes.items()}
                     results = self._g.ops(
                         node.op_type,
                         *operands,
                         outputs=len(node.outputs),
                         domain=node.domain,
-                        **given,
+                        **attributes_of(node),
                     )
             self._stacks.update(zip(node.outputs, results))
         return self._stacks[value]
@@ -295,8 +292,8 @@ class _Loop:
             return False
         operands = [v for v, varies in zip(node.inputs, varying) if varies and v is not None]
         missing = [v for v in dict.fromkeys(operands) if self._stack(v, direction) is None]
-        size = sum(map(_bytes, missing))
-        if len(missing) > 1 or (size > _bytes(value) and not is_product(node)):
+        size = sum(map(nbytes_of, missing))
+        if len(missing) > 1 or (size > nbytes_of(value) and not is_product(node)):
             return False
         g = Builder(self._graph, anchor=next(iter(_after(self._graph, self.scan)), None))
         inputs: list[ir.Value | None] = []
@@ -331,7 +328,3 @@ def _after(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
     nodes = list(graph)
     at = nodes.index(node)
     return nodes[at + 1 : at + 2]
-
-
-def _bytes(value: ir.Value) -> int:
-    return int(math.prod(shape_of(value)) * dtype_of(value).itemsize)

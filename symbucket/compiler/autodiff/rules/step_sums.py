@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from symbucket.ir import OWN_DOMAIN, Builder, attr, const_of, dtype_of, shape_of
+from symbucket.ir import (
+    OWN_DOMAIN,
+    Builder,
+    attr,
+    attributes_of,
+    const_of,
+    dtype_of,
+    nbytes_of,
+    shape_of,
+)
 
 Stacks = Callable[[ir.Value], ir.Value]
 Total = Callable[[Stacks, dict[ir.Value, ir.Value]], ir.Value]
@@ -82,7 +91,7 @@ class StepSums:
             return lambda stacks, finals: g.op(kind, *(part(stacks, finals) for part in parts))
         if kind in ("Identity", "Neg", "Reshape", "Transpose"):
             part = self._total(operands[0])
-            attributes = {name: one.value for name, one in node.attributes.items()}
+            attributes = attributes_of(node)
             return lambda stacks, finals: g.op(
                 kind, part(stacks, finals), *operands[1:], **attributes
             )
@@ -145,8 +154,7 @@ class StepSums:
     def _plain(self, value: ir.Value) -> Total:
         """A sum of whole values."""
         g = self._g
-        size = math.prod(shape_of(value)) * dtype_of(value).itemsize
-        if size * self._steps <= _SMALL or value.producer() is None:
+        if nbytes_of(value) * self._steps <= _SMALL or value.producer() is None:
             self._need([value])
             return lambda stacks, finals: g.reduce_sum(stacks(value), [0], keepdims=False)
         name = g.unique(f"{value.name}/sum")
