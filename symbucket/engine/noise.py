@@ -9,6 +9,7 @@ import numpy as np
 from symbucket import random
 from symbucket.compiler import NoiseInput
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.providers import provider_of
 from symbucket.types import Array
 
 _CHUNK = 1 << 16  # elements drawn at a time for masks: they stay in the cache
@@ -58,7 +59,7 @@ def draw(noise: NoiseInput, target: NDArray, key: NoiseKey) -> None:
     The generator is SFC64, seeded with a hash of the library's seed, the key and the stream: it
     takes a tenth of the time of the runtime's own.
     """
-    on_host = target.context.device_type == "cpu"
+    on_host = provider_of(target.context).host_memory
     out = target.view() if on_host else np.empty(target.shape, target.dtype)
     _fill(noise, out.reshape(-1), random.fast_stream("noise", *key, noise.stream))
     if not on_host:

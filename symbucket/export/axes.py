@@ -214,8 +214,7 @@ def label_axes(
         family = [specs[i] for i in members]
         inputs = list(zip(*(n.inputs for n in family)))
         outputs = list(zip(*(n.outputs for n in family)))
-        for i, spec in zip(members, family):
-            position = members.index(i)
+        for position, (i, spec) in enumerate(zip(members, family)):
             new_inputs = [
                 _labelled_input(spec, family, same, position, layouts[i].get(same[0].name))
                 for same in inputs

@@ -284,8 +284,8 @@ def _prober(source: _Source, store: ParameterStore) -> Callable[[], Probe | None
         rows, program = source, None
         if source.batch != 2:
             try:
-                program = source.sized(2).compile("inference")
-                rows = source.sized(2)
+                pair = source.sized(2)
+                program, rows = pair.compile("inference"), pair
             except ShapeError:
                 pass  # the batch size is written into the network; ask it as it is
         if rows.batch == 1:
