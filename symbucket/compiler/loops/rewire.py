@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
-from symbucket.compiler.loops.loop_operators import Loop
+from symbucket.compiler.loops.loop_body import (
+    LoopBody,
+    LoopPlan,
+    LoopSequence,
+    Output,
+    complete_entries,
+)
 from symbucket.compiler.loops.sequence_operators import (
     CutSteps,
     JoinSteps,
@@ -14,12 +19,10 @@ from symbucket.compiler.loops.sequence_operators import (
     StackSteps,
     UnstackSteps,
 )
-from symbucket.compiler.loops.steps import Column, Invariant, Sequential, Steps, Users
+from symbucket.compiler.loops.steps import Invariant, Sequential, Steps, Users
 from symbucket.ops.reshape import ExpandDims
 from symbucket.ops.slicing import Concat, SliceChannel
 from symbucket.symbol.node import Entry, Node
-
-Output = tuple[Column, int]
 
 
 def rewire(
@@ -33,29 +36,6 @@ def rewire(
     return _Rewiring(groups, taken, users, heads).run()
 
 
-@dataclass(eq=False)
-class _Sequence:
-    """A sequence that a loop reads: entries by step, and the body's variable for a slice."""
-
-    entries: tuple[Entry, ...]
-    variable: Node
-    source: Entry | None = None  # in the new network
-    direction: int = 0
-
-
-@dataclass(eq=False)
-class _Plan:
-    """A loop to be: its outputs in order, and the operator when all that it reads is there."""
-
-    steps: Steps
-    carried: list[tuple[Output, int]]
-    stacked: list[Output]
-    sequences: list[_Sequence]
-    direction: int | None = None
-    node: Node | None = None
-    cuts: dict[Output, Node] = field(default_factory=dict)
-
-
 class _Rewiring:
     def __init__(
         self,
@@ -67,7 +47,7 @@ class _Rewiring:
         self._taken, self._users, self._heads = taken, users, heads
         self._head_set = set(heads)
         self._read_steps: dict[Steps, dict[Output, list[int]]] = {}
-        self._plans: dict[Steps, _Plan] = {}
+        self._plans: dict[Steps, LoopPlan] = {}
         self._new: dict[Node, Node] = {}
         self._order: list[Node] = []
         self._shared_nodes: dict[object, Node] = {}
@@ -76,7 +56,7 @@ class _Rewiring:
 
     # What a loop reads and returns ---------------------------------------------------------------
 
-    def _plan(self, group: Steps) -> _Plan:
+    def _plan(self, group: Steps) -> LoopPlan:
         carried = [
             (output, distance)
             for output, initial in group.initial.items()
@@ -94,15 +74,15 @@ class _Rewiring:
                     stacked.append((column, output))
         self._read_steps[group] = counts
         name = group.columns[0].model.name
-        sequences: dict[tuple[Entry, ...], _Sequence] = {}
+        sequences: dict[tuple[Entry, ...], LoopSequence] = {}
         for column in group.columns:
             for source in column.sources:
                 if isinstance(source, Sequential):
-                    entries = _complete(source.entries)
+                    entries = complete_entries(source.entries)
                     if entries not in sequences:
                         variable = Node(None, f"{name}/slice{len(sequences)}")
-                        sequences[entries] = _Sequence(entries, variable)
-        return _Plan(group, carried, stacked, list(sequences.values()))
+                        sequences[entries] = LoopSequence(entries, variable)
+        return LoopPlan(group, carried, stacked, list(sequences.values()))
 
     def _is_read(self, group: Steps, node: Node, output: int) -> bool:
         if (node, output) in self._head_set:
@@ -181,7 +161,7 @@ class _Rewiring:
         for sequence in plan.sequences:
             sequence.source, sequence.direction = self._sequence(name, sequence.entries)
         self._direction(plan)
-        body = _Body(plan, name)
+        body = LoopBody(plan, name)
         loop = body.operator()
         inputs = [
             *(self._entry(group.initial[output][-distance]) for output, distance in plan.carried),
@@ -190,7 +170,7 @@ class _Rewiring:
         ]
         plan.node = self._add(loop, name, inputs)
 
-    def _direction(self, plan: _Plan) -> int:
+    def _direction(self, plan: LoopPlan) -> int:
         """1 if a loop's stacks have the last step first: if it reads a sequence in reverse."""
         if plan.direction is None:
             plan.direction = 0  # while others are asked
@@ -238,7 +218,7 @@ class _Rewiring:
 
     # Values of steps -----------------------------------------------------------------------------
 
-    def _place(self, entry: Entry) -> tuple[_Plan, Output, int] | None:
+    def _place(self, entry: Entry) -> tuple[LoopPlan, Output, int] | None:
         """Where a loop returns an entry: its output, and the position in the stack."""
         group = self._taken.get(entry[0])
         if group is None:
@@ -248,7 +228,7 @@ class _Rewiring:
         position = group.count - 1 - step if self._direction(plan) else step
         return plan, (column, entry[1]), position
 
-    def _run_of_loop(self, entries: Sequence[Entry]) -> tuple[_Plan, Output, int, int] | None:
+    def _run_of_loop(self, entries: Sequence[Entry]) -> tuple[LoopPlan, Output, int, int] | None:
         """The stack of a loop that ``entries`` are consecutive slices of."""
         places = [self._place(entry) for entry in entries]
         if places[0] is None or len(places) < 2:
@@ -263,7 +243,7 @@ class _Rewiring:
                 return None
         return plan, output, start, way
 
-    def _stack_entry(self, plan: _Plan, output: Output) -> Entry:
+    def _stack_entry(self, plan: LoopPlan, output: Output) -> Entry:
         assert plan.node is not None
         return plan.node, len(plan.carried) + plan.stacked.index(output)
 
@@ -315,67 +295,6 @@ class _Rewiring:
         return JoinSteps(op.dim, new_axis), entries
 
 
-class _Body:
-    """Copies the first step's nodes into a body."""
-
-    def __init__(self, plan: _Plan, name: str) -> None:
-        self._plan, self._name = plan, name
-        self.invariants: list[Entry] = []
-        self._variables: dict[Entry, Node] = {}
-        self._states: dict[tuple[Output, int], Node] = {}
-        self._copies: dict[Column, Node] = {}
-
-    def operator(self) -> Loop:
-        plan = self._plan
-        for i, key in enumerate(plan.carried):
-            self._states[key] = Node(None, f"{self._name}/carried{i}")
-        slices = {s.entries: s.variable for s in plan.sequences}
-        for column in plan.steps.columns:
-            inputs: list[Entry] = []
-            for source in column.sources:
-                if isinstance(source, Invariant):
-                    inputs.append((self._invariant(source.entry), 0))
-                elif isinstance(source, Sequential):
-                    inputs.append((slices[_complete(source.entries)], 0))
-                elif source.distance:
-                    key = (source.column, source.output), source.distance
-                    inputs.append((self._states[key], 0))
-                else:
-                    inputs.append((self._copies[source.column], source.output))
-            model = column.model
-            self._copies[column] = Node(model.op, model.name, tuple(inputs), model.attrs)
-        carried = []
-        for output, distance in plan.carried:
-            following = (
-                (self._copies[output[0]], output[1])
-                if distance == 1
-                else (self._states[output, distance - 1], 0)
-            )
-            carried.append((self._states[output, distance], following))
-        sequences = tuple((s.variable, s.direction) for s in plan.sequences)
-        variables = [*self._states.values(), *(v for v, _ in sequences), *self._variables.values()]
-        return Loop(
-            steps=plan.steps.count,
-            nodes=(*variables, *self._copies.values()),
-            carried=tuple(carried),
-            sequences=sequences,
-            invariants=tuple(self._variables.values()),
-            stacked=tuple((self._copies[column], output) for column, output in plan.stacked),
-            direction=plan.direction or 0,
-            drawing={
-                self._copies[column]: _without_gaps(column.nodes)
-                for column in plan.steps.columns
-                if column.model.op is not None and column.model.op.random
-            },
-        )
-
-    def _invariant(self, entry: Entry) -> Node:
-        if entry not in self._variables:
-            self._variables[entry] = Node(None, f"{self._name}/invariant{len(self._variables)}")
-            self.invariants.append(entry)
-        return self._variables[entry]
-
-
 def _cut(entries: Sequence[Entry]) -> tuple[Node, int, int] | None:
     """The node that cuts an array into parts of which ``entries`` are consecutive ones.
 
@@ -390,24 +309,3 @@ def _cut(entries: Sequence[Entry]) -> tuple[Node, int, int] | None:
     if any(e[0] is not node or e[1] != start + way * i for i, e in enumerate(entries)):
         return None
     return node, start, way
-
-
-def _without_gaps(nodes: Sequence[Node | None]) -> tuple[Node, ...]:
-    """Last steps without a node take the one of the step before: nobody reads the result."""
-    complete: list[Node] = []
-    for node in nodes:
-        complete.append(complete[-1] if node is None else node)
-    return tuple(complete)
-
-
-def _complete(entries: Sequence[Entry | None]) -> tuple[Entry, ...]:
-    """Steps that need no value get the one that a sequence goes on with, or the one before."""
-    complete: list[Entry] = []
-    for entry in entries:
-        if entry is None:
-            node, index = complete[-1]
-            way = index - complete[-2][1] if len(complete) > 1 else 0
-            goes_on = isinstance(node.op, SliceChannel) and 0 <= index + way < node.num_outputs
-            entry = (node, index + way) if goes_on else complete[-1]
-        complete.append(entry)
-    return tuple(complete)
