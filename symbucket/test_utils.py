@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from symbucket import random
+from symbucket import seeding
 from symbucket.context import Context, cpu, gpu
 from symbucket.engine import Executor
 from symbucket.errors import InvalidArgumentError
@@ -157,7 +157,7 @@ def rand_shape_nd(num_dim: int, dim: int = 10) -> tuple[int, ...]:
 
 def random_arrays(*shapes: Sequence[int]) -> Any:
     """Return float32 arrays of standard normal numbers: one for one shape, else a list."""
-    generator = random.next_stream("test_utils")
+    generator = seeding.next_stream("test_utils")
     arrays = [np.asarray(generator.normal(size=tuple(s)), np.float32) for s in shapes]
     return arrays[0] if len(arrays) == 1 else arrays
 
@@ -388,5 +388,5 @@ def _tolerances(
 
 
 def _shape(*limits: int) -> tuple[int, ...]:
-    generator = random.next_stream("test_utils")
+    generator = seeding.next_stream("test_utils")
     return tuple(int(generator.integers(1, limit + 1)) for limit in limits)

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from symbucket import random
+from symbucket import seeding
 from symbucket.compiler.metrics import FORMULAS
 from symbucket.compiler.request import CompileRequest
 from symbucket.ir import IR_VERSION, OPSET, known_ops
@@ -34,7 +34,7 @@ def fingerprint(request: CompileRequest) -> str | None:
         ir.__version__,
         OPSET,
         IR_VERSION,
-        None if request.target.binds_noise else random.current_seed(),
+        None if request.target.binds_noise else seeding.current_seed(),
     )
     return hashlib.sha256(repr((compiler, request.content)).encode()).hexdigest()
 
@@ -44,7 +44,7 @@ def code_hash() -> str:
     """Return a hash of the source code that takes part in compiling."""
     digest = hashlib.sha256()
     files = [path for part in _SOURCES for path in (_HERE / part).rglob("*.py")]
-    for path in sorted([*files, _HERE / "random.py"]):
+    for path in sorted([*files, _HERE / "seeding.py"]):
         digest.update(f"{path.relative_to(_HERE).as_posix()}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

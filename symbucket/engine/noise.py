@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from symbucket import random
+from symbucket import seeding
 from symbucket.compiler import NoiseInput
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.providers import provider_of
@@ -27,13 +27,13 @@ class NoiseClock:
     """
 
     def __init__(self) -> None:
-        self._seedings = random.seedings()
+        self._seedings = seeding.seedings()
         self._steps: Counter[bool] = Counter()
 
     def steps(self, is_train: bool) -> int:
         """Return how many runs there were since the library's seed was set."""
-        if self._seedings != random.seedings():
-            self._seedings = random.seedings()
+        if self._seedings != seeding.seedings():
+            self._seedings = seeding.seedings()
             self._steps.clear()
         return self._steps[is_train]
 
@@ -61,7 +61,7 @@ def draw(noise: NoiseInput, target: NDArray, key: NoiseKey) -> None:
     """
     on_host = provider_of(target.context).host_memory
     out = target.view() if on_host else np.empty(target.shape, target.dtype)
-    _fill(noise, out.reshape(-1), random.fast_stream("noise", *key, noise.stream))
+    _fill(noise, out.reshape(-1), seeding.fast_stream("noise", *key, noise.stream))
     if not on_host:
         target[...] = out
 

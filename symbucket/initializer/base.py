@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symbucket import random
+from symbucket import seeding
 from symbucket.errors import ParameterError, UnsupportedError
 from symbucket.registry import Registry
 from symbucket.types import Array
@@ -50,7 +50,7 @@ class Initializer:
     """
 
     def __init__(self, *, seed: int | None = None, **kwargs: Any) -> None:
-        self.seed = None if seed is None else random.check_seed(seed)
+        self.seed = None if seed is None else seeding.check_seed(seed)
         self._kwargs = kwargs if seed is None else {**kwargs, "seed": self.seed}
         self._describe: Callable[[Array], str] | None = None
 
@@ -111,8 +111,8 @@ class Initializer:
     def _stream(self, desc: str) -> np.random.Generator:
         """Return the random generator of the parameter ``desc``."""
         if self.seed is not None:
-            return random.stream("init", str(desc), seed=self.seed)
-        return random.next_stream("init", str(desc))
+            return seeding.stream("init", str(desc), seed=self.seed)
+        return seeding.next_stream("init", str(desc))
 
     def _init_zero(self, desc: str, arr: Array) -> None:
         arr[...] = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from symbucket import random
+from symbucket import seeding
 from symbucket.checks import check_integer
 
 
@@ -18,7 +18,7 @@ def resolve_seed(seed: int | None) -> int:
     draws for anything else do not.
     """
     if seed is None:
-        return int(random.next_stream("iterator").integers(1 << 62))
+        return int(seeding.next_stream("iterator").integers(1 << 62))
     return check_integer(seed, "seed", 0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from symbucket import random
+from symbucket import seeding
 from symbucket.engine.contexts import ContextGroup
 from symbucket.errors import DataError
 from symbucket.io import NDArrayIter, ResizeIter
@@ -46,7 +46,7 @@ class DataReader:
         elif y is None:
             raise DataError("FeedForward.fit: X is an array, so its labels y must be given too")
         else:
-            seed = int(random.generator().integers(1 << 62))
+            seed = int(seeding.generator().integers(1 << 62))
             options = {"shuffle": True, "last_batch_handle": "roll_over", "seed": seed}
             data = self._over_arrays(X, y, NDArrayIter, **options)
         if epoch_size is None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import onnx_ir as ir
 
-from symbucket import random
+from symbucket import seeding
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import Builder, Distribution
 from symbucket.ops.attributes import describe, parse
@@ -93,7 +93,7 @@ class Emitter(Builder):
             return self.loop.slice_of(stack)
         # The seed serves models for other runtimes only. It is counted, not named after the node:
         # automatic names go on counting when a network is made a second time in one process.
-        seed = random.stream("noise", self.root.name or "", numbers[0]).integers(1, _SEEDS)
+        seed = seeding.stream("noise", self.root.name or "", numbers[0]).integers(1, _SEEDS)
         return self.own(
             "Noise",
             distribution=distribution,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from symbucket import random
+from symbucket import seeding
 from symbucket.errors import DataError
 from symbucket.padding.align import Padding, error_of
 from symbucket.padding.loss import loss_of
@@ -49,7 +49,7 @@ class Difference:
 
 def fill_heads(first: NetworkRun, second: NetworkRun, padding: Padding, seed: int) -> None:
     """Give both runs the same random head gradients: none for losses, zeros for padding."""
-    rng = random.stream("check_padding heads", seed=seed)
+    rng = seeding.stream("check_padding heads", seed=seed)
     for (node, _), short, long in zip(
         first.symbol.heads, first.executor.outputs, second.executor.outputs
     ):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from symbucket import random
+from symbucket import seeding
 from symbucket.engine import Executor
 from symbucket.errors import DataError, InvalidArgumentError, ParameterError, UnsupportedError
 from symbucket.io import DataBatch, DataDesc
@@ -120,7 +120,7 @@ def draw_parameters(
     short: NetworkRun, long: NetworkRun, arg_params: Any, aux_params: Any, seed: int
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return values of parameters and of auxiliary states: the given ones, else random numbers."""
-    rng = random.stream("check_padding", seed=seed)
+    rng = seeding.stream("check_padding", seed=seed)
     shapes = []
     for run in (short, long):
         args, _, aux = run.symbol.infer_shape(**{n: a.shape for n, a in run.arrays.items()})
