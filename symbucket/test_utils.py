@@ -258,7 +258,7 @@ def check_numeric_gradient(
     if requests is None:
         names = grad_nodes if grad_nodes is not None else list(values)
         requests = dict.fromkeys(names, "write")
-    _, shapes, _ = sym.infer_shape(**{n: a.shape for n, a in values.items()})
+    _, shapes, _ = sym.complete_shapes(**{n: a.shape for n, a in values.items()})
     projection = random_arrays(shapes[0])
     weighted = dsl.broadcast_mul(sym[0], dsl.Variable("_projection"))
     network = dsl.sum(weighted, name="projected")

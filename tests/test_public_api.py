@@ -78,7 +78,8 @@ PUBLIC = {
         open_in_netron plan_picture plot_network print_summary summarize to_networkx
     """,
     "symbucket.sym": """
-        AttrScope Group NameManager Prefix Symbol Variable from_onnx load load_json var
+        AttrScope Group NameManager Prefix Symbol Variable contrib from_onnx hypot image linalg load
+        load_json maximum minimum pow power random var
     """,
 }
 

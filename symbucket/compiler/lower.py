@@ -78,7 +78,7 @@ def _lower(
 ) -> Lowered:
     nodes = steps.nodes
     table = infer_shapes(nodes, shapes)
-    table.require_complete(steps.heads)
+    table.require_complete()
     types = infer_types(nodes, dtypes)
 
     emitter = Emitter(new_graph(name), training)

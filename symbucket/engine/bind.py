@@ -53,8 +53,8 @@ def simple_bind(
     """Return an executor over new arrays of zeros; see ``Symbol.simple_bind``."""
     context = ctx or cpu()
     names, aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
-    arg_shapes, _, aux_shapes = symbol.infer_shape(**shapes)
-    arg_types, _, aux_types = symbol.infer_type(**(type_dict or {}))
+    arg_shapes, _, aux_shapes = symbol.complete_shapes(**shapes)
+    arg_types, _, aux_types = symbol.complete_types(**(type_dict or {}))
     requests = grad_requests(names, grad_req)
     args = {n: NDArray.zeros(s, t, context) for n, s, t in zip(names, arg_shapes, arg_types)}
     aux = {n: NDArray.zeros(s, t, context) for n, s, t in zip(aux_names, aux_shapes, aux_types)}
@@ -87,7 +87,9 @@ def bind(
     for name in names:
         if name not in grads:
             requests[name] = "null"
-    arg_shapes, _, aux_shapes = symbol.infer_shape(**{n: a.shape for n, a in arg_arrays.items()})
+    arg_shapes, _, aux_shapes = symbol.complete_shapes(
+        **{n: a.shape for n, a in arg_arrays.items()}
+    )
     for name, shape in [*zip(names, arg_shapes), *zip(aux_names, aux_shapes)]:
         for kind, arrays in (("array", {**arg_arrays, **aux_arrays}), ("gradient", grads)):
             if name in arrays and arrays[name].shape != shape:

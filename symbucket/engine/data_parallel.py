@@ -104,7 +104,7 @@ class ExecutorGroup(BoundArrays):
 
     def _output_joins(self, types: Sequence[Types], split: BatchSplit) -> list[Join]:
         def output_shapes(arguments: Mapping[str, Shape]) -> list[Shape]:
-            return [tuple(s) for s in self.symbol.infer_shape(**arguments)[1]]
+            return [tuple(s) for s in self.symbol.complete_shapes(**arguments)[1]]
 
         whole = output_shapes({n: a.shape for n, a in self.arg_dict.items()})
         parts = [output_shapes({n: shape for n, (shape, _) in part.items()}) for part in types]

@@ -266,7 +266,7 @@ class Executor(BoundArrays):
         The two flags are MXNet's; every change of shape is allowed here.
         """
         names = self.symbol.list_arguments()
-        arg_shapes, _, aux_shapes = self.symbol.infer_shape(**shapes)
+        arg_shapes, _, aux_shapes = self.symbol.complete_shapes(**shapes)
         args, grads = {}, {}
         for name, shape in zip(names, arg_shapes):
             args[name] = self._reshaped(self.arg_dict[name], shape)

@@ -210,6 +210,6 @@ def _output_types(
 ) -> dict[str, tuple[Shape, DType]]:
     """Return (shape, dtype) of the outputs by their unique names."""
     arguments = {n: types[n] for n in symbol.list_arguments() if n in types}
-    shapes = symbol.infer_shape(**{n: shape for n, (shape, _) in arguments.items()})[1]
-    dtypes = symbol.infer_type(**{n: dtype for n, (_, dtype) in arguments.items()})[1]
+    shapes = symbol.complete_shapes(**{n: shape for n, (shape, _) in arguments.items()})[1]
+    dtypes = symbol.complete_types(**{n: dtype for n, (_, dtype) in arguments.items()})[1]
     return dict(zip(output_names(symbol), zip(shapes, dtypes)))

@@ -128,7 +128,9 @@ class NetworkInterface:
         """Return (shape, dtype) of every argument and of every auxiliary state."""
         descs = shapes.all
         try:
-            arg_shapes, _, aux_shapes = self.symbol.infer_shape(**{d.name: d.shape for d in descs})
+            arg_shapes, _, aux_shapes = self.symbol.complete_shapes(
+                **{d.name: d.shape for d in descs}
+            )
         except ShapeError as error:
             hint = ""
             if "cannot be inferred" in str(error) and len(shapes.labels) < len(self.label_names):
@@ -138,7 +140,7 @@ class NetworkInterface:
                     "label_shapes of bind, provide_label of a batch.)"
                 )
             raise ShapeError(f"{self.name}: {error}{hint}") from None
-        arg_types, _, aux_types = self.symbol.infer_type(**{d.name: d.dtype for d in descs})
+        arg_types, _, aux_types = self.symbol.complete_types(**{d.name: d.dtype for d in descs})
         return (
             dict(zip(self.arguments, zip(arg_shapes, arg_types))),
             dict(zip(self.aux_names, zip(aux_shapes, aux_types))),
@@ -146,7 +148,7 @@ class NetworkInterface:
 
     def output_shapes(self, shapes: BatchShapes) -> list[tuple[str, Shape]]:
         """Return (name, shape) of the outputs."""
-        _, output_shapes, _ = self.symbol.infer_shape(**{d.name: d.shape for d in shapes.all})
+        _, output_shapes, _ = self.symbol.complete_shapes(**{d.name: d.shape for d in shapes.all})
         return list(zip(self.output_names, output_shapes))
 
     # Gradients -------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ class Recurrence:
         """
         axis = self.time_axis
         shapes = {n: (*s[:axis], steps, *s[axis + 1 :]) for n, s in inputs.items()}
-        outputs: list[Shape] = self.generate(steps).symbol.infer_shape(**shapes)[1]
+        outputs: list[Shape] = self.generate(steps).symbol.complete_shapes(**shapes)[1]
         return outputs[: -len(self.state_names)]
 
 

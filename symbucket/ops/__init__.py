@@ -7,9 +7,9 @@ new module with a ``FAMILY``, its title in the documentation.
 import importlib
 import pkgutil
 
-from symbucket.ops.record import Emitter, Operator, find, names, operator
+from symbucket.ops.record import Emitter, Operator, find, in_namespace, names, operator
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["Emitter", "Operator", "find", "names", "operator"]
+__all__ = ["Emitter", "Operator", "find", "in_namespace", "names", "operator"]

@@ -32,6 +32,10 @@ def _logical(combine: Binary) -> Binary:
     return rule
 
 
+def _xor(a: Expr, b: Expr) -> Expr:
+    return a.op("Xor", b)
+
+
 def _modulo(a: Expr, b: Expr) -> Expr:
     # Python's sign rule, which ONNX's Mod has for integers only; x % 0 is 0, as in MXNet.
     is_zero = b == 0.0
@@ -61,7 +65,7 @@ _BINARY: dict[str, tuple[Binary, tuple[str, ...]]] = {
     "lesser_equal": (_compare(le), ("_lesser_equal",)),
     "logical_and": (_logical(and_), ("_logical_and",)),
     "logical_or": (_logical(or_), ("_logical_or",)),
-    "logical_xor": (_logical(lambda a, b: a.op("Xor", b)), ("_logical_xor",)),
+    "logical_xor": (_logical(_xor), ("_logical_xor",)),
 }
 
 
@@ -143,12 +147,16 @@ _SCALAR: dict[str, Binary] = {
     "_rpower_scalar": lambda x, s: s**x,
     "_maximum_scalar": maximum,
     "_minimum_scalar": minimum,
+    "_hypot_scalar": _hypot,
     "_equal_scalar": _compare(eq),
     "_not_equal_scalar": _compare(ne),
     "_greater_scalar": _compare(gt),
     "_greater_equal_scalar": _compare(ge),
     "_lesser_scalar": _compare(lt),
     "_lesser_equal_scalar": _compare(le),
+    "_logical_and_scalar": _logical(and_),
+    "_logical_or_scalar": _logical(or_),
+    "_logical_xor_scalar": _logical(_xor),
 }
 
 

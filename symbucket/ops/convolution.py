@@ -131,9 +131,20 @@ class Convolution(_Windowed):
     def _windows(self) -> Windows:
         return _windows(self.kernel, self.stride, self.dilate, self.pad)
 
+    def _sizes_before(self, sizes: Ints) -> Ints:
+        """The data's sizes for these of the output; 0 where several would do."""
+        windows = self._windows()
+        return tuple(
+            n + x - 1 - b - e if n and s == 1 else 0
+            for n, x, b, e, s in zip(
+                sizes, windows.extents, windows.begins, windows.ends, windows.strides
+            )
+        )
+
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, weight, out = ins[0], ins[1], outs[0]
         weight = unify(weight, (self.num_filter, 0, *self.kernel))
+        assert weight is not None
         if data is not None:
             _check_rank(data, self.kernel)
             if data[1] % self.num_group:
@@ -143,9 +154,10 @@ class Convolution(_Windowed):
             weight = unify(weight, (self.num_filter, data[1] // self.num_group, *self.kernel))
             sizes = _counts(self._windows(), data[2:])
             out = unify(out, (data[0], self.num_filter, *sizes))
+        if out is not None:
+            _check_rank(out, self.kernel)
             assert weight is not None
-            assert out is not None
-            data = unify(data, (out[0], weight[1] * self.num_group, *[0] * len(self.kernel)))
+            data = unify(data, (out[0], weight[1] * self.num_group, *self._sizes_before(out[2:])))
         bias = [] if self.no_bias else [unify(ins[2], (self.num_filter,))]
         return [data, weight, *bias], [out]
 

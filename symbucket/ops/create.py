@@ -15,7 +15,7 @@ FAMILY = "New arrays"
 
 
 class _Fill(Operator):
-    """A tensor of one value; 0 in ``shape`` is a dimension to be inferred from its use."""
+    """A tensor of one value; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
 
     shapes = "-> (*shape)"
 
@@ -26,7 +26,7 @@ class _Fill(Operator):
         return ()
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        return [], [unify(outs[0], self.shape or None)]
+        return [], [unify(outs[0], tuple(max(d, 0) for d in self.shape) or None)]
 
     def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         return [], [np.dtype(self.dtype)]
@@ -42,7 +42,7 @@ class _Fill(Operator):
 
 @operator("_zeros", "zeros")
 class Zeros(_Fill):
-    """A tensor of zeros; 0 in ``shape`` is a dimension to be inferred from its use."""
+    """A tensor of zeros; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
 
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
@@ -50,7 +50,7 @@ class Zeros(_Fill):
 
 @operator("_ones", "ones")
 class Ones(_Fill):
-    """A tensor of ones; 0 in ``shape`` is a dimension to be inferred from its use."""
+    """A tensor of ones; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
 
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
@@ -61,7 +61,7 @@ class Ones(_Fill):
 
 @operator("_full", "full")
 class Full(_Fill):
-    """A tensor filled with ``value``; 0 in ``shape`` is a dimension to be inferred."""
+    """A tensor filled with ``value``; 0 or -1 in ``shape`` is a dimension to be inferred."""
 
     shape: tuple[int, ...] = ()
     value: float = 0.0

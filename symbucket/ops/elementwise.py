@@ -123,8 +123,9 @@ _UNARY: dict[str, Unary] = {
 # Piecewise constant: nothing flows back.
 _STEPS = frozenset("sign floor ceil rint round trunc fix".split())
 _METHODS = frozenset(
-    "abs cbrt ceil cos erf exp floor log log1p reciprocal relu round rsqrt sigmoid sign sin sqrt "
-    "square tanh".split()
+    "abs arccos arccosh arcsin arcsinh arctan arctanh cbrt ceil cos cosh degrees erf exp expm1 fix "
+    "floor log log10 log1p log2 radians reciprocal relu rint round rsqrt sigmoid sign sin sinh "
+    "sqrt square tan tanh trunc".split()
 )
 
 

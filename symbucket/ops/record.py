@@ -331,3 +331,15 @@ def find(name: str) -> type[Operator]:
 def names() -> list[str]:
     """Return every registered name, aliases included, sorted."""
     return sorted(_REGISTRY)
+
+
+_NAMESPACES = {"contrib": "_contrib_", "linalg": "_linalg_", "image": "_image_"}
+
+
+def in_namespace(namespace: str) -> dict[str, str]:
+    """Return the operators of a namespace of MXNet: short name -> registered name.
+
+    ``{"gemm": "_linalg_gemm", ...}`` for "linalg".
+    """
+    prefix = _NAMESPACES[namespace]
+    return {n.removeprefix(prefix): n for n in names() if n.startswith(prefix)}

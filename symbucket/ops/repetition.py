@@ -244,7 +244,7 @@ class SliceLike(Operator):
         return g.op("Slice", data, g.ints(*(0 for _ in axes)), ends, g.ints(*axes))
 
 
-@operator("Pad", "pad")
+@operator("Pad", "pad", method="pad")
 class Pad(Operator):
     """The data with elements added around it.
 

@@ -94,7 +94,7 @@ class Softmax(_Softmax):
         return g.op("Where", inside, y, g.const(0.0, like=data))
 
 
-@operator("softmin")
+@operator("softmin", method="softmin")
 class Softmin(_Softmax):
     """The softmax of the negated data."""
 

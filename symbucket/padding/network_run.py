@@ -123,7 +123,7 @@ def draw_parameters(
     rng = seeding.stream("check_padding", seed=seed)
     shapes = []
     for run in (short, long):
-        args, _, aux = run.symbol.infer_shape(**{n: a.shape for n, a in run.arrays.items()})
+        args, _, aux = run.symbol.complete_shapes(**{n: a.shape for n, a in run.arrays.items()})
         shapes.append(
             (
                 dict(zip(run.symbol.list_arguments(), args)),

@@ -13,7 +13,9 @@ import symbucket.ops as _ops
 from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager, Prefix
+from symbucket.symbol import contrib, image, linalg, random
 from symbucket.symbol.functions import operator_function as _operator_function
+from symbucket.symbol.of_numbers import hypot, maximum, minimum, pow, power
 from symbucket.symbol.onnx_import import from_onnx
 from symbucket.symbol.symbol import Group, Symbol, load, load_json
 from symbucket.symbol.variable import Variable
@@ -27,9 +29,18 @@ __all__ = [
     "Prefix",
     "Symbol",
     "Variable",
+    "contrib",
     "from_onnx",
+    "hypot",
+    "image",
+    "linalg",
     "load",
     "load_json",
+    "maximum",
+    "minimum",
+    "pow",
+    "power",
+    "random",
     "var",
 ]
 

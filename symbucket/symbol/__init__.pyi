@@ -8,9 +8,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from symbucket.symbol import contrib as contrib
+from symbucket.symbol import image as image
+from symbucket.symbol import linalg as linalg
+from symbucket.symbol import random as random
 from symbucket.attribute import AttrScope as AttrScope
 from symbucket.name import NameManager as NameManager
 from symbucket.name import Prefix as Prefix
+from symbucket.symbol.of_numbers import hypot as hypot
+from symbucket.symbol.of_numbers import maximum as maximum
+from symbucket.symbol.of_numbers import minimum as minimum
+from symbucket.symbol.of_numbers import power as power
 from symbucket.symbol.onnx_import import from_onnx as from_onnx
 from symbucket.symbol.symbol import Group as Group
 from symbucket.symbol.symbol import Symbol as Symbol
@@ -19,6 +27,7 @@ from symbucket.symbol.symbol import load_json as load_json
 from symbucket.symbol.variable import Variable as Variable
 
 DtypeLike = str | type[Any] | np.dtype[Any]
+pow = power
 var = Variable
 
 __all__ = [
@@ -28,9 +37,18 @@ __all__ = [
     "Prefix",
     "Symbol",
     "Variable",
+    "contrib",
     "from_onnx",
+    "hypot",
+    "image",
+    "linalg",
     "load",
     "load_json",
+    "maximum",
+    "minimum",
+    "pow",
+    "power",
+    "random",
     "var",
 ]
 
@@ -892,7 +910,7 @@ def full(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """A tensor filled with ``value``; 0 in ``shape`` is a dimension to be inferred."""
+    """A tensor filled with ``value``; 0 or -1 in ``shape`` is a dimension to be inferred."""
 
 def gather_nd(
     data: Symbol,
@@ -1049,7 +1067,7 @@ def ones(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """A tensor of ones; 0 in ``shape`` is a dimension to be inferred from its use."""
+    """A tensor of ones; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
 
 def ones_like(
     data: Symbol,
@@ -1364,7 +1382,7 @@ def zeros(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """A tensor of zeros; 0 in ``shape`` is a dimension to be inferred from its use."""
+    """A tensor of zeros; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
 
 def zeros_like(
     data: Symbol,

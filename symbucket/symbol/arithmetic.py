@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symbucket.ops import find
-
 if TYPE_CHECKING:
     from symbucket.symbol.symbol import Symbol
 
@@ -91,6 +89,6 @@ def _binary(left: Arithmetic, right: Any, with_symbol: str, with_scalar: str) ->
 
 
 def _node(op_name: str, called: str, *inputs: Arithmetic, **attributes: float) -> Symbol:
-    from symbucket.symbol.compose import compose  # needs Symbol, which is an Arithmetic
+    from symbucket.symbol.compose import apply_as  # needs Symbol, which is an Arithmetic
 
-    return compose(find(op_name), called, inputs, attributes)
+    return apply_as(op_name, called, *inputs, **attributes)

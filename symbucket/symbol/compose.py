@@ -22,6 +22,11 @@ def apply(op_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Symbo
     return compose(find(op_name), op_name, args, kwargs)
 
 
+def apply_as(op_name: str, called: str, *args: Any, **kwargs: Any) -> Symbol:
+    """Return ``op_name`` applied to inputs; its automatic name comes from ``called``."""
+    return compose(find(op_name), called, args, kwargs)
+
+
 def compose(
     record: type[Operator], called: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Symbol:

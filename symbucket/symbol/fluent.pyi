@@ -18,6 +18,24 @@ class FluentMethods:
     def abs(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``abs(data)``, element by element."""
 
+    def arccos(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``arccos(data)``, element by element."""
+
+    def arccosh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``arccosh(data)``, element by element."""
+
+    def arcsin(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``arcsin(data)``, element by element."""
+
+    def arcsinh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``arcsinh(data)``, element by element."""
+
+    def arctan(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``arctan(data)``, element by element."""
+
+    def arctanh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``arctanh(data)``, element by element."""
+
     def argmax(
         self,
         axis: int | None = None,
@@ -87,6 +105,12 @@ class FluentMethods:
     def cos(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``cos(data)``, element by element."""
 
+    def cosh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``cosh(data)``, element by element."""
+
+    def degrees(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``degrees(data)``, element by element."""
+
     def erf(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``erf(data)``, element by element."""
 
@@ -101,6 +125,12 @@ class FluentMethods:
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
         """A new axis of size 1 at position ``axis``."""
+
+    def expm1(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``expm1(data)``, element by element."""
+
+    def fix(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``fix(data)``, element by element."""
 
     def flatten(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """All axes but the first joined into one."""
@@ -120,8 +150,14 @@ class FluentMethods:
     def log(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``log(data)``, element by element."""
 
+    def log10(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``log10(data)``, element by element."""
+
     def log1p(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``log1p(data)``, element by element."""
+
+    def log2(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``log2(data)``, element by element."""
 
     def log_softmax(
         self,
@@ -197,6 +233,17 @@ class FluentMethods:
     ) -> Symbol:
         """Ones in the shape of the data."""
 
+    def pad(
+        self,
+        mode: Literal['constant', 'edge', 'reflect'],
+        pad_width: int | Sequence[int],
+        constant_value: float = 0.0,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The data with elements added around it."""
+
     def pick(
         self,
         index: Symbol,
@@ -219,6 +266,9 @@ class FluentMethods:
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
         """The product over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+
+    def radians(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``radians(data)``, element by element."""
 
     def reciprocal(
         self,
@@ -260,6 +310,9 @@ class FluentMethods:
     ) -> Symbol:
         """``lhs`` in the shape of ``rhs``."""
 
+    def rint(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``rint(data)``, element by element."""
+
     def round(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``round(data)``, element by element."""
 
@@ -274,6 +327,9 @@ class FluentMethods:
 
     def sin(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``sin(data)``, element by element."""
+
+    def sinh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``sinh(data)``, element by element."""
 
     def slice(
         self,
@@ -318,6 +374,16 @@ class FluentMethods:
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
         """``exp(x / temperature)``, normalised to the sum 1 along ``axis``."""
+
+    def softmin(
+        self,
+        axis: int = -1,
+        temperature: float | None = None,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The softmax of the negated data."""
 
     def split(
         self,
@@ -387,6 +453,9 @@ class FluentMethods:
     ) -> Symbol:
         """Slices of ``a`` along ``axis`` at the positions ``indices``."""
 
+    def tan(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``tan(data)``, element by element."""
+
     def tanh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``tanh(data)``, element by element."""
 
@@ -407,6 +476,9 @@ class FluentMethods:
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
         """Axes in the order ``axes``; reversed by default."""
+
+    def trunc(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``trunc(data)``, element by element."""
 
     def zeros_like(
         self,

@@ -34,25 +34,35 @@ class ShapeTable:
         self._shapes[entry] = after
         return after != before
 
-    def require_complete(self, heads: Sequence[Entry]) -> None:
-        """Raise ShapeError if a shape is incomplete, and name the variables or the node."""
+    def is_complete(self) -> bool:
+        """Return whether all shapes are known."""
+        return not self.unknown_text()
+
+    def unknown_text(self) -> str:
+        """Return which variables or node have an incomplete shape, in words; empty if none has."""
         unknown = [n for n in self._nodes if n.op is None and not is_known(self.shape_of((n, 0)))]
         if unknown:
             unresolved = ", ".join(
                 f"{n.name} ({'unknown' if s is None else s})"
                 for n, s in ((n, self.shape_of((n, 0))) for n in unknown[:8])
             )
-            raise ShapeError(
+            return (
                 f"The shapes of these arguments cannot be inferred: {unresolved}. Give them as "
                 f"{unknown[0].name}=(...), or with shape= when the Variable is made."
             )
         for node in self._nodes:
             for i in range(node.num_outputs):
                 if not is_known(self.shape_of((node, i))):
-                    raise ShapeError(
+                    return (
                         f"The shape of node {node.name!r} ({_kind(node)}) cannot be inferred: "
                         f"all that is known is {self.shape_of((node, i))} (0: unknown)."
                     )
+        return ""
+
+    def require_complete(self) -> None:
+        """Raise ShapeError if a shape is incomplete, and name the variables or the node."""
+        if not self.is_complete():
+            raise ShapeError(self.unknown_text())
 
 
 def infer_shapes(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> ShapeTable:
@@ -69,11 +79,13 @@ def infer_shapes(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> 
             f"{', '.join(variables)}."
         )
     for name, node in variables.items():
-        if "__shape__" in node.attrs:
+        shape = None if shapes.get(name) is None else tuple(int(d) for d in shapes[name])
+        # A shape that is given takes precedence, as in MXNet.
+        if "__shape__" in node.attrs and not is_known(shape):
             table.set((node, 0), _own_shape(node))
-        if shapes.get(name) is not None:
+        if shape is not None:
             try:
-                table.set((node, 0), tuple(int(d) for d in shapes[name]))
+                table.set((node, 0), shape)
             except ShapeError as error:
                 raise ShapeError(
                     f"Variable {name!r} has shape={node.attrs['__shape__']}, but {error}"
@@ -141,15 +153,23 @@ def _step(table: ShapeTable, node: Node) -> bool:
     return any(changed)
 
 
-def infer_types(nodes: Sequence[Node], dtypes: Mapping[str, Any]) -> dict[Entry, DType]:
-    """Return the dtype of every output; float32 if nothing determines another."""
+def infer_types_partial(
+    nodes: Sequence[Node], dtypes: Mapping[str, Any]
+) -> dict[Entry, DType | None]:
+    """Return the dtype of every output, None if nothing determines it."""
     table: dict[Entry, DType | None] = {}
     for node in nodes:
         if node.op is None:
             dtype = dtypes.get(node.name, node.attrs.get("__dtype__"))
             table[node, 0] = None if dtype is None else checked_dtype(node.name, dtype)
+    propagate_types(table, [n for n in nodes if n.op is not None])
+    return table
+
+
+def infer_types(nodes: Sequence[Node], dtypes: Mapping[str, Any]) -> dict[Entry, DType]:
+    """Return the dtype of every output; float32 if nothing determines another."""
+    table = infer_types_partial(nodes, dtypes)
     applied = [n for n in nodes if n.op is not None]
-    propagate_types(table, applied)
     for node in nodes:
         if node.op is None and table[node, 0] is None:
             table[node, 0] = np.dtype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -82,3 +83,25 @@ def check_names(nodes: Iterable[Node]) -> None:
                 f"Two different variables are both named {node.name!r}. Make the variable once and "
                 "use it in both places (cells share through RNNParams), or rename one of them."
             )
+
+
+def substitute(heads: Iterable[Entry], replacements: Mapping[str, Entry]) -> list[Entry]:
+    """Return ``heads`` on a copy of the graph in which other outputs stand for some variables.
+
+    ``replacements``: variable name -> output. Nodes that read none of them are shared.
+    """
+    heads = list(heads)
+    replaced: dict[Node, Entry] = {}
+    for node in topological(heads):
+        if node.op is None:
+            replaced[node] = replacements.get(node.name, (node, 0))
+            continue
+        inputs = tuple(_replace(entry, replaced) for entry in node.inputs)
+        same = all(a[0] is b[0] and a[1] == b[1] for a, b in zip(inputs, node.inputs))
+        replaced[node] = (node if same else dataclasses.replace(node, inputs=inputs), 0)
+    return [_replace(head, replaced) for head in heads]
+
+
+def _replace(entry: Entry, replaced: Mapping[Node, Entry]) -> Entry:
+    node, index = entry
+    return replaced[node] if node.op is None else (replaced[node][0], index)

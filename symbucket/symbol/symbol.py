@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,14 @@ from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
 from symbucket.symbol.fluent import FluentMethods
-from symbucket.symbol.node import Entry, Node, auxiliary_states, check_names, topological
+from symbucket.symbol.node import (
+    Entry,
+    Node,
+    auxiliary_states,
+    check_names,
+    substitute,
+    topological,
+)
 from symbucket.types import DType, PartialShape, Shape
 
 if TYPE_CHECKING:
@@ -38,6 +47,33 @@ class Symbol(FluentMethods, Arithmetic):
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Symbol is immutable; cannot set {name!r}")
+
+    def __call__(self, *, name: str | None = None, **inputs: Symbol) -> Symbol:
+        """Return this network with other symbols in the place of some of its variables.
+
+        Args:
+            name: of the node of the result, if it has a single output.
+            inputs: variable name -> symbol of one output.
+
+        Raises:
+            InvalidArgumentError: a name is no variable of this symbol, or a symbol has several
+                outputs.
+        """
+        variables = self.list_inputs()
+        for key, symbol in inputs.items():
+            if key not in variables:
+                raise InvalidArgumentError(
+                    f"{key!r} is no variable of {self!r}, so nothing can take its place; it has "
+                    f"{_short(variables)}"
+                )
+            if not isinstance(symbol, Symbol) or len(symbol) != 1:
+                raise InvalidArgumentError(
+                    f"{symbol!r} cannot take the place of {key!r}; give a Symbol of one output"
+                )
+        heads = substitute(self._heads, {key: symbol.heads[0] for key, symbol in inputs.items()})
+        if name is not None and len(heads) == 1 and self._heads[0][0].op is not None:
+            heads = [(dataclasses.replace(heads[0][0], name=name), heads[0][1])]
+        return Symbol(heads)
 
     # Structure -------------------------------------------------------------------------------
 
@@ -147,18 +183,31 @@ class Symbol(FluentMethods, Arithmetic):
 
     # Inference -------------------------------------------------------------------------------
 
-    def infer_shape(self, **shapes: Sequence[int]) -> tuple[list[Shape], list[Shape], list[Shape]]:
+    def infer_shape(self, **shapes: Sequence[int]) -> tuple[Any, Any, Any]:
         """Return the shapes of arguments, outputs and auxiliary states, each in listed order.
 
+        If some stay unknown, a warning names the arguments, and the result is (None, None, None),
+        as in MXNet.
+
         Args:
-            shapes: shapes of arguments, by name.
+            shapes: shapes of arguments, by name, 0 for an unknown dimension. They take precedence
+                over the ``shape=`` of a variable.
 
         Raises:
-            ShapeError: an argument's shape stays unknown, or shapes contradict each other; names
-                the arguments or the node.
+            ShapeError: shapes contradict each other; names the node.
         """
         table = infer.infer_shapes(self.nodes(), shapes)
-        table.require_complete(self._heads)
+        if table.is_complete():
+            return self._collect(table.shape_of)
+        warnings.warn(table.unknown_text(), stacklevel=2)
+        return None, None, None
+
+    def complete_shapes(
+        self, **shapes: Sequence[int]
+    ) -> tuple[list[Shape], list[Shape], list[Shape]]:
+        """Infer as ``infer_shape``; raise ShapeError with the names of arguments left unknown."""
+        table = infer.infer_shapes(self.nodes(), shapes)
+        table.require_complete()
         return self._collect(table.shape_of)
 
     def infer_shape_partial(
@@ -168,10 +217,39 @@ class Symbol(FluentMethods, Arithmetic):
         table = infer.infer_shapes(self.nodes(), shapes)
         return self._collect(table.shape_of)
 
-    def infer_type(self, **dtypes: Any) -> tuple[list[DType], list[DType], list[DType]]:
-        """Return the dtypes of arguments, outputs and auxiliary states; float32 if undetermined."""
+    def infer_type(self, **dtypes: Any) -> tuple[Any, Any, Any]:
+        """Return the dtypes of arguments, outputs and auxiliary states; float32 if undetermined.
+
+        If nothing is known of any, a warning says so, and the result is (None, None, None), as in
+        MXNet.
+        """
+        partial = infer.infer_types_partial(self.nodes(), dtypes)
+        if any(dtype is not None for dtype in partial.values()):
+            return self.complete_types(**dtypes)
+        warnings.warn(
+            f"The dtypes of {_short(self.list_inputs())} cannot be inferred; give one as in "
+            f"{self.list_inputs()[0]}='float32'",
+            stacklevel=2,
+        )
+        return None, None, None
+
+    def complete_types(self, **dtypes: Any) -> tuple[list[DType], list[DType], list[DType]]:
+        """Infer as ``infer_type``; what nothing determines is float32."""
         table = infer.infer_types(self.nodes(), dtypes)
         return self._collect(table.__getitem__)
+
+    def infer_type_partial(
+        self, **dtypes: Any
+    ) -> tuple[list[DType | None], list[DType | None], list[DType | None]]:
+        """Infer as ``infer_type``, but leave a dtype that nothing determines None."""
+        table = infer.infer_types_partial(self.nodes(), dtypes)
+        return self._collect(table.get)
+
+    def astype(self, dtype: Any, name: str | None = None) -> Symbol:
+        """Return the values in another dtype, as ``sym.Cast``."""
+        from symbucket.symbol.compose import apply  # needs Symbol
+
+        return apply("cast", [self], {"dtype": dtype, "name": name})
 
     def _collect(self, of: Callable[[Entry], Any]) -> tuple[Any, Any, Any]:
         arguments, auxiliary = self.variables()
@@ -198,6 +276,24 @@ class Symbol(FluentMethods, Arithmetic):
         """
         table = infer.infer_shapes(self.nodes(), shapes) if shapes else None
         return nx_graph.to_networkx(self.nodes(), self._heads, table)
+
+    def debug_str(self) -> str:
+        """Return the graph as text: outputs, then every node with its inputs and attributes."""
+        lines = ["Symbol Outputs:"]
+        lines += [f"\toutput[{i}]={n.name}({k})" for i, (n, k) in enumerate(self._heads)]
+        for node in self.nodes():
+            if node.op is None:
+                lines.append(f"Variable:{node.name}")
+                continue
+            lines += ["-" * 20, f"Op:{node.op.op_name}, Name={node.name}", "Inputs:"]
+            lines += [
+                f"\targ[{i}]={child.name}({k}) version=0"
+                for i, (child, k) in enumerate(node.inputs)
+            ]
+            attributes = serialize.node_attrs(node)
+            if attributes:
+                lines += ["Attrs:", *(f"\t{key}={value}" for key, value in attributes.items())]
+        return "\n".join(lines) + "\n"
 
     # Files -----------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Diagram]:
     name = symbol.name or "symbol"
     if graph == "symbol":
         return {name: from_symbol(symbol, shape)}
-    arguments, _, auxiliary = symbol.infer_shape(**(shape or {}))
+    arguments, _, auxiliary = symbol.complete_shapes(**(shape or {}))
     names = symbol.list_arguments()
     kinds = variable_kinds(symbol.nodes(), shape or {})
     shapes = dict(zip(names, arguments)) | dict(zip(symbol.list_auxiliary_states(), auxiliary))

@@ -56,7 +56,7 @@ def summarize(
     nodes = symbol.nodes()
     table = infer_shapes(nodes, shape or {})
     if shape:
-        table.require_complete(symbol.heads)
+        table.require_complete()
     types = infer_types(nodes, {})
     kinds = variable_kinds(nodes, shape or {})
     counted: set[str] = set()

@@ -205,6 +205,10 @@ BINARY = [
             ("mod", 0.9),
             ("mod", -0.9),
             ("rmod", 1.1),
+            ("hypot", 1.5),
+            ("logical_and", 2.0),
+            ("logical_or", 0.0),
+            ("logical_xor", 2.0),
         )
     ),
     _unary("_power_scalar", Positive, scalar=0.5),

@@ -76,10 +76,37 @@ def test_begin_states_given_as_variables_are_inferred():
 
 def test_shapes_that_cannot_be_inferred_are_named():
     with pytest.raises(ShapeError) as caught:
-        _mlp().infer_shape()
+        _mlp().complete_shapes()
     message = str(caught.value)
     assert "cannot be inferred: data (unknown), fc1_weight" in message
     assert "Give them as data=(...)" in message
+
+
+def test_inference_that_knows_too_little_warns_and_gives_none():
+    with pytest.warns(UserWarning, match="cannot be inferred: data"):
+        assert _mlp().infer_shape() == (None, None, None)
+    with pytest.warns(UserWarning, match="dtypes of data, fc1_weight"):
+        assert _mlp().infer_type() == (None, None, None)
+    arguments, outputs, auxiliary = _mlp().infer_type_partial()
+    assert {*arguments, *outputs, *auxiliary} == {None}
+    assert sym.relu(sym.Variable("x")).infer_type_partial(x="int32")[1] == [np.int32]
+
+
+def test_a_shape_that_is_given_takes_precedence_over_the_variables():
+    total = sym.Variable("a", shape=(2, 3)) + sym.Variable("b")
+    assert total.infer_shape(a=(5, 6))[1] == [(5, 6)]
+    assert total.infer_shape()[1] == [(2, 3)]
+    assert total.infer_shape(a=(0, 3))[1] == [(2, 3)]
+
+
+def test_shapes_go_back_through_a_convolution():
+    data = sym.Variable("a", shape=(0, 10, 0, 0))
+    conv = sym.Convolution(data, num_filter=21, kernel=(3, 3), pad=(1, 1), name="c")
+    total = sym.elemwise_add(conv, sym.Variable("b", shape=(5, 21, 32, 32)))
+    assert total.infer_shape()[0][0] == (5, 10, 32, 32)
+    strided = sym.Convolution(data, num_filter=2, kernel=(3, 3), stride=(2, 1), name="c")
+    total = sym.elemwise_add(strided, sym.Variable("b", shape=(5, 2, 4, 4)))
+    assert total.infer_shape_partial()[0][0] == (5, 10, 0, 6)
 
 
 def test_contradictions_name_the_node_and_what_came_in():
@@ -88,7 +115,7 @@ def test_contradictions_name_the_node_and_what_came_in():
     message = str(caught.value)
     assert "Node 'fc1' (FullyConnected; data=data(8, 5), weight=fc1_weight" in message
     with pytest.raises(ShapeError, match=r"shape=\(2, 3\)"):
-        sym.relu(sym.Variable("v", shape=(2, 3))).infer_shape(v=(2, 4))
+        sym.relu(sym.Variable("v", shape=(2, 3))).infer_shape(v=(0, 4))
 
 
 def test_shapes_for_unknown_names_are_refused():
@@ -103,7 +130,7 @@ def test_a_damaged_shape_attribute_names_its_variable():
 
 def test_dtypes_default_to_float32_and_spread():
     net = _mlp()
-    assert set(net.infer_type()[0]) == {np.dtype("float32")}
+    assert set(net.complete_types()[0]) == {np.dtype("float32")}
     arguments, outputs, auxiliary = net.infer_type(data="float64")
     found = dict(zip(net.list_arguments(), arguments))
     assert {found[n] for n in found if n != "softmax_label"} == {np.dtype("float64")}

@@ -247,3 +247,30 @@ def test_deep_graphs_meet_no_recursion_limit():
     executor.backward(np.array([1.0, 2.0]))
     assert executor.grad_dict["x"].asnumpy().tolist() == [1.0, 2.0]
     assert x.list_outputs() == ["x"]
+
+
+def test_a_network_is_composed_with_others():
+    inner = sym.FullyConnected(sym.Variable("data"), num_hidden=3, name="fc")
+    outer = sym.FullyConnected(sym.Variable("data2"), num_hidden=4, name="fc2")
+    both = outer(data2=inner, name="both")
+    assert both.list_arguments() == ["data", "fc_weight", "fc_bias", "fc2_weight", "fc2_bias"]
+    assert both.list_outputs() == ["both_output"]
+    assert outer.list_arguments() == ["data2", "fc2_weight", "fc2_bias"]
+    assert outer(data2=inner).name == "fc2"
+    with pytest.raises(InvalidArgumentError, match="'dat' is no variable"):
+        outer(dat=inner)
+    with pytest.raises(InvalidArgumentError, match="give a Symbol of one output"):
+        outer(data2=sym.Group([inner, inner]))
+
+
+def test_the_graph_as_text():
+    net = sym.FullyConnected(sym.Variable("data"), num_hidden=3, no_bias=True, name="fc")
+    lines = net.debug_str().splitlines()
+    assert lines[:4] == [
+        "Symbol Outputs:",
+        "\toutput[0]=fc(0)",
+        "Variable:data",
+        "Variable:fc_weight",
+    ]
+    assert "\targ[1]=fc_weight(0) version=0" in lines
+    assert "\tnum_hidden=3" in lines
