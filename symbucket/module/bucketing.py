@@ -82,7 +82,7 @@ class BucketingModule(BaseModule):
         max_executors_bytes: int | None = None,
     ) -> None:
         super().__init__(logger)
-        if not callable(sym_gen):
+        if isinstance(sym_gen, Symbol) or not callable(sym_gen):
             raise InvalidArgumentError(
                 f"sym_gen must be a function of the bucket key, not {sym_gen!r}. For one fixed "
                 "symbol use Module."
