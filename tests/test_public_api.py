@@ -36,8 +36,9 @@ PUBLIC = {
     "symbucket.context": "Context cpu gpu",
     "symbucket.executor": "Executor",
     "symbucket.io": """
-        BucketRow BucketSentenceIter DataBatch DataDesc DataIter KeyedIter NDArrayIter ResizeIter
-        StepSentenceIter encode_sentences format_bucket_table normalize_descs
+        BucketPlan BucketRow BucketSentenceIter DataBatch DataDesc DataIter KeyedIter NDArrayIter
+        ResizeIter StepSentenceIter encode_sentences format_bucket_table normalize_descs
+        plan_buckets
     """,
     "symbucket.kvstore": "KVStore create",
     "symbucket.lr_scheduler": """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from symbucket.io.array_iter import NDArrayIter
 from symbucket.io.batch import DataBatch
+from symbucket.io.bucket_plan import BucketPlan, plan_buckets
 from symbucket.io.bucket_table import BucketRow, format_bucket_table
 from symbucket.io.desc import DataDesc, normalize_descs
 from symbucket.io.iterator import DataIter
@@ -13,6 +14,7 @@ from symbucket.io.sentence_iter import BucketSentenceIter, encode_sentences
 from symbucket.io.step_iter import StepSentenceIter
 
 __all__ = [
+    "BucketPlan",
     "BucketRow",
     "BucketSentenceIter",
     "DataBatch",
@@ -25,4 +27,5 @@ __all__ = [
     "encode_sentences",
     "format_bucket_table",
     "normalize_descs",
+    "plan_buckets",
 ]

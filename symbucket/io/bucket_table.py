@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from symbucket.tables import format_table
@@ -21,19 +21,32 @@ class BucketRow(NamedTuple):
     padding_share: float
 
 
-def format_bucket_table(rows: Iterable[BucketRow | tuple[Hashable, int, int, float]]) -> str:
+def format_bucket_table(
+    rows: Iterable[BucketRow | tuple[Hashable, int, int, float]],
+    columns: Mapping[str, Sequence[str]] | None = None,
+    totals: Mapping[str, str] | None = None,
+) -> str:
     """An aligned table of the buckets, one a line, under a header and over a line of totals.
 
     Args:
         rows: ``(key, sentences, batches, padding_share)``, as ``bucket_table()`` of a bucketed
             iterator returns them. Where all keys are integers, the total padding share weighs each
             bucket by its positions, else the line leaves it out.
+        columns: further columns by title, a text for each row.
+        totals: texts for the line of totals, by title of the column.
     """
     listed = [BucketRow(*row) for row in rows]
-    cells = [("bucket", "sentences", "batches", "padding")]
+    more = columns or {}
+    cells: list[tuple[str, ...]] = [("bucket", "sentences", "batches", "padding", *more)]
     cells += [
-        (str(row.key), f"{row.sentences:,}", f"{row.batches:,}", f"{row.padding_share:.1%}")
-        for row in listed
+        (
+            str(row.key),
+            f"{row.sentences:,}",
+            f"{row.batches:,}",
+            f"{row.padding_share:.1%}",
+            *(texts[i] for texts in more.values()),
+        )
+        for i, row in enumerate(listed)
     ]
     total = _total_padding(listed)
     cells.append(
@@ -42,6 +55,7 @@ def format_bucket_table(rows: Iterable[BucketRow | tuple[Hashable, int, int, flo
             f"{sum(row.sentences for row in listed):,}",
             f"{sum(row.batches for row in listed):,}",
             "" if total is None else f"{total:.1%}",
+            *((totals or {}).get(title, "") for title in more),
         )
     )
     return format_table(cells)
@@ -51,8 +65,9 @@ def _total_padding(rows: list[BucketRow]) -> float | None:
     positions = 0
     padded = 0.0
     for row in rows:
-        if not isinstance(row.key, int):
+        key = row.key if isinstance(row.key, tuple) else (row.key,)
+        if not all(isinstance(length, int) for length in key):
             return None
-        positions += row.sentences * row.key
-        padded += row.sentences * row.key * row.padding_share
+        positions += row.sentences * sum(key)
+        padded += row.sentences * sum(key) * row.padding_share
     return padded / positions if positions else None
