@@ -15,8 +15,8 @@ import symbucket as sb
 PUBLIC = {
     "symbucket": """
         AttrScope Bundle Context Executor MXNetError NDArray NameManager Prefix Symbol
-        SymbucketError attribute base callback check_padding checkpoint context cpu executor gpu
-        init initializer io kv kvstore lr_scheduler metric mod model module mon monitor name nd
+        SymbucketError attribute base callback check_padding checkpoint context cpu ctc executor
+        gpu init initializer io kv kvstore lr_scheduler metric mod model module mon monitor name nd
         ndarray operator optimizer random rnn sym symbol test_utils visualization viz
     """,
     "symbucket.base": "MXNetError integer_types numeric_types string_types",
@@ -34,6 +34,7 @@ PUBLIC = {
     """,
     "symbucket.attribute": "AttrScope",
     "symbucket.context": "Context cpu gpu",
+    "symbucket.ctc": "Hypothesis beam_search edit_distance greedy_decode",
     "symbucket.executor": "Executor",
     "symbucket.io": """
         BucketPlan BucketRow BucketSentenceIter DataBatch DataDesc DataIter KeyedIter NDArrayIter

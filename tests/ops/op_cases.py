@@ -524,6 +524,25 @@ def _rnn(mode: str, layers: int = 1, bidirectional: bool = False, states: bool =
     )
 
 
+def _ctc(label: Any, blank: str = "first", **lengths: Any) -> Case:
+    """Three sequences of six steps and four classes."""
+    return Case(
+        "CTCLoss",
+        {"blank_label": blank, **{f"use_{name}": True for name in lengths}},
+        {
+            "data": Unit(6, 3, 4),
+            "label": given(label),
+            **{name: given(values) for name, values in lengths.items()},
+        },
+    )
+
+
+CTC = [
+    _ctc([[1, 2, 2], [3, 0, 0], [0, 0, 0]]),
+    _ctc([[0, 2, 2], [1, -1, -1], [-1, 0, 0]], blank="last"),
+    _ctc([[1, 2, 2], [3, 1, 1], [2, 2, 1]], data_lengths=[4, 6, 2], label_lengths=[3, 1, 2]),
+]
+
 RECURRENT = [
     _rnn("rnn_tanh"),
     _rnn("rnn_relu", layers=2),
@@ -543,6 +562,7 @@ CASES: list[Case] = [
     *INDEXING,
     *LAYERS,
     *RECURRENT,
+    *CTC,
 ]
 
 BY_ID = {case.id: case for case in CASES}

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.memory.live_ranges import size_of
 from symbucket.compiler.rewrite.base import Property, graph_pass
-from symbucket.ir import bounds
+from symbucket.ir import bounds, readers, reads
 
 MIN_BYTES = 1 << 18  # smaller values, and smaller gains, are not worth another order
 MAX_MOVED_NODES = 32  # that may run early to free one value; nearer users stay where they are
@@ -53,7 +53,7 @@ class _Schedule:
                 continue
             self._done.add(node)
             order.append(self._place[node])
-            for value in dict.fromkeys((*node.inputs, *node.outputs)):
+            for value in dict.fromkeys((*reads(node), *node.outputs)):
                 if value is not None and value in self._large:
                     users = self._users_to_run(value)
                     last = self._place[users[-1]] if users else 0
@@ -86,7 +86,7 @@ class _Schedule:
 
         Nodes that have run already are left out.
         """
-        stack = [user for value in values for user, _ in value.uses()]
+        stack = [user for value in values for user in readers(value)]
         while stack:
             node = stack.pop()
             if node in run or node in self._done:
@@ -94,17 +94,17 @@ class _Schedule:
             run.add(node)
             if len(run) > MAX_MOVED_NODES:
                 return False
-            producers = (v.producer() for v in node.inputs if v is not None)
+            producers = (v.producer() for v in reads(node) if v is not None)
             stack += [producer for producer in producers if producer is not None]
         return True
 
     def _freed_by(self, run: set[ir.Node]) -> int:
         """Return the bytes of the large values that ``run`` reads and nothing reads afterwards."""
-        read = {v for node in run for v in node.inputs if v in self._large}
+        read = {v for node in run for v in reads(node) if v in self._large}
         return sum(
             self._large[value]
             for value in read
-            if all(user in self._done or user in run for user, _ in value.uses())
+            if all(user in self._done or user in run for user in readers(value))
         )
 
 

@@ -212,6 +212,13 @@ def test_nothing_moves_where_that_frees_nothing():
     assert [n.name for n in made] == order
 
 
+def test_a_loop_stays_behind_what_its_body_reads():
+    """The loop of the gradient of a CTC loss reads a mask that is made right before it."""
+    shapes = {"data": (100, 8, 30), "label": (8, 20), "data_lengths": (8,)}
+    loss = sym.ctc_loss(*map(sym.Variable, shapes), use_data_lengths=True)
+    check_model(compile_training(loss, shapes, {}, ["data"]).backward)
+
+
 # The limit -----------------------------------------------------------------------------------
 
 
