@@ -20,6 +20,7 @@ from tests.compiler.autodiff.test_every_rule import FEW, GENERATORS, MANY, drawn
 ELSEWHERE = {
     ("symbucket", "SoftmaxOutput"): "ops/test_losses.py",
     ("symbucket", "LossOutput"): "ops/test_losses.py",
+    ("symbucket", "CTCLoss"): "ops/test_ctc.py",
     ("", "Scan"): "compiler/loops/test_scan_gradient.py",
 }
 _FLOAT_TYPES = ("tensor(float)", "tensor(double)", "tensor(float16)", "tensor(bfloat16)")
