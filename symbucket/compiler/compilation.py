@@ -17,7 +17,6 @@ from symbucket.compiler.noise_inputs import NoiseInput, noise_to_inputs
 from symbucket.compiler.ports import Port, PortedGraph, PortId, Role, check_names, distinct_values
 from symbucket.compiler.program import Program
 from symbucket.compiler.request import CompileRequest
-from symbucket.compiler.rewrite.base import PassContext
 from symbucket.compiler.shorten_names import shorten_names
 from symbucket.ir import IR_VERSION, body_of, dtype_of, shape_of
 from symbucket.symbol.symbol import Symbol
@@ -57,7 +56,7 @@ def lower_symbol(c: Compilation) -> None:
         request.dtypes,
         request.training,
         request.name,
-        loops=roll_loops.runs(PassContext(request.options, request.target)),
+        loops=roll_loops.name not in request.options.disable and request.target.compiles_loops,
     )
     states = set(request.symbol.list_auxiliary_states())
     inputs = {
@@ -150,7 +149,7 @@ def plan_memory(c: Compilation) -> None:
         graph.outputs.extend(ported.outputs.values())
         if "roll-loops" in ported.changes:
             loops = sum(body_of(node) is not None for node in graph)
-            operators = ported.changes.get("use-lstm-operator", 0)
+            operators = ported.changes.get("use-recurrent-operators", 0)
             ported.changes["roll-loops"] = loops + operators
         gradients = [port.name for port in ported.outputs if port.role is Role.GRAD]
         plan = plan_graph(graph, gradients)

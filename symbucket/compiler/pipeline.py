@@ -21,7 +21,8 @@ from symbucket.compiler.compilation import (
 from symbucket.compiler.loops.hoist_factors import hoist_factors
 from symbucket.compiler.loops.hoist_products import hoist_products
 from symbucket.compiler.loops.roll_loops import roll_loops
-from symbucket.compiler.loops.use_lstm_operator import use_lstm_operator
+from symbucket.compiler.loops.unroll_loops import unroll_loops
+from symbucket.compiler.loops.use_recurrent_operators import use_recurrent_operators
 from symbucket.compiler.ports import PortedGraph
 from symbucket.compiler.request import CompileRequest
 from symbucket.compiler.rewrite.base import Pass, PassContext
@@ -102,9 +103,10 @@ PIPELINE: tuple[Stage, ...] = (
             remove_dead_nodes,
             schedule_for_memory,
             roll_loops,
-            use_lstm_operator,
+            use_recurrent_operators,
             join_gate_gradients,
             hoist_factors,
+            unroll_loops,
             remove_dead_nodes,
         ),
     ),

@@ -15,6 +15,8 @@ class Target:
         missing: ONNX operators that it does not have, or runs badly.
         binds_noise: random numbers are inputs, which whoever runs the model draws for each run;
             otherwise the model draws them itself.
+        unrolls_loops: recurrences are compiled as loops although there is no Scan; those that are
+            no recurrent operator are written out step by step in the end.
 
     A target says what passes may introduce; a node of the user's own network stays.
     """
@@ -22,10 +24,16 @@ class Target:
     name: str
     missing: frozenset[str] = frozenset()
     binds_noise: bool = True
+    unrolls_loops: bool = False
 
     def runs(self, op_types: Collection[str]) -> bool:
         """Return whether the target has all of these operators."""
         return self.missing.isdisjoint(op_types)
+
+    @property
+    def compiles_loops(self) -> bool:
+        """Whether equal steps are compiled as one."""
+        return self.supports_scan or self.unrolls_loops
 
     @property
     def supports_scan(self) -> bool:
@@ -37,3 +45,8 @@ CPU = Target("CPUExecutionProvider")
 
 # Not every runtime that reads a file knows Scan, and its body hides what a picture shows.
 PORTABLE = Target("any ONNX runtime", frozenset({"Scan"}), binds_noise=False)
+
+# Recurrences are LSTM, GRU or RNN, which every runtime has.
+INFERENCE_FILE = Target(
+    "any ONNX runtime", frozenset({"Scan"}), binds_noise=False, unrolls_loops=True
+)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.compiler import CompilerOptions, Program, Role, compile_inference, compile_training
-from symbucket.compiler.target import PORTABLE
+from symbucket.compiler.target import INFERENCE_FILE, PORTABLE
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.export.axes import Probe, label_axes
@@ -71,7 +71,9 @@ class _Source:
         options: CompilerOptions = dataclasses.replace(self.module.options, value_info=True)
         name = f"key {self.key!r} {mode}"
         if mode == "inference":
-            return compile_inference(symbol, shapes, dtypes, name, options=options, target=PORTABLE)
+            return compile_inference(
+                symbol, shapes, dtypes, name, options=options, target=INFERENCE_FILE
+            )
         requests = self.module.bound_network.requests
         trained = [n for n, r in requests.items() if r != "null" and n in store.grads]
         programs = compile_training(

@@ -52,9 +52,10 @@ final/remove-identities
 final/remove-dead-nodes
 final/schedule-for-memory
 final/roll-loops
-final/use-lstm-operator
+final/use-recurrent-operators
 final/join-gate-gradients
 final/hoist-factors
+final/unroll-loops
 final/remove-dead-nodes
 plan
 serialize

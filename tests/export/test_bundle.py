@@ -72,20 +72,9 @@ def test_the_arena_grows_to_the_plan_of_each_network(original, arena):
     module = trained()
     needs = _needs(original)
     for key, need in zip((4, 6, 9), needs):
-        # An export's models say shapes of all values, which changes nothing in the plan, and have
-        # their time steps unrolled.
+        # An export's models say shapes of all values, which changes nothing in the plan.
         executor = module.module_of(key).executors[0]
-        requests = dict.fromkeys(executor.arg_dict, "null")
-        unrolled = sb.Executor(
-            executor.symbol,
-            executor.context,
-            executor.arg_dict,
-            {},
-            requests,
-            executor.aux_dict,
-            options=executor.options.without("roll-loops"),
-        )
-        assert need == unrolled.inference_program().plan.arena
+        assert need == executor.inference_program().plan.arena
     assert 0 < needs[0] < needs[1] < needs[2]
     arena._largest = 0
     bundle = sb.Bundle(original)

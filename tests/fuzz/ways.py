@@ -164,7 +164,7 @@ def _(network: Network) -> Results:
 
 @way("training, loops rolled and no LSTM operator", "training", same_step=True)
 def _(network: Network) -> Results:
-    return train(network, _options("use-lstm-operator"))
+    return train(network, _options("use-recurrent-operators"))
 
 
 @way("outputs of training", "inference")

@@ -212,7 +212,7 @@ def test_the_inputs_of_all_steps_are_one_product():
     kinds = [node.op_type for node in program.proto().graph.node]
     assert kinds.count("Gemm") == 2 * (1 + 7)
     program = compile_inference(
-        symbol, shapes, options=CompilerOptions(disable={"use-lstm-operator"})
+        symbol, shapes, options=CompilerOptions(disable={"use-recurrent-operators"})
     )
     kinds = [node.op_type for node in program.proto().graph.node]
     assert (kinds.count("Gemm"), kinds.count("Scan")) == (2, 2)

@@ -136,8 +136,8 @@ def _size_inside(node: ir.Node) -> int:
     """Return the bytes that a Scan takes while it runs: the peak of an iteration, and each carried
     value twice. The results of an iteration go straight to their places in the outputs.
     """
-    if node.op_type == "LSTM" and not node.domain:
-        return _size_inside_lstm(node)
+    if node.op_type in _GATES and not node.domain:
+        return _size_inside_recurrent(node)
     body = body_of(node)
     if body is None:
         return 0
@@ -146,13 +146,16 @@ def _size_inside(node: ir.Node) -> int:
     return lower_bound(live_ranges(body)) + carried_twice
 
 
-def _size_inside_lstm(node: ir.Node) -> int:
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def _size_inside_recurrent(node: ir.Node) -> int:
     """Return the bytes of the kernel: gates of all steps, some states; if reversed, sequences."""
     x, out = node.inputs[0], node.outputs[0]
     assert x is not None
     sizes = size_of(x, {}), size_of(out, {})
     steps = max(1, shape_of(x)[0])
-    own = 4 * sizes[1] + 10 * sizes[1] // steps
+    own = _GATES[node.op_type] * sizes[1] + 10 * sizes[1] // steps
     return round_up(own + (sum(sizes) if attr(node, "direction") == "reverse" else 0))
 
 

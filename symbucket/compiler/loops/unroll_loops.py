@@ -1,0 +1,88 @@
+"""Write a loop out step by step, for targets without Scan.
+
+The network was compiled as a loop, so what does not wait for the step before is computed for all
+steps at once; only what is left of a step is repeated. Recurrent operators are no Scans any more.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from symbucket.compiler.rewrite.base import PassContext, graph_pass
+from symbucket.compiler.rewrite.graph_queries import substitute
+from symbucket.ir import (
+    Builder,
+    attribute_of,
+    body_of,
+    clear_body,
+    copy_node,
+    input_of,
+    shape_of,
+    states_of,
+    steps_of,
+)
+
+
+@graph_pass("final", required=True)
+def unroll_loops(graph: ir.Graph, context: PassContext) -> int:
+    """Unroll every loop; returns their number."""
+    if context.target.supports_scan:
+        return 0
+    loops = [node for node in graph if body_of(node) is not None]
+    for scan in loops:
+        _unroll(graph, scan)
+    return len(loops)
+
+
+def _unroll(graph: ir.Graph, scan: ir.Node) -> None:
+    body = body_of(scan)
+    assert body is not None
+    carried, steps = states_of(scan), steps_of(scan)
+    g = Builder(graph, anchor=scan)
+    g.scope = scan.name or ""
+    read = attribute_of(scan, "scan_input_directions")
+    written = attribute_of(scan, "scan_output_directions") or ()
+    slices = [
+        _slices(g, input_of(scan, carried + i), backwards=bool(way)) for i, way in enumerate(read)
+    ]
+    states = [input_of(scan, i) for i in range(carried)]
+    stacked: list[list[ir.Value]] = [[] for _ in body.outputs[carried:]]
+    for step in range(steps):
+        inputs = [*states, *(parts[step] for parts in slices)]
+        results = _copy_step(g, body, dict(zip(body.inputs, inputs)), step)
+        states = results[:carried]
+        for stack, value in zip(stacked, results[carried:]):
+            stack.append(g.reshape(value, (1, *shape_of(value))))
+    stacks = [
+        g.op("Concat", *(parts[::-1] if way else parts), axis=0)
+        for parts, way in zip(stacked, written)
+    ]
+    for old, new in zip(scan.outputs, [*states, *stacks]):
+        substitute(g, old, new)
+    graph.remove(scan, safe=True)
+    clear_body(scan)
+
+
+def _slices(g: Builder, stack: ir.Value, backwards: bool) -> list[ir.Value]:
+    """Return what each step reads of a sequence."""
+    steps, *shape = shape_of(stack)
+    parts = [stack]
+    if steps > 1:
+        parts = g.ops("Split", stack, g.ints(*[1] * steps), axis=0, outputs=steps)
+    pieces = [g.reshape(part, tuple(shape)) for part in parts]
+    return pieces[::-1] if backwards else pieces
+
+
+def _copy_step(
+    g: Builder, body: ir.Graph, values: dict[ir.Value, ir.Value], step: int
+) -> list[ir.Value]:
+    """Append one step; ``values`` are those of the body's inputs. Return the body's outputs."""
+    for node in body:
+        inputs = [None if v is None else values.get(v, v) for v in node.inputs]
+        copy = copy_node(node, inputs)
+        copy.name = g.unique(f"{node.name}/step{step}")
+        for old, new in zip(node.outputs, copy.outputs):
+            new.name = g.unique(f"{old.name}/step{step}")
+            values[old] = new
+        g.place(copy)
+    return [values.get(value, value) for value in body.outputs]
