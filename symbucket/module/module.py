@@ -321,7 +321,8 @@ class Module(BaseModule):
         self.executor.backward(out_grads)
 
     def _update(self) -> None:
-        apply_gradients(self.updater, self.store, self.gradients(), self.executor.row_gradients)
+        rows, first = self.executor.row_gradients, self.data_shapes[0]
+        apply_gradients(self.updater, self.store, self.gradients(), rows, first)
 
     def row_gradients(self) -> Mapping[str, RowSparse]:
         return self.executor.row_gradients

@@ -197,7 +197,7 @@ class RecurrentModule(BaseModule):
         bound.updater = Updater(optimizer)
 
     def _update(self) -> None:
-        apply_gradients(self.updater, self.store, self.gradients(), {})
+        apply_gradients(self.updater, self.store, self.gradients(), {}, self.data_shapes[0])
 
     def gradients(self) -> Mapping[str, NDArray]:
         network, grads = self._bound.network, self.store.grads
