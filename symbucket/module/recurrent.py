@@ -340,5 +340,5 @@ class RecurrentModule(BaseModule):
             return bound.outputs
         return [[output] for output in bound.outputs]
 
-    def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
+    def get_input_grads(self, merge_multi_context: bool = True) -> list[Any]:
         raise UnsupportedError("RecurrentModule computes no gradients of its data")

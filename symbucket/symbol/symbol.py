@@ -11,7 +11,7 @@ import numpy as np
 
 from symbucket import hooks
 from symbucket.attribute import stored_name
-from symbucket.errors import InvalidArgumentError
+from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.symbol import infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
 from symbucket.symbol.fluent import FluentMethods
@@ -312,17 +312,40 @@ class Symbol(FluentMethods, Arithmetic):
         ctx: Any = None,
         grad_req: str | Sequence[str] | Mapping[str, str] = "write",
         type_dict: Mapping[str, Any] | None = None,
-        **shapes: Sequence[int],
+        stype_dict: Mapping[str, str] | None = None,
+        group2ctx: Mapping[str, Any] | None = None,
+        shared_arg_names: Sequence[str] | None = None,
+        shared_exec: Any = None,
+        shared_buffer: dict[str, Any] | None = None,
+        **kwargs: Sequence[int],
     ) -> Any:
-        """Return an executor with newly allocated arrays.
+        """Return an executor with newly allocated arrays, zeros.
 
         Args:
             ctx: the device; the CPU by default.
             grad_req: "write", "add" or "null", for all arguments, or by name or position.
             type_dict: dtypes of arguments, by name.
-            shapes: shapes of arguments, by name; the others are inferred.
+            stype_dict, group2ctx: MXNet's, without effect: arrays are dense, on one context.
+            shared_arg_names: arguments whose arrays and gradients are those of ``shared_exec``.
+            shared_exec: an executor; its auxiliary states of equal names are shared too.
+            shared_buffer: arrays by name to take for the other arguments; new ones are added.
+            kwargs: shapes of arguments, by name; the others are inferred.
         """
-        return hooks.simple_bind(self, ctx, grad_req, type_dict, shapes)
+        if stype_dict and any(stype != "default" for stype in stype_dict.values()):
+            raise UnsupportedError(
+                f"simple_bind: stype_dict={dict(stype_dict)!r} asks for sparse arrays, and there "
+                "are only dense ones"
+            )
+        return hooks.simple_bind(
+            self,
+            ctx,
+            grad_req,
+            type_dict,
+            shared_arg_names,
+            shared_exec,
+            shared_buffer,
+            kwargs,
+        )
 
     def bind(
         self,
@@ -331,8 +354,14 @@ class Symbol(FluentMethods, Arithmetic):
         args_grad: Mapping[str, Any] | Sequence[Any] | None = None,
         grad_req: str | Sequence[str] | Mapping[str, str] = "write",
         aux_states: Mapping[str, Any] | Sequence[Any] | None = None,
+        group2ctx: Mapping[str, Any] | None = None,
+        shared_exec: Any = None,
     ) -> Any:
-        """Return an executor over existing arrays; NDArrays are shared, other arrays copied."""
+        """Return an executor over existing arrays; NDArrays are shared, other arrays copied.
+
+        Dicts may have more names than the symbol has. ``group2ctx`` and ``shared_exec`` are
+        MXNet's, without effect: an executor runs on one context and has its own outputs.
+        """
         return hooks.bind(self, ctx, args, args_grad, grad_req, aux_states)
 
     def eval(self, ctx: Any = None, **arrays: Any) -> list[Any]:
