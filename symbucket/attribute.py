@@ -61,9 +61,7 @@ class AttrScope:
 
     def get(self, attributes: Mapping[str, str] | None) -> dict[str, str]:
         """Return the scope's attributes, overridden by ``attributes``."""
-        if not attributes:
-            return dict(self._attributes)
-        own = {stored_name(key): value for key, value in attributes.items()}
+        own = {stored_name(key): value for key, value in (attributes or {}).items()}
         return {**self._attributes, **own}
 
     def __enter__(self) -> AttrScope:

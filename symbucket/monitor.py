@@ -14,7 +14,8 @@ import numpy as np
 
 from symbucket.checks import check_integer
 from symbucket.engine.bound_arrays import BoundArrays
-from symbucket.errors import InvalidArgumentError, UnsupportedError
+from symbucket.engine.inner_values import Watcher
+from symbucket.errors import InvalidArgumentError
 from symbucket.runtime import NDArray
 
 __all__ = ["Monitor"]
@@ -26,15 +27,17 @@ class Monitored(Protocol):
     """What a monitor can look at, besides an Executor: all modules."""
 
     def monitored(self, selects: Callable[[str], bool]) -> Named: ...
+    def watch(self, watcher: Watcher) -> None: ...
 
 
 class Monitor:
-    """Statistics of arrays after a batch, as ``mx.mon.Monitor``.
+    """Statistics of arrays of a batch, as ``mx.mon.Monitor``.
 
-    It sees the outputs of the network, its arguments (data, labels and parameters), their gradients
-    under the name ``<argument>_grad``, and the auxiliary states. It does not see what lies between
-    input and output: compiled networks keep no activation that has no later use. To look at one,
-    make it an output: ``sym.Group([loss, sym.BlockGrad(inner)])``.
+    It sees the outputs of all operators (``fc_output``), the network's arguments (data, labels and
+    parameters), their gradients under the name ``<argument>_grad``, and the auxiliary states.
+    Compiled networks keep no activation that has no later use: if ``pattern`` matches outputs of
+    inner operators, a second program computes them after a forward that is looked at, which then
+    takes twice as long.
 
     ``fit(monitor=...)`` installs it, and calls ``tic`` before each batch and ``toc_print`` after
     the update; it keeps outputs and whole gradients for that (see ``keep_outputs``). A loop of your
@@ -46,7 +49,7 @@ class Monitor:
             divided by the square root of the size, that is the root of the mean square.
         pattern: regular expression that the beginning of a name must match.
         sort: give the statistics by name, not outputs, arguments, gradients, auxiliary states.
-        monitor_all: for inputs of inner operators too, which cannot be had: must be False.
+        monitor_all: see inputs of operators too, under names such as ``fc_data``.
 
     Attributes:
         step: batches that ``tic`` has counted.
@@ -55,7 +58,6 @@ class Monitor:
     Raises:
         InvalidArgumentError: ``interval`` is no whole number of 1 or more, ``pattern`` no regular
             expression, ``stat_func`` cannot be called.
-        UnsupportedError: ``monitor_all=True``.
     """
 
     def __init__(
@@ -70,12 +72,6 @@ class Monitor:
             raise InvalidArgumentError(
                 f"Monitor: stat_func is {stat_func!r}; expected a function of an NDArray"
             )
-        if monitor_all:
-            raise UnsupportedError(
-                "Monitor: monitor_all=True asks for the inputs of inner operators, which compiled "
-                "networks do not keep; make what you want to see an output: "
-                "sym.Group([loss, sym.BlockGrad(inner)])"
-            )
         try:
             self._pattern = re.compile(pattern)
         except (re.error, TypeError) as error:
@@ -85,9 +81,11 @@ class Monitor:
         self.interval = check_integer(interval, "Monitor: interval (in batches)", 1)
         self.stat_func = _root_mean_square if stat_func is None else stat_func
         self.sort = bool(sort)
+        self.monitor_all = bool(monitor_all)
         self.step = 0
         self.activated = False
         self._sources: list[BoundArrays | Monitored] = []
+        self._queue: list[tuple[int, str, str]] = []
 
     def install(self, exe: BoundArrays | Monitored) -> None:
         """Look at this executor (or module) from now on, besides those installed before."""
@@ -95,29 +93,37 @@ class Monitor:
             raise InvalidArgumentError(
                 f"Monitor.install: {exe!r} is neither an Executor nor a module"
             )
-        if not any(exe is source for source in self._sources):
-            self._sources.append(exe)
+        if any(exe is source for source in self._sources):
+            return
+        if isinstance(exe, BoundArrays):
+            exe.watchers.append(self)
+        else:
+            exe.watch(self)
+        self._sources.append(exe)
 
     def tic(self) -> None:
         """A batch begins: look at it if it is its turn."""
+        self._queue = []
         self.activated = self.step % self.interval == 0
         self.step += 1
 
     def toc(self) -> list[tuple[int, str, str]]:
         """The batch is over: (number of the batch from 1, name, statistic as text) of each array.
 
-        Empty where this batch is not looked at. Gradients are those of the last backward,
-        parameters those after the update, if there was one.
+        Empty where this batch is not looked at. Outputs are those of the forwards since ``tic``,
+        gradients those of the last backward, parameters those after the update, if there was one.
+        Every number ends with a tab, as in MXNet.
         """
         if not self.activated:
             return []
         self.activated = False
-        statistics = [
+        self._queue += [
             (self.step, name, self._text(name, array))
             for source in self._sources
             for name, array in self._arrays(source)
-            if self._wants(name)
+            if self.wants(name)
         ]
+        statistics, self._queue = self._queue, []
         return sorted(statistics, key=lambda entry: entry[1]) if self.sort else statistics
 
     def toc_print(self) -> None:
@@ -125,13 +131,18 @@ class Monitor:
         for step, name, text in self.toc():
             logging.info("Batch: %7d %-30s %s", step, name, text)
 
-    def _wants(self, name: str) -> bool:
+    def wants(self, name: str) -> bool:
+        """Return whether the pattern matches."""
         return self._pattern.match(name) is not None
 
+    def see(self, name: str, array: NDArray) -> None:
+        """Note the statistic of an operator's output; executors call it."""
+        self._queue.append((self.step, name, self._text(name, array)))
+
     def _arrays(self, source: BoundArrays | Monitored) -> Named:
-        if isinstance(source, BoundArrays):
-            return arrays_of(source, self._wants)
-        return source.monitored(self._wants)
+        return (
+            arrays_of(source) if isinstance(source, BoundArrays) else source.monitored(self.wants)
+        )
 
     def _text(self, name: str, array: NDArray) -> str:
         statistic = self.stat_func(array)
@@ -143,22 +154,19 @@ class Monitor:
                     f"Monitor: stat_func gave {value!r} for {name!r}; expected a number, an array "
                     "or a list of these"
                 )
-            parts.append(str(numbers.item() if numbers.size == 1 else numbers))
-        return "\t".join(parts)
+            parts.append(f"{numbers.reshape(-1)[0] if numbers.size == 1 else numbers}\t")
+        return "".join(parts)
 
 
-def arrays_of(executor: BoundArrays, selects: Callable[[str], bool]) -> Named:
-    """Return outputs (if one is selected), arguments, gradients and auxiliary states by name."""
-    names = executor.symbol.list_outputs()
-    outputs = zip(names, executor.outputs) if any(map(selects, names)) else ()
+def arrays_of(executor: BoundArrays) -> Named:
+    """Return arguments, gradients and auxiliary states by name."""
     return [
-        *outputs,
         *executor.arg_dict.items(),
-        *((f"{name}_grad", array) for name, array in executor.grad_dict.items()),
+        *((f"{name}_grad", array) for name, array in executor.grads.items()),
         *executor.aux_dict.items(),
     ]
 
 
-def _root_mean_square(array: NDArray) -> float:
+def _root_mean_square(array: NDArray) -> np.float32:
     numbers = array.asnumpy().astype(np.float64)
-    return float(np.linalg.norm(numbers) / np.sqrt(numbers.size)) if numbers.size else 0.0
+    return np.float32(np.linalg.norm(numbers) / np.sqrt(numbers.size) if numbers.size else 0)

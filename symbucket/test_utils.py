@@ -273,10 +273,10 @@ def check_numeric_gradient(
     for name, request in requests.items():
         if request == "add":
             start[name] = np.asarray(random_arrays(values[name].shape), values[name].dtype)
-            executor.grad_dict[name][...] = start[name]
+            executor.grads[name][...] = start[name]
     executor.forward(is_train=True)
     executor.backward([np.ones(o.shape, np.float32) for o in executor.outputs])
-    symbolic = {n: executor.grad_dict[n].asnumpy() for n, r in requests.items() if r != "null"}
+    symbolic = {n: executor.grads[n].asnumpy() for n, r in requests.items() if r != "null"}
     numeric = numeric_grad(
         executor, {n: values[n] for n in symbolic}, states, numeric_eps, use_forward_train
     )
@@ -326,7 +326,7 @@ def check_symbolic_backward(
     by_name = _by_name(expected, arguments, "expected")
     executor = _bound(sym, location, aux_states, ctx, grad_req)
     start: dict[str, Any] = {}
-    for name, array in executor.grad_dict.items():
+    for name, array in executor.grads.items():
         start[name] = 0.0
         if executor.grad_req[name] == "add":
             start[name] = np.asarray(random_arrays(array.shape), array.dtype)
@@ -336,7 +336,7 @@ def check_symbolic_backward(
     if isinstance(out_grads, Mapping):
         heads = [out_grads[name] for name in sym.list_outputs()]
     executor.backward(heads)
-    gradients = {name: array.asnumpy() for name, array in executor.grad_dict.items()}
+    gradients = {name: array.asnumpy() for name, array in executor.grads.items()}
     for name, value in by_name.items():
         if name in gradients:
             labels = (f"expected gradient of {name}", f"gradient of {name}")

@@ -7,7 +7,7 @@ import pytest
 
 import symbucket as sb
 from symbucket import sym
-from symbucket.errors import DivergenceError, InvalidArgumentError, StateError, UnsupportedError
+from symbucket.errors import DivergenceError, InvalidArgumentError, StateError
 from tests.small_networks import (
     bound_regression,
     generate,
@@ -51,13 +51,14 @@ def test_statistics_are_those_of_the_arrays():
     monitor.tic()
     module.forward_backward(batch)
     module.update()
-    arrays = {"out_output": module.get_outputs()[0], "data": X[:4], "softmax_label": Y[:4]}
+    outputs = module.get_outputs()[0]  # of LinearRegressionOutput, which hands on its input
+    arrays = {"fc_output": outputs, "out_output": outputs, "data": X[:4], "softmax_label": Y[:4]}
     arrays |= module.get_params()[0]  # after the update
     arrays |= {f"{name}_grad": array for name, array in module.gradients().items()}
     found = monitor.toc()
     assert [name for _, name, _ in found] == [
-        "out_output", "data", "fc_weight", "fc_bias", "softmax_label", "fc_weight_grad",
-        "fc_bias_grad",
+        "fc_output", "out_output", "data", "fc_weight", "fc_bias", "softmax_label",
+        "fc_weight_grad", "fc_bias_grad",
     ]  # fmt: skip
     for step, name, text in found:
         assert step == 1
@@ -81,7 +82,7 @@ def test_a_monitor_changes_no_number():
         sb.random.seed(3)
         modules.append(numbers(_fit(sb.mod.Module(regression()), monitor)))
     assert same(*modules)
-    assert len(monitor.found) == 4 * 7
+    assert len(monitor.found) == 4 * 8
 
 
 def test_auxiliary_states_and_statistics_of_ones_own():
@@ -94,7 +95,8 @@ def test_auxiliary_states_and_statistics_of_ones_own():
     aux = module.get_params()[1]
     assert [name for _, name, _ in monitor.found] == list(aux)
     for _, name, text in monitor.found:
-        whole, largest, size = text.split("\t")
+        whole, largest, size, end = text.split("\t")
+        assert end == ""
         assert whole == str(aux[name].asnumpy())
         assert float(largest) == aux[name].asnumpy().max()
         assert size == "3"
@@ -111,9 +113,9 @@ def test_buckets_are_seen_as_they_come():
         (step, name, shape)
         for step, length in enumerate([3, 3, 6, 6], 1)
         for name, shape in (
-            ("softmax_output", f"[{3 * length:2d} 10]"),
-            ("data", f"[3 {length}]"),
-            ("embed_weight_grad", "[10  4]"),
+            ("softmax_output", f"[{3 * length:2d} 10]\t"),
+            ("data", f"[3 {length}]\t"),
+            ("embed_weight_grad", "[10  4]\t"),
         )
     ]
 
@@ -150,7 +152,7 @@ def test_an_executor_is_looked_at_too():
     monitor.tic()
     executor.forward(is_train=True)
     executor.backward([np.ones(2)])
-    assert monitor.toc() == [(1, "a", "[2. 3.]"), (1, "a_grad", "[4. 6.]")]
+    assert monitor.toc() == [(1, "a", "[2. 3.]\t"), (1, "a_grad", "[4. 6.]\t")]
     monitor.tic()
     assert monitor.toc() == []  # not its turn
 
@@ -181,6 +183,47 @@ def test_feedforward_hands_it_on():
     assert len(monitor.found) == 2 * 2
 
 
+def _dropped():
+    """fc -> Dropout -> a loss, and the names of what inner operators put out."""
+    hidden = sym.FullyConnected(sym.Variable("data"), num_hidden=4, name="fc")
+    dropped = sym.Dropout(sym.Activation(hidden, act_type="relu", name="act"), p=0.5, name="drop")
+    return sym.LinearRegressionOutput(dropped, sym.Variable("label"), name="out")
+
+
+def test_inner_outputs_are_those_of_the_run_itself():
+    executor = _dropped().simple_bind(sb.cpu(), data=(4, 3), label=(4, 4))
+    for array in executor.arg_dict.values():
+        array[:] = np.random.default_rng(0).normal(size=array.shape)
+    seen = {}
+    executor.set_monitor_callback(lambda name, array: seen.setdefault(name, array.asnumpy()))
+    output = executor.forward(is_train=True)[0].asnumpy()
+    assert list(seen) == ["fc_output", "act_output", "drop_output", "out_output"]
+    x, w, b = (executor.arg_dict[n].asnumpy() for n in ("data", "fc_weight", "fc_bias"))
+    np.testing.assert_allclose(seen["fc_output"], x @ w.T + b, rtol=1e-5)
+    np.testing.assert_array_equal(seen["drop_output"], output)  # with the mask of the run
+    assert (output == 0).any()
+    executor.backward()
+    mask = output != 0
+    slope = (output - executor.arg_dict["label"].asnumpy()) * 2 * mask / 4
+    np.testing.assert_allclose(executor.grad_dict["fc_bias"].asnumpy(), slope.sum(0), rtol=1e-5)
+    seen.clear()
+    executor.set_monitor_callback(lambda name, array: seen.setdefault(name, 0), monitor_all=True)
+    executor.forward()
+    assert {"data", "fc_weight", "fc_data", "act_data", "fc_output"} <= set(seen)
+    executor.set_monitor_callback(None)
+    seen.clear()
+    executor.forward()
+    assert not seen
+
+
+def test_patterns_of_inner_outputs_are_seen_on_every_context():
+    module = sb.mod.Module(_dropped(), label_names=["label"], context=[sb.cpu(0), sb.cpu(1)])
+    monitor = Recorder(1, lambda x: np.array(x.shape), pattern="act_output")
+    data = sb.io.NDArrayIter(X[:8], np.ones((8, 4)), 4, label_name="label")
+    module.fit(data, eval_metric="mse", num_epoch=1, monitor=monitor)
+    assert monitor.found == [(step, "act_output", "[2 4]\t") for step in (1, 1, 2, 2)]
+
+
 @pytest.mark.parametrize("interval", [0, -1, 1.5, True, "1"])
 def test_intervals_are_whole(interval):
     with pytest.raises(InvalidArgumentError, match=r"interval .*expected an integer of 1 or more"):
@@ -192,8 +235,6 @@ def test_errors():
         sb.mon.Monitor(1, pattern="*")
     with pytest.raises(InvalidArgumentError, match="stat_func is 3; expected a function"):
         sb.mon.Monitor(1, 3)
-    with pytest.raises(UnsupportedError, match="make what you want to see an output"):
-        sb.mon.Monitor(1, monitor_all=True)
     with pytest.raises(InvalidArgumentError, match="3 is neither an Executor nor a module"):
         sb.mon.Monitor(1).install(3)
     module = sb.mod.Module(regression())
@@ -202,5 +243,5 @@ def test_errors():
     with pytest.raises(InvalidArgumentError, match=r"monitor is 3; expected a symbucket\.mon"):
         _fit(module, 3)
     assert not module.binded
-    with pytest.raises(InvalidArgumentError, match="stat_func gave None for 'out_output'"):
+    with pytest.raises(InvalidArgumentError, match="stat_func gave None for 'fc_output'"):
         _fit(module, sb.mon.Monitor(1, lambda x: None))

@@ -54,7 +54,7 @@ def lower_symbol(c: Compilation) -> None:
         request.symbol,
         request.shapes,
         request.dtypes,
-        request.training,
+        request.trains,
         request.name,
         loops=roll_loops.name not in request.options.disable and request.target.compiles_loops,
     )
@@ -72,7 +72,7 @@ def bind_noise(c: Compilation) -> None:
     """Make inputs of random numbers, unless the model has to draw them itself."""
     if c.request.target.binds_noise:
         (ported,) = c.graphs
-        c.noise = noise_to_inputs(ported, c.request.training)
+        c.noise = noise_to_inputs(ported, c.request.trains)
 
 
 def add_metrics(c: Compilation) -> None:

@@ -71,6 +71,7 @@ def compile_training(
     options: CompilerOptions = DEFAULTS,
     row_sparse: Collection[str] = (),
     target: Target = CPU,
+    as_inference: bool = False,
 ) -> TrainingPrograms:
     """Compile the models of a training step.
 
@@ -85,6 +86,7 @@ def compile_training(
         options: the user's options.
         row_sparse: gradients that may come as rows and values.
         target: what the models must run on.
+        as_inference: differentiate what inference computes.
 
     Raises:
         ShapeError: shapes are missing or do not fit.
@@ -104,6 +106,7 @@ def compile_training(
         frozenset(row_sparse),
         options,
         target,
+        as_inference,
     )
     return compile_request(request)
 

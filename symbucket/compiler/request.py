@@ -35,6 +35,8 @@ class CompileRequest:
         row_sparse: gradients that may come as ROWS and VALUES in place of GRAD.
         options: the user's options.
         target: what the model must run on.
+        as_inference: the training step differentiates what inference computes: no Dropout, and the
+            moving statistics of BatchNorm.
     """
 
     symbol: Symbol
@@ -48,6 +50,12 @@ class CompileRequest:
     row_sparse: Collection[str] = frozenset()
     options: CompilerOptions = field(default_factory=CompilerOptions)
     target: Target = CPU
+    as_inference: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether operators are in training mode."""
+        return self.training and not self.as_inference
 
     def __post_init__(self) -> None:
         for name, value in {

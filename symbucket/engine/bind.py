@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from symbucket.checks import listing
 from symbucket.context import Context, cpu
 from symbucket.engine.executor import Executor
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.runtime.ndarray import NDArray
 from symbucket.symbol.symbol import Symbol
+from symbucket.types import DType, Shape
 
 REQUESTS = ("write", "add", "null")
 GradReq = str | Sequence[str] | Mapping[str, str]
 
 
 def grad_requests(names: Sequence[str], grad_req: GradReq) -> dict[str, str]:
-    """Return "write", "add" or "null" for every argument, from one word, a list or a dict."""
+    """Return "write", "add" or "null" for every argument, from one word, a list or a dict.
+
+    As in MXNet, a dict may name more (which is logged), and what it leaves out is "null".
+    """
     if isinstance(grad_req, str):
         requests = dict.fromkeys(names, grad_req)
     elif isinstance(grad_req, Mapping):
         unknown = [n for n in grad_req if n not in names]
         if unknown:
-            raise InvalidArgumentError(
-                f"grad_req names {', '.join(map(repr, unknown))}, but the arguments are "
-                f"{', '.join(names)}"
+            logging.warning(
+                "grad_req names %s; the arguments are %s", listing(unknown), listing(names)
             )
         requests = {n: grad_req.get(n, "null") for n in names}
     else:
@@ -48,25 +53,80 @@ def simple_bind(
     ctx: Context | None,
     grad_req: GradReq,
     type_dict: Mapping[str, Any] | None,
+    shared_arg_names: Sequence[str] | None,
+    shared_exec: Executor | None,
+    shared_buffer: dict[str, NDArray] | None,
     shapes: Mapping[str, Sequence[int]],
 ) -> Executor:
-    """Return an executor over new arrays of zeros; see ``Symbol.simple_bind``."""
+    """Return an executor over new arrays of zeros, or shared ones; see ``Symbol.simple_bind``."""
     context = ctx or cpu()
     names, aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
-    arg_shapes, _, aux_shapes = symbol.complete_shapes(**shapes)
-    arg_types, _, aux_types = symbol.complete_types(**(type_dict or {}))
+    described = {*names, *aux_names}  # MXNet ignores other names
+    arg_shapes, _, aux_shapes = symbol.complete_shapes(
+        **{n: shape for n, shape in shapes.items() if n in described}
+    )
+    arg_types, _, aux_types = symbol.complete_types(
+        **{n: dtype for n, dtype in (type_dict or {}).items() if n in described}
+    )
     requests = grad_requests(names, grad_req)
-    args = {n: NDArray.zeros(s, t, context) for n, s, t in zip(names, arg_shapes, arg_types)}
-    aux = {n: NDArray.zeros(s, t, context) for n, s, t in zip(aux_names, aux_shapes, aux_types)}
+    shared = _Shared(shared_arg_names or (), shared_exec, shared_buffer, context)
+    args = {n: shared.argument(n, s, t) for n, s, t in zip(names, arg_shapes, arg_types)}
+    aux = {n: shared.state(n, s, t) for n, s, t in zip(aux_names, aux_shapes, aux_types)}
     for name, array in args.items():
         if array.dtype.kind != "f":
             requests[name] = "null"
-    grads = {
-        n: NDArray.zeros(a.shape, a.dtype, context)
-        for n, a in args.items()
-        if requests[n] != "null"
-    }
+    grads = {n: shared.gradient(n, a) for n, a in args.items() if requests[n] != "null"}
     return Executor(symbol, context, args, grads, requests, aux, symbol.name or "group")
+
+
+class _Shared:
+    """Where the arrays of a new executor come from: another one, a dict of arrays, or nowhere."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        executor: Executor | None,
+        buffer: dict[str, NDArray] | None,
+        context: Context,
+    ) -> None:
+        self._names = set(names)
+        self._args = {} if executor is None else executor.arg_dict
+        self._grads = {} if executor is None else executor.grads
+        self._states = {} if executor is None else executor.aux_dict
+        self._buffer = buffer
+        self._context = context
+
+    def argument(self, name: str, shape: Shape, dtype: DType) -> NDArray:
+        """Return the other executor's array if the name is shared, else one of the buffer's."""
+        if name in self._names:
+            return self._one_of(self._args, name, shape, dtype)
+        buffer = self._buffer
+        if buffer is None:
+            return NDArray.zeros(shape, dtype, self._context)
+        array = self._one_of(buffer, name, shape, dtype)
+        return buffer.setdefault(name, array)
+
+    def gradient(self, name: str, argument: NDArray) -> NDArray:
+        """Return the gradient that belongs to a shared argument, else a new one."""
+        grads = self._grads if name in self._names else {}
+        return self._one_of(grads, name, argument.shape, argument.dtype)
+
+    def state(self, name: str, shape: Shape, dtype: DType) -> NDArray:
+        """Return the other executor's auxiliary state, else a new one."""
+        return self._one_of(self._states, name, shape, dtype)
+
+    def _one_of(
+        self, arrays: Mapping[str, NDArray], name: str, shape: Shape, dtype: DType
+    ) -> NDArray:
+        array = arrays.get(name)
+        if array is None:
+            return NDArray.zeros(shape, dtype, self._context)
+        if (array.shape, array.dtype) != (tuple(shape), dtype):
+            raise ShapeError(
+                f"simple_bind: {name!r} is to be shared; it has shape {array.shape} and dtype "
+                f"{array.dtype}, here it needs {tuple(shape)} and {dtype}"
+            )
+        return array
 
 
 def bind(
@@ -118,11 +178,6 @@ def _by_name(
                 f"{', '.join(names)}"
             )
         arrays = {n: a for n, a in zip(names, arrays) if a is not None}
-    unknown = [n for n in arrays if n not in names]
-    if unknown:
-        raise InvalidArgumentError(
-            f"bind: {what} has {', '.join(unknown)}, but the symbol's are {', '.join(names)}"
-        )
     missing = [n for n in names if arrays.get(n) is None]
     if complete and missing:
         raise InvalidArgumentError(f"bind: {what} lacks {', '.join(missing)}")

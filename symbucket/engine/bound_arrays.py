@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import abc
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from symbucket.compiler import CompilerOptions, bounds_of_inputs, output_names
+from symbucket.compiler import CompilerOptions, output_names
 from symbucket.context import Context
+from symbucket.engine.inner_values import Callback, Watcher
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
 from symbucket.metric import GraphMetric
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
+from symbucket.symbol.bounds import input_bounds
+from symbucket.symbol.infer import infer_shapes
 from symbucket.symbol.symbol import Symbol
+from symbucket.types import DType, Shape
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,9 @@ class ExecutorArrays:
 class BoundArrays(abc.ABC):
     """Base of executors: arguments, gradients and auxiliary states by name, checked when written.
 
-    ``arg_dict``, ``grad_dict`` and ``aux_dict`` map names to NDArrays; write into them with
-    ``arg_dict["data"][:] = x``. Arrays may be shared with other executors: a parameter that one of
-    them (or an optimizer) updates is updated for all.
+    ``arg_dict``, ``grad_dict`` (None for arguments without a gradient) and ``aux_dict`` map names
+    to NDArrays; write into them with ``arg_dict["data"][:] = x``. Arrays may be shared with other
+    executors: a parameter that one of them (or an optimizer) updates is updated for all.
     """
 
     def __init__(
@@ -52,7 +56,8 @@ class BoundArrays(abc.ABC):
         self.context = context
         self.name = name
         self.arg_dict = dict(args)
-        self.grad_dict = dict(grads)
+        self.grads = dict(grads)
+        """The gradients that are computed, by the argument's name."""
         self.aux_dict = dict(aux)
         self.grad_req = dict(grad_req)
         self.options = options or CompilerOptions()
@@ -62,8 +67,11 @@ class BoundArrays(abc.ABC):
         """(shape, dtype) of all arguments and auxiliary states."""
         self.unique_output_names = output_names(symbol)
         """Names of the outputs; a suffix tells apart outputs of one name."""
-        shapes = {n: shape for n, (shape, _) in self.types.items()}
-        self._bounds = bounds_of_inputs(symbol, shapes)
+        nodes = symbol.nodes()
+        shapes = infer_shapes(nodes, {n: shape for n, (shape, _) in self.types.items()})
+        self._bounds = input_bounds(nodes, shapes)
+        self.watchers: list[Watcher] = []
+        """Who sees the values of forward runs."""
         self._checked: set[str] = set()  # arguments whose bounds were checked since the last run
 
     @property
@@ -74,7 +82,12 @@ class BoundArrays(abc.ABC):
     @property
     def grad_arrays(self) -> list[NDArray | None]:
         """Gradients in the order of ``list_arguments``; None if grad_req is "null"."""
-        return [self.grad_dict.get(n) for n in self.symbol.list_arguments()]
+        return list(self.grad_dict.values())
+
+    @property
+    def grad_dict(self) -> dict[str, NDArray | None]:
+        """Gradients by name, in the order of ``list_arguments``; None if grad_req is "null"."""
+        return {n: self.grads.get(n) for n in self.symbol.list_arguments()}
 
     @property
     def aux_arrays(self) -> list[NDArray]:
@@ -97,6 +110,30 @@ class BoundArrays(abc.ABC):
         listed = self.symbol.list_outputs()
         unique = len(set(listed)) == len(listed)
         return dict(zip(listed if unique else self.unique_output_names, self.outputs))
+
+    @property
+    def output_types(self) -> dict[str, tuple[Shape, DType]]:
+        """(shape, dtype) of the outputs by their unique names."""
+        names = self.symbol.list_arguments()
+        shapes = self.symbol.complete_shapes(**{n: self.types[n][0] for n in names})[1]
+        dtypes = self.symbol.complete_types(**{n: self.types[n][1] for n in names})[1]
+        return dict(zip(self.unique_output_names, zip(shapes, dtypes)))
+
+    def set_monitor_callback(
+        self, callback: Callable[[str, NDArray], object] | None, monitor_all: bool = False
+    ) -> None:
+        """Call ``callback(name, array)`` for the outputs of all operators after each ``forward``.
+
+        A second program computes them, so a forward takes twice as long. Arrays are valid until
+        the next one. None ends it.
+
+        Args:
+            callback: takes a name such as ``fc_output``, and an NDArray.
+            monitor_all: also for variables, and for inputs of operators (``fc_data``).
+        """
+        self.watchers[:] = [w for w in self.watchers if not isinstance(w, Callback)]
+        if callback is not None:
+            self.watchers.append(Callback(callback, monitor_all))
 
     # Writing ---------------------------------------------------------------------------------
 
@@ -190,12 +227,17 @@ class BoundArrays(abc.ABC):
         """The gradients of the last run that came by rows; ``grad_dict`` has the others."""
 
     @abc.abstractmethod
-    def backward(self, out_grads: Any = None) -> None:
-        """Put the gradients of the last ``forward(is_train=True)`` into ``grad_dict``.
+    def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
+        """Put the gradients of the last ``forward`` into ``grad_dict``.
+
+        After ``forward(is_train=True)`` auxiliary states change too. After a plain ``forward`` they
+        stay, and gradients are those of what inference computes: without Dropout, and with the
+        moving statistics of BatchNorm.
 
         Args:
             out_grads: head gradients: one array, or a list with one for every output (None for
                 outputs that are losses). May be left out if all outputs are losses.
+            is_train: MXNet's; the mode of ``forward`` decides.
         """
 
     @abc.abstractmethod
@@ -208,6 +250,7 @@ class BoundArrays(abc.ABC):
         if out_grads is None:
             return [None] * len(names)
         heads = list(out_grads) if isinstance(out_grads, (list, tuple)) else [out_grads]
+        heads = heads[: len(names)]  # MXNet ignores more
         if heads and len(heads) != len(names):
             raise InvalidArgumentError(
                 f"{self.name}: {len(heads)} head gradients for {len(names)} outputs "

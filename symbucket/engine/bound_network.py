@@ -151,5 +151,5 @@ class BoundNetwork:
         """Return the bytes of an executor's arguments and gradients that are not in the store."""
         store = self.store
         arrays = [a for n, a in executor.arg_dict.items() if n not in store.args]
-        arrays += [a for n, a in executor.grad_dict.items() if n not in store.grads]
+        arrays += [a for n, a in executor.grads.items() if n not in store.grads]
         return sum(a.nbytes for a in arrays)

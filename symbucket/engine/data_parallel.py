@@ -177,10 +177,9 @@ class ExecutorGroup(BoundArrays):
         self._check_bounds()
         self._ran, self._trained, self._joined = False, False, None
         self._spread()
+        for part in self.parts:
+            part.watchers = self.watchers
         results = self._each(kind, [partial(run_part, part) for part in self.parts])
-        if is_train:
-            for name, state in self.aux_dict.items():
-                state[...] = sum(p.aux_dict[name].view() for p in self.parts) / len(self.parts)
         self._ran, self._trained, self._kind, self._joined = True, is_train, kind, None
         return results
 
@@ -232,8 +231,8 @@ class ExecutorGroup(BoundArrays):
         """Empty: gradients of several contexts come as whole arrays."""
         return {}
 
-    def backward(self, out_grads: Any = None) -> None:
-        """Sum the gradients of all contexts into ``grad_dict``.
+    def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
+        """Sum the gradients of all contexts into ``grad_dict``; states become the mean of theirs.
 
         ``out_grads`` are for the whole batch, as for ``Executor.backward``.
         """
@@ -242,8 +241,8 @@ class ExecutorGroup(BoundArrays):
         heads = self._part_heads(out_grads)
         kind = "backward", self._kind
         self._each(kind, [partial(p.backward, h) for p, h in zip(self.parts, heads)])
-        for name, grad in self.grad_dict.items():
-            parts = [p.grad_dict[name].view() for p in self.parts]
+        for name, grad in self.grads.items():
+            parts = [p.grads[name].view() for p in self.parts]
             split = self._splits.get(name)
             whole = (
                 sum(parts[1:], parts[0]) if split is None or split.axis < 0 else split.whole(parts)
@@ -251,6 +250,8 @@ class ExecutorGroup(BoundArrays):
             if self.grad_req[name] == "add":
                 whole = grad.view() + whole
             grad[...] = whole
+        for name, state in self.aux_dict.items():
+            state[...] = sum(p.aux_dict[name].view() for p in self.parts) / len(self.parts)
 
     def first_failure(self) -> str | None:
         """As of ``Executor``; the first context that has one."""

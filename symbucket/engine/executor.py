@@ -13,8 +13,10 @@ from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
 from symbucket.engine.bound_arrays import BoundArrays
 from symbucket.engine.finite import first_failure
-from symbucket.engine.noise import NoiseClock
+from symbucket.engine.inner_values import InnerValues
+from symbucket.engine.noise import NoiseClock, NoiseKey
 from symbucket.engine.programs import ALL_OUTPUTS, NetworkPrograms, Part, RunRequest
+from symbucket.engine.reshape import reshaped
 from symbucket.engine.runner import PortArrays, Runner
 from symbucket.errors import InvalidArgumentError, ShapeError, StateError
 from symbucket.metric import GraphMetric
@@ -27,9 +29,13 @@ from symbucket.symbol.symbol import Symbol
 class Executor(BoundArrays):
     """Runs a symbol over its arrays.
 
-    A training step runs forward and backward in one session if the outputs are losses; then
-    gradients are there after ``forward(is_train=True)`` already. If ``backward`` needs head
-    gradients, the step is split in two sessions that share a stash of activations.
+    A training step runs forward and backward in one session if the outputs are losses. If
+    ``backward`` needs head gradients, the step is split in two sessions that share a stash of
+    activations. Auxiliary states change in ``backward``.
+
+    An executor with a pool, as modules have, writes gradients of losses where they belong in
+    ``forward(is_train=True)`` already; without one they stay as they are until ``backward``, and
+    ``outputs`` exist before the first run.
 
     Args:
         symbol: the network.
@@ -43,6 +49,7 @@ class Executor(BoundArrays):
         checks_inputs: whether a run checks labels and row numbers that were not written by
             ``feed`` or ``write``.
         noise_clock: counts runs, for random numbers; None: a clock of this executor alone.
+        as_inference: a training step differentiates what inference computes.
     """
 
     def __init__(
@@ -58,17 +65,21 @@ class Executor(BoundArrays):
         pool: Pool | None = None,
         checks_inputs: bool = True,
         noise_clock: NoiseClock | None = None,
+        as_inference: bool = False,
     ) -> None:
         super().__init__(symbol, context, args, grads, grad_req, aux, name, options)
         differentiated = [n for n, request in self.grad_req.items() if request != "null"]
         self.programs = NetworkPrograms(
-            symbol, context, self.types, differentiated, name, self.options
+            symbol, context, self.types, differentiated, name, self.options, as_inference
         )
         """What is compiled for it."""
         self.buffers = Buffers(context, pool)
         """Outputs, the stash, and other arrays of a step, by the names of their ports."""
+        self._pooled = pool is not None
         if pool is not None:
             pool.join(self)
+        self._inner = InnerValues(self)
+        self._as_inference: Executor | None = None  # runs again what ran as inference
         self._checks_inputs = checks_inputs
         self._noise_clock = noise_clock or NoiseClock()
         self._runners: dict[tuple[Part, RunRequest], Runner] = {}
@@ -76,9 +87,11 @@ class Executor(BoundArrays):
         self._accumulator: Accumulator | None = None
         self._bound_buffers: Mapping[str, NDArray] = {}  # those that all programs are bound to
         # Of the last run.
+        self._began = False
         self._ran = False
         self._trained = False
         self._request = ALL_OUTPUTS
+        self._noise_key: NoiseKey = ()
 
     @property
     def builds(self) -> Counter[str]:
@@ -87,7 +100,9 @@ class Executor(BoundArrays):
     @property
     def outputs(self) -> list[NDArray]:
         if not self._ran:
-            raise StateError(f"{self.name}: no outputs yet; call forward first")
+            if self._began or self._pooled:
+                raise StateError(f"{self.name}: no outputs yet; call forward first")
+            self._make_outputs()
         if self._request.metrics:
             raise StateError(
                 f"{self.name}: the last step returned the metric's sums only, no outputs. Set "
@@ -99,6 +114,14 @@ class Executor(BoundArrays):
     @property
     def outputs_by_context(self) -> list[list[NDArray]]:
         return [[output] for output in self.outputs]
+
+    def _make_outputs(self) -> None:
+        """Allocate the arrays that later runs write."""
+        specs = [(n, *type_) for n, type_ in self.output_types.items()]
+        fresh = [spec for spec in specs if spec[0] not in self.buffers]
+        self.buffers.ensure(OUTPUTS, fresh)
+        for name, _, _ in fresh:
+            self.buffers[name][...] = 0
 
     def _require_contents(self, group: str, what: str, call: str) -> None:
         if not self.buffers.holds(group):
@@ -113,7 +136,33 @@ class Executor(BoundArrays):
         if data:
             self.feed(data)
         self._run(is_train, ALL_OUTPUTS)
+        watchers = [watcher for watcher in self.watchers if watcher.activated]
+        if watchers:
+            self._inner.show(watchers, is_train, self._noise_key)
         return self.outputs
+
+    def run(self, is_train: bool, noise_key: NoiseKey) -> None:
+        """Run with the random numbers of another run."""
+        self._run(is_train, ALL_OUTPUTS, noise_key)
+
+    def sibling(self, symbol: Symbol, as_inference: bool = False) -> Executor:
+        """Return an executor of a symbol over this one's arrays.
+
+        It has gradients if it is to differentiate what inference computes.
+        """
+        requests = self.grad_req if as_inference else dict.fromkeys(self.grad_req, "null")
+        return Executor(
+            symbol,
+            self.context,
+            self.arg_dict,
+            self.grads if as_inference else {},
+            requests,
+            self.aux_dict,
+            self.name,
+            self.options,
+            checks_inputs=False,
+            as_inference=as_inference,
+        )
 
     def measure(
         self, is_train: bool, metrics: Sequence[GraphMetric], row_sparse: Iterable[str] = ()
@@ -123,7 +172,7 @@ class Executor(BoundArrays):
         names = [name for m in metrics for name in (m.total_name, m.count_name)]
         return {name: float(self.buffers[name].asscalar()) for name in names}
 
-    def _run(self, is_train: bool, request: RunRequest) -> None:
+    def _run(self, is_train: bool, request: RunRequest, noise_key: NoiseKey | None = None) -> None:
         if self._checks_inputs:
             self._check_bounds()
         part: Part = "inference"
@@ -131,10 +180,11 @@ class Executor(BoundArrays):
             part = "forward" if self.programs.training(request).step is None else "step"
         runner = self._runner(part, request)
         # A run that does not end leaves nothing to read, and does not count.
-        self._ran = self._trained = False
+        self._began, self._ran, self._trained = True, False, False
         self.buffers.claim(*((OUTPUTS, STASH) if is_train else (OUTPUTS,)))
+        self._noise_key = noise_key or self._noise_clock.next_key(self.name, is_train)
         if runner.noise:
-            runner.draw_noise(self._noise_clock.next_key(self.name, is_train))
+            runner.draw_noise(self._noise_key)
         runner.run()
         self._noise_clock.tick(is_train)
         self._ran, self._trained, self._request = True, is_train, request
@@ -151,17 +201,34 @@ class Executor(BoundArrays):
                     gradients[name] = RowSparse(rows, values)
         return gradients
 
-    def backward(self, out_grads: Any = None) -> None:
-        if not self._trained:
+    def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
+        if not self._ran:
             raise StateError(f"{self.name}: backward needs forward(is_train=True) before it")
+        if not self._trained:
+            self._differentiate_inference(out_grads)
+            return
         self._require_contents(STASH, "activations", "forward(is_train=True)")
         programs = self.programs.training(self._request)
         if programs.backward is not None:
             runner = self._runner("backward", self._request)
             self._write_heads(programs, self._head_list(out_grads))
             runner.run()
+        elif not self._pooled:
+            for name, grad in self._written.items():
+                grad[...] = self.buffers[Role.GRAD.tensor_name(name)]
         if self._accumulator is not None:
             self._accumulator.run()
+        for name, state in self.aux_dict.items():
+            new = self.buffers.get(Role.NEXT_STATE.tensor_name(name))
+            if new is not None:
+                state[...] = new
+
+    def _differentiate_inference(self, out_grads: Any) -> None:
+        """Compute the gradients of what the last run, as inference, has computed."""
+        if self._as_inference is None:
+            self._as_inference = self.sibling(self.symbol, as_inference=True)
+        self._as_inference.run(True, self._noise_key)
+        self._as_inference.backward(out_grads)
 
     def _write_heads(self, programs: TrainingPrograms, out_grads: list[Any]) -> None:
         heads = dict(zip(self.unique_output_names, out_grads))
@@ -193,7 +260,7 @@ class Executor(BoundArrays):
         if program is None:
             return None
         key = self._noise_clock.next_key(self.name, True)
-        return first_failure(program, self._arrays, key, self.context)
+        return first_failure(program, self._arrays("step"), key, self.context)
 
     # Building --------------------------------------------------------------------------------
 
@@ -202,9 +269,15 @@ class Executor(BoundArrays):
         return self.programs.inference(RunRequest(tuple(metrics)))
 
     @property
-    def _arrays(self) -> PortArrays:
-        written = {n: a for n, a in self.grad_dict.items() if self.grad_req[n] == "write"}
-        return PortArrays(self.arg_dict, self.aux_dict, written, self.buffers.arrays)
+    def _written(self) -> dict[str, NDArray]:
+        """The gradients that each backward writes anew."""
+        return {n: a for n, a in self.grads.items() if self.grad_req[n] == "write"}
+
+    def _arrays(self, part: Part) -> PortArrays:
+        """Return what a program is bound to."""
+        grads = self._written if self._pooled or part == "backward" else {}
+        arrays = self.buffers.arrays
+        return PortArrays(self.arg_dict, self.aux_dict, grads, arrays, in_place=False)
 
     def _runner(self, part: Part, request: RunRequest) -> Runner:
         """Return the bound runner of a program; it is built if it is new."""
@@ -213,7 +286,7 @@ class Executor(BoundArrays):
         if runner is None:
             runner = self.programs.runner(part, request)
             self._allocate(runner, part)
-            runner.bind(self._arrays)
+            runner.bind(self._arrays(part))
             self._runners[part, request] = runner
             self.programs.release(part, request)
         if self._bound_buffers is not self.buffers.arrays:
@@ -223,7 +296,7 @@ class Executor(BoundArrays):
     def _allocate(self, runner: Runner, part: Part) -> None:
         """Allocate what a program needs besides the given arrays."""
         groups: dict[str, list[Port]] = {OUTPUTS: [], STASH: [], BACKWARD: []}
-        for port in runner.unbound(self._arrays):
+        for port in runner.unbound(self._arrays(part)):
             groups[_buffer_group(port, part)].append(port)
         for group, ports in groups.items():
             self.buffers.ensure(group, [(p.name, p.shape, p.dtype) for p in ports])
@@ -234,16 +307,15 @@ class Executor(BoundArrays):
     def _gradient_parts(self) -> list[tuple[NDArray, NDArray]]:
         """Return the gradients that are added up, each with the part to add."""
         parts = [(n, self.buffers.get(Role.GRAD.tensor_name(n))) for n in self._added]
-        return [(self.grad_dict[n], part) for n, part in parts if part is not None]
+        return [(self.grads[n], part) for n, part in parts if part is not None]
 
     def _bind_all(self) -> None:
         """Bind all programs to the buffers as they are now."""
-        arrays = self._arrays
-        for runner in self._runners.values():
-            runner.bind(arrays)
+        for (part, _), runner in self._runners.items():
+            runner.bind(self._arrays(part))
         if self._accumulator is not None:
             self._accumulator.bind(self._gradient_parts())
-        self._bound_buffers = arrays.buffers
+        self._bound_buffers = self.buffers.arrays
 
     def release_buffers(self, group: str) -> None:
         """Drop the arrays of a group, whose memory was replaced; ``_runner`` makes new ones."""
@@ -259,38 +331,23 @@ class Executor(BoundArrays):
         return sum(r.nbytes for r in self._runners.values()) + self.buffers.nbytes
 
     def reshape(
-        self, partial_shaping: bool = False, allow_up_sizing: bool = True, **shapes: Sequence[int]
+        self, partial_shaping: bool = False, allow_up_sizing: bool = True, **kwargs: Sequence[int]
     ) -> Executor:
-        """Return an executor for other input shapes that shares all arrays whose shape stays.
+        """Return an executor for other input shapes, over the same arrays.
+
+        An array that shrinks is the beginning of the old one's memory, as are outputs; one that
+        grows is new and zero.
 
         The two flags are MXNet's; every change of shape is allowed here.
         """
-        names = self.symbol.list_arguments()
-        arg_shapes, _, aux_shapes = self.symbol.complete_shapes(**shapes)
-        args, grads = {}, {}
-        for name, shape in zip(names, arg_shapes):
-            args[name] = self._reshaped(self.arg_dict[name], shape)
-            if name in self.grad_dict:
-                grads[name] = self._reshaped(self.grad_dict[name], shape)
-        aux = {
-            name: self._reshaped(self.aux_dict[name], shape)
-            for name, shape in zip(self.symbol.list_auxiliary_states(), aux_shapes)
-        }
-        return Executor(
-            self.symbol, self.context, args, grads, self.grad_req, aux, self.name, self.options
-        )
-
-    def _reshaped(self, array: NDArray, shape: Iterable[int]) -> NDArray:
-        """Return the array, or a new one of zeros if its shape is another one."""
-        shape = tuple(shape)
-        return array if array.shape == shape else NDArray.zeros(shape, array.dtype, self.context)
+        return reshaped(self, kwargs)
 
 
 def _buffer_group(port: Port, part: Part) -> str:
     """Return the group of buffers whose contents last as long as this port's."""
     if part == "backward":
         return BACKWARD
-    if port.role in (Role.GRAD, Role.ROWS, Role.VALUES, Role.STASH):
+    if port.role in (Role.GRAD, Role.ROWS, Role.VALUES, Role.STASH, Role.NEXT_STATE):
         return STASH
     if port.role is Role.NOISE and part != "inference":
         return STASH  # backward reads it too

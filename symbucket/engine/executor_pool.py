@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from symbucket.engine.bound_network import AnyExecutor, BoundNetwork
 from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
+from symbucket.engine.inner_values import Watcher
 from symbucket.engine.network_interface import BatchShapes, Signature
 from symbucket.engine.ownership import Runs
 from symbucket.runtime.arena import trim
@@ -36,6 +37,8 @@ class ExecutorPool:
     def __init__(self, policy: EvictionPolicy, pinned_key: Hashable = None) -> None:
         self.buffers = Pool()
         self.runs = Runs()
+        self.watchers: list[Watcher] = []
+        """Who sees the values of all executors' forward runs."""
         self._policy = policy
         self._pinned_key = pinned_key
         # Least recently used first.
@@ -57,6 +60,7 @@ class ExecutorPool:
         entry = self._entries.get(key)
         if entry is None:
             executor = network.build(shapes, self.buffers)
+            executor.watchers = self.watchers
             entry = _Entry(executor, self._misses, network.own_bytes(executor), ahead)
             self._entries[key] = entry
             self._misses += 1

@@ -77,7 +77,7 @@ def plan_model(
     for model in models:
         for port in (*model.inputs, *model.outputs):
             size = _bytes(port.shape, port.dtype)
-            if port.role in (Role.ARGUMENT, Role.STATE, Role.NEXT_STATE):
+            if port.role in (Role.ARGUMENT, Role.STATE):
                 continue
             if port.role is not Role.GRAD:
                 results[port.name] = size

@@ -50,6 +50,7 @@ class NetworkPrograms:
         gradients: the arguments to differentiate by.
         name: how messages call it.
         options: of the compiler.
+        as_inference: training programs differentiate what inference computes.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class NetworkPrograms:
         gradients: Collection[str],
         name: str,
         options: CompilerOptions,
+        as_inference: bool = False,
     ) -> None:
         self.builds: Counter[str] = Counter()
         """How often models were compiled, by kind ("training", "inference")."""
@@ -70,6 +72,7 @@ class NetworkPrograms:
         self._gradients = list(gradients)
         self._name = name
         self._options = options
+        self._as_inference = as_inference
         self._target = target_of(context)
         self._training: dict[RunRequest, TrainingPrograms] = {}
 
@@ -102,6 +105,7 @@ class NetworkPrograms:
                 self._options,
                 request.row_sparse,
                 self._target,
+                self._as_inference,
             )
             self.builds["training"] += 1
         return programs

@@ -19,7 +19,8 @@ class PortArrays:
 
     Attributes:
         arguments: data, labels, parameters.
-        states: auxiliary states; the next ones are written in place.
+        states: auxiliary states.
+        in_place: the next states are written where the states are, not into ``buffers``.
         gradients: gradients that are written where they are wanted.
         buffers: arrays for everything else, by the name of the port.
     """
@@ -28,12 +29,13 @@ class PortArrays:
     states: Mapping[str, NDArray] = field(default_factory=dict)
     gradients: Mapping[str, NDArray] = field(default_factory=dict)
     buffers: Mapping[str, NDArray] = field(default_factory=dict)
+    in_place: bool = True
 
     def find(self, port: Port) -> NDArray | None:
         """Return the array for a port, or None if there is none here."""
         if port.role is Role.ARGUMENT:
             return self.arguments.get(port.of)
-        if port.role in (Role.STATE, Role.NEXT_STATE):
+        if port.role is Role.STATE or (port.role is Role.NEXT_STATE and self.in_place):
             return self.states.get(port.of)
         if port.role is Role.GRAD and port.of in self.gradients:
             return self.gradients[port.of]

@@ -9,14 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.compiler import (
-    CompilerOptions,
-    Program,
-    Role,
-    bounds_of_inputs,
-    compile_inference,
-    compile_training,
-)
+from symbucket.compiler import CompilerOptions, Program, Role, compile_inference, compile_training
 from symbucket.compiler.target import INFERENCE_FILE, PORTABLE
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
@@ -28,7 +21,8 @@ from symbucket.module.base import BaseModule
 from symbucket.module.bucketing import BucketingModule
 from symbucket.module.module import Module
 from symbucket.runtime import NDArray
-from symbucket.symbol.bounds import InputBounds
+from symbucket.symbol.bounds import InputBounds, input_bounds
+from symbucket.symbol.infer import infer_shapes
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``, called before each step of the work and once at the end."""
@@ -93,7 +87,8 @@ class _Source:
 
     def bounds(self) -> list[InputBounds]:
         """Return the ranges of the inputs that hold indices."""
-        return bounds_of_inputs(self.module.symbol, {d.name: d.shape for d in self.descs})
+        nodes = self.module.symbol.nodes()
+        return input_bounds(nodes, infer_shapes(nodes, {d.name: d.shape for d in self.descs}))
 
 
 def batch_axis(desc: DataDesc, batch: int | None) -> int | None:

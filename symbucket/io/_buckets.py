@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -64,7 +64,7 @@ def assign_buckets(lengths: NDArray[np.int64], buckets: list[int]) -> NDArray[np
 def batch_count(samples: int, batch_size: int, last_batch: str) -> int:
     """How many batches a bucket of so many samples yields an epoch."""
     full, rest = divmod(samples, batch_size)
-    return full + (1 if rest and last_batch != "discard" else 0)
+    return full + (1 if rest and last_batch in ("pad", "keep") else 0)
 
 
 def order_samples(
@@ -83,17 +83,21 @@ def order_samples(
 
 
 def plan_epoch(
-    counts: list[int], batch_size: int, last_batch: str, generator: np.random.Generator | None
+    counts: Sequence[int],
+    batch_sizes: Sequence[int],
+    last_batch: str,
+    generator: np.random.Generator | None,
 ) -> list[tuple[int, int]]:
     """The batches of one epoch: (position of the bucket, offset of its first sample).
 
     Every batch comes once. A shuffle over all of them draws each next bucket in proportion to the
-    batches that it has left; without a generator they come bucket by bucket.
+    batches that it has left; without a generator they come bucket by bucket. ``counts`` and
+    ``batch_sizes``: samples of each bucket, and of a batch of it.
     """
     pairs = [
-        (bucket, batch * batch_size)
-        for bucket, count in enumerate(counts)
-        for batch in range(batch_count(count, batch_size, last_batch))
+        (bucket, batch * size)
+        for bucket, (count, size) in enumerate(zip(counts, batch_sizes))
+        for batch in range(batch_count(count, size, last_batch))
     ]
     if generator is None:
         return pairs

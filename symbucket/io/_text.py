@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sized
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from symbucket.checks import check_integer
-from symbucket.errors import DataError
+from symbucket.checks import check_choice, check_integer, is_integer
+from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.io._bucketed import BucketedIter, logger
-from symbucket.io._buckets import assign_buckets, batch_count, checked_buckets, choose_buckets
+from symbucket.io._buckets import assign_buckets, checked_buckets, choose_buckets
 from symbucket.io._tokens import store_sentences
 from symbucket.io.batch import DataBatch
+from symbucket.io.bucket_plan import BucketPlan, plan_buckets
 from symbucket.io.bucket_table import BucketRow
 from symbucket.io.desc import DataDesc
+
+Buckets = Iterable[int] | int | str | BucketPlan | None
+
+_MANY_BUCKETS = 64  # networks to compile that are worth a warning
 
 
 class BucketedTextIter(BucketedIter):
@@ -37,24 +42,34 @@ class BucketedTextIter(BucketedIter):
     def __init__(
         self,
         sentences: Iterable[Any],
-        batch_size: int,
-        buckets: Iterable[int] | None,
+        batch_size: int | None,
+        buckets: Buckets,
         *,
         invalid_label: int,
         dtype: DTypeLike,
         seed: int | None,
         shuffle: bool,
         last_batch: str,
+        too_long: str,
     ) -> None:
-        super().__init__(batch_size, seed=seed, shuffle=shuffle, last_batch=last_batch)
+        size = _checked_batch_size(batch_size, buckets)
+        super().__init__(size, seed=seed, shuffle=shuffle, last_batch=last_batch)
         self.invalid_label = check_integer(invalid_label, "invalid_label")
-        requested = [] if buckets is None else checked_buckets(buckets)
+        check_choice(too_long, "too_long", ("discard", "cut", "split", "error"))
+        requested = checked_buckets(cast("Any", buckets)) if _is_listed(buckets) else None
         self._store = store_sentences(sentences, dtype, self.invalid_label)
         self.dtype: np.dtype[Any] = self._store.tokens.dtype
 
-        lengths = self._store.lengths
-        keys = requested or choose_buckets(lengths, self.batch_size)
+        keys = requested or self._choose(buckets)
         self.default_bucket_key = keys[-1]
+        self._plan_sizes = (
+            dict(zip(buckets.boundaries, buckets.batch_sizes))
+            if isinstance(buckets, BucketPlan)
+            else {}
+        )
+        self._sentence_of: NDArray[np.int64] | None = None  # of a part, if sentences are split
+        self._fit_longest(keys[-1], too_long)
+        lengths = self._store.lengths
         assigned = assign_buckets(lengths, keys)
         counts = np.bincount(assigned, minlength=len(keys) + 1)
         self.discarded = int(counts[-1])
@@ -70,16 +85,66 @@ class BucketedTextIter(BucketedIter):
         self._report(keys[-1], empty)
         self.reset()
 
+    def _choose(self, buckets: Buckets) -> list[int]:
+        """Return the keys that a plan has, or that are best for a number of buckets."""
+        lengths = self._store.lengths
+        if isinstance(buckets, BucketPlan):
+            return checked_buckets(cast("Any", buckets.boundaries))
+        if buckets is None or not (isinstance(buckets, str) or is_integer(buckets)):
+            keys = choose_buckets(lengths, self.batch_size)
+            if len(keys) > _MANY_BUCKETS:
+                logger.warning(
+                    "%s: buckets=None takes every length that has a batch of sentences: %d "
+                    "networks to compile. buckets=6 chooses the 6 boundaries of least padding, "
+                    "buckets='auto' as many as are worth it",
+                    type(self).__name__,
+                    len(keys),
+                )
+            return keys
+        number = None if isinstance(buckets, str) else buckets
+        plan = plan_buckets(lengths, number, batch=self.batch_size)
+        return checked_buckets(cast("Any", plan.boundaries))
+
+    def _fit_longest(self, longest: int, too_long: str) -> None:
+        """Cut, split or refuse sentences longer than every bucket."""
+        store, name = self._store, type(self).__name__
+        count = int((store.lengths > longest).sum())
+        if not count or too_long == "discard":
+            return
+        if too_long == "error":
+            raise DataError(
+                f"{count} of {len(store.lengths)} sentences are longer than the largest bucket "
+                f"({longest}), the first is sentence {int(np.argmax(store.lengths > longest))}; "
+                "give a larger bucket, or too_long='discard', 'cut' or 'split'"
+            )
+        if too_long == "cut":
+            self._store = store.cut(longest)
+        else:
+            self._store, self._sentence_of = store.split(longest)
+        logger.warning(
+            "%s: %s %d of %d sentences longer than the largest bucket (%d)",
+            name,
+            "cut" if too_long == "cut" else "split",
+            count,
+            len(store.lengths),
+            longest,
+        )
+
+    def _batch_size(self, key: int) -> int:
+        return self._plan_sizes.get(key, self.batch_size)
+
     def bucket_table(self) -> list[BucketRow]:
         """Rows ``(key, sentences, batches, padding_share)``, one a bucket, for a table."""
         return [
             BucketRow(
                 key,
                 count,
-                batch_count(count, self.batch_size, self.last_batch),
+                batches,
                 1.0 - float(held) / (count * key),
             )
-            for key, count, held in zip(self.buckets, self._counts, self._tokens_held)
+            for key, count, batches, held in zip(
+                self.buckets, self._counts, self._batches(self._counts), self._tokens_held
+            )
         ]
 
     @abstractmethod
@@ -99,15 +164,17 @@ class BucketedTextIter(BucketedIter):
 
     def _batch(self, bucket: int, offset: int) -> DataBatch:
         key = self.buckets[bucket]
-        ids = self._order[bucket][offset : offset + self.batch_size]
-        pad = self.batch_size - len(ids)
+        size = self.batch_sizes[key]
+        ids = self._order[bucket][offset : offset + size]
+        pad = size - len(ids)
         ids = np.concatenate([ids, np.full(pad, -1, ids.dtype)])
         tokens = self._store.rows(ids, key, self.invalid_label)
         labels = np.full_like(tokens, self.invalid_label)
         labels[:, :-1] = tokens[:, 1:]
         data, label = self._arrays(tokens, labels)
         provide_data, provide_label = self._descs(key)
-        return DataBatch(data, label, pad, ids, key, provide_data, provide_label)
+        index = ids if self._sentence_of is None else np.append(self._sentence_of, -1)[ids]
+        return DataBatch(data, label, pad, index, key, provide_data, provide_label)
 
     def _refuse_if_no_batch(self, largest: int) -> None:
         if self._num_batches:
@@ -139,3 +206,30 @@ class BucketedTextIter(BucketedIter):
             listed = ", ".join(map(str, empty))
             logger.warning("%s: removed buckets without sentences: %s", name, listed)
         self._warn_of_short_buckets()
+        self._tell_remainder()
+
+
+def _is_listed(buckets: Buckets) -> bool:
+    """Return whether the buckets are listed by the user; raise DataError if they are nothing."""
+    if buckets is None or isinstance(buckets, BucketPlan) or is_integer(buckets):
+        return False
+    if isinstance(buckets, str):
+        if buckets == "auto":
+            return False
+        raise DataError(
+            f"buckets is {buckets!r}; expected ascending sentence lengths, a number of buckets, "
+            "'auto', or a BucketPlan"
+        )
+    return not isinstance(buckets, Sized) or len(buckets) > 0
+
+
+def _checked_batch_size(batch_size: int | None, buckets: Buckets) -> int:
+    """Return the batch size: a plan's largest if none is given."""
+    if not isinstance(buckets, BucketPlan):
+        return check_integer(batch_size, "batch_size", 1)
+    if batch_size is not None and {*buckets.batch_sizes} != {batch_size}:
+        raise InvalidArgumentError(
+            f"batch_size is {batch_size!r}, but the plan has batches of "
+            f"{', '.join(map(str, buckets.batch_sizes))} sentences; leave batch_size out (None)"
+        )
+    return buckets.batch_sizes[-1]

@@ -37,6 +37,26 @@ class TokenStore:
         result[held] = self.tokens[(self.starts[ids][:, None] + column)[held]]
         return result
 
+    def cut(self, longest: int) -> TokenStore:
+        """Return the sentences cut off after ``longest`` tokens."""
+        return TokenStore(self.tokens, self.starts, np.minimum(self.lengths, longest))
+
+    def split(self, longest: int) -> tuple[TokenStore, NDArray[np.int64]]:
+        """Return sentences in parts of at most ``longest`` tokens, and the sentence of each part.
+
+        A part begins with the last token of the part before it, so that each token but the first
+        of a sentence is the successor of one, once.
+        """
+        if longest < 2:
+            raise DataError("sentences cannot be split into parts of one token; use larger buckets")
+        step = longest - 1
+        parts = np.maximum(1, -(-(self.lengths - 1) // step))
+        sentence = np.repeat(np.arange(len(parts)), parts)
+        first = np.cumsum(parts) - parts
+        offset = (np.arange(len(sentence)) - first[sentence]) * step
+        lengths = np.minimum(self.lengths[sentence] - offset, longest)
+        return TokenStore(self.tokens, self.starts[sentence] + offset, lengths), sentence
+
 
 def store_sentences(sentences: Iterable[Any], dtype: DTypeLike, invalid_label: int) -> TokenStore:
     """Check sentences (sequences of integers) and store them as ``dtype``.

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symbucket.checks import check_integer
 from symbucket.errors import DataError, InvalidArgumentError, NameConflictError
 from symbucket.io._arrays import as_array, float32
 from symbucket.io._bucketed import BucketedIter
 from symbucket.io._buckets import order_samples
 from symbucket.io.batch import DataBatch
+from symbucket.io.bucket_plan import BucketPlan
 from symbucket.io.desc import DataDesc, normalize_descs
 
 Named = dict[str, NDArray[Any]]
@@ -33,7 +35,8 @@ class KeyedIter(BucketedIter):
             a network has several inputs or their names depend on the key. A batch stacks them
             along a new axis 0: samples of shape (3, 5) give (batch_size, 3, 5), float32.
         label: likewise, or None.
-        batch_size: samples of a batch.
+        batch_size: samples of a batch; or a dict from key to that, or a :class:`BucketPlan`, which
+            has one for each key.
         data_name: name of the data that come without one.
         label_name: name of the labels that come without one.
         shuffle: False keeps samples in the order given, key after key, in every epoch.
@@ -42,7 +45,7 @@ class KeyedIter(BucketedIter):
         last_batch: what becomes of a key's samples that fill no batch: ``'discard'`` leaves them
             out of the epoch, ``'pad'`` fills the batch up with samples of the same key (its
             ``pad`` counts them), ``'keep'`` makes a smaller batch, which is a shape more to compile
-            for a module.
+            for a module, ``'roll_over'`` keeps them for the next epoch, which begins with them.
         default_bucket_key: key of the network that has all parameters; by default the one with the
             largest samples, the first of several.
         provide_data: descriptions of a batch of the default key, where that key has no samples.
@@ -52,7 +55,8 @@ class KeyedIter(BucketedIter):
         buckets: the keys in the order in which they first came.
         num_data: number of samples.
         default_bucket_key: as given or chosen.
-        remainder: samples left out of each epoch because they fill no batch.
+        batch_sizes: samples of a batch of each key.
+        remainder: samples that are in no batch of this epoch because they fill none.
         short_buckets: key -> number of samples of keys that yield no batch.
         seed: the seed in use.
         epoch: 0 at first, one more with each reset.
@@ -65,14 +69,14 @@ class KeyedIter(BucketedIter):
         InvalidArgumentError: an option out of range, or a default key that nothing describes.
     """
 
-    _last_batches = "discard", "pad", "keep"
+    _last_batches = "discard", "pad", "keep", "roll_over"
 
     def __init__(
         self,
         keys: Iterable[Hashable],
         data: Iterable[Any],
         label: Iterable[Any] | None = None,
-        batch_size: int = 1,
+        batch_size: int | Mapping[Any, int] | BucketPlan = 1,
         *,
         data_name: str = "data",
         label_name: str = "softmax_label",
@@ -83,9 +87,11 @@ class KeyedIter(BucketedIter):
         provide_data: Iterable[Any] | None = None,
         provide_label: Iterable[Any] | None = None,
     ) -> None:
-        super().__init__(batch_size, seed=seed, shuffle=shuffle, last_batch=last_batch)
-        self.data_name, self.label_name = data_name, label_name
         listed = _checked_keys(_listed(keys, "keys"))
+        self._sizes = _sizes_by_key(batch_size, listed)
+        size = max(self._sizes.values()) if self._sizes else batch_size
+        super().__init__(size, seed=seed, shuffle=shuffle, last_batch=last_batch)  # type: ignore[arg-type]
+        self.data_name, self.label_name = data_name, label_name
         samples = {"data": _listed(data, "data")}
         if label is not None:
             samples["label"] = _listed(label, "label")
@@ -126,7 +132,11 @@ class KeyedIter(BucketedIter):
                 f"{max(self._counts)}, fewer keys, or last_batch='pad'"
             )
         self._warn_of_short_buckets()
+        self._tell_remainder()
         self.reset()
+
+    def _batch_size(self, key: Hashable) -> int:
+        return self._sizes.get(key, self.batch_size)
 
     def _describe_default(
         self, key: Hashable, data: Iterable[Any] | None, label: Iterable[Any] | None
@@ -150,16 +160,18 @@ class KeyedIter(BucketedIter):
         self.default_bucket_key = key
         if held:
             bucket = self.buckets.index(key)
-            self.provide_data = _descs(self._data[bucket], self.batch_size)
-            self.provide_label = _descs(self._label[bucket], self.batch_size)
+            size = self.batch_sizes[key]
+            self.provide_data = _descs(self._data[bucket], size)
+            self.provide_label = _descs(self._label[bucket], size)
         else:
             self.provide_data = normalize_descs(data or (), "provide_data")
             self.provide_label = normalize_descs(label or (), "provide_label")
 
     def _batch(self, bucket: int, offset: int) -> DataBatch:
         order = self._order[bucket]
-        rows = order[offset : offset + self.batch_size]
-        pad = self.batch_size - len(rows) if self.last_batch == "pad" else 0
+        size = self.batch_sizes[self.buckets[bucket]]
+        rows = order[offset : offset + size]
+        pad = size - len(rows) if self.last_batch == "pad" else 0
         if pad:
             # From the start of the key's order, more than once where it has too few.
             rows = np.concatenate([rows, np.resize(order, pad)])
@@ -195,6 +207,25 @@ def _checked_keys(keys: list[Any]) -> list[Hashable]:
             "NDArrayIter for data without buckets"
         )
     return checked
+
+
+def _sizes_by_key(
+    batch_size: int | Mapping[Any, int] | BucketPlan, keys: list[Hashable]
+) -> dict[Hashable, int]:
+    """Return the batch size of each key if they have their own; nothing if all have one."""
+    if isinstance(batch_size, BucketPlan):
+        batch_size = dict(zip(batch_size.boundaries, batch_size.batch_sizes))
+    if not isinstance(batch_size, Mapping):
+        return {}
+    sizes = {}
+    for key in dict.fromkeys(keys):
+        if key not in batch_size:
+            raise InvalidArgumentError(
+                f"KeyedIter: batch_size has no entry for the bucket key {key!r}; give one for "
+                "every key that samples have"
+            )
+        sizes[key] = check_integer(batch_size[key], f"KeyedIter: batch_size[{key!r}]", 1)
+    return sizes
 
 
 def _checked_key(key: Any, what: str) -> Hashable:

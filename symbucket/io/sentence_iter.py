@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from symbucket.checks import check_choice, check_integer
 from symbucket.errors import DataError, NameConflictError
-from symbucket.io._text import BucketedTextIter
+from symbucket.io._text import BucketedTextIter, Buckets
 from symbucket.io.desc import DataDesc
 
 
@@ -115,9 +115,10 @@ class BucketSentenceIter(BucketedTextIter):
 
     Args:
         sentences: encoded sentences: sequences of integers, none empty.
-        batch_size: sentences of a batch.
-        buckets: ascending lengths. None or an empty list takes every length that at least
-            ``batch_size`` sentences have.
+        batch_size: sentences of a batch; None if ``buckets`` is a plan, which has them.
+        buckets: ascending lengths; or a number, for which the lengths of least padding are taken;
+            or ``'auto'``, as many as are worth it; or a :class:`BucketPlan`. None or an empty list
+            takes every length that at least ``batch_size`` sentences have, as MXNet does.
         invalid_label: the integer that pads data and labels.
         data_name: name of the data.
         label_name: name of the labels.
@@ -127,13 +128,19 @@ class BucketSentenceIter(BucketedTextIter):
             differs from iterator to iterator, then readable as ``seed``.
         shuffle: False keeps sentences in input order, bucket after bucket, in every epoch.
         last_batch: ``'discard'`` leaves out sentences that fill no batch, ``'pad'`` fills the batch
-            up with rows of ``invalid_label`` in data and labels and counts them in its ``pad``.
+            up with rows of ``invalid_label`` in data and labels and counts them in its ``pad``,
+            ``'roll_over'`` keeps them for the next epoch, which begins with them. With ``'pad'``
+            every sentence comes exactly once an epoch.
+        too_long: what becomes of sentences longer than every bucket: ``'discard'``, ``'cut'`` (the
+            end is lost), ``'split'`` into parts that each begin with the last token of the part
+            before, so that no pair of neighbours is lost or comes twice, or ``'error'``.
 
     Attributes:
         buckets: keys of the buckets that hold sentences, ascending.
         default_bucket_key: the largest bucket given or chosen.
+        batch_sizes: sentences of a batch of each bucket, by key.
         discarded: sentences longer than every bucket, which are dropped.
-        remainder: sentences left out of each epoch because they fill no batch.
+        remainder: sentences that are in no batch of this epoch because they fill none.
         short_buckets: key -> number of sentences of buckets that yield no batch.
 
     Raises:
@@ -146,8 +153,8 @@ class BucketSentenceIter(BucketedTextIter):
     def __init__(
         self,
         sentences: Iterable[Any],
-        batch_size: int,
-        buckets: Iterable[int] | None = None,
+        batch_size: int | None = None,
+        buckets: Buckets = None,
         invalid_label: int = -1,
         data_name: str = "data",
         label_name: str = "softmax_label",
@@ -157,6 +164,7 @@ class BucketSentenceIter(BucketedTextIter):
         seed: int | None = None,
         shuffle: bool = True,
         last_batch: str = "discard",
+        too_long: str = "discard",
     ) -> None:
         self.data_name = data_name
         self.label_name = label_name
@@ -175,10 +183,12 @@ class BucketSentenceIter(BucketedTextIter):
             seed=seed,
             shuffle=shuffle,
             last_batch=last_batch,
+            too_long=too_long,
         )
 
     def _describe(self, key: int) -> tuple[list[DataDesc], list[DataDesc]]:
-        shape = (self.batch_size, key) if self.layout == "NT" else (key, self.batch_size)
+        size = self._batch_size(key)
+        shape = (size, key) if self.layout == "NT" else (key, size)
         return (
             [DataDesc(self.data_name, shape, self.dtype, self.layout)],
             [DataDesc(self.label_name, shape, self.dtype, self.layout)],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from symbucket.errors import DataError
-from symbucket.io._text import BucketedTextIter
+from symbucket.io._text import BucketedTextIter, Buckets
 from symbucket.io.desc import DataDesc, normalize_descs
 
 
@@ -23,9 +23,10 @@ class StepSentenceIter(BucketedTextIter):
 
     Args:
         sentences: encoded sentences: sequences of integers, none empty.
-        batch_size: sentences of a batch.
-        buckets: ascending lengths. None or an empty list takes every length that at least
-            ``batch_size`` sentences have.
+        batch_size: sentences of a batch; None if ``buckets`` is a plan, which has them.
+        buckets: ascending lengths; or a number, for which the lengths of least padding are taken;
+            or ``'auto'``, as many as are worth it; or a :class:`BucketPlan`. None or an empty list
+            takes every length that at least ``batch_size`` sentences have, as MXNet does.
         init_states: ``(name, shape)`` tuples or DataDesc, batch axis included in the shape.
         invalid_label: the integer that pads data and labels.
         data_name: first part of the data names.
@@ -34,8 +35,7 @@ class StepSentenceIter(BucketedTextIter):
             differs from iterator to iterator, then readable as ``seed``.
         dtype: dtype of data and labels; states have that of their description.
         shuffle: False keeps sentences in input order, bucket after bucket, in every epoch.
-        last_batch: ``'discard'`` leaves out sentences that fill no batch, ``'pad'`` fills the batch
-            up with rows of ``invalid_label``.
+        last_batch, too_long: as for :class:`BucketSentenceIter`.
 
     Raises:
         DataError: as :class:`BucketSentenceIter`, or a malformed initial state.
@@ -46,8 +46,8 @@ class StepSentenceIter(BucketedTextIter):
     def __init__(
         self,
         sentences: Iterable[Any],
-        batch_size: int,
-        buckets: Iterable[int] | None = None,
+        batch_size: int | None = None,
+        buckets: Buckets = None,
         init_states: Sequence[Any] = (),
         invalid_label: int = 0,
         data_name: str = "data",
@@ -57,6 +57,7 @@ class StepSentenceIter(BucketedTextIter):
         dtype: DTypeLike = "float32",
         shuffle: bool = True,
         last_batch: str = "discard",
+        too_long: str = "discard",
     ) -> None:
         self.data_name = data_name
         self.label_name = label_name
@@ -76,10 +77,11 @@ class StepSentenceIter(BucketedTextIter):
             seed=seed,
             shuffle=shuffle,
             last_batch=last_batch,
+            too_long=too_long,
         )
 
     def _describe(self, key: int) -> tuple[list[DataDesc], list[DataDesc]]:
-        data = self._steps(self.data_name, key) + self.init_states
+        data = self._steps(self.data_name, key) + self._states(key)
         label = self._steps(self.label_name, key)
         normalize_descs(data + label, "data, labels and init_states")
         return data, label
@@ -88,8 +90,21 @@ class StepSentenceIter(BucketedTextIter):
         self, tokens: NDArray[Any], labels: NDArray[Any]
     ) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         # Fresh zeros each time: a batch belongs to who takes it.
-        states = [np.zeros(state.shape, state.dtype) for state in self.init_states]
+        states = [np.zeros(s.shape, s.dtype) for s in self._states(tokens.shape[1])]
         return list(np.ascontiguousarray(tokens.T)) + states, list(np.ascontiguousarray(labels.T))
 
     def _steps(self, name: str, key: int) -> list[DataDesc]:
-        return [DataDesc(f"{name}/{t}", (self.batch_size,), self.dtype, "N") for t in range(key)]
+        size = self._batch_size(key)
+        return [DataDesc(f"{name}/{t}", (size,), self.dtype, "N") for t in range(key)]
+
+    def _states(self, key: int) -> list[DataDesc]:
+        """The initial states of a batch, with the batch size of the key if keys differ in it."""
+        if not self._plan_sizes:
+            return self.init_states
+        return [_resized(state, self._batch_size(key)) for state in self.init_states]
+
+
+def _resized(desc: DataDesc, batch_size: int) -> DataDesc:
+    shape = list(desc.shape)
+    shape[desc.batch_axis] = batch_size
+    return desc.with_shape(shape)

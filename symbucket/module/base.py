@@ -23,6 +23,7 @@ from symbucket.io import DataBatch
 from symbucket.kvstore import check_kvstore
 from symbucket.module.checked import Checked
 from symbucket.module.lifecycle import Pairs
+from symbucket.module.optimization import divided_by_batch
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
 
@@ -261,7 +262,8 @@ class BaseModule(Checked):
             allow_missing,
             force_init,
         )
-        self.init_optimizer(kvstore, optimizer, optimizer_params)
+        params = divided_by_batch(optimizer_params, optimizer, train_data)
+        self.init_optimizer(kvstore, optimizer, params)
         self._check_policy(on_divergence)
         if monitor is not None:
             self.install_monitor(monitor)

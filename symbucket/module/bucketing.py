@@ -14,6 +14,7 @@ from symbucket.context import Context
 from symbucket.engine.contexts import contexts_of
 from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
 from symbucket.engine.executor_pool import ExecutorPool
+from symbucket.engine.inner_values import Watcher
 from symbucket.engine.network_interface import BatchShapes, GradientRequest
 from symbucket.engine.ownership import exclusive
 from symbucket.engine.plan import KeyPlan, plan_model, plan_pool, shapes_of_key
@@ -354,6 +355,9 @@ class BucketingModule(BaseModule):
 
     def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
         return (self._bound.last or self.current_module).monitored(select)
+
+    def watch(self, watcher: Watcher) -> None:
+        self._bound.pool.watchers.append(watcher)
 
     @exclusive
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:

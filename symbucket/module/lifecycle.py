@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.context import cpu
+from symbucket.engine.inner_values import Watcher
 from symbucket.engine.network_interface import GradientRequest
 from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
@@ -337,8 +338,11 @@ class Lifecycle(Described):
         """
 
     @abc.abstractmethod
-    def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
-        """Return the gradients of the data inputs; needs ``bind(inputs_need_grad=True)``."""
+    def get_input_grads(self, merge_multi_context: bool = True) -> list[Any]:
+        """Return the gradients of the data inputs; needs ``bind(inputs_need_grad=True)``.
+
+        None stands for an input whose ``grad_req`` is "null".
+        """
 
     @abc.abstractmethod
     def get_states(self, merge_multi_context: bool = True) -> list[NDArray]:
@@ -378,7 +382,10 @@ class Lifecycle(Described):
 
     @abc.abstractmethod
     def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
-        """Return (name, array) of all that a monitor sees: outputs, arguments, gradients, states.
+        """Return (name, array) of what a monitor sees after a batch: arguments, gradients, states.
 
-        ``select`` says for a name if the monitor looks.
+        ``select`` says for a name if the monitor looks. Outputs too, unless ``watch`` gives them.
         """
+
+    def watch(self, watcher: Watcher) -> None:
+        """Let ``watcher`` see outputs and inner values of forward runs from now on."""

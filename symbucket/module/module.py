@@ -17,6 +17,7 @@ from symbucket.engine.bound_network import AnyExecutor, BoundNetwork
 from symbucket.engine.contexts import ContextGroup, contexts_of
 from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
 from symbucket.engine.executor_pool import ExecutorPool
+from symbucket.engine.inner_values import Watcher
 from symbucket.engine.network_interface import (
     Descs,
     GradientRequest,
@@ -321,7 +322,8 @@ class Module(BaseModule):
         self.executor.backward(out_grads)
 
     def _update(self) -> None:
-        apply_gradients(self.updater, self.store, self.gradients(), self.executor.row_gradients)
+        rows, first = self.executor.row_gradients, self.data_shapes[0]
+        apply_gradients(self.updater, self.store, self.gradients(), rows, first)
 
     def row_gradients(self) -> Mapping[str, RowSparse]:
         return self.executor.row_gradients
@@ -330,14 +332,17 @@ class Module(BaseModule):
         return self.executor.first_failure()
 
     def gradients(self) -> Mapping[str, NDArray]:
-        grads, trained = self.store.grads, self.executor.grad_dict
+        grads, trained = self.store.grads, self.executor.grads
         return {n: grads[n] for n in self.param_names if n in trained}
 
     def auxiliary(self) -> Mapping[str, NDArray]:
         return {n: self.store.aux[n] for n in self.network.aux_names}
 
     def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
-        return arrays_of(self.executor, select)
+        return arrays_of(self.executor)
+
+    def watch(self, watcher: Watcher) -> None:
+        self._bound.pool.watchers.append(watcher)
 
     @exclusive
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
@@ -346,7 +351,7 @@ class Module(BaseModule):
         return executor.outputs if merge_multi_context else executor.outputs_by_context
 
     @exclusive
-    def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
+    def get_input_grads(self, merge_multi_context: bool = True) -> list[Any]:
         self._require_own("get_input_grads")
         if not self.inputs_need_grad:
             raise StateError(f"{self._name}: get_input_grads needs bind(inputs_need_grad=True)")

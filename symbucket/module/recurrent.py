@@ -197,7 +197,7 @@ class RecurrentModule(BaseModule):
         bound.updater = Updater(optimizer)
 
     def _update(self) -> None:
-        apply_gradients(self.updater, self.store, self.gradients(), {})
+        apply_gradients(self.updater, self.store, self.gradients(), {}, self.data_shapes[0])
 
     def gradients(self) -> Mapping[str, NDArray]:
         network, grads = self._bound.network, self.store.grads
@@ -340,5 +340,5 @@ class RecurrentModule(BaseModule):
             return bound.outputs
         return [[output] for output in bound.outputs]
 
-    def get_input_grads(self, merge_multi_context: bool = True) -> list[NDArray]:
+    def get_input_grads(self, merge_multi_context: bool = True) -> list[Any]:
         raise UnsupportedError("RecurrentModule computes no gradients of its data")

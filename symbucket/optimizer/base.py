@@ -25,6 +25,8 @@ class Optimizer(Hyperparameters):
 
     Args:
         rescale_grad: every gradient is multiplied by it first (1 / batch size, as a rule).
+            ``"batch"``: a module sets it to 1 / the size of the batch at each update, for buckets
+            whose batches have different sizes.
         param_idx2name: names of the parameters by index. With them, weight decay applies only to
             names that end in ``_weight`` or ``_gamma``, unless ``set_wd_mult`` says otherwise.
         wd: weight decay.
@@ -54,7 +56,7 @@ class Optimizer(Hyperparameters):
 
     def __init__(
         self,
-        rescale_grad: float = 1.0,
+        rescale_grad: float | str = 1.0,
         param_idx2name: Mapping[Any, str] | None = None,
         wd: float = 0.0,
         clip_gradient: float | None = None,
@@ -65,7 +67,8 @@ class Optimizer(Hyperparameters):
         multi_precision: bool = False,
         param_dict: Mapping[int, Any] | None = None,
     ) -> None:
-        self.rescale_grad = rescale_grad
+        self.rescale_by_batch = rescale_grad == "batch"
+        self.rescale_grad: Any = 1.0 if self.rescale_by_batch else rescale_grad
         self.clip_gradient = clip_gradient
         self.multi_precision = multi_precision
         self._preprocessing()

@@ -92,8 +92,8 @@ def compare_results(
         # Axes that follow no axis of the data: there is nothing that could be compared.
         if aligned is not None:
             compare("output", names[i], aligned.error)
-    for name, grad in first.executor.grad_dict.items():
-        other = second.executor.grad_dict.get(name)
+    for name, grad in first.executor.grads.items():
+        other = second.executor.grads.get(name)
         if other is not None:
             compare("gradient", name, error_of(grad.asnumpy(), other.asnumpy()))
     for name, state in first.executor.aux_dict.items():

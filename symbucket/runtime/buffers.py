@@ -183,6 +183,10 @@ class Buffers:
             end += -(-place.nbytes // _ALIGN) * _ALIGN
         self._lay_out(self._pool, places, {**layout.sizes, group: end})
 
+    def adopt(self, name: str, array: NDArray) -> None:
+        """Use an existing array as a buffer; only without a pool."""
+        self._layout = _Layout({**self._layout.arrays, name: array})
+
     def refresh(self) -> None:
         """Have all arrays in the slabs that the pool has now."""
         layout, pool = self._layout, self._pool

@@ -13,3 +13,31 @@ from symbucket.symbol.symbol import Symbol
 DtypeLike = str | type[Any] | np.dtype[Any]
 
 __all__: list[str]
+
+def CTCLoss(
+    data: Symbol,
+    label: Symbol = ...,
+    data_lengths: Symbol = ...,
+    label_lengths: Symbol = ...,
+    use_data_lengths: bool = False,
+    use_label_lengths: bool = False,
+    blank_label: Literal['first', 'last'] = "first",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
+
+def ctc_loss(
+    data: Symbol,
+    label: Symbol = ...,
+    data_lengths: Symbol = ...,
+    label_lengths: Symbol = ...,
+    use_data_lengths: bool = False,
+    use_label_lengths: bool = False,
+    blank_label: Literal['first', 'last'] = "first",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""

@@ -18,12 +18,8 @@ _VERSION = ["int", 10901]  # the MXNet version whose layout this is
 
 def node_attrs(node: Node) -> dict[str, str]:
     """Return the non-default attributes of the operator and those of the user, as strings."""
-    return {**operator_attrs(node), **node.attrs}
-
-
-def operator_attrs(node: Node) -> dict[str, str]:
-    """Return the non-default attributes of the operator as strings."""
-    return {} if node.op is None else {k: render(v) for k, v in node.op.attributes().items()}
+    own = {} if node.op is None else {k: render(v) for k, v in node.op.attributes().items()}
+    return {**own, **node.attrs}
 
 
 def to_json(heads: Sequence[Entry]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symbucket import hooks
 from symbucket.attribute import stored_name
-from symbucket.errors import InvalidArgumentError
+from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.symbol import infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
 from symbucket.symbol.fluent import FluentMethods
@@ -28,8 +28,6 @@ from symbucket.types import DType, PartialShape, Shape
 if TYPE_CHECKING:
     import networkx as nx
 
-T = TypeVar("T")
-
 
 class Symbol(FluentMethods, Arithmetic):
     """One or several outputs of a graph of operators and variables.
@@ -38,16 +36,14 @@ class Symbol(FluentMethods, Arithmetic):
     arithmetic, indexing and ``Group``. They never change; composing makes new ones.
     """
 
-    __slots__ = ("_derived", "_heads", "_nodes")
+    __slots__ = ("_heads", "_nodes")
 
     def __init__(self, heads: Sequence[Entry]) -> None:
         object.__setattr__(self, "_heads", tuple(heads))
         object.__setattr__(self, "_nodes", None)
-        object.__setattr__(self, "_derived", None)
 
     _heads: tuple[Entry, ...]
     _nodes: tuple[Node, ...] | None  # walked once: nothing beneath a symbol ever changes
-    _derived: dict[Callable[[Symbol], Any], Any] | None
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Symbol is immutable; cannot set {name!r}")
@@ -104,22 +100,14 @@ class Symbol(FluentMethods, Arithmetic):
 
         Raises NameConflictError if two different variables have the same name.
         """
-        arguments, auxiliary = self.derived(_variables)
-        return list(arguments), list(auxiliary)
-
-    def derived(self, compute: Callable[[Symbol], T]) -> T:
-        """Return ``compute(self)``, which is called once: a symbol never changes.
-
-        For what takes a walk over all nodes and is asked for again and again. The result must not
-        be changed either.
-        """
-        if self._derived is None:
-            object.__setattr__(self, "_derived", {})
-        assert self._derived is not None
-        if compute not in self._derived:
-            self._derived[compute] = compute(self)
-        result: T = self._derived[compute]
-        return result
+        nodes = self.nodes()
+        check_names(nodes)
+        auxiliary = auxiliary_states(nodes)
+        variables = [n for n in nodes if n.op is None]
+        return (
+            [n for n in variables if n not in auxiliary],
+            [n for n in variables if n in auxiliary],
+        )
 
     def __len__(self) -> int:
         return len(self._heads)
@@ -161,7 +149,7 @@ class Symbol(FluentMethods, Arithmetic):
 
     def list_inputs(self) -> list[str]:
         """Return the names of all variables, auxiliary states included."""
-        return self.derived(_inputs)[:]
+        return [n.name for n in self.nodes() if n.op is None]
 
     def list_outputs(self) -> list[str]:
         """Return the names of the outputs: ``fc1_output``; a variable's is its own name."""
@@ -190,15 +178,8 @@ class Symbol(FluentMethods, Arithmetic):
 
     def attr_dict(self) -> dict[str, dict[str, str]]:
         """Return node name -> attributes, for every node that has any."""
-        rendered: dict[int, dict[str, str]] = {}  # by record, which many nodes share
-        result = {}
-        for node in self.nodes():
-            own = rendered.get(id(node.op))
-            if own is None:
-                own = rendered[id(node.op)] = serialize.operator_attrs(node)
-            if own or node.attrs:
-                result[node.name] = {**own, **node.attrs}
-        return result
+        attributes = ((n.name, serialize.node_attrs(n)) for n in self.nodes())
+        return {name: attrs for name, attrs in attributes if attrs}
 
     # Inference -------------------------------------------------------------------------------
 
@@ -331,17 +312,40 @@ class Symbol(FluentMethods, Arithmetic):
         ctx: Any = None,
         grad_req: str | Sequence[str] | Mapping[str, str] = "write",
         type_dict: Mapping[str, Any] | None = None,
-        **shapes: Sequence[int],
+        stype_dict: Mapping[str, str] | None = None,
+        group2ctx: Mapping[str, Any] | None = None,
+        shared_arg_names: Sequence[str] | None = None,
+        shared_exec: Any = None,
+        shared_buffer: dict[str, Any] | None = None,
+        **kwargs: Sequence[int],
     ) -> Any:
-        """Return an executor with newly allocated arrays.
+        """Return an executor with newly allocated arrays, zeros.
 
         Args:
             ctx: the device; the CPU by default.
             grad_req: "write", "add" or "null", for all arguments, or by name or position.
             type_dict: dtypes of arguments, by name.
-            shapes: shapes of arguments, by name; the others are inferred.
+            stype_dict, group2ctx: MXNet's, without effect: arrays are dense, on one context.
+            shared_arg_names: arguments whose arrays and gradients are those of ``shared_exec``.
+            shared_exec: an executor; its auxiliary states of equal names are shared too.
+            shared_buffer: arrays by name to take for the other arguments; new ones are added.
+            kwargs: shapes of arguments, by name; the others are inferred.
         """
-        return hooks.simple_bind(self, ctx, grad_req, type_dict, shapes)
+        if stype_dict and any(stype != "default" for stype in stype_dict.values()):
+            raise UnsupportedError(
+                f"simple_bind: stype_dict={dict(stype_dict)!r} asks for sparse arrays, and there "
+                "are only dense ones"
+            )
+        return hooks.simple_bind(
+            self,
+            ctx,
+            grad_req,
+            type_dict,
+            shared_arg_names,
+            shared_exec,
+            shared_buffer,
+            kwargs,
+        )
 
     def bind(
         self,
@@ -350,8 +354,14 @@ class Symbol(FluentMethods, Arithmetic):
         args_grad: Mapping[str, Any] | Sequence[Any] | None = None,
         grad_req: str | Sequence[str] | Mapping[str, str] = "write",
         aux_states: Mapping[str, Any] | Sequence[Any] | None = None,
+        group2ctx: Mapping[str, Any] | None = None,
+        shared_exec: Any = None,
     ) -> Any:
-        """Return an executor over existing arrays; NDArrays are shared, other arrays copied."""
+        """Return an executor over existing arrays; NDArrays are shared, other arrays copied.
+
+        Dicts may have more names than the symbol has. ``group2ctx`` and ``shared_exec`` are
+        MXNet's, without effect: an executor runs on one context and has its own outputs.
+        """
         return hooks.bind(self, ctx, args, args_grad, grad_req, aux_states)
 
     def eval(self, ctx: Any = None, **arrays: Any) -> list[Any]:
@@ -375,21 +385,6 @@ class Symbol(FluentMethods, Arithmetic):
 
     def __repr__(self) -> str:
         return f"<Symbol {self.name or 'group [' + _short(self.list_outputs()) + ']'}>"
-
-
-def _inputs(symbol: Symbol) -> list[str]:
-    return [n.name for n in symbol.nodes() if n.op is None]
-
-
-def _variables(symbol: Symbol) -> tuple[list[Node], list[Node]]:
-    nodes = symbol.nodes()
-    check_names(nodes)
-    auxiliary = auxiliary_states(nodes)
-    variables = [n for n in nodes if n.op is None]
-    return (
-        [n for n in variables if n not in auxiliary],
-        [n for n in variables if n in auxiliary],
-    )
 
 
 def _short(names: Sequence[str]) -> str:

@@ -77,12 +77,12 @@ def test_the_next_run_sees_what_was_written_into_the_arrays():
 
 def test_requests_by_name_list_and_word():
     by_name = _bound({"fc_weight": "write"})
-    assert list(by_name.grad_dict) == ["fc_weight"]
+    assert [n for n, grad in by_name.grad_dict.items() if grad is not None] == ["fc_weight"]
     assert by_name.grad_arrays[0] is None
     by_place = _bound(["null", "add", "write"])
-    assert list(by_place.grad_dict) == ["fc_weight", "fc_bias"]
+    assert list(by_place.grads) == ["fc_weight", "fc_bias"]
     none = _bound("null")
-    assert none.grad_dict == {}
+    assert none.grad_dict == {"data": None, "fc_weight": None, "fc_bias": None}
     _close(none.forward(is_train=True, data=X)[0], X @ W.T + B)
 
 
@@ -111,13 +111,13 @@ def test_add_accumulates_for_losses_at_backward_only():
     assert np.asarray(executor.grad_dict["x"]).tolist() == [6, 6]
 
 
-def test_wrong_requests():
+def test_wrong_requests(caplog):
     with pytest.raises(InvalidArgumentError, match="'data' is 'wrte'; it must be one of write"):
         _bound("wrte")
     with pytest.raises(InvalidArgumentError, match="2 entries for 3 arguments"):
         _bound(["write", "write"])
-    with pytest.raises(InvalidArgumentError, match="names 'fc_wieght', but the arguments are"):
-        _bound({"fc_wieght": "write"})
+    assert not _bound({"fc_wieght": "write"}).grads  # MXNet ignores it
+    assert "grad_req names fc_wieght; the arguments are" in caplog.text
 
 
 def test_an_argument_that_does_not_matter_gets_a_zero_gradient():
@@ -150,7 +150,7 @@ def test_bind_shares_ndarrays_and_copies_numpy():
 
 def test_bind_by_position():
     executor = _layer().bind(sb.cpu(), [X, W, B], [None, np.zeros_like(W), None])
-    assert list(executor.grad_dict) == ["fc_weight"]
+    assert list(executor.grads) == ["fc_weight"]
     _close(executor.forward()[0], X @ W.T + B)
 
 
@@ -160,8 +160,6 @@ def test_wrong_bind():
         net.bind(sb.cpu(), [X, W])
     with pytest.raises(InvalidArgumentError, match="args lacks fc_bias"):
         net.bind(sb.cpu(), {"data": X, "fc_weight": W})
-    with pytest.raises(InvalidArgumentError, match="args has z, but the symbol's are data"):
-        net.bind(sb.cpu(), {**args, "z": X})
     with pytest.raises(ShapeError, match=r"fc_weight\(2, 4\)"):
         net.bind(sb.cpu(), {**args, "fc_weight": np.zeros((2, 4))})
     with pytest.raises(ShapeError, match=r"gradient of 'fc_weight' has shape \(3,\)"):
@@ -174,7 +172,10 @@ def test_auxiliary_states_change_in_training_and_are_read_at_inference():
     executor.copy_params_from(
         {"bn_gamma": np.ones(3)}, {"bn_moving_mean": np.zeros(3), "bn_moving_var": np.ones(3)}
     )
-    executor.forward(is_train=True, x=X)
+    for _ in range(2):  # they change in backward
+        executor.forward(is_train=True, x=X)
+        _close(executor.aux_dict["bn_moving_mean"], 0)
+    executor.backward([X])
     mean = np.asarray(executor.aux_dict["bn_moving_mean"]).copy()
     _close(mean, X.mean(0) / 2)
     executor.forward(is_train=False, x=X)
@@ -244,11 +245,6 @@ def test_one_build_for_each_mode():
 
 def test_calls_in_the_wrong_order():
     executor = _bound()
-    with pytest.raises(StateError, match="no outputs yet; call forward first"):
-        executor.outputs
-    with pytest.raises(StateError, match=r"backward needs forward\(is_train=True\)"):
-        executor.backward(HEAD)
-    executor.forward(data=X)
     with pytest.raises(StateError, match=r"backward needs forward\(is_train=True\)"):
         executor.backward(HEAD)
 
@@ -349,7 +345,7 @@ def test_networks_in_float64():
 def test_integer_arguments_get_no_gradient():
     net = sym.Embedding(sym.Variable("data"), input_dim=6, output_dim=2, name="embed")
     executor = net.simple_bind(type_dict={"data": "int64"}, data=(2,))
-    assert list(executor.grad_dict) == ["embed_weight"]
+    assert list(executor.grads) == ["embed_weight"]
     executor.forward(is_train=True, data=[3, 3])
     executor.backward(np.ones((2, 2)))
     assert np.asarray(executor.grad_dict["embed_weight"])[:, 0].tolist() == [0, 0, 0, 2, 0, 0]

@@ -47,8 +47,8 @@ def test_bad_sentences(kind, sentences, text):
         ([-1], "buckets holds -1"),
         ([2.5], "buckets holds 2.5"),
         ([True], "buckets holds True"),
-        (5, "buckets is 5"),
-        ("5", "buckets is '5'"),
+        (5.0, "buckets is 5.0"),
+        ("5", "buckets is '5'; expected ascending sentence lengths, a number of buckets, 'auto'"),
     ],
 )
 def test_bad_buckets(buckets, text):

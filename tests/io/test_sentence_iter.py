@@ -169,10 +169,10 @@ def test_random_bucket_comes_in_proportion_to_its_size():
 
 
 def test_plan_lists_every_batch_once():
-    assert plan_epoch([5, 0, 2], 2, "discard", None) == [(0, 0), (0, 2), (2, 0)]
-    assert plan_epoch([5, 1], 2, "pad", None) == [(0, 0), (0, 2), (0, 4), (1, 0)]
-    shuffled = plan_epoch([50, 30], 2, "discard", np.random.default_rng(0))
-    assert sorted(shuffled) == plan_epoch([50, 30], 2, "discard", None) != shuffled
+    assert plan_epoch([5, 0, 2], [2] * 3, "discard", None) == [(0, 0), (0, 2), (2, 0)]
+    assert plan_epoch([5, 1], [2, 2], "pad", None) == [(0, 0), (0, 2), (0, 4), (1, 0)]
+    shuffled = plan_epoch([50, 30], [2, 2], "discard", np.random.default_rng(0))
+    assert sorted(shuffled) == plan_epoch([50, 30], [2, 2], "discard", None) != shuffled
 
 
 def test_order_leaves_out_what_no_bucket_holds():

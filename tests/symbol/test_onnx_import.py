@@ -248,6 +248,7 @@ def test_batch_normalization_in_training_mode_follows_the_batches():
     args = {"x": x, "s": weights["s"], "b": weights["b"]}
     executor = symbol.bind(None, args, aux_states=aux)
     (y,) = executor.forward(is_train=True)
+    executor.backward()  # in which states change
     mean, var = x.mean((0, 2)), x.var((0, 2))
     wanted = (x - mean[:, None]) / np.sqrt(var[:, None] + 1e-5) * weights["s"][:, None]
     np.testing.assert_allclose(y.asnumpy(), wanted, rtol=1e-4, atol=1e-5)
