@@ -29,6 +29,11 @@ def is_hidden(key: str) -> bool:
     return key in _HIDDEN
 
 
+def is_of_input(key: str) -> bool:
+    """Return whether a node may mean an attribute for one of its inputs: ``weight_lr_mult``."""
+    return any(key.endswith(f"_{hidden}") for hidden in _HIDDEN)
+
+
 def of_input(attributes: Mapping[str, str], name: str) -> dict[str, str]:
     """Return the attributes that a node has for the variable of one of its inputs.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
 from symbucket.checks import check_integer
+from symbucket.files import make_folder
 
 if TYPE_CHECKING:
     from symbucket.metric import EvalMetric
@@ -53,20 +54,22 @@ def _values_text(metric: EvalMetric) -> str:
     return "".join(f"\t{name}={value:f}" for name, value in metric.get_name_value())
 
 
-def do_checkpoint(prefix: str, period: int = 1) -> EpochEndCallback:
+def do_checkpoint(prefix: str, period: int = 1, format: str = "safetensors") -> EpochEndCallback:
     """An epoch callback that saves symbol and parameters every ``period`` epochs.
 
     The callback takes ``(iter_no, sym, arg, aux)``, ``iter_no`` counting from 0; the checkpoint
-    after the first epoch carries number 1.
+    after the first epoch carries number 1. ``format="mxnet"`` writes files for MXNet 1.x. The
+    folder is made now, so that one that cannot be made does not cost an epoch.
     """
     period = check_integer(period, "do_checkpoint: period", 1)
+    make_folder(prefix)
 
     def callback(iter_no: int, sym: Any, arg: Mapping[str, Any], aux: Mapping[str, Any]) -> None:
         # Imported here: this module stays usable with numpy alone.
         from symbucket.checkpoint import save_checkpoint
 
         if (iter_no + 1) % period == 0:
-            save_checkpoint(prefix, iter_no + 1, sym, arg, aux)
+            save_checkpoint(prefix, iter_no + 1, sym, arg, aux, format=format)
 
     return callback
 
@@ -76,9 +79,10 @@ def module_checkpoint(
 ) -> Callable[..., None]:
     """An epoch callback that calls ``mod.save_checkpoint`` every ``period`` epochs.
 
-    Unlike :func:`do_checkpoint` it can save the optimizer's states as well.
+    Unlike :func:`do_checkpoint` it can save the optimizer's states as well. The folder is made now.
     """
     period = check_integer(period, "module_checkpoint: period", 1)
+    make_folder(prefix)
 
     def callback(iter_no: int, sym: Any = None, arg: Any = None, aux: Any = None) -> None:
         if (iter_no + 1) % period == 0:

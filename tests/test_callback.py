@@ -124,13 +124,13 @@ def test_progress_bar_draws_on_standard_error(capsys):
 def test_do_checkpoint(monkeypatch):
     calls = []
     fake = types.ModuleType("symbucket.checkpoint")
-    fake.save_checkpoint = lambda *args: calls.append(args)
+    fake.save_checkpoint = lambda *args, **options: calls.append((*args, options))
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
-    save = callback.do_checkpoint("model", period=2)
+    save = callback.do_checkpoint("model", period=2, format="mxnet")
     arg, aux = {"w": 1}, {"m": 2}
     for epoch in range(5):
         save(epoch, "sym", arg, aux)
-    assert calls == [("model", 2, "sym", arg, aux), ("model", 4, "sym", arg, aux)]
+    assert calls == [("model", i, "sym", arg, aux, {"format": "mxnet"}) for i in (2, 4)]
 
 
 def test_module_checkpoint():

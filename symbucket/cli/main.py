@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from symbucket.checks import did_you_mean
-from symbucket.cli import export, info, plan, run, train, view
+from symbucket.cli import export, import_mxnet, info, plan, run, train, view
 from symbucket.errors import SymbucketError
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 something broke (--debug shows where); 2 bad arguments or files;
 130 interrupted"""
 
-_COMMANDS = (train, export, run, plan, view, info)
+_COMMANDS = (train, export, import_mxnet, run, plan, view, info)
 _CHOICE = re.compile(r"invalid choice: '?([^']*?)'? \(choose from (.*)\)")
 
 
@@ -50,7 +50,7 @@ def build(prog: str = "symbucket") -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     parsers: dict[str, _Parser] = {}
     for module in _COMMANDS:
-        name = module.__name__.rpartition(".")[2]
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
         command = commands.add_parser(
             name,
             help=module.HELP,

@@ -107,7 +107,7 @@ class ModelCache:
                     status = entry.stat()
                 except OSError:
                     continue  # another process has removed it
-                unfinished = entry.name.startswith(".") and f"{_SUFFIX}." in entry.name
+                unfinished = entry.name.startswith(".") and entry.name.endswith(".tmp")
                 if unfinished and now - status.st_mtime > _ABANDONED_SECONDS:
                     _remove(entry.path)
                 elif entry.name.endswith(_SUFFIX) and not entry.name.startswith("."):

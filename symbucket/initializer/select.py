@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import InvalidArgumentError, ParameterError, UnsupportedError
+from symbucket.files import read_arrays
 from symbucket.initializer.base import Initializer, create, register
 from symbucket.types import Array
 
@@ -64,21 +66,27 @@ class Mixed(Initializer):
 
 @register
 class Load(Initializer):
-    """Parameters from a dict, and those that it lacks from ``default_init``.
+    """Parameters from a dict or a file, and those that it lacks from ``default_init``.
 
     Args:
-        param: arrays by name; MXNet's prefixes ``arg:`` and ``aux:`` are dropped.
+        param: arrays by name, or the path of a file of them (a checkpoint's ``.params``, what
+            ``nd.save`` or MXNet wrote); MXNet's prefixes ``arg:`` and ``aux:`` are dropped.
         default_init: initializer (or its name) for all other parameters.
         verbose: log the source of every parameter.
     """
 
     def __init__(
-        self, param: Mapping[str, Any], default_init: Any = None, verbose: bool = False
+        self,
+        param: Mapping[str, Any] | str | os.PathLike[str],
+        default_init: Any = None,
+        verbose: bool = False,
     ) -> None:
+        if isinstance(param, (str, os.PathLike)):
+            param = read_arrays(param).arrays
         if not isinstance(param, Mapping):
             raise InvalidArgumentError(
-                f"Load takes a dict of arrays by name, found {type(param).__name__}; read the "
-                "file first and pass what it holds."
+                f"Load takes a dict of arrays by name or a file's path, found "
+                f"{type(param).__name__}."
             )
         super().__init__()
         self.param: dict[str, Array] = {}

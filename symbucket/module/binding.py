@@ -6,7 +6,13 @@ import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from symbucket.checkpoint import Params, load_params, params_path
+from symbucket.checkpoint import (
+    Params,
+    load_params,
+    parameters_digest,
+    params_path,
+    states_path,
+)
 from symbucket.engine.bound_network import BoundNetwork
 from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.graph_metrics import MetricSums, metric_sums
@@ -127,18 +133,21 @@ class PendingCheckpoint:
         path: the file of parameters, for messages.
         params: parameters and auxiliary states; None once they are set.
         states_path: the file of the optimizer's states; None if they are not wanted, or are set.
+        digest: of the parameters, which the states must belong to.
     """
 
     path: str
     params: tuple[Params, Params] | None
     states_path: str | None
+    digest: str
 
     @staticmethod
     def read(prefix: str, epoch: int, with_states: bool) -> PendingCheckpoint:
         """Read the parameters of ``prefix-EPOCH``; the states are read when they are set."""
         path = params_path(prefix, epoch)
-        states_path = f"{prefix}-{epoch:04d}.states" if with_states else None
-        return PendingCheckpoint(path, load_params(path), states_path)
+        params = load_params(path)
+        states = states_path(prefix, epoch) if with_states else None
+        return PendingCheckpoint(path, params, states, parameters_digest(*params))
 
     def fill(self, store: ParameterStore) -> None:
         """Set the parameters of a store that has no values yet.
@@ -157,5 +166,5 @@ class PendingCheckpoint:
     def set_states(self, updater: Updater) -> None:
         """Set the optimizer's states."""
         if self.states_path is not None:
-            updater.load(self.states_path)
+            updater.load(self.states_path, self.digest)
             self.states_path = None

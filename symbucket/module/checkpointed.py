@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from symbucket.checkpoint import load_params, save_checkpoint, save_params
+from symbucket.checkpoint import (
+    load_params,
+    parameters_digest,
+    save_checkpoint,
+    save_params,
+    states_path,
+)
 from symbucket.engine.ownership import exclusive
+from symbucket.files import make_folder
 from symbucket.module.binding import PendingCheckpoint
 from symbucket.module.lifecycle import Lifecycle
 from symbucket.symbol import Symbol
@@ -23,23 +30,28 @@ class Checkpointed(Lifecycle):
         epoch: int,
         save_optimizer_states: bool = False,
         remove_amp_cast: bool = True,
+        format: str = "safetensors",
     ) -> None:
         """Write symbol and parameters, and the optimizer's states to ``prefix-EPOCH.states``.
 
-        The symbol of several bucket keys is that of the default one.
+        The symbol of several bucket keys is that of the default one. ``format="mxnet"`` writes
+        parameters that MXNet 1.x loads. The states say which parameters they belong to.
         """
         self._require(params=True)
+        params = self.get_params()
         if save_optimizer_states:
-            self.save_optimizer_states(f"{prefix}-{epoch:04d}.states")
-        save_checkpoint(prefix, epoch, self._saved_symbol(), *self.get_params())
+            path = states_path(prefix, epoch)
+            make_folder(path)
+            self.updater.save(path, parameters_digest(*params))
+        save_checkpoint(prefix, epoch, self._saved_symbol(), *params, format=format)
 
     def _saved_symbol(self) -> Symbol:
         """Return the symbol that checkpoints hold."""
         return self.symbol
 
-    def save_params(self, fname: str) -> None:
-        """Write parameters and auxiliary states to a file, atomically."""
-        save_params(fname, *self.get_params())
+    def save_params(self, fname: str, format: str = "safetensors") -> None:
+        """Write parameters and auxiliary states to a file, atomically; MXNet reads "mxnet"."""
+        save_params(fname, *self.get_params(), format, self._saved_symbol())
 
     def load_params(self, fname: str) -> None:
         """Set parameters and auxiliary states from a file."""

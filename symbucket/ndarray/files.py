@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
-import numpy as np
-import safetensors
-from safetensors.numpy import save as to_bytes
-
+from symbucket.checks import check_choice
 from symbucket.errors import CheckpointError, InvalidArgumentError
-from symbucket.files import write_checkpoint
+from symbucket.files import pack_arrays, pack_mxnet, read_arrays, write_checkpoint
 from symbucket.ndarray.create import holding
 from symbucket.runtime import NDArray
 
@@ -18,13 +14,17 @@ _FORMAT = "symbucket-nd"
 
 
 def save(
-    fname: str, data: NDArray | list[NDArray] | tuple[NDArray, ...] | Mapping[str, NDArray]
+    fname: str,
+    data: NDArray | list[NDArray] | tuple[NDArray, ...] | Mapping[str, NDArray],
+    format: str = "safetensors",
 ) -> None:
-    """Write one array, a list or a dict of arrays to a file, atomically, as safetensors.
+    """Write one array, a list or a dict of arrays to a file, atomically.
 
-    A single array is written as a list of one. Raises InvalidArgumentError, with nothing written,
-    where ``data`` holds something else.
+    A single array is written as a list of one. ``format`` is "safetensors", with a checksum, or
+    "mxnet", which ``mx.nd.load`` of MXNet 1.x reads. Raises InvalidArgumentError, with nothing
+    written, where ``data`` holds something else.
     """
+    check_choice(format, "nd.save: format", ("safetensors", "mxnet"))
     if isinstance(data, NDArray):
         data = [data]
     if isinstance(data, Mapping):
@@ -45,26 +45,23 @@ def save(
                 f"nd.save: the entry {name!r} is a {type(value).__name__}; expected an NDArray "
                 "(nd.array makes one)"
             )
-    plain = {name: np.ascontiguousarray(value.view()) for name, value in named.items()}
-    write_checkpoint(fname, to_bytes(plain, {"format": _FORMAT, "version": "1", "kind": kind}))
+    plain = {name: value.view() for name, value in named.items()}
+    if format == "mxnet":
+        content = pack_mxnet(plain if kind == "dict" else list(plain.values()))
+    else:
+        content = pack_arrays(plain, _FORMAT, {"kind": kind})
+    write_checkpoint(fname, content)
 
 
 def load(fname: str) -> list[NDArray] | dict[str, NDArray]:
-    """Read what ``save`` wrote: a list or a dict, in host memory.
+    """Read what ``save`` or MXNet wrote: a list or a dict, in host memory.
 
     Other safetensors files, such as a checkpoint's ``.params``, give a dict. Raises CheckpointError
     where there is no such file or it is damaged.
     """
-    if not os.path.exists(fname):
-        raise CheckpointError(f"nd.load: there is no file {fname!r}")
-    try:
-        with safetensors.safe_open(fname, "numpy") as file:
-            about = file.metadata() or {}
-            loaded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"nd.load: {fname!r} is damaged or no such file: {error}") from error
+    loaded, about = read_arrays(fname, "file of arrays")
     arrays = {name: holding(values, None) for name, values in loaded.items()}
-    if about.get("format") != _FORMAT or about.get("kind") != "list":
+    if about.get("kind") != "list":
         return arrays
     try:
         return [arrays[str(i)] for i in range(len(arrays))]

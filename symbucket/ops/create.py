@@ -63,6 +63,8 @@ class Ones(_Fill):
 class Full(_Fill):
     """A tensor filled with ``value``; 0 or -1 in ``shape`` is a dimension to be inferred."""
 
+    always_written = ("value",)
+
     shape: tuple[int, ...] = ()
     value: float = 0.0
     dtype: str = "float32"
@@ -79,6 +81,7 @@ class Arange(Operator):
     """
 
     shapes = "-> (k,)"
+    always_written = ("start",)
 
     start: float = 0.0
     stop: float | None = None

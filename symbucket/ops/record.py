@@ -33,6 +33,8 @@ else:
         return lambda f: f
 
 
+_COUNTS = {"num_args", "num_outputs"}  # attributes that count inputs and outputs
+_MAX_COUNT = 1 << 16
 _SEEDS = 2**24  # seeds of RandomUniform are float32, which holds whole numbers up to this exactly
 
 
@@ -153,6 +155,8 @@ class Operator:
     """Inputs that callers leave out by habit: they become variables (weights, states, labels)."""
     no_gradient: ClassVar[tuple[str, ...]] = ()
     """Inputs that no gradient flows to."""
+    always_written: ClassVar[tuple[str, ...]] = ()
+    """Attributes that symbol files hold at their defaults too, since MXNet requires them."""
     variadic: ClassVar[bool] = False
     """Takes any number of inputs, counted by the attribute ``num_args``."""
     is_loss: ClassVar[bool] = False
@@ -264,7 +268,13 @@ class Operator:
                     f"{cls.op_name}: attribute {name!r} is missing; it must be "
                     f"{describe(fields[name])}."
                 )
-        return cls(**{k: parse(cls.op_name, k, fields[k], v) for k, v in raw.items()})
+        values = {k: parse(cls.op_name, k, fields[k], v) for k, v in raw.items()}
+        for name in _COUNTS & values.keys():
+            if values[name] > _MAX_COUNT:  # each gets a name, before anything can be compared
+                raise InvalidArgumentError(
+                    f"{cls.op_name}: {name}={values[name]} is too many; the most is {_MAX_COUNT}"
+                )
+        return cls(**values)
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes that differ from their defaults."""

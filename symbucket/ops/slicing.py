@@ -169,6 +169,7 @@ class SliceAxis(Operator):
     """``data[begin:end]`` along ``axis``; negative positions count from the end."""
 
     shapes = "(*d, k, *e) -> (*d, end - begin, *e)"
+    always_written = ("end",)
     moves_only = True
     axis: int
     begin: int

@@ -1,4 +1,4 @@
-"""Optimizer states as bytes and files: safetensors with a JSON record, no pickle."""
+"""Optimizer states as bytes and files: arrays with a JSON record and a checksum, no pickle."""
 
 from __future__ import annotations
 
@@ -7,36 +7,28 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from symbucket.errors import CheckpointError
+from symbucket.files import pack_arrays, unpack_arrays
 
-_KEY = "symbucket_optimizer"
-_FORMAT = 1
+_RECORD = "record"
 
 
 def pack(tensors: Mapping[str, np.ndarray[Any, Any]], record: Mapping[str, Any]) -> bytes:
     """Return a safetensors file as bytes, with ``record`` as JSON in its metadata."""
-    text = json.dumps({"format": _FORMAT, **record})
-    return bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {_KEY: text}))
+    return pack_arrays(tensors, "symbucket-states", {_RECORD: json.dumps(record)})
 
 
 def unpack(data: bytes, where: str) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
     """Return tensors and record of ``pack``; raise CheckpointError, which names ``where``."""
+    tensors, metadata = unpack_arrays(data, where, "file of optimizer states")
     try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        record = json.loads(header["__metadata__"][_KEY])
-        version = record.pop("format")
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        record = json.loads(metadata[_RECORD])
+        if not isinstance(record, dict):
+            raise TypeError(f"the record is {record!r}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{where} does not hold optimizer states of symbucket, or is damaged "
-            f"({type(error).__name__}: {error}). Expected what Updater.save or get_states wrote."
+            f"{where} does not hold optimizer states of symbucket ({type(error).__name__}: "
+            f"{error}). Expected what Updater.save or get_states wrote."
         ) from error
-    if version != _FORMAT:
-        raise CheckpointError(
-            f"{where} has optimizer format {version!r}; this version reads {_FORMAT}. "
-            "Load it with the symbucket that wrote it."
-        )
     return tensors, record

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +17,7 @@ from symbucket.errors import (
     ShapeError,
     UnsupportedError,
 )
-from symbucket.files import write_checkpoint
+from symbucket.files import read_bytes, write_checkpoint
 from symbucket.optimizer.base import Optimizer
 from symbucket.optimizer.hyperparameters import Index
 from symbucket.optimizer.states import pack, unpack
@@ -274,14 +273,19 @@ class Updater:
         counts = counters["index_update_count"]
         return {**counters, "index_update_count": {self._label(i): n for i, n in counts}}
 
-    def get_states(self, dump_optimizer: bool = False) -> bytes:
-        """States and counters as one safetensors file in memory, for ``set_states``."""
+    def get_states(self, dump_optimizer: bool = False, *, parameters: str = "") -> bytes:
+        """States and counters as one safetensors file in memory, for ``set_states``.
+
+        ``parameters`` is the digest of the parameters that belong to them, if they are a file's.
+        """
         if dump_optimizer:
             raise UnsupportedError(
                 "get_states(dump_optimizer=True): symbucket writes no pickled optimizer. Keep its "
                 "arguments in your program, and make it anew before set_states."
             )
         record = {"optimizer": self._kind(), "counters": self.counters()}
+        if parameters:
+            record["parameters"] = parameters
         return pack(self.states(), record)
 
     def set_states(
@@ -294,20 +298,24 @@ class Updater:
         """
         self._set(states, counters, "the given states")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], parameters: str = "") -> None:
         """Write states and counters into a file, whole or not at all."""
-        write_checkpoint(path, self.get_states())
+        write_checkpoint(path, self.get_states(parameters=parameters))
 
-    def load(self, path: str | os.PathLike[str]) -> None:
-        """Take back what ``save`` wrote; errors as ``set_states``."""
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"cannot read optimizer states: {error}") from error
-        self._set(data, None, str(path))
+    def load(self, path: str | os.PathLike[str], parameters: str = "") -> None:
+        """Take back what ``save`` wrote; errors as ``set_states``.
+
+        ``parameters`` is the digest of the parameters that were read beside the states. Raises
+        CheckpointError if the states were saved with others.
+        """
+        self._set(read_bytes(path, "file of optimizer states"), None, str(path), parameters)
 
     def _set(
-        self, states: bytes | Mapping[str, Any], counters: Mapping[str, Any] | None, where: str
+        self,
+        states: bytes | Mapping[str, Any],
+        counters: Mapping[str, Any] | None,
+        where: str,
+        parameters: str = "",
     ) -> None:
         if isinstance(states, bytes):
             states, record = unpack(states, where)
@@ -315,6 +323,12 @@ class Updater:
                 raise CheckpointError(
                     f"{where} holds states of optimizer {record.get('optimizer')!r}; this one is "
                     f"{self._kind()!r}. Make the optimizer that wrote them."
+                )
+            if parameters and record.get("parameters", parameters) != parameters:
+                raise CheckpointError(
+                    f"{where} belongs to other parameters than those beside it: a save was "
+                    "interrupted between the two files. Use another epoch, or load the parameters "
+                    "alone (load_optimizer_states=False), which starts the optimizer anew."
                 )
             counters = record.get("counters")
         new = self._sorted(states, where)

@@ -11,6 +11,7 @@ from typing import Any
 from symbucket.checkpoint import load_checkpoint, save_checkpoint
 from symbucket.checks import check_integer
 from symbucket.errors import InvalidArgumentError
+from symbucket.files import make_folder
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.symbol import Symbol
 
@@ -59,10 +60,11 @@ def load_rnn_checkpoint(
 def do_rnn_checkpoint(cells: Cells, prefix: str, period: int = 1) -> EpochCallback:
     """A callback for ``fit(epoch_end_callback=...)``: a checkpoint every ``period`` epochs.
 
-    The checkpoint after the first epoch carries number 1.
+    The checkpoint after the first epoch carries number 1. The folder is made now.
     """
     checked = _checked(cells)
     period = check_integer(period, "do_rnn_checkpoint: period", 1)
+    make_folder(prefix)
 
     def callback(
         epoch: int, symbol: Symbol, arg_params: Mapping[str, Any], aux_params: Mapping[str, Any]

@@ -125,6 +125,11 @@ def checked_dtype(name: str, dtype: Any) -> DType:
         ) from None
 
 
+def dtype_text(dtype: DType) -> str:
+    """Return a variable's ``__dtype__``: MXNet's number as text, or a name if it has none."""
+    return str(_DTYPE_NUMBERS.index(dtype.name)) if dtype.name in _DTYPE_NUMBERS else dtype.name
+
+
 def _own_shape(node: Node) -> tuple[int, ...]:
     text = node.attrs["__shape__"]
     try:

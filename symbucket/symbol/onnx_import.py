@@ -24,6 +24,7 @@ from symbucket.name import NameManager
 from symbucket.ops.foreign import unknown_nodes
 from symbucket.ops.graph import OnnxGraph, opset_of, pack
 from symbucket.symbol.compose import apply
+from symbucket.symbol.infer import dtype_text
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.onnx_constants import (
     float_constants,
@@ -264,7 +265,7 @@ def _variable(graph: onnx.GraphProto, name: str, value: np.ndarray[Any, Any] | N
     (info,) = (i for i in graph.input if i.name == name)
     attrs = AttrScope.current().get(None)
     kind = info.type.tensor_type.elem_type
-    attrs["__dtype__"] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).name
+    attrs["__dtype__"] = dtype_text(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))
     if value is not None:
         attrs["__shape__"] = str(tuple(value.shape))
         digest, value = register_value(value)

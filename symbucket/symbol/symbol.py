@@ -12,8 +12,9 @@ import numpy as np
 from symbucket import hooks
 from symbucket.attribute import stored_name
 from symbucket.errors import InvalidArgumentError, UnsupportedError
-from symbucket.symbol import infer, nx_graph, serialize
+from symbucket.symbol import deserialize, infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
+from symbucket.symbol.digest import network_digest
 from symbucket.symbol.fluent import FluentMethods
 from symbucket.symbol.node import (
     Entry,
@@ -305,6 +306,13 @@ class Symbol(FluentMethods, Arithmetic):
         """Write ``tojson()`` to a file, atomically."""
         serialize.save(self._heads, path)
 
+    def digest(self) -> str:
+        """Return a SHA-256 of what the network computes from its named variables, in hex.
+
+        Names of other nodes, and users' attributes such as ``lr_mult``, do not count.
+        """
+        return network_digest(self._heads)
+
     # Running by itself -----------------------------------------------------------------------
 
     def simple_bind(
@@ -407,9 +415,9 @@ def Group(symbols: Sequence[Symbol]) -> Symbol:  # noqa: N802 - MXNet's name
 
 def load_json(text: str) -> Symbol:
     """Return the symbol in a text that ``tojson`` (or MXNet) wrote."""
-    return Symbol(serialize.from_json(text))
+    return Symbol(deserialize.from_json(text))
 
 
 def load(path: str) -> Symbol:
     """Return the symbol in a file that ``save`` (or MXNet) wrote."""
-    return load_json(serialize.read(path))
+    return load_json(deserialize.read(path))

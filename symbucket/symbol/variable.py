@@ -47,7 +47,7 @@ def Variable(  # noqa: N802 - MXNet's name
     if wd_mult is not None:
         attrs["__wd_mult__"] = str(wd_mult)
     if dtype is not None:
-        attrs["__dtype__"] = infer.checked_dtype(name, dtype).name
+        attrs["__dtype__"] = infer.dtype_text(infer.checked_dtype(name, dtype))
     if init is not None:
         attrs["__init__"] = init if isinstance(init, str) else init.dumps()
     for key, value in kwargs.items():

@@ -29,7 +29,7 @@ def test_the_least_recently_used_goes_first(tmp_path):
 
 def test_what_a_dead_process_left_behind_goes_too(tmp_path):
     store = ModelCache(tmp_path, 1000)
-    old, new, other = (tmp_path / n for n in (".a.symbucket.0123", ".b.symbucket.0123", "notes"))
+    old, new, other = (tmp_path / n for n in (".a.0123.tmp", ".b.0123.tmp", "notes"))
     for path in (old, new, other):
         path.write_bytes(bytes(10))
         os.utime(path, (1, 1))

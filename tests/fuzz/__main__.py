@@ -1,4 +1,7 @@
-"""Run the fuzz by hand: ``python -m tests.fuzz --seconds 600 --seed 1000``."""
+"""Run the fuzz by hand: ``python -m tests.fuzz --seconds 600 --seed 1000``.
+
+With ``--damage`` it reads damaged files in place of computing networks.
+"""
 
 import argparse
 import logging
@@ -6,6 +9,7 @@ import sys
 import warnings
 
 from tests.fuzz.compare import fuzz
+from tests.fuzz.damage import fuzz_files
 
 
 def main() -> int:
@@ -16,12 +20,17 @@ def main() -> int:
     parser.add_argument("--networks", type=int, default=None, help="how many; no limit if left out")
     parser.add_argument("--seed", type=int, default=0, help="number of the first network")
     parser.add_argument("--every", type=int, default=1, help="go every n-th way only")
+    parser.add_argument("--damage", action="store_true", help="damage files, not networks")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     report, shown = None, 0
     try:
-        for report in fuzz(options.seed, options.networks, options.seconds, options.every):
+        for report in (
+            fuzz_files(options.seed, options.networks, options.seconds)
+            if options.damage
+            else fuzz(options.seed, options.networks, options.seconds, options.every)
+        ):
             for failure in report.failures[shown:]:
                 print(failure, end="\n\n", flush=True)
             shown = len(report.failures)

@@ -9,6 +9,7 @@ import pytest
 import symbucket.initializer as init
 import symbucket.random as sb_random
 from symbucket.errors import (
+    CheckpointError,
     InvalidArgumentError,
     NameConflictError,
     ParameterError,
@@ -231,6 +232,8 @@ def test_load_copies_or_falls_back():
     with pytest.raises(ParameterError, match="twice"):
         init.Load({"arg:a": w, "aux:a": w})
     with pytest.raises(InvalidArgumentError, match="dict"):
+        init.Load([w])
+    with pytest.raises(CheckpointError, match=r"there is no parameter file 'file\.params'"):
         init.Load("file.params")
     with pytest.raises(UnsupportedError):
         load.dumps()
