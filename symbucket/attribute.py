@@ -66,7 +66,9 @@ class AttrScope:
 
     def get(self, attributes: Mapping[str, str] | None) -> dict[str, str]:
         """Return the scope's attributes, overridden by ``attributes``."""
-        own = {stored_name(key): value for key, value in (attributes or {}).items()}
+        if not attributes:
+            return dict(self._attributes)
+        own = {stored_name(key): value for key, value in attributes.items()}
         return {**self._attributes, **own}
 
     def __enter__(self) -> AttrScope:

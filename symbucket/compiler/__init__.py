@@ -5,6 +5,7 @@
 
 from symbucket.compiler.compilation import output_names
 from symbucket.compiler.compile import compile_inference, compile_request, compile_training
+from symbucket.compiler.inference import bounds_of_inputs, infer_interface
 from symbucket.compiler.noise_inputs import NoiseInput
 from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.pipeline import pass_names, pipeline_order
@@ -23,11 +24,13 @@ __all__ = [
     "Role",
     "Target",
     "TrainingPrograms",
+    "bounds_of_inputs",
     "check_gradients",
     "compile_inference",
     "compile_request",
     "compile_training",
     "holds_foreign",
+    "infer_interface",
     "output_names",
     "pass_names",
     "pipeline_order",

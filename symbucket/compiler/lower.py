@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from symbucket.compiler.loops.group import Grouped, group_steps
+from symbucket.compiler.loops.group import Grouped, grouped
 from symbucket.compiler.lower_nodes import lower_nodes
 from symbucket.errors import SymbucketError
 from symbucket.ir import new_graph
@@ -58,7 +58,7 @@ def lower(
     """
     symbol.variables()  # refuses two variables of one name
     nodes = symbol.nodes()
-    steps = group_steps(nodes, symbol.heads) if loops else Grouped(nodes, symbol.heads)
+    steps = grouped(symbol) if loops else Grouped(nodes, symbol.heads)
     if steps.loops:
         try:
             return _lower(nodes, steps, shapes, dtypes, training, name, loops)

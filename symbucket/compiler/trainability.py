@@ -13,6 +13,10 @@ from symbucket.symbol.symbol import Symbol
 
 def holds_foreign(symbol: Symbol) -> bool:
     """Return whether some node holds an imported graph."""
+    return symbol.derived(_holds_foreign)
+
+
+def _holds_foreign(symbol: Symbol) -> bool:
     return any(node.op is not None and node.op.foreign for node in symbol.nodes())
 
 

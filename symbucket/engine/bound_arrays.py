@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.compiler import CompilerOptions, output_names
+from symbucket.compiler import CompilerOptions, bounds_of_inputs, output_names
 from symbucket.context import Context
 from symbucket.engine.inner_values import Callback, Watcher
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
 from symbucket.metric import GraphMetric
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
-from symbucket.symbol.bounds import input_bounds
-from symbucket.symbol.infer import infer_shapes
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import DType, Shape
 
@@ -67,9 +65,8 @@ class BoundArrays(abc.ABC):
         """(shape, dtype) of all arguments and auxiliary states."""
         self.unique_output_names = output_names(symbol)
         """Names of the outputs; a suffix tells apart outputs of one name."""
-        nodes = symbol.nodes()
-        shapes = infer_shapes(nodes, {n: shape for n, (shape, _) in self.types.items()})
-        self._bounds = input_bounds(nodes, shapes)
+        shapes = {n: shape for n, (shape, _) in self.types.items()}
+        self._bounds = bounds_of_inputs(symbol, shapes)
         self.watchers: list[Watcher] = []
         """Who sees the values of forward runs."""
         self._checked: set[str] = set()  # arguments whose bounds were checked since the last run

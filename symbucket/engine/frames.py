@@ -13,7 +13,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from symbucket.compiler import CompilerOptions, Role, TrainingPrograms, output_names
+from symbucket.compiler import (
+    CompilerOptions,
+    Role,
+    TrainingPrograms,
+    bounds_of_inputs,
+    infer_interface,
+    output_names,
+)
 from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
 from symbucket.engine.noise import NoiseClock
@@ -21,8 +28,6 @@ from symbucket.engine.programs import NetworkPrograms, Part
 from symbucket.engine.runner import PortArrays, Runner
 from symbucket.errors import StateError, UnsupportedError
 from symbucket.runtime.ndarray import NDArray
-from symbucket.symbol.bounds import input_bounds
-from symbucket.symbol.infer import infer_shapes
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import DType, Shape
 
@@ -84,9 +89,7 @@ class FrameExecutor:
         self.inputs = dict(inputs)
         """(shape, dtype) of the inputs of a frame by name."""
         types = {n: (a.shape, a.dtype) for n, a in shared.items()} | self.inputs
-        nodes = symbol.nodes()
-        shapes = infer_shapes(nodes, {n: shape for n, (shape, _) in types.items()})
-        self.bounds = input_bounds(nodes, shapes)
+        self.bounds = bounds_of_inputs(symbol, {n: shape for n, (shape, _) in types.items()})
         """In which range inputs that are labels or row numbers must lie."""
         self.outputs = _output_types(symbol, types)
         """(shape, dtype) of the outputs of a frame by name."""
@@ -210,6 +213,9 @@ def _output_types(
 ) -> dict[str, tuple[Shape, DType]]:
     """Return (shape, dtype) of the outputs by their unique names."""
     arguments = {n: types[n] for n in symbol.list_arguments() if n in types}
-    shapes = symbol.complete_shapes(**{n: shape for n, (shape, _) in arguments.items()})[1]
-    dtypes = symbol.complete_types(**{n: dtype for n, (_, dtype) in arguments.items()})[1]
-    return dict(zip(output_names(symbol), zip(shapes, dtypes)))
+    inferred = infer_interface(
+        symbol,
+        {n: shape for n, (shape, _) in arguments.items()},
+        {n: dtype for n, (_, dtype) in arguments.items()},
+    )
+    return dict(zip(output_names(symbol), zip(inferred.shapes[1], inferred.dtypes[1])))

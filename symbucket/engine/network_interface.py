@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from symbucket.compiler import check_gradients, holds_foreign
+from symbucket.compiler import check_gradients, holds_foreign, infer_interface
+from symbucket.compiler.inference import Inferred
 from symbucket.engine.bind import grad_requests
 from symbucket.engine.parameters import ParameterSpec
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
 from symbucket.io import DataDesc
 from symbucket.io.desc import normalize_descs
+from symbucket.ops import Operator
 from symbucket.ops.graph import OnnxGraph
 from symbucket.symbol import Symbol
 from symbucket.types import Array, DType, Shape
@@ -126,10 +128,18 @@ class NetworkInterface:
 
     def infer(self, shapes: BatchShapes) -> tuple[Types, Types]:
         """Return (shape, dtype) of every argument and of every auxiliary state."""
+        inferred = self._inferred(shapes)
+        (arg_shapes, _, aux_shapes), (arg_types, _, aux_types) = inferred.shapes, inferred.dtypes
+        return (
+            dict(zip(self.arguments, zip(arg_shapes, arg_types))),
+            dict(zip(self.aux_names, zip(aux_shapes, aux_types))),
+        )
+
+    def _inferred(self, shapes: BatchShapes) -> Inferred:
         descs = shapes.all
         try:
-            arg_shapes, _, aux_shapes = self.symbol.complete_shapes(
-                **{d.name: d.shape for d in descs}
+            return infer_interface(
+                self.symbol, {d.name: d.shape for d in descs}, {d.name: d.dtype for d in descs}
             )
         except ShapeError as error:
             hint = ""
@@ -140,16 +150,10 @@ class NetworkInterface:
                     "label_shapes of bind, provide_label of a batch.)"
                 )
             raise ShapeError(f"{self.name}: {error}{hint}") from None
-        arg_types, _, aux_types = self.symbol.complete_types(**{d.name: d.dtype for d in descs})
-        return (
-            dict(zip(self.arguments, zip(arg_shapes, arg_types))),
-            dict(zip(self.aux_names, zip(aux_shapes, aux_types))),
-        )
 
     def output_shapes(self, shapes: BatchShapes) -> list[tuple[str, Shape]]:
         """Return (name, shape) of the outputs."""
-        _, output_shapes, _ = self.symbol.complete_shapes(**{d.name: d.shape for d in shapes.all})
-        return list(zip(self.output_names, output_shapes))
+        return list(zip(self.output_names, self._inferred(shapes).shapes[1]))
 
     # Gradients -------------------------------------------------------------------------------
 
@@ -167,12 +171,15 @@ class NetworkInterface:
     def constants(self) -> dict[str, float]:
         """Parameters that every operator takes for one number, whatever they hold."""
         numbers: dict[str, set[float | None]] = {}
-        for node in self.symbol.nodes():
-            if node.op is not None:
-                constant = node.op.constant_inputs()
-                for key, (child, _) in zip(node.op.arguments(), node.inputs):
-                    if child.op is None:
-                        numbers.setdefault(child.name, set()).add(constant.get(key))
+        usual = Operator.constant_inputs
+        ops = [(node.op, node.inputs) for node in self.symbol.nodes() if node.op is not None]
+        if all(type(op).constant_inputs is usual for op, _ in ops):
+            return {}
+        for op, inputs in ops:
+            constant = op.constant_inputs()
+            for key, (child, _) in zip(op.arguments(), inputs):
+                if child.op is None:
+                    numbers.setdefault(child.name, set()).add(constant.get(key))
         return {n: v for n, (v, *more) in numbers.items() if v is not None and not more}
 
     def grad_requests(self, request: GradientRequest) -> dict[str, str]:
@@ -211,6 +218,8 @@ class NetworkInterface:
 
     def file_constant(self, name: str) -> Array | None:
         """Return what an ONNX file fixes under a name; None if there is no such constant."""
+        if not holds_foreign(self.symbol):
+            return None
         ops = [node.op for node in self.symbol.nodes() if isinstance(node.op, OnnxGraph)]
         constants = (op.constant(name) for op in ops)
         return next((value for value in constants if value is not None), None)
@@ -220,11 +229,11 @@ class NetworkInterface:
     ) -> tuple[list[ParameterSpec], list[ParameterSpec]]:
         """Return what the network says of its parameters and of its auxiliary states."""
         args, aux = self.infer(shapes)
-        attrs = self.symbol.attr_dict()
+        attrs = {n.name: n.attrs for group in self.symbol.variables() for n in group}
         return (
             [
-                ParameterSpec(n, *args[n], requests[n], attrs.get(n, {}), self.constants.get(n))
+                ParameterSpec(n, *args[n], requests[n], attrs[n], self.constants.get(n))
                 for n in self.param_names
             ],
-            [ParameterSpec(n, *aux[n], "null", attrs.get(n, {})) for n in self.aux_names],
+            [ParameterSpec(n, *aux[n], "null", attrs[n]) for n in self.aux_names],
         )

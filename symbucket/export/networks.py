@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.compiler import CompilerOptions, Program, Role, compile_inference, compile_training
+from symbucket.compiler import (
+    CompilerOptions,
+    Program,
+    Role,
+    bounds_of_inputs,
+    compile_inference,
+    compile_training,
+)
 from symbucket.compiler.target import INFERENCE_FILE, PORTABLE
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
@@ -21,8 +28,7 @@ from symbucket.module.base import BaseModule
 from symbucket.module.bucketing import BucketingModule
 from symbucket.module.module import Module
 from symbucket.runtime import NDArray
-from symbucket.symbol.bounds import InputBounds, input_bounds
-from symbucket.symbol.infer import infer_shapes
+from symbucket.symbol.bounds import InputBounds
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``, called before each step of the work and once at the end."""
@@ -87,8 +93,7 @@ class _Source:
 
     def bounds(self) -> list[InputBounds]:
         """Return the ranges of the inputs that hold indices."""
-        nodes = self.module.symbol.nodes()
-        return input_bounds(nodes, infer_shapes(nodes, {d.name: d.shape for d in self.descs}))
+        return bounds_of_inputs(self.module.symbol, {d.name: d.shape for d in self.descs})
 
 
 def batch_axis(desc: DataDesc, batch: int | None) -> int | None:

@@ -252,7 +252,23 @@ class Operator:
 
     @classmethod
     def make(cls, raw: Mapping[str, Any]) -> Operator:
-        """Return an instance from raw attributes (Python values or strings), checked."""
+        """Return an instance from raw attributes (Python values or strings), checked.
+
+        Records never change, so equal attributes give one instance: the thousand steps of a cell
+        hold a dozen records, and comparing two of them is a look at their identity.
+        """
+        key = _key_of(cls, raw)
+        record = None if key is None else _made.get(key)
+        if record is None:
+            record = cls._make(raw)
+            if key is not None:
+                if len(_made) >= _MOST_MADE:
+                    _made.clear()
+                _made[key] = record
+        return record
+
+    @classmethod
+    def _make(cls, raw: Mapping[str, Any]) -> Operator:
         fields = cls.fields()
         for name in raw:
             if name not in fields:
@@ -288,6 +304,31 @@ class Operator:
         """Raise InvalidArgumentError with the operator's name unless ``condition``."""
         if not condition:
             raise InvalidArgumentError(f"{self.op_name}: {message}")
+
+
+_MOST_MADE = 4096
+_made: dict[tuple[Any, ...], Operator] = {}
+
+
+def _key_of(cls: type[Operator], raw: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Return what tells raw attributes apart from all others; None if that is not simple.
+
+    Types count: 1, 1.0 and True are equal, and so are 0.0 and -0.0.
+    """
+    if cls.foreign:
+        return None
+    key: list[Any] = [cls]
+    for name, value in raw.items():
+        kind = type(value)
+        if kind is float:
+            value = repr(value)
+        elif kind is tuple:
+            if any(type(item) is not int for item in value):
+                return None
+        elif kind is not int and kind is not str and kind is not bool:
+            return None
+        key += (name, kind, value)
+    return tuple(key)
 
 
 _annotation_cache: dict[type, dict[str, Any]] = {}

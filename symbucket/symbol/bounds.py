@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from symbucket.errors import DataError
-from symbucket.ops.record import IndexBounds
-from symbucket.symbol.infer import ShapeTable
-from symbucket.symbol.node import Node
-from symbucket.types import Array
+from symbucket.ops.record import IndexBounds, Operator
+from symbucket.symbol.node import Entry, Node
+from symbucket.types import Array, PartialShape
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,23 @@ class InputBounds:
         )
 
 
-def input_bounds(nodes: list[Node], table: ShapeTable) -> list[InputBounds]:
-    """Return the bounds of every variable that reaches an indexing argument unchanged."""
+def has_bounds(node: Node) -> bool:
+    """Return whether an operator may have arguments whose values are limited."""
+    return node.op is not None and type(node.op).index_bounds is not Operator.index_bounds
+
+
+def input_bounds(
+    nodes: Iterable[Node], shape_of: Callable[[Entry], PartialShape]
+) -> list[InputBounds]:
+    """Return the bounds of every variable that reaches an indexing argument unchanged.
+
+    ``shape_of``: the shapes of what the operators with such arguments read.
+    """
     all_bounds: list[InputBounds] = []
     for node in nodes:
-        if node.op is None:
+        if node.op is None or not has_bounds(node):
             continue
-        shapes = [table.shape_of(e) or () for e in node.inputs]
+        shapes = [shape_of(e) or () for e in node.inputs]
         for argument, bounds in node.op.index_bounds(shapes).items():
             start = node.inputs[node.op.arguments().index(argument)][0]
             for variable in _sources(start):

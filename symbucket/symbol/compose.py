@@ -11,7 +11,7 @@ from symbucket.attribute import AttrScope, is_hidden, of_input, stored_name
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager
 from symbucket.ops.record import Operator, find
-from symbucket.symbol.node import Entry, Node
+from symbucket.symbol.node import NO_ATTRIBUTES, Entry, Node
 from symbucket.symbol.symbol import Symbol
 
 _HIDDEN = re.compile(r"__\w+__$")
@@ -37,31 +37,37 @@ def compose(
     ``name`` and ``attr`` belong to the node. Inputs that are missing become variables named
     ``{node}_{argument}``.
     """
-    kwargs = dict(kwargs)
-    name = kwargs.pop("name", None)
-    attributes = kwargs.pop("attr", None)
-    attr = dict(AttrScope.current().get(attributes))
-    for key in [k for k in kwargs if _HIDDEN.match(k) or is_hidden(k)]:
-        attr[stored_name(key)] = str(kwargs.pop(key))
-
-    positional = [a for a in _flatten(record, args) if isinstance(a, Symbol)]
-    rest = [a for a in _flatten(record, args) if not isinstance(a, Symbol)]
-    named = {k: v for k, v in kwargs.items() if isinstance(v, Symbol)}
-    raw = {k: v for k, v in kwargs.items() if not isinstance(v, Symbol) and v is not None}
-    free = [f for f in record.fields() if f not in raw]
-    if len(rest) > len(free):
-        raise InvalidArgumentError(
-            f"{called}: {len(args)} positional arguments are too many, and {rest[-1]!r} is not a "
-            "Symbol"
-        )
-    raw.update({k: v for k, v in zip(free, rest) if v is not None})
+    attr = AttrScope.current().get(kwargs.get("attr"))
+    positional: list[Symbol] = []
+    rest: list[Any] = []
+    named: dict[str, Symbol] = {}
+    raw: dict[str, Any] = {}
+    for value in _flatten(record, args):
+        (positional if isinstance(value, Symbol) else rest).append(value)
+    for key, value in kwargs.items():
+        if key in ("name", "attr"):
+            continue
+        if is_hidden(key) or _HIDDEN.match(key):
+            attr[stored_name(key)] = str(value)
+        elif isinstance(value, Symbol):
+            named[key] = value
+        elif value is not None:
+            raw[key] = value
+    if rest:
+        free = [f for f in record.fields() if f not in raw]
+        if len(rest) > len(free):
+            raise InvalidArgumentError(
+                f"{called}: {len(args)} positional arguments are too many, and {rest[-1]!r} is not "
+                "a Symbol"
+            )
+        raw.update({k: v for k, v in zip(free, rest) if v is not None})
     if record.variadic and "num_args" not in raw:
         raw["num_args"] = len(positional) + len(named)
     op = record.make(raw)
 
-    node_name = NameManager.current().get(name, called.lower())
+    node_name = NameManager.current().get(kwargs.get("name"), called.lower())
     inputs = _match(op, called, node_name, positional, named, attr)
-    node = Node(op, node_name, inputs, attr)
+    node = Node(op, node_name, inputs, attr or NO_ATTRIBUTES)
     return Symbol([(node, i) for i in range(node.num_outputs)])
 
 
@@ -94,7 +100,9 @@ def _match(
     if both:
         raise InvalidArgumentError(f"{called} {node_name!r}: input {both[0]!r} is given twice")
     inputs = {**dict(zip(names, positional)), **named}
-    inherited = {k: v for k, v in attr.items() if _HIDDEN.match(k)}
+    inherited: dict[str, str] = {}
+    if len(inputs) < len(names):
+        inherited = {k: v for k, v in attr.items() if _HIDDEN.match(k)}
     entries: list[Entry] = []
     for key in names:
         if key not in inputs:

@@ -95,17 +95,26 @@ def infer_shapes(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> 
 
 
 def propagate_shapes(table: ShapeTable, nodes: Sequence[Node]) -> None:
-    """Complete a table by the shape rules of ``nodes``, in both directions."""
-    applied = [n for n in nodes if n.op is not None]
-    for _ in range(_ROUNDS):
-        down = [_step(table, node) for node in applied]
-        up = [_step(table, node) for node in reversed(applied)]
-        if not any(down) and not any(up):
+    """Complete a table by the shape rules of ``nodes``, in both directions.
+
+    A node whose inputs were all known has told everything: an unrolled network is swept once,
+    and only the nodes around a weight or state of unknown size again.
+    """
+    pending = [n for n in nodes if n.op is not None]
+    idle = 0  # sweeps without news; after one in each direction there will be none
+    for _ in range(2 * _ROUNDS):
+        if idle == 2 or not pending:
             break
-        if not any(
-            not is_known(table.shape_of((n, i))) for n in nodes for i in range(n.num_outputs)
-        ):
-            break
+        news = False
+        open_nodes = []
+        for node in pending:
+            changed, settled = _step(table, node)
+            news |= changed
+            if not settled:
+                open_nodes.append(node)
+        open_nodes.reverse()
+        pending = open_nodes
+        idle = 0 if news else idle + 1
 
 
 # The numbers that stand for dtypes in symbol files of MXNet.
@@ -140,14 +149,19 @@ def _own_shape(node: Node) -> tuple[int, ...]:
         ) from None
 
 
-def _step(table: ShapeTable, node: Node) -> bool:
+def _step(table: ShapeTable, node: Node) -> tuple[bool, bool]:
+    """Apply a node's rule; returns whether that is news, and whether the node can tell no more."""
     assert node.op is not None
-    ins = [table.shape_of(entry) for entry in node.inputs]
-    outs = [table.shape_of((node, i)) for i in range(node.num_outputs)]
+    entries = [*node.inputs, *((node, i) for i in range(node.num_outputs))]
+    shapes = [table.shape_of(entry) for entry in entries]
+    count = len(node.inputs)
+    ins = shapes[:count]
+    changed = False
     try:
-        new_ins, new_outs = node.op.infer_shape(list(ins), list(outs))
-        changed = [table.set(entry, s) for entry, s in zip(node.inputs, new_ins)]
-        changed += [table.set((node, i), s) for i, s in enumerate(new_outs)]
+        new_ins, new_outs = node.op.infer_shape(list(ins), shapes[count:])
+        for entry, old, new in zip(entries, shapes, [*new_ins, *new_outs]):
+            if new != old:
+                changed |= table.set(entry, new)
     except ShapeError as error:
         names = (*node.op.arguments(), *node.op.auxiliary())
         inputs = ", ".join(
@@ -155,7 +169,7 @@ def _step(table: ShapeTable, node: Node) -> bool:
             for arg, entry, s in zip(names, node.inputs, ins)
         )
         raise ShapeError(f"Node {node.name!r} ({_kind(node)}; {inputs}): {error}") from None
-    return any(changed)
+    return changed, all(map(is_known, ins)) and all(map(is_known, new_outs))
 
 
 def infer_types_partial(

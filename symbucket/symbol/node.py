@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from symbucket.errors import NameConflictError
 from symbucket.ops.record import Operator
 from symbucket.types import Array
+
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
+"""The attributes of nodes that have none: one object, because there are many such nodes."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -23,7 +27,7 @@ class Node:
     op: Operator | None
     name: str
     inputs: tuple[Entry, ...] = ()
-    attrs: Mapping[str, str] = field(default_factory=dict)
+    attrs: Mapping[str, str] = field(default_factory=lambda: NO_ATTRIBUTES)
     value: Array | None = None
 
     @property

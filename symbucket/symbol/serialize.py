@@ -16,11 +16,16 @@ _VERSION = ["int", 10901]  # the MXNet version whose layout this is
 
 def node_attrs(node: Node) -> dict[str, str]:
     """Return the attributes of the operator that a file needs, and the user's, as strings."""
+    return {**operator_attrs(node), **node.attrs}
+
+
+def operator_attrs(node: Node) -> dict[str, str]:
+    """Return the attributes of the operator that a file needs, as strings."""
     if node.op is None:
-        return dict(node.attrs)
+        return {}
     own = node.op.attributes()
     own |= {name: getattr(node.op, name) for name in node.op.always_written}
-    return {**{k: render(v) for k, v in own.items()}, **node.attrs}
+    return {k: render(v) for k, v in own.items()}
 
 
 def to_json(heads: Sequence[Entry]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ from symbucket.types import DType, PartialShape, Shape
 if TYPE_CHECKING:
     import networkx as nx
 
+T = TypeVar("T")
+
 
 class Symbol(FluentMethods, Arithmetic):
     """One or several outputs of a graph of operators and variables.
@@ -37,14 +39,16 @@ class Symbol(FluentMethods, Arithmetic):
     arithmetic, indexing and ``Group``. They never change; composing makes new ones.
     """
 
-    __slots__ = ("_heads", "_nodes")
+    __slots__ = ("_derived", "_heads", "_nodes")
 
     def __init__(self, heads: Sequence[Entry]) -> None:
         object.__setattr__(self, "_heads", tuple(heads))
         object.__setattr__(self, "_nodes", None)
+        object.__setattr__(self, "_derived", None)
 
     _heads: tuple[Entry, ...]
     _nodes: tuple[Node, ...] | None  # walked once: nothing beneath a symbol ever changes
+    _derived: dict[Callable[[Symbol], Any], Any] | None
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Symbol is immutable; cannot set {name!r}")
@@ -101,14 +105,22 @@ class Symbol(FluentMethods, Arithmetic):
 
         Raises NameConflictError if two different variables have the same name.
         """
-        nodes = self.nodes()
-        check_names(nodes)
-        auxiliary = auxiliary_states(nodes)
-        variables = [n for n in nodes if n.op is None]
-        return (
-            [n for n in variables if n not in auxiliary],
-            [n for n in variables if n in auxiliary],
-        )
+        arguments, auxiliary = self.derived(_variables)
+        return list(arguments), list(auxiliary)
+
+    def derived(self, compute: Callable[[Symbol], T]) -> T:
+        """Return ``compute(self)``, which is called once: a symbol never changes.
+
+        For what takes a walk over all nodes and is asked for again and again. The result must not
+        be changed either.
+        """
+        if self._derived is None:
+            object.__setattr__(self, "_derived", {})
+        assert self._derived is not None
+        if compute not in self._derived:
+            self._derived[compute] = compute(self)
+        result: T = self._derived[compute]
+        return result
 
     def __len__(self) -> int:
         return len(self._heads)
@@ -150,7 +162,7 @@ class Symbol(FluentMethods, Arithmetic):
 
     def list_inputs(self) -> list[str]:
         """Return the names of all variables, auxiliary states included."""
-        return [n.name for n in self.nodes() if n.op is None]
+        return self.derived(_inputs)[:]
 
     def list_outputs(self) -> list[str]:
         """Return the names of the outputs: ``fc1_output``; a variable's is its own name."""
@@ -179,8 +191,15 @@ class Symbol(FluentMethods, Arithmetic):
 
     def attr_dict(self) -> dict[str, dict[str, str]]:
         """Return node name -> attributes, for every node that has any."""
-        attributes = ((n.name, serialize.node_attrs(n)) for n in self.nodes())
-        return {name: attrs for name, attrs in attributes if attrs}
+        rendered: dict[int, dict[str, str]] = {}  # by record, which many nodes share
+        result = {}
+        for node in self.nodes():
+            own = rendered.get(id(node.op))
+            if own is None:
+                own = rendered[id(node.op)] = serialize.operator_attrs(node)
+            if own or node.attrs:
+                result[node.name] = {**own, **node.attrs}
+        return result
 
     # Inference -------------------------------------------------------------------------------
 
@@ -393,6 +412,21 @@ class Symbol(FluentMethods, Arithmetic):
 
     def __repr__(self) -> str:
         return f"<Symbol {self.name or 'group [' + _short(self.list_outputs()) + ']'}>"
+
+
+def _inputs(symbol: Symbol) -> list[str]:
+    return [n.name for n in symbol.nodes() if n.op is None]
+
+
+def _variables(symbol: Symbol) -> tuple[list[Node], list[Node]]:
+    nodes = symbol.nodes()
+    check_names(nodes)
+    auxiliary = auxiliary_states(nodes)
+    variables = [n for n in nodes if n.op is None]
+    return (
+        [n for n in variables if n not in auxiliary],
+        [n for n in variables if n in auxiliary],
+    )
 
 
 def _short(names: Sequence[str]) -> str:

@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from symbucket.compiler.gc_pause import paused_collector
 from symbucket.compiler.loops.rewire import rewire
 from symbucket.compiler.loops.steps import DiffersError, Steps, Users, Walk
 from symbucket.symbol.node import Entry, Node
+from symbucket.symbol.symbol import Symbol
 
 LEAST = 4  # steps; fewer stay as they are
 
@@ -26,6 +28,16 @@ class Grouped:
     loops: tuple[str, ...] = ()
     unrolled: tuple[str, ...] = ()
     written: Mapping[Node, Node] = field(default_factory=dict)
+
+
+def grouped(symbol: Symbol) -> Grouped:
+    """Return a symbol's network with loops in it; worked out once for each symbol."""
+    return symbol.derived(_grouped)
+
+
+def _grouped(symbol: Symbol) -> Grouped:
+    with paused_collector():
+        return group_steps(symbol.nodes(), symbol.heads)
 
 
 def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
@@ -63,11 +75,11 @@ def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
 
 def _with_readers(walk: Walk, steps: Steps, taken: dict[Node, None]) -> Steps:
     """The steps once more, with what reads one step each and belongs to no other loop."""
-    for node in steps.places:
-        del taken[node]
     try:
-        steps = walk.steps(readers=True)
+        steps = walk.with_readers()
     except DiffersError:
+        for node in steps.places:
+            del taken[node]
         steps = walk.steps()
     taken.update(dict.fromkeys(steps.places))
     return steps

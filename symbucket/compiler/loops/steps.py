@@ -106,11 +106,8 @@ class Walk:
             Node, int
         ] = {}  # nodes that belong to a later step than their number says
 
-    def steps(self, readers: bool = False) -> Steps:
-        """The steps with all that they are made of.
-
-        With ``readers`` also with what reads one step each; ask for those when all loops are there.
-        """
+    def steps(self) -> Steps:
+        """The steps with all that they are made of."""
         while True:
             self._columns: list[Column] = []
             self._places: dict[Node, tuple[Column, int]] = {}
@@ -121,14 +118,27 @@ class Walk:
             self._fill_last_steps()
             if not self._move_back():
                 break
-        self._take_neighbours(readers)
-        self._verify()
+        self._take_neighbours(readers=False)
+        self._verify(self._columns)
+        return self._sorted()
+
+    def with_readers(self) -> Steps:
+        """The steps of ``steps`` and what reads one step each, when all loops are there.
+
+        Raises DiffersError if the steps are none with them; ``steps`` has to be called again then.
+        """
+        before = {column: list(column.sources) for column in self._columns}
+        self._take_neighbours(readers=True)
+        self._verify([c for c in self._columns if before.get(c) != c.sources])
+        return self._sorted()
+
+    def _sorted(self) -> Steps:
         self._columns.sort(key=lambda column: self._position[self._second(column)])
         return Steps(self._count, self._columns, self._initial, self._places)
 
-    def _verify(self) -> None:
+    def _verify(self, columns: Sequence[Column]) -> None:
         """Raise DiffersError unless every operand of every node is what the columns say."""
-        for column in self._columns:
+        for column in columns:
             for step, node in column.present():
                 for source, entry in zip(column.sources, node.inputs):
                     if isinstance(source, Invariant):
@@ -167,7 +177,7 @@ class Walk:
                 raise DiffersError(f"step {step} has {node.name} in two roles")
             if column.nodes[step] is node:
                 continue
-            self._require_alike(node, model)
+            self._require_alike(node, model, new=node is model)
             column.nodes[step] = node
             self._places[node] = column, step
         if existing is None:
@@ -176,10 +186,10 @@ class Walk:
             self._columns.append(column)
         return column
 
-    def _require_alike(self, node: Node, model: Node) -> None:
+    def _require_alike(self, node: Node, model: Node, new: bool) -> None:
         if not alike(node, model):
             raise DiffersError(f"{node.name} is not the operation of {model.name}")
-        if not may_loop(node):
+        if new and not may_loop(node):  # and the others are like it
             kind = "a variable" if node.op is None else node.op.op_name
             raise DiffersError(f"{node.name} ({kind}) cannot be part of a loop")
         if node in self._taken:
@@ -397,4 +407,5 @@ class Walk:
 
 def alike(a: Node, b: Node) -> bool:
     """Whether two nodes are the same operation of as many operands."""
-    return a.op == b.op and type(a.op) is type(b.op) and len(a.inputs) == len(b.inputs)
+    same = a.op is b.op or (a.op == b.op and type(a.op) is type(b.op))
+    return same and len(a.inputs) == len(b.inputs)

@@ -1,0 +1,92 @@
+"""Shapes, dtypes and bounds of a network, read off its loops: one step tells about all of them.
+
+``Symbol.complete_shapes`` visits every node that the user wrote; these visit those of the compiled
+network, and go back to the written ones wherever that is not enough, also for the error texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from symbucket.compiler.loops.group import Grouped, grouped
+from symbucket.errors import SymbucketError
+from symbucket.symbol.bounds import InputBounds, has_bounds, input_bounds
+from symbucket.symbol.infer import ShapeTable, infer_shapes, infer_types
+from symbucket.symbol.node import Entry
+from symbucket.symbol.symbol import Symbol
+from symbucket.types import DType, Shape
+
+T = TypeVar("T")
+Listed = tuple[list[T], list[T], list[T]]
+"""What is so for arguments, outputs and auxiliary states, each in listed order."""
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """Shapes and dtypes of arguments, outputs and auxiliary states, each in listed order."""
+
+    shapes: Listed[Shape]
+    dtypes: Listed[DType]
+
+
+def infer_interface(
+    symbol: Symbol, shapes: Mapping[str, Sequence[int]], dtypes: Mapping[str, Any]
+) -> Inferred:
+    """Return what a symbol's ``complete_shapes`` and ``complete_types`` do, from one step of loops.
+
+    Raises ShapeError as they do.
+    """
+    network = grouped(symbol)
+    if network.loops:
+        table = _complete_table(network, shapes)
+        types = infer_types(network.nodes, dtypes)
+        if table is not None and all(
+            (n, 0) in types for group in symbol.variables() for n in group
+        ):
+            return Inferred(
+                _listed(symbol, network, table.shape_of),
+                _listed(symbol, network, types.__getitem__),
+            )
+    return Inferred(symbol.complete_shapes(**shapes), symbol.complete_types(**dtypes))
+
+
+def bounds_of_inputs(symbol: Symbol, shapes: Mapping[str, Sequence[int]]) -> list[InputBounds]:
+    """Return the bounds of every variable that reaches an indexing argument unchanged."""
+    nodes = symbol.nodes()
+    if not any(map(has_bounds, nodes)):
+        return []
+    network = grouped(symbol)
+    table = _complete_table(network, shapes) if network.loops else None
+    if table is None:
+        return input_bounds(nodes, infer_shapes(nodes, shapes).shape_of)
+    current = {old: new for new, old in network.written.items()}
+    if not all(node in current for node in nodes if has_bounds(node)):  # some are in a loop
+        return input_bounds(nodes, infer_shapes(nodes, shapes).shape_of)
+    of_old = {
+        old_entry: table.shape_of(new_entry)
+        for old, new in current.items()
+        if has_bounds(old)
+        for old_entry, new_entry in zip(old.inputs, new.inputs)
+    }
+    return input_bounds(nodes, of_old.get)
+
+
+def _complete_table(network: Grouped, shapes: Mapping[str, Sequence[int]]) -> ShapeTable | None:
+    """The shapes in a network with loops; None if they are not all known, or contradictory."""
+    try:
+        table = infer_shapes(network.nodes, shapes)
+        table.require_complete()
+    except SymbucketError:
+        return None
+    return table
+
+
+def _listed(symbol: Symbol, network: Grouped, of: Callable[[Entry], Any]) -> Listed[Any]:
+    arguments, auxiliary = symbol.variables()
+    return (
+        [of((n, 0)) for n in arguments],
+        [of(head) for head in network.heads],
+        [of((n, 0)) for n in auxiliary],
+    )
