@@ -167,6 +167,25 @@ def test_plan_of_the_language_model(capsys):
     assert json.loads(capsys.readouterr().out)["optimizer states"] == 0
 
 
+def test_plan_chooses_buckets_for_a_text(tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(" ".join("w" * n) for n in range(1, 10) for _ in range(20)))
+    sizes = ["--num-hidden", 4, "--num-embed", 4, "--vocabulary-size", 20, "--buckets", 10]
+    argv = ["--text", text, "--count", 3, "--batch", "tokens:40", *sizes]
+    assert symbucket("plan", *argv) == 0
+    out = capsys.readouterr().out
+    assert re.match(r"bucket +sentences +batches +padding +batch size +memory MB +compile s", out)
+    assert symbucket("plan", *argv, "--json") == 0
+    buckets = json.loads(capsys.readouterr().out)["buckets"]
+    assert [b["batch_size"] for b in buckets] == [40 // b["key"] for b in buckets]
+    assert buckets[-1]["key"] == 10  # with the end of the sentence before it
+    assert 150 < sum(b["sentences"] for b in buckets) < 180  # the rest is for validation
+    assert symbucket("plan", *argv, "--padding", 0.1) == 2
+    assert "give --count or --padding" in capsys.readouterr().err
+    assert symbucket("plan", *argv, "--memory-limit", 1) == 2
+    assert "memory_limit is 1,000,000" in capsys.readouterr().err
+
+
 def test_info(capsys):
     assert symbucket("info") == 0
     out = capsys.readouterr().out

@@ -103,6 +103,11 @@ def load_text(args: argparse.Namespace) -> tuple[Sentences, Sentences]:
     return sentences, read_sentences(args.data_test)
 
 
+def length_of(sentence: Sequence[str]) -> int:
+    """Return the tokens that training has of a sentence: its words, and <eos> before them."""
+    return 1 + len(sentence)
+
+
 def bucketed(
     sentences: Sentences, vocabulary: Vocabulary, args: argparse.Namespace, **kwargs: Any
 ) -> sb.io.BucketSentenceIter:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from symbucket.apps.arguments import integer
-from symbucket.apps.corpus import python_sentences, read_sentences
+from symbucket.apps.corpus import python_sentences, read_sentences, split
+from symbucket.apps.language_model import length_of
 from symbucket.cli import sources
 from symbucket.errors import InvalidArgumentError
 from symbucket.module.bucketing import BucketingModule
@@ -92,7 +93,8 @@ def _output(args: argparse.Namespace, stem: str, ending: str) -> Path:
 def _buckets(args: argparse.Namespace) -> Path:
     sentences = python_sentences() if args.source is None else read_sentences(args.source)
     output = _output(args, "buckets", ".png")
-    bucket_picture([len(s) for s in sentences], args.buckets, output, args.title)
+    trained, _ = split(sentences)  # what ``symbucket train`` counts
+    bucket_picture(list(map(length_of, trained)), args.buckets, output, args.title)
     return output
 
 

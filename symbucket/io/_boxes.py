@@ -4,7 +4,8 @@ With two or more lengths a sample the least-cost choice is no longer a partition
 and no exact method of reasonable time is known. The method here: lengths are first rounded up to a
 grid of least-cost boundaries in every axis; the boxes of the occupied cells are merged pair by
 pair, always the pair that costs least, until as many are left as may be; then each edge of each box
-in turn is moved where the total is least, over all lengths that occur, until nothing improves.
+in turn is moved where the total is least, over all lengths that occur (or, if there are very many,
+a finer grid), until nothing improves.
 Against all choices, tried out one by one on 60 samples of 4 to 7 pairs, it is 0.2 % above the least
 cost on average and 3.5 % at most (``tests/io/test_bucket_plan.py``).
 """
@@ -22,7 +23,8 @@ from symbucket.io._boundaries import least_cost_partitions
 Lengths = NDArray[np.int64]  # (samples or boxes, axes)
 BoxCost = Callable[[Lengths], NDArray[np.float64]]  # of one sample in each box
 
-_CELLS = 256  # boxes that merging begins with, at most about
+_MERGED_CELLS = 256  # boxes that merging begins with, at most about
+_MOVED_CELLS = 4096  # different samples that edges are moved between, at most about
 _CANDIDATES = 48  # places tried for an edge
 
 
@@ -34,7 +36,7 @@ def merged_boxes(lengths: Lengths, counts: NDArray[np.int64], cost: BoxCost) -> 
         counts: how often each comes.
         cost: the cost of one sample in each of some boxes.
     """
-    boxes, held = _cells(lengths, counts)
+    boxes, held = _cells(lengths, counts, _MERGED_CELLS)
     return _merged(boxes, held.astype(np.float64), cost)[::-1]
 
 
@@ -46,12 +48,14 @@ def assign_boxes(lengths: Lengths, boxes: Lengths, cost: NDArray[np.float64]) ->
     return assigned
 
 
-def _cells(lengths: Lengths, counts: NDArray[np.int64]) -> tuple[Lengths, NDArray[np.int64]]:
+def _cells(
+    lengths: Lengths, counts: NDArray[np.int64], limit: int
+) -> tuple[Lengths, NDArray[np.int64]]:
     """Round lengths up to a grid; return the occupied cells, each as long as its samples."""
-    if len(lengths) <= _CELLS:
+    if len(lengths) <= limit:
         return lengths.copy(), counts
     axes = lengths.shape[1]
-    bins = max(2, round((2 * _CELLS) ** (1 / axes)))
+    bins = max(2, round((2 * limit) ** (1 / axes)))
     columns = []
     for axis in range(axes):
         sizes, inverse = np.unique(lengths[:, axis], return_inverse=True)
@@ -117,6 +121,7 @@ def move_edges(
 ) -> Lengths:
     """Move one edge of one box at a time to where the total is least, until none improves."""
     boxes = boxes.copy()
+    lengths, counts = _cells(lengths, counts, _MOVED_CELLS)
     places = [np.unique(column) for column in lengths.T]
     improved = True
     while improved:

@@ -104,6 +104,26 @@ class BucketPlan:
             totals["compile s"] = f"{sum(self.compile_seconds):.2f}"
         return format_bucket_table(self.bucket_table(), columns, totals)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan for ``json.dump``."""
+        return {
+            "padding": self.padding,
+            "steps": self.steps,
+            "buckets": [
+                {
+                    "key": key,
+                    "batch_size": self.batch_sizes[i],
+                    "sentences": self.sentences[i],
+                    "tokens": self.tokens[i],
+                    "memory": None if self.memory is None else self.memory[i],
+                    "compile_seconds": (
+                        None if self.compile_seconds is None else self.compile_seconds[i]
+                    ),
+                }
+                for i, key in enumerate(self.boundaries)
+            ],
+        }
+
     def __str__(self) -> str:
         return self.table()
 

@@ -15,24 +15,24 @@ from symbucket.engine.contexts import contexts_of
 from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
 from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.inner_values import Watcher
-from symbucket.engine.network_interface import BatchShapes, GradientRequest
+from symbucket.engine.network_interface import GradientRequest
 from symbucket.engine.ownership import exclusive
-from symbucket.engine.plan import KeyPlan, plan_model, plan_pool, shapes_of_key
+from symbucket.engine.plan import KeyPlan, plan_model, plan_pool
 from symbucket.errors import DataError, InvalidArgumentError
-from symbucket.io import DataBatch, DataDesc
+from symbucket.io import BucketPlan, DataBatch, DataDesc
 from symbucket.metric import EvalMetric
 from symbucket.module.base import BaseModule
 from symbucket.module.binding import unbound
 from symbucket.module.buckets import BucketFactory, BucketingBinding, bind_as
 from symbucket.module.lifecycle import Pairs
 from symbucket.module.module import Module
+from symbucket.module.planning import ShapesOf, ShapesOfBatch, plan_module_buckets, planned_shapes
 from symbucket.module.sym_gen import SymGen, generate
 from symbucket.module.terminals import Terminal, Terminals
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
 from symbucket.types import Shape
 
-ShapesOf = Callable[[Any], Any] | Mapping[Any, Any]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -292,7 +292,7 @@ class BucketingModule(BaseModule):
         plans: dict[Hashable, KeyPlan] = {}
         for item in keys:
             key = item.bucket_key if isinstance(item, DataBatch) else item
-            data, labels = self._planned_shapes(item, key, shapes)
+            data, labels = planned_shapes(item, shapes, self._default_key, default)
             module = bound.modules.get(key) or self._factory.make(key, bound.pool, data, labels)
             network = module.network
             requests = network.grad_requests(bound.request) if self.for_training else None
@@ -300,17 +300,38 @@ class BucketingModule(BaseModule):
             plans[key] = plan_model(network, described, requests, module.options, eval_metric, rows)
         return plan_pool(plans, bound.store, self.for_training, planned)
 
-    def _planned_shapes(self, item: Any, key: Any, shapes: ShapesOf | None) -> tuple[Any, Any]:
-        """Return the (data_shapes, label_shapes) that ``plan_memory`` plans a key for."""
-        if isinstance(item, DataBatch) and item.provide_data:
-            return item.provide_data, item.provide_label
-        if shapes is not None:
-            data, labels = shapes(key) if callable(shapes) else shapes[key]
-            return data, labels
-        default = self.default_module
-        bound = BatchShapes(default.data_shapes, default.label_shapes)
-        resized = shapes_of_key(key, self._default_key, bound)
-        return resized.data, resized.labels
+    def plan_buckets(
+        self,
+        lengths: Iterable[Any],
+        shapes: ShapesOfBatch,
+        count: int | None = None,
+        *,
+        memory_limit: int | None = None,
+        eval_metric: Any = None,
+        optimizer: Any = None,
+        optimizer_params: Pairs = (),
+        **options: Any,
+    ) -> BucketPlan:
+        """Return buckets for these lengths with the memory and compile time of each.
+
+        The module has to be bound, for training or not; networks of the buckets are compiled to
+        know, and nothing runs.
+
+        Args:
+            lengths, count, options: as for ``sb.io.plan_buckets``: ``padding=``, ``batch=``,
+                ``multiple_of=``, ``cost=``, ``full_batches=``.
+            shapes: ``shapes(key, batch_size)`` gives (data_shapes, label_shapes).
+            memory_limit: bytes that training on all buckets together may need.
+            eval_metric, optimizer, optimizer_params: as for ``plan_memory``.
+
+        Raises:
+            MemoryLimitError: the buckets do not fit under ``memory_limit``.
+        """
+
+        params = {"optimizer": optimizer, "optimizer_params": optimizer_params}
+        plan_memory = functools.partial(self.plan_memory, eval_metric=eval_metric, **params)
+        options["count"] = count
+        return plan_module_buckets(plan_memory, lengths, shapes, memory_limit, options)
 
     # Optimizer -------------------------------------------------------------------------------
 
