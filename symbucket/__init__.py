@@ -31,6 +31,7 @@ from symbucket import (
     optimizer,
     random,
     rnn,
+    runtime,
     symbol,
     test_utils,
     visualization,
@@ -40,11 +41,12 @@ from symbucket import kvstore as kv
 from symbucket import module as mod
 from symbucket import monitor as mon
 from symbucket import ndarray as nd
+from symbucket import random as rnd
 from symbucket import symbol as sym
 from symbucket import visualization as viz
 from symbucket.attribute import AttrScope
 from symbucket.base import MXNetError
-from symbucket.context import Context, cpu, gpu
+from symbucket.context import Context, cpu, cpu_pinned, current_context, gpu, num_gpus
 from symbucket.engine import Executor
 from symbucket.errors import SymbucketError
 from symbucket.export import Bundle
@@ -72,7 +74,9 @@ __all__ = [
     "checkpoint",
     "context",
     "cpu",
+    "cpu_pinned",
     "ctc",
+    "current_context",
     "executor",
     "gpu",
     "init",
@@ -90,9 +94,11 @@ __all__ = [
     "name",
     "nd",
     "ndarray",
+    "num_gpus",
     "operator",
     "optimizer",
     "random",
+    "rnd",
     "rnn",
     "sym",
     "symbol",
@@ -101,7 +107,9 @@ __all__ = [
     "viz",
 ]
 
-# Methods of symbols and modules that layers above them carry out.
+# What lower layers offer and higher ones carry out.
 hooks.bind.connect(engine.bind)
 hooks.simple_bind.connect(engine.simple_bind)
 hooks.export_module.connect(export.export_module)
+hooks.array_function.connect(ndarray.functions.operator_function)
+hooks.num_gpus.connect(runtime.backend.num_gpus)

@@ -20,6 +20,10 @@ class ShapeError(InvalidArgumentError):
     """Shapes or dtypes contradict each other or cannot be inferred."""
 
 
+class IndexingError(InvalidArgumentError, IndexError):
+    """A key of an array is out of range or nothing that an array takes."""
+
+
 class NameConflictError(InvalidArgumentError):
     """Two different things carry one name."""
 

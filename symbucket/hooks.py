@@ -1,4 +1,4 @@
-"""Methods of lower layers that higher layers carry out; ``symbucket/__init__.py`` connects them."""
+"""What lower layers offer and higher ones carry out; ``symbucket/__init__.py`` connects the two."""
 
 from __future__ import annotations
 
@@ -29,3 +29,5 @@ class Hook:
 bind = Hook("Symbol.bind")
 simple_bind = Hook("Symbol.simple_bind")
 export_module = Hook("module.export")
+num_gpus = Hook("num_gpus")
+array_function = Hook("an operator of NDArray")

@@ -20,13 +20,14 @@ from collections import Counter
 
 import numpy as np
 
+from symbucket.checks import check_integer
 from symbucket.errors import InvalidArgumentError
 
 __all__ = ["generator", "next_stream", "seed", "stream"]
 
 
 def check_seed(value: object) -> int:
-    """``value`` as a seed: a whole number that is not negative."""
+    """``value`` as a seed of an iterator or the like: a whole number that is not negative."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -45,7 +46,7 @@ class _State:
     def __init__(self, seed: int, number: int) -> None:
         self.seed = seed
         self.number = number  # of calls of seed() until now
-        self.generator = np.random.default_rng(seed)
+        self.generator = np.random.default_rng(seed if seed >= 0 else _digest(seed, ()))
         self.visits: Counter[tuple[str | int, ...]] = Counter()
 
 
@@ -53,8 +54,8 @@ _current = [_State(0, 0)]
 
 
 def seed(seed_state: int) -> None:
-    """Start all randomness of the library anew from ``seed_state`` (a whole number >= 0)."""
-    _current[0] = _State(check_seed(seed_state), _current[0].number + 1)
+    """Start all randomness of the library anew from ``seed_state``, a whole number."""
+    _current[0] = _State(check_integer(seed_state, "seed"), _current[0].number + 1)
 
 
 def current_seed() -> int:
@@ -99,7 +100,11 @@ def next_stream(*key: str | int) -> np.random.Generator:
     So a parameter that is initialised a second time gets new values, and still no other key's
     calls matter.
     """
+    return stream(*key, next_visit(*key))
+
+
+def next_visit(*key: str | int) -> int:
+    """Return how many calls for ``key`` there were before this one, since :func:`seed`."""
     visits = _current[0].visits
-    visit = visits[key]
     visits[key] += 1
-    return stream(*key, visit)
+    return visits[key] - 1

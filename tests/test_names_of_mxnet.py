@@ -21,6 +21,7 @@ SHORT = {
     "mon": "monitor",
     "viz": "visualization",
     "kv": "kvstore",
+    "rnd": "random",
 }
 
 

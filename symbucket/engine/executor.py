@@ -14,7 +14,7 @@ from symbucket.engine.accumulate import Accumulator
 from symbucket.engine.bound_arrays import BoundArrays
 from symbucket.engine.finite import first_failure
 from symbucket.engine.inner_values import InnerValues
-from symbucket.engine.noise import NoiseClock, NoiseKey
+from symbucket.engine.noise import NoiseClock
 from symbucket.engine.programs import ALL_OUTPUTS, NetworkPrograms, Part, RunRequest
 from symbucket.engine.reshape import reshaped
 from symbucket.engine.runner import PortArrays, Runner
@@ -23,6 +23,7 @@ from symbucket.metric import GraphMetric
 from symbucket.runtime import RowSparse
 from symbucket.runtime.buffers import BACKWARD, OUTPUTS, STASH, Buffers, Pool
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.noise import NoiseKey
 from symbucket.symbol.symbol import Symbol
 
 

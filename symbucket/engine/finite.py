@@ -18,11 +18,11 @@ import onnx_ir as ir
 
 from symbucket.compiler import Program, Role
 from symbucket.context import Context
-from symbucket.engine.noise import NoiseKey, draw
 from symbucket.engine.runner import PortArrays
 from symbucket.ir import IR_VERSION, Builder, new_graph
 from symbucket.runtime.backend import ort, session_provider
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.noise import NoiseKey, draw
 from symbucket.runtime.session import Session, session_options
 from symbucket.types import Array
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from symbucket.engine.noise import NoiseKey
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.noise import NoiseKey
 from symbucket.symbol.node import Entry
 from symbucket.symbol.symbol import Symbol, entry_name
 

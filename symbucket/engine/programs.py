@@ -16,8 +16,8 @@ from symbucket.compiler import (
 )
 from symbucket.context import Context
 from symbucket.engine.runner import Runner
-from symbucket.engine.target import target_of
 from symbucket.metric import GraphMetric
+from symbucket.runtime.target import target_of
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import DType, Shape
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from symbucket.compiler import Port, Program, Role
 from symbucket.compiler.memory.pool_plan import NODE_BYTES, SESSION_BYTES
 from symbucket.context import Context
-from symbucket.engine.noise import NoiseKey, draw
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.noise import NoiseKey, draw
 from symbucket.runtime.session import Session
 
 

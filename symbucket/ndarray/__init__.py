@@ -1,10 +1,108 @@
-"""Arrays by MXNet's names (``mx.nd``): making them, and files of them.
+"""Arrays by MXNet's names (``mx.nd``): making them, computing with them, and files of them.
 
-Everything runs at once: an array's values are there when the call that makes them returns.
+``nd.exp(x)`` and its like compute the operators of :mod:`symbucket.ops` at once, as a symbol
+without training would; ``help(nd.exp)`` shows inputs and attributes. Everything runs at once: an
+array's values are there when the call that makes them returns.
 """
 
-from symbucket.ndarray.create import array, empty, full, ones, waitall, zeros
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import symbucket.ops as _ops
+from symbucket.errors import InvalidArgumentError
+from symbucket.ndarray import random
+from symbucket.ndarray.create import (
+    arange,
+    array,
+    concatenate,
+    empty,
+    eye,
+    from_numpy,
+    full,
+    histogram,
+    linspace,
+    moveaxis,
+    onehot_encode,
+    ones,
+    waitall,
+    zeros,
+)
 from symbucket.ndarray.files import load, save
+from symbucket.ndarray.functions import operator_function as _operator_function
+from symbucket.ndarray.of_numbers import (
+    add,
+    divide,
+    equal,
+    greater,
+    greater_equal,
+    hypot,
+    lesser,
+    lesser_equal,
+    logical_and,
+    logical_or,
+    logical_xor,
+    maximum,
+    minimum,
+    modulo,
+    multiply,
+    not_equal,
+    power,
+    subtract,
+    true_divide,
+)
 from symbucket.runtime import NDArray
 
-__all__ = ["NDArray", "array", "empty", "full", "load", "ones", "save", "waitall", "zeros"]
+__all__ = [
+    "NDArray",
+    "add",
+    "arange",
+    "array",
+    "concatenate",
+    "divide",
+    "empty",
+    "equal",
+    "eye",
+    "from_numpy",
+    "full",
+    "greater",
+    "greater_equal",
+    "histogram",
+    "hypot",
+    "lesser",
+    "lesser_equal",
+    "linspace",
+    "load",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "modulo",
+    "moveaxis",
+    "multiply",
+    "not_equal",
+    "onehot_encode",
+    "ones",
+    "power",
+    "random",
+    "save",
+    "subtract",
+    "true_divide",
+    "waitall",
+    "zeros",
+]
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    try:
+        return _operator_function(name)
+    except InvalidArgumentError as error:
+        raise AttributeError(str(error)) from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(n for n in _ops.names() if not n.startswith("_"))})

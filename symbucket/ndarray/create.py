@@ -1,16 +1,19 @@
-"""New arrays: from values, or filled with one value."""
+"""New arrays: from values, or filled by a rule. ``ctx`` is the current context by default."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from symbucket.context import Context
-from symbucket.errors import InvalidArgumentError
+from symbucket.context import Context, current_context
+from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
 from symbucket.runtime import NDArray
+from symbucket.runtime.arithmetic import as_element
+from symbucket.types import Array
 
 Shape = int | Sequence[int]
 
@@ -27,7 +30,8 @@ def array(
         dtype = source_array.dtype
     checked_dtype = as_dtype(dtype)
     try:
-        values = np.asarray(source_array).astype(checked_dtype)
+        with np.errstate(all="ignore"):
+            values = np.asarray(source_array).astype(checked_dtype)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
             f"nd.array: {type(source_array).__name__} cannot be made an array of "
@@ -36,19 +40,40 @@ def array(
     return holding(values, ctx)
 
 
+def from_numpy(ndarray: Array, zero_copy: bool = True) -> NDArray:
+    """An array over the memory of a numpy array, or with ``zero_copy=False`` a copy.
+
+    Both see what either writes. Raises ShapeError if the memory is not contiguous.
+    """
+    return NDArray.over(ndarray) if zero_copy else holding(ndarray, None)
+
+
 def empty(shape: Shape, ctx: Context | None = None, dtype: npt.DTypeLike | None = None) -> NDArray:
     """A new array whose values are not set."""
     return NDArray.empty(as_shape(shape), as_dtype(dtype), ctx)
 
 
-def zeros(shape: Shape, ctx: Context | None = None, dtype: npt.DTypeLike | None = None) -> NDArray:
-    """A new array of zeros."""
-    return full(shape, 0, ctx, dtype)
+def zeros(
+    shape: Shape,
+    ctx: Context | None = None,
+    dtype: npt.DTypeLike | None = None,
+    stype: str | None = None,
+    out: NDArray | None = None,
+) -> NDArray:
+    """A new array of zeros, or ``out`` filled with them."""
+    if stype not in (None, "default"):
+        raise UnsupportedError(f"nd.zeros: stype={stype!r}; every array is dense here")
+    return full(shape, 0, ctx, dtype, out)
 
 
-def ones(shape: Shape, ctx: Context | None = None, dtype: npt.DTypeLike | None = None) -> NDArray:
-    """A new array of ones."""
-    return full(shape, 1, ctx, dtype)
+def ones(
+    shape: Shape,
+    ctx: Context | None = None,
+    dtype: npt.DTypeLike | None = None,
+    out: NDArray | None = None,
+) -> NDArray:
+    """A new array of ones, or ``out`` filled with them."""
+    return full(shape, 1, ctx, dtype, out)
 
 
 def full(
@@ -56,22 +81,116 @@ def full(
     val: float,
     ctx: Context | None = None,
     dtype: npt.DTypeLike | None = None,
+    out: NDArray | None = None,
 ) -> NDArray:
-    """A new array in which every element is ``val``."""
-    filled = empty(shape, ctx, dtype)
-    filled[...] = val
+    """A new array in which every element is ``val``, or ``out`` filled with it."""
+    filled = empty(shape, ctx, dtype) if out is None else out
+    if filled.shape != as_shape(shape):
+        raise ShapeError(f"out has shape {filled.shape}; expected {as_shape(shape)}")
+    filled[...] = as_element(val, filled.dtype)
     return filled
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1.0,
+    repeat: int = 1,
+    infer_range: bool | None = None,
+    ctx: Context | None = None,
+    dtype: npt.DTypeLike | None = None,
+) -> NDArray:
+    """``start, start + step, ...`` up to below ``stop``, each number ``repeat`` times, float32.
+
+    With one number given, that is ``stop`` and the numbers start at 0.
+    """
+    if infer_range:
+        raise UnsupportedError("nd.arange: infer_range=True has nothing to infer from; give stop")
+    if step == 0 or repeat < 1:
+        raise InvalidArgumentError(
+            f"nd.arange: step={step} must not be 0, repeat={repeat} must be 1 or more"
+        )
+    first, last = (0, start) if stop is None else (start, stop)
+    numbers = np.repeat(np.arange(first, last, step, np.float64), repeat)
+    return holding(numbers.astype(as_dtype(dtype)), ctx)
+
+
+def linspace(
+    start: float,
+    stop: float,
+    num: int,
+    endpoint: bool = True,
+    ctx: Context | None = None,
+    dtype: npt.DTypeLike | None = None,
+) -> NDArray:
+    """``num`` numbers at equal distances from ``start`` to ``stop``, float32."""
+    return holding(np.linspace(start, stop, num, endpoint).astype(as_dtype(dtype)), ctx)
+
+
+def eye(
+    N: int,
+    M: int = 0,
+    k: int = 0,
+    ctx: Context | None = None,
+    dtype: npt.DTypeLike | None = None,
+) -> NDArray:
+    """Ones on diagonal ``k``, zeros elsewhere: (N, M), or (N, N) if M is 0."""
+    return holding(np.eye(N, M or None, k, as_dtype(dtype)), ctx)
+
+
+def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = True) -> NDArray:
+    """The arrays along an axis that exists; a single one itself if not ``always_copy``."""
+    if not arrays:
+        raise InvalidArgumentError("nd.concatenate: there are no arrays; give one or more")
+    if len(arrays) == 1 and not always_copy:
+        return arrays[0]
+    dtypes = {array.dtype for array in arrays}
+    if len(dtypes) > 1:
+        raise ShapeError(f"nd.concatenate: dtypes differ: {', '.join(sorted(map(str, dtypes)))}")
+    try:
+        values = np.concatenate([array.view() for array in arrays], axis)
+    except ValueError as error:
+        raise ShapeError(f"nd.concatenate: {error}") from error
+    return arrays[0].beside(values)
+
+
+def moveaxis(
+    tensor: NDArray, source: int | Sequence[int], destination: int | Sequence[int]
+) -> NDArray:
+    """A new array with axes moved to other places; the others keep their order."""
+    try:
+        return tensor.beside(np.moveaxis(tensor.view(), source, destination).copy())
+    except ValueError as error:  # numpy's error of axes is one, and so is that of lengths
+        raise ShapeError(f"nd.moveaxis of shape {tensor.shape}: {error}") from error
+
+
+def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:
+    """Write 1 at column ``indices[i]`` of every row i of ``out`` (n, k), 0 elsewhere; return it."""
+    columns = np.arange(out.shape[1])
+    out[...] = indices.view().astype(np.int64)[:, None] == columns
+    return out
+
+
+def histogram(
+    a: NDArray, bins: int | NDArray = 10, range: tuple[float, float] | None = None
+) -> tuple[NDArray, NDArray]:
+    """How many values lie in each of the ``bins``, int64, and the bins' edges.
+
+    ``bins``: their number, between the bounds ``range`` (the smallest and the largest value by
+    default), or the edges.
+    """
+    edges = bins.view() if isinstance(bins, NDArray) else bins
+    counts, at = np.histogram(a.view(), edges, range)
+    return holding(counts.astype(np.int64), a.context), holding(at.astype(a.dtype), a.context)
 
 
 def waitall() -> None:
     """Wait until all results are there. They always are: calls return when their work is done."""
 
 
-def holding(values: np.ndarray[Any, Any], ctx: Context | None) -> NDArray:
+def holding(values: Array, ctx: Context | None) -> NDArray:
     """Return a new array with these values in their dtype."""
-    array = NDArray.empty(values.shape, values.dtype, ctx)
-    array[...] = values
-    return array
+    return NDArray.of(values, ctx or current_context())
 
 
 def as_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
@@ -84,11 +203,15 @@ def as_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
 
 def as_shape(shape: Any) -> tuple[int, ...]:
     """Return a number or a sequence of sizes as a shape."""
-    sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
-    if not all(isinstance(d, (int, np.integer)) and not isinstance(d, bool) for d in sizes) or any(
-        d < 0 for d in sizes
-    ):
+    sizes = shape if isinstance(shape, (tuple, list, np.ndarray)) else (shape,)
+    try:
+        if any(isinstance(size, (bool, str)) for size in sizes):
+            raise TypeError
+        checked = tuple(operator.index(size) for size in sizes)
+    except TypeError:
+        checked = (-1,)
+    if any(size < 0 for size in checked):
         raise InvalidArgumentError(
             f"shape={shape!r} must be a whole number of 0 or more, or a tuple of them"
         )
-    return tuple(int(d) for d in sizes)
+    return checked

@@ -197,8 +197,9 @@ _separate = False
 
 def arena_of(context: Context) -> Arena:
     """Return the arena of a device; the first call creates it, before the first session there."""
-    if provider_of(context).host_memory:
-        context = Context(context.device_type)  # there is one, whatever its contexts are called
+    provider = provider_of(context)
+    if provider.host_memory:
+        context = Context(provider.memory)  # there is one, whatever its contexts are called
     if context not in _arenas:
         _arenas[context] = Arena(context)
     return _arenas[context]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import sys
 from functools import cache
@@ -91,3 +92,24 @@ def session_provider(context: Context) -> tuple[str, dict[str, str]]:
             "place of the other runtime, or use context=symbucket.cpu()."
         )
     return provider.name, provider.options(context)
+
+
+_CUDA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
+
+
+def num_gpus() -> int:
+    """Return how many GPUs the runtime can use: those of the CUDA driver, if it has the provider.
+
+    The runtime itself has no call that counts devices.
+    """
+    if not is_available(provider_of(Context("gpu")).name):
+        return 0
+    for name in _CUDA_DRIVERS:
+        try:
+            driver = ctypes.CDLL(name)
+        except OSError:
+            continue
+        count = ctypes.c_int()
+        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+            return count.value
+    return 0

@@ -3,26 +3,34 @@
 On the CPU an OrtValue and a numpy array share the memory, so ``view()`` copies nothing and writing
 through ``array[...] = x`` is a plain copy. On a GPU the buffer lives on the device and numpy sees
 copies. The address never changes, which is what shared parameters and CUDA graphs need.
+
+Contiguous parts (rows, slices of rows) and reshapes are arrays over the same memory. On a GPU they
+are not memory that could be bound, but writing to them writes to the whole array.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from symbucket.context import Context, cpu
-from symbucket.errors import DeviceError, ShapeError
+from symbucket.context import Context, current_context
+from symbucket.errors import DeviceError, IndexingError, ShapeError, StateError
+from symbucket.ops import find
+from symbucket.runtime.arithmetic import RULE_OF_UFUNC, Arithmetic, apply_rule
 from symbucket.runtime.backend import ort, session_provider
+from symbucket.runtime.indexing import numpy_key
+from symbucket.runtime.mxnet_names import MXNetNames
+from symbucket.runtime.operator_methods import OperatorMethods
 from symbucket.runtime.providers import provider_of
+from symbucket.types import Array
 
 _ALIGN = 64  # bytes; a cache line, and what the runtime's vector kernels like best
 
 
-def aligned_empty(shape: Sequence[int], dtype: Any, zeros: bool = False) -> np.ndarray[Any, Any]:
+def aligned_empty(shape: Sequence[int], dtype: Any, zeros: bool = False) -> Array:
     """Return a numpy array that starts on a 64-byte boundary; uninitialised unless ``zeros``.
 
     The system provides the memory of a large array when it is first touched, also with ``zeros``.
@@ -31,25 +39,42 @@ def aligned_empty(shape: Sequence[int], dtype: Any, zeros: bool = False) -> np.n
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     raw = (np.zeros if zeros else np.empty)(size + _ALIGN, dtype=np.uint8)
     start = -raw.ctypes.data % _ALIGN
-    array: np.ndarray[Any, Any] = raw[start : start + size].view(dtype)
+    array: Array = raw[start : start + size].view(dtype)
     return array.reshape(tuple(shape))
 
 
-class NDArray(NDArrayOperatorsMixin):
+class NDArray(Arithmetic, MXNetNames, OperatorMethods):
     """An array on a context, at an address that never changes.
 
-    ``shape`` and ``dtype`` are numpy's. Arithmetic runs in numpy and returns new NDArrays on the
-    CPU; ``array[...] = values`` and ``array += values`` write into the buffer itself.
+    ``shape`` and ``dtype`` are numpy's. Arithmetic returns new arrays; ``array[...] = values`` and
+    ``array += values`` write into the buffer itself. Operators are methods: ``array.sum(axis=0)``.
     """
 
-    __slots__ = ("_host", "context", "dtype", "ortvalue", "shape")
+    __slots__ = (
+        "__weakref__",
+        "_host",
+        "_ortvalue",
+        "_part",
+        "_whole",
+        "context",
+        "dtype",
+        "shape",
+    )
     __array_priority__ = 1000.0
+
+    context: Context
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    _host: Array | None  # the memory, if it is the host's
+    _ortvalue: Any  # made when the runtime first asks for it, in host memory
+    _whole: NDArray | None  # on a device: what this is a part of
+    _part: Callable[[Array], Array] | None  # and which part
 
     def __init__(self, values: Any, context: Context | None = None) -> None:
         values = np.asarray(values)
         if values.dtype == np.float64:
             values = values.astype(np.float32)
-        self._allocate(values.shape, values.dtype, context or cpu())
+        self._allocate(values.shape, values.dtype, context or current_context())
         self[...] = values
 
     @classmethod
@@ -59,21 +84,23 @@ class NDArray(NDArrayOperatorsMixin):
         array[...] = values
         return array
 
-    def _allocate(
-        self, shape: Sequence[int], dtype: Any, context: Context, zeros: bool = False
-    ) -> None:
+    def _describe(self, shape: Sequence[int], dtype: Any, context: Context) -> None:
         self.context = context
         self.shape = tuple(int(d) for d in shape)
         self.dtype = np.dtype(dtype)
-        self._host: np.ndarray[Any, Any] | None = None
+        self._host = self._ortvalue = self._whole = self._part = None
+
+    def _allocate(
+        self, shape: Sequence[int], dtype: Any, context: Context, zeros: bool = False
+    ) -> None:
+        self._describe(shape, dtype, context)
         provider = provider_of(context)
         if provider.host_memory:
             self._host = aligned_empty(self.shape, self.dtype, zeros)
-            self.ortvalue = ort.OrtValue.ortvalue_from_numpy(self._host)
             return
         session_provider(context)  # raises if it is not installed
         try:
-            self.ortvalue = ort.OrtValue.ortvalue_from_shape_and_type(
+            self._ortvalue = ort.OrtValue.ortvalue_from_shape_and_type(
                 list(self.shape), self.dtype.type, provider.memory, context.device_id
             )
         except RuntimeError as error:
@@ -87,7 +114,7 @@ class NDArray(NDArrayOperatorsMixin):
     ) -> NDArray:
         """Return an uninitialised array."""
         array = cls.__new__(cls)
-        array._allocate(shape, dtype, context or cpu())
+        array._allocate(shape, dtype, context or current_context())
         return array
 
     @classmethod
@@ -96,23 +123,54 @@ class NDArray(NDArrayOperatorsMixin):
     ) -> NDArray:
         """Return an array of zeros."""
         array = cls.__new__(cls)
-        array._allocate(shape, dtype, context or cpu(), zeros=True)
+        array._allocate(shape, dtype, context or current_context(), zeros=True)
         return array
 
     @classmethod
-    def over(cls, values: np.ndarray[Any, Any]) -> NDArray:
-        """Return an array on the CPU over existing memory: a part of a pool, or a mapped file.
+    def over(cls, values: Array, context: Context | None = None) -> NDArray:
+        """Return an array over existing host memory: a part of a pool, or a mapped file.
 
         ``values`` must be contiguous, and its memory must outlive every session that it is bound
-        to. Read-only memory must not be bound as an output.
+        to. Read-only memory must not be bound as an output. ``context``: one in host memory, the
+        CPU by default.
         """
         if not values.flags.c_contiguous:
             raise ShapeError(f"NDArray.over: memory of shape {values.shape} is not contiguous")
         array = cls.__new__(cls)
-        array.context, array.shape, array.dtype = cpu(), values.shape, values.dtype
+        array._describe(values.shape, values.dtype, context or Context("cpu"))
         array._host = values
-        array.ortvalue = ort.OrtValue.ortvalue_from_numpy(values)
         return array
+
+    def beside(self, values: Array) -> NDArray:
+        """Return a new array on this context over ``values``, which nobody else holds."""
+        if self._host is None:
+            return NDArray.of(values, self.context)
+        return NDArray.over(np.ascontiguousarray(values).reshape(values.shape), self.context)
+
+    def _part_of(self, values: Array, part: Callable[[Array], Array]) -> NDArray:
+        """Return ``values``, which is ``part`` of ``view()``, as a view of this array."""
+        if self._host is not None:
+            return NDArray.over(values, self.context)
+        array = NDArray.__new__(NDArray)
+        array._describe(values.shape, values.dtype, self.context)
+        array._whole, array._part = self, part
+        return array
+
+    @property
+    def ortvalue(self) -> Any:
+        """The array as ONNX Runtime takes it."""
+        if self._ortvalue is None:
+            if self._host is None:
+                raise StateError(
+                    f"a part of an array on {self.context} has no memory of its own that could be "
+                    "bound; use x.copy()"
+                )
+            self._ortvalue = ort.OrtValue.ortvalue_from_numpy(self._host)
+        return self._ortvalue
+
+    def bindable(self) -> NDArray:
+        """Return this array, or a copy if it is a part of an array on a device."""
+        return self if self._whole is None else self.copy()
 
     @property
     def size(self) -> int:
@@ -130,21 +188,39 @@ class NDArray(NDArrayOperatorsMixin):
         """The number of bytes of the buffer."""
         return int(self.size * self.dtype.itemsize)
 
-    def asnumpy(self) -> np.ndarray[Any, Any]:
+    def asnumpy(self) -> Array:
         """Return a copy of the values, which later steps do not change."""
         return self.view().copy() if self._host is not None else self.view()
 
-    def view(self) -> np.ndarray[Any, Any]:
+    def view(self) -> Array:
         """Return the values, without a copy if the buffer is in host memory."""
         if self._host is not None:
             return self._host
-        return np.asarray(self.ortvalue.numpy())
+        return self._fetch()[1]
+
+    def _fetch(self) -> tuple[Array, Array]:
+        """Return a copy of the whole array on the device, and this part of it."""
+        if self._whole is None:
+            values = np.asarray(self._ortvalue.numpy())
+            return values, values
+        values, whole = self._whole._fetch()
+        assert self._part is not None
+        return values, self._part(whole)
+
+    def _write(self, key: Any, values: Any) -> None:
+        """Assign to elements of an array on a device, or of a part of one."""
+        host, part = self._fetch()
+        part[key] = values
+        array = self
+        while array._whole is not None:
+            array = array._whole
+        array._ortvalue.update_inplace(np.ascontiguousarray(host))
 
     def asscalar(self) -> Any:
-        """Return the value of an array of one element."""
+        """Return the value of an array of one element, as a number of numpy."""
         if self.size != 1:
             raise ShapeError(f"asscalar needs one element, the array has shape {self.shape}")
-        return self.view().reshape(-1)[0].item()
+        return self.view().reshape(-1)[0]
 
     def copy(self) -> NDArray:
         """Return a new array with the same values on the same context."""
@@ -156,30 +232,42 @@ class NDArray(NDArrayOperatorsMixin):
         """Write the values into ``other``, or into a new array on that context, and return it."""
         if isinstance(other, Context):
             other = NDArray.empty(self.shape, self.dtype, other)
+        if other.shape != self.shape:
+            raise ShapeError(f"copyto: the array has shape {self.shape}, the other {other.shape}")
         other[...] = self.view()
         return other
 
-    def as_in_context(self, context: Context) -> NDArray:
-        """Return this array if it is on ``context``, else a copy there."""
-        return self if context == self.context else self.copyto(context)
-
-    def astype(self, dtype: Any) -> NDArray:
-        """Return a new array of another dtype."""
+    def astype(self, dtype: Any, copy: bool = True) -> NDArray:
+        """Return a new array of another dtype; this one itself if not ``copy`` and it has it."""
+        if not copy and self.dtype == np.dtype(dtype):
+            return self
         other = NDArray.empty(self.shape, dtype, self.context)
-        other[...] = self.view().astype(dtype)
+        other[...] = self.view()
         return other
 
-    def reshape(self, *shape: Any) -> NDArray:
-        """Return a new array with the same values in another shape."""
-        return NDArray.of(self.view().reshape(*shape), self.context)
+    def reshape(self, *shape: Any, **codes: Any) -> NDArray:
+        """Return a view in another shape, given as numbers, a tuple, or ``shape=``.
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        The sizes are those of the operator ``Reshape``, with its codes and ``reverse=``.
+        """
+        sizes = codes.pop("shape", shape[0] if len(shape) == 1 else shape)
+        target: Any = tuple(sizes) if isinstance(sizes, (tuple, list, np.ndarray)) else (sizes,)
+        if any(d <= 0 for d in target) or codes:
+            rule = find("Reshape").make({"shape": target, **codes})
+            target = rule.infer_shape([self.shape], [None])[1][0]
+        if math.prod(target) != self.size:
+            raise ShapeError(f"cannot reshape {self.shape} ({self.size} elements) into {target}")
+        return self._part_of(self.view().reshape(target), lambda whole: whole.reshape(target))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         view = self.view()
         if dtype is not None and np.dtype(dtype) != view.dtype:
             return view.astype(dtype)
         return view.copy() if copy else view
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs and ufunc in RULE_OF_UFUNC:
+            return apply_rule(RULE_OF_UFUNC[ufunc], *inputs)
         plain = [x.view() if isinstance(x, NDArray) else x for x in inputs]
         out = kwargs.pop("out", None)
         result = getattr(ufunc, method)(*plain, **kwargs)
@@ -190,22 +278,45 @@ class NDArray(NDArrayOperatorsMixin):
         if not isinstance(result, np.ndarray):
             return result
         keeps = any(getattr(x, "dtype", None) == np.float64 for x in plain)
-        return NDArray.of(result, cpu()) if keeps else NDArray(result)
+        return NDArray.of(result, self.context) if keeps else NDArray(result, self.context)
 
     def __getitem__(self, key: Any) -> NDArray:
-        return NDArray.of(self.view()[key], self.context)
+        plain, by_numbers = numpy_key(key, (NDArray,))
+        values = self._at(self.view(), plain)
+        if values.ndim == 0 and self.shape:  # as in MXNet, whose arrays have one axis or more
+            return self._part_of(values.reshape(1), lambda whole: self._at(whole, plain).reshape(1))
+        if by_numbers or not values.flags.c_contiguous:
+            return self.beside(values if values.base is None else values.copy())
+        return self._part_of(values, lambda whole: self._at(whole, plain))
+
+    def _at(self, host: Array, key: Any) -> Array:
+        try:
+            part: Array = host[key]
+            return part
+        except IndexError as error:
+            raise IndexingError(f"array of shape {self.shape}: {error}") from None
 
     def __setitem__(self, key: Any, values: Any) -> None:
-        values = values.view() if isinstance(values, NDArray) else np.asarray(values)
-        if self._host is not None:
-            self._host[key] = values
-            return
-        host = self.view()
-        host[key] = values
-        self.ortvalue.update_inplace(np.ascontiguousarray(host))
+        plain = key if key is Ellipsis else numpy_key(key, (NDArray,))[0]
+        source = values.view() if isinstance(values, NDArray) else np.asarray(values)
+        if source.dtype.kind not in "biuf":
+            raise ShapeError(f"{values!r} of type {type(values).__name__} cannot be assigned")
+        try:
+            with np.errstate(all="ignore"):
+                if self._host is not None:
+                    self._host[plain] = source
+                else:
+                    self._write(plain, source)
+        except IndexError as error:
+            raise IndexingError(f"array of shape {self.shape}: {error}") from None
+        except ValueError as error:
+            raise ShapeError(f"array of shape {self.shape}: {error}") from None
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __iter__(self) -> Iterator[NDArray]:
+        return (self[i] for i in range(len(self)))
 
     def __float__(self) -> float:
         return float(self.asscalar())
@@ -214,8 +325,22 @@ class NDArray(NDArrayOperatorsMixin):
         return int(self.asscalar())
 
     def __bool__(self) -> bool:
-        return bool(self.asscalar())
+        if self.size > 1:
+            raise ShapeError(
+                f"an array of shape {self.shape} is neither true nor false; ask for one element, "
+                "as x.sum(), x.max() or x.min() give it"
+            )
+        return bool(self.size and self.asscalar())
+
+    def __copy__(self) -> NDArray:
+        return self.copy()
+
+    def __deepcopy__(self, _: Any) -> NDArray:
+        return self.copy()
+
+    def __reduce__(self) -> Any:
+        return NDArray.of, (self.asnumpy(), self.context)
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape))
-        return f"{self.view()}\n<NDArray {shape} {self.dtype} @{self.context}>"
+        return f"\n{self.view()}\n<NDArray {shape} @{self.context}>"

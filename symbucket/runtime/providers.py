@@ -6,7 +6,7 @@ it is. To support another one, add its record to ``PROVIDERS``: ``Context(device
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from symbucket.context import Context
 from symbucket.errors import DeviceError
@@ -41,16 +41,19 @@ class Provider:
         return {} if self.host_memory else {"device_id": str(context.device_id)}
 
 
+_CPU = Provider(
+    device_type="cpu",
+    name="CPUExecutionProvider",
+    extra="cpu",
+    memory="cpu",
+    arena="Cpu",
+    run_device="cpu",
+    host_memory=True,
+)
+
 PROVIDERS = (
-    Provider(
-        device_type="cpu",
-        name="CPUExecutionProvider",
-        extra="cpu",
-        memory="cpu",
-        arena="Cpu",
-        run_device="cpu",
-        host_memory=True,
-    ),
+    _CPU,
+    replace(_CPU, device_type="cpu_pinned"),
     Provider(
         device_type="gpu",
         name="CUDAExecutionProvider",

@@ -63,10 +63,14 @@ def profiling(folder: str | Path) -> Iterator[list[Path]]:
         files += [session.end_profiling() for session in sessions]
 
 
-def session_options() -> ort.SessionOptions:
-    """Return the options of every session; each has its reason here."""
+def session_options(threads: int | None = None) -> ort.SessionOptions:
+    """Return the options of every session; each has its reason here.
+
+    ``threads``: on how many threads it runs each node, in place of what an open ``threads`` block
+    says.
+    """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = _settings.threads
+    options.intra_op_num_threads = _settings.threads if threads is None else threads
     options.log_severity_level = 3
     # Our passes have done this work. The runtime's own passes make no step faster, take as long as
     # the rest of creating a session, and would undo the layouts chosen for large products.
@@ -87,15 +91,23 @@ class Session:
 
     Every output must be bound before ``run``: outputs that the runtime allocates would pin regions
     of the arena that all sessions share. ``need``: the peak of a run's activations in bytes, from
-    the memory plan; the arena makes room for it before the first run.
+    the memory plan; the arena makes room for it before the first run. ``threads``: as for
+    ``session_options``.
     """
 
-    def __init__(self, model: bytes, context: Context, name: str, need: int = 0) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        context: Context,
+        name: str,
+        need: int = 0,
+        threads: int | None = None,
+    ) -> None:
         self.name = name
         self.context = context
         self._need = need if sharing() else 0
         provider = session_provider(context)
-        options = session_options()
+        options = session_options(threads)
         if sharing():
             arena_of(context).use(options)
         if _settings.folder is not None:

@@ -1,7 +1,7 @@
 """What the compiler is told of the device of a context."""
 
 import symbucket as sb
-from symbucket.engine.target import target_of
+from symbucket.runtime.target import target_of
 
 
 def test_the_target_of_a_context():

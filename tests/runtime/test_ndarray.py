@@ -56,11 +56,13 @@ def test_arithmetic_gives_new_arrays():
     np.testing.assert_array_equal(array.asnumpy(), A)
 
 
-def test_indexing_copies():
+def test_rows_are_views():
     array = NDArray(A)
     row = array[1]
     row[:] = 0
-    np.testing.assert_array_equal(array.asnumpy(), A)
+    np.testing.assert_array_equal(array.asnumpy(), [[0, 1, 2], [0, 0, 0]])
+    assert array.ortvalue.numpy()[1].tolist() == [0, 0, 0]
+    assert row.ortvalue.data_ptr() == array.ortvalue.data_ptr() + 12
     assert len(array) == 2
     assert array[0, 2].asscalar() == 2.0
     array[1:] = [[7, 8, 9]]
@@ -91,7 +93,7 @@ def test_sizes_and_empty_arrays():
     array = NDArray(A)
     assert (array.shape, array.size, array.ndim, array.nbytes) == ((2, 3), 6, 2, 24)
     assert NDArray.zeros((0, 3)).asnumpy().shape == (0, 3)
-    assert "NDArray 2x3 float32 @cpu(0)" in repr(array)
+    assert repr(array) == "\n[[0. 1. 2.]\n [3. 4. 5.]]\n<NDArray 2x3 @cpu(0)>"
 
 
 def test_copies_and_contexts():

@@ -4,8 +4,8 @@ import numpy as np
 
 import symbucket as sb
 from symbucket.compiler import CompilerOptions, compile_inference, compile_training, output_names
-from symbucket.engine.noise import draw
 from symbucket.runtime import NDArray, Session
+from symbucket.runtime.noise import draw
 from tests.compiler.verify_graph import nodes_of
 
 UNROLLED = CompilerOptions(disable={"roll-loops"})

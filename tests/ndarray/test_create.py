@@ -5,7 +5,7 @@ import pytest
 
 import symbucket as sb
 from symbucket import ndarray as nd
-from symbucket.errors import CheckpointError, InvalidArgumentError
+from symbucket.errors import CheckpointError, InvalidArgumentError, ShapeError, UnsupportedError
 
 
 def test_array_dtypes():
@@ -35,6 +35,78 @@ def test_filled_arrays():
     assert nd.empty((3, 2), sb.cpu(), "float16").dtype == np.float16
     assert nd.empty((2, 0)).shape == (2, 0)
     nd.waitall()
+
+
+def test_ranges_and_diagonals():
+    for made, expected in [
+        (nd.arange(5), [0, 1, 2, 3, 4]),
+        (nd.arange(1, 5, 2), [1, 3]),
+        (nd.arange(0, 1, 0.3), np.float32([0, 0.3, 0.6, 0.9])),
+        (nd.arange(3, repeat=2), [0, 0, 1, 1, 2, 2]),
+        (nd.arange(5, 0, -2), [5, 3, 1]),
+        (nd.arange(2, 2), []),
+        (nd.linspace(0, 1, 5), [0, 0.25, 0.5, 0.75, 1]),
+        (nd.linspace(0, 1, 5, endpoint=False), np.float32([0, 0.2, 0.4, 0.6, 0.8])),
+        (nd.eye(2, 3, 1), [[0, 1, 0], [0, 0, 1]]),
+    ]:
+        assert made.dtype == np.float32
+        np.testing.assert_array_equal(made.asnumpy(), expected)
+    assert nd.arange(5, dtype="int32").dtype == np.int32
+    assert nd.eye(2, k=-1, dtype="int32").asnumpy().tolist() == [[0, 0], [1, 0]]
+    with pytest.raises(InvalidArgumentError, match="step=0 must not be 0"):
+        nd.arange(3, 5, 0)
+    with pytest.raises(UnsupportedError, match="infer_range"):
+        nd.arange(3, infer_range=True)
+
+
+def test_out_is_filled():
+    x = nd.zeros((2,), dtype="int32")
+    assert nd.ones((2,), out=x) is x
+    assert nd.full((2,), 7.7, out=x).asnumpy().tolist() == [7, 7]
+    with pytest.raises(ShapeError, match=r"out has shape \(2,\); expected \(3,\)"):
+        nd.zeros(3, out=x)
+    with pytest.raises(UnsupportedError, match="every array is dense"):
+        nd.zeros(3, stype="csr")
+    assert nd.empty(np.array([2, 3])).shape == (2, 3)
+
+
+def test_joining_and_moving():
+    a, b = nd.ones((1, 2)), nd.zeros((1, 2))
+    assert nd.concatenate([a, b]).asnumpy().tolist() == [[1, 1], [0, 0]]
+    assert nd.concatenate([a, b], axis=1).shape == (1, 4)
+    assert nd.concatenate([a], always_copy=False) is a
+    assert nd.concatenate([a]) is not a
+    assert nd.moveaxis(nd.zeros((2, 3, 4)), 0, 2).shape == (3, 4, 2)
+    for wrong, text in [
+        ([], "there are no arrays"),
+        ([a, nd.ones((1, 2), dtype="int32")], "dtypes differ: float32, int32"),
+        ([a, nd.ones((3,))], "dimension"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=text):
+            nd.concatenate(wrong)
+    with pytest.raises(ShapeError, match=r"nd.moveaxis of shape \(1, 2\)"):
+        nd.moveaxis(a, 5, 0)
+
+
+def test_memory_of_numpy():
+    source = np.zeros(3, np.float32)
+    shared, copied = nd.from_numpy(source), nd.from_numpy(source, zero_copy=False)
+    shared[:] = 1
+    assert source.tolist() == [1, 1, 1]
+    assert copied.asnumpy().tolist() == [0, 0, 0]
+    with pytest.raises(ShapeError, match="not contiguous"):
+        nd.from_numpy(np.zeros((2, 3)).T)
+
+
+def test_counting():
+    out = nd.zeros((2, 2))
+    assert nd.onehot_encode(nd.array([1, 0]), out) is out
+    assert out.asnumpy().tolist() == [[0, 1], [1, 0]]
+    counts, edges = nd.histogram(nd.arange(5), bins=2, range=(0, 4))
+    assert (counts.dtype, edges.dtype) == (np.int64, np.float32)
+    assert (counts.asnumpy().tolist(), edges.asnumpy().tolist()) == ([2, 3], [0, 2, 4])
+    counts, _ = nd.histogram(nd.arange(5), bins=nd.array([0, 1, 5]))
+    assert counts.asnumpy().tolist() == [1, 4]
 
 
 def test_list_round_trip(tmp_path):
