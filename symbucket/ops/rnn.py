@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError, UnsupportedError
 from symbucket.ir import append_scan, new_body, output_of_body, shape_of
 from symbucket.ops.noise import Dropout
-from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import unify
-from symbucket.types import InferredShapes, PartialShape
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 FAMILY = "Recurrent layers"
 
@@ -53,7 +54,9 @@ class RNN(Operator):
 
     ``state`` (and ``state_cell`` of an lstm) are (layers * directions, n, H), the output is (steps,
     n, H * directions). ``state_outputs`` returns the states after the last step as well.
-    ``p`` is the share of elements dropped between layers in training.
+    ``p`` is the share of elements dropped between layers in training. With ``use_sequence_length``
+    the input ``sequence_length`` (n,) says where sequences end: outputs are 0 from there on, states
+    are those after the last step, and the second direction begins there.
 
     ``parameters`` holds all weights, layer by layer, direction by direction, input-to-hidden (gates
     * H, inputs) then hidden-to-hidden (gates * H, H); then all biases in that order, gates * H
@@ -61,10 +64,11 @@ class RNN(Operator):
     """
 
     shapes = (
-        "(steps, n, c), (k,), (layers, n, state_size), (layers, n, state_size)"
+        "(steps, n, c), (k,), (layers, n, state_size), (layers, n, state_size), (n,)"
         " -> (steps, n, directions * state_size), (layers, n, state_size), (layers, n, state_size)"
     )
     implicit = ("parameters", "state", "state_cell")
+    no_gradient = ("sequence_length",)
 
     random = True  # where ``p`` drops elements
     state_size: int
@@ -87,7 +91,6 @@ class RNN(Operator):
             ("projection_size", "Project with a FullyConnected after each of several RNN."),
             ("lstm_state_clip_min", "Unroll an LSTMCell and clip its states."),
             ("lstm_state_clip_max", "Unroll an LSTMCell and clip its states."),
-            ("use_sequence_length", "Mask the output with sym.SequenceMask instead."),
         ):
             value = getattr(self, name)
             if value is not None and value is not False:
@@ -103,7 +106,8 @@ class RNN(Operator):
 
     def arguments(self) -> tuple[str, ...]:
         cell = ("state_cell",) if self.mode == "lstm" else ()
-        return ("data", "parameters", "state", *cell)
+        lengths = ("sequence_length",) if self.use_sequence_length else ()
+        return ("data", "parameters", "state", *cell, *lengths)
 
     def outputs(self) -> tuple[str, ...]:
         if not self.state_outputs:
@@ -128,7 +132,20 @@ class RNN(Operator):
     def draws(self, training: bool) -> int:
         return self.num_layers - 1 if self.p and training else 0
 
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
+        floats = len(ins) - self.use_sequence_length
+        same, results = super().infer_type(ins[:floats], outs)
+        return [*same, *ins[floats:]], results
+
+    def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
+        if not self.use_sequence_length:
+            return {}
+        return {"sequence_length": IndexBounds("sequence lengths", ins[0][0] + 1)}
+
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        lengths: list[PartialShape] = []
+        if self.use_sequence_length:
+            lengths, ins = ins[-1:], ins[:-1]
         data, vector, states = ins[0], ins[1], ins[2:]
         out, finals = outs[0], outs[1:]
         if data is not None and len(data) != 3:
@@ -138,6 +155,8 @@ class RNN(Operator):
             state = unify(state, shape)
         assert state is not None
         frame: PartialShape = (0, state[1])
+        for row in lengths:
+            frame = unify(frame, None if row is None else (0, *row))
         for shape in (data, out):
             frame = unify(frame, None if shape is None else shape[:2])
         assert frame is not None
@@ -147,7 +166,8 @@ class RNN(Operator):
         assert data is not None
         vector, channels = self._vector(vector, data[2])
         data = unify(data, (0, 0, channels))
-        return [data, vector, *[state] * len(states)], [out, *[state] * len(finals)]
+        inputs = [data, vector, *[state] * len(states), *[frame[1:] for _ in lengths]]
+        return inputs, [out, *[state] * len(finals)]
 
     def _vector(self, vector: PartialShape, channels: int) -> tuple[PartialShape, int]:
         """The shape of ``parameters`` and the channels, each from the other."""
@@ -174,9 +194,17 @@ class RNN(Operator):
         parameters: ir.Value,
         state: ir.Value,
         state_cell: ir.Value | None = None,
+        sequence_length: ir.Value | None = None,
     ) -> ir.Value | Sequence[ir.Value]:
+        if self.use_sequence_length and sequence_length is None:  # no lstm
+            state_cell, sequence_length = None, state_cell
         states = [state] if state_cell is None else [state, state_cell]
         steps, batch, channels = shape_of(data)
+        is_running = None
+        if sequence_length is not None:
+            time = g.const(np.arange(steps, dtype=np.int64).reshape(steps, 1, 1))
+            ends = g.reshape(g.cast(sequence_length, ir.DataType.INT64), (1, batch, 1))
+            is_running = g.op("Less", time, ends)
         weights = self._unpack(g, parameters, channels)
         cells = len(weights)
         starts = [self._starts(g, state, cells) for state in states]
@@ -190,7 +218,7 @@ class RNN(Operator):
                 i = layer * self._directions + direction
                 first = [layers[i] for layers in starts]
                 outputs, last = self._run(
-                    g, rows, weights[i], first, steps=steps, backwards=direction == 1
+                    g, rows, weights[i], first, is_running, steps=steps, backwards=direction == 1
                 )
                 sides.append(outputs)
                 for final, value in zip(finals, last):
@@ -224,22 +252,30 @@ class RNN(Operator):
         rows: ir.Value,
         weights: _Weights,
         states: list[ir.Value],
+        is_running: ir.Value | None,
         *,
         steps: int,
         backwards: bool,
     ) -> tuple[ir.Value, list[ir.Value]]:
-        """Return the outputs (steps * n, H) in their order in time, and the last states."""
+        """Return the outputs (steps * n, H) in their order in time, and the last states.
+
+        ``is_running`` (steps, n, 1) tells which steps are before the end of their sequence. At the
+        others states stay as they are, so that backwards begins at each sequence's last step.
+        """
         # If nothing stands between both products, their biases are added once.
         apart = self.mode == "gru"
         bias = weights.bw if apart else g.op("Add", weights.bw, weights.br)
         z = g.op("Gemm", rows, weights.w, bias, transB=1)
         if g.loops and g.loop is None and steps >= _LEAST:
-            return self._loop(g, z, weights, states, steps, int(backwards))
+            return self._loop(g, z, weights, states, is_running, steps, int(backwards))
         shares = _pieces(g, z, [shape_of(rows)[0] // steps] * steps, axis=0)
         outputs = []
-        for share in reversed(shares) if backwards else shares:
-            states = self._step(g, share, weights, states)
-            outputs.append(states[0])
+        for t in reversed(range(steps)) if backwards else range(steps):
+            runs = is_running
+            if runs is not None:
+                runs = g.op("Gather", runs, g.const(np.int64(t)), axis=0)
+            states, output = self._masked_step(g, shares[t], weights, states, runs)
+            outputs.append(output)
         return _joined(g, outputs[::-1] if backwards else outputs, axis=0), states
 
     def _loop(
@@ -248,25 +284,47 @@ class RNN(Operator):
         z: ir.Value,
         weights: _Weights,
         states: list[ir.Value],
+        is_running: ir.Value | None,
         steps: int,
         direction: int,
     ) -> tuple[ir.Value, list[ir.Value]]:
         """Do the same by a Scan whose body is one step."""
         rows, columns = shape_of(z)
-        sequence = g.reshape(z, (steps, rows // steps, columns))
+        sequences = [g.reshape(z, (steps, rows // steps, columns))]
+        if is_running is not None:
+            sequences.append(is_running)
         body = new_body(g.root, g.scope)
         for kind, value, shape in (
             *(("carried", state, shape_of(state)) for state in states),
-            ("slice", sequence, shape_of(sequence)[1:]),
+            *(("slice", sequence, shape_of(sequence)[1:]) for sequence in sequences),
         ):
             name = g.unique(f"{g.scope}/{kind}")
             body.inputs.append(ir.Value(name=name, shape=ir.Shape(shape), type=value.type))
+        carried, (share, *runs) = body.inputs[: len(states)], body.inputs[len(states) :]
         with g.inside(body):
-            following = self._step(g, body.inputs[-1], weights, list(body.inputs[:-1]))
+            following, output = self._masked_step(
+                g, share, weights, list(carried), runs[0] if runs else None
+            )
         body.outputs.extend(following)
-        body.outputs.append(output_of_body(g, body, following[0]))
-        *finals, stack = append_scan(g, body, states, [sequence], [direction], [direction])
+        body.outputs.append(output_of_body(g, body, output))
+        directions = [direction] * len(sequences)
+        *finals, stack = append_scan(g, body, states, sequences, directions, [direction])
         return g.reshape(stack, (rows, self.state_size)), finals
+
+    def _masked_step(
+        self,
+        g: Emitter,
+        share: ir.Value,
+        weights: _Weights,
+        states: list[ir.Value],
+        is_running: ir.Value | None,
+    ) -> tuple[list[ir.Value], ir.Value]:
+        """Return the states after a step, and its output."""
+        following = self._step(g, share, weights, states)
+        if is_running is None:
+            return following, following[0]
+        output = g.op("Where", is_running, following[0], g.const(0.0, like=following[0]))
+        return [g.op("Where", is_running, *pair) for pair in zip(following, states)], output
 
     def _step(
         self, g: Emitter, share: ir.Value, weights: _Weights, states: list[ir.Value]

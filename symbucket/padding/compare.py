@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,12 @@ _HINTS = {
     "SoftmaxOutput": "Padded rows count in it: use_ignore=True, ignore_label=the label of padding, "
     'normalization="valid".',
 }
+_RECURRENT = (
+    "A recurrent cell goes on into padding, or begins there: unroll(..., valid_length=lengths), with "
+    "the lengths as one more input (BucketSentenceIter(lengths=True) gives them). Outputs are then "
+    "masked, states are those after each sequence's last step, and the backward cell begins there."
+)
+_OF_A_STEP = re.compile(r"_t\d+_")  # in the names of the nodes of an unrolled step
 _HINT = "Mask what it reads (SequenceMask, where), or read each row at its own length."
 
 
@@ -181,4 +188,7 @@ def _explained(node: Node, other: Node, keys: tuple[Any, Any], error: float) -> 
     )
     if reads[0] != reads[1]:
         text += f"It reads {reads[0]} for key {keys[0]!r} and {reads[1]} for key {keys[1]!r}. "
+    of_a_step = node.op.op_name == "RNN" or _OF_A_STEP.search(node.name)
+    if of_a_step or (reads[0] != reads[1] and _OF_A_STEP.search(reads[0])):
+        return text + _RECURRENT
     return text + _HINTS.get(node.op.op_name, _HINT)

@@ -13,6 +13,7 @@ from symbucket.rnn.checkpoint import do_rnn_checkpoint, load_rnn_checkpoint, sav
 from symbucket.rnn.dropout import DropoutCell
 from symbucket.rnn.fused import FusedRNNCell
 from symbucket.rnn.gru import GRUCell
+from symbucket.rnn.lengths import sequence_mask
 from symbucket.rnn.lstm import LSTMCell
 from symbucket.rnn.modifier import ModifierCell
 from symbucket.rnn.params import RNNParams
@@ -39,4 +40,5 @@ __all__ = [
     "encode_sentences",
     "load_rnn_checkpoint",
     "save_rnn_checkpoint",
+    "sequence_mask",
 ]

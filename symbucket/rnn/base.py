@@ -10,7 +10,7 @@ from symbucket.checks import check_integer
 from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
 from symbucket.ops import find
 from symbucket.ops.attributes import describe
-from symbucket.rnn import packing, sequence
+from symbucket.rnn import lengths, packing, sequence
 from symbucket.rnn.params import RNNParams
 from symbucket.rnn.sequence import Inputs, Outputs
 from symbucket.symbol import Symbol
@@ -132,6 +132,7 @@ class BaseRNNCell:
         begin_state: Sequence[Any] | None = None,
         layout: str = "NTC",
         merge_outputs: bool | None = None,
+        valid_length: Symbol | None = None,
     ) -> tuple[Outputs, list[Any]]:
         """The cell repeated over ``length`` time steps.
 
@@ -143,18 +144,26 @@ class BaseRNNCell:
             layout: "NTC" (batch, time, channels) or "TNC".
             merge_outputs: True: one Symbol in ``layout``; False: a list of steps; None: whichever
                 costs no further node.
+            valid_length: (batch,), how many steps of each sequence are real; the others are
+                padding. None: all.
 
         Returns:
-            The outputs and the states after the last step.
+            The outputs and the states after the last step. With ``valid_length`` the outputs are 0
+            at padding, and the states are those after each sequence's last real step.
         """
-        self._start(length, inputs, layout)
+        self._start(length, inputs, layout, valid_length)
         steps = sequence.split_steps(length, inputs, layout)
-        states = self._begin(begin_state)
-        outputs = []
+        begin = states = self._begin(begin_state)
+        outputs, history = [], []
         for step in steps:
             output, states = self(step, states)
             outputs.append(output)
-        return sequence.in_form(length, outputs, layout, merge_outputs), states
+            history.append(flatten(states))
+        if valid_length is None:
+            return sequence.in_form(length, outputs, layout, merge_outputs), states
+        merged = lengths.masked(outputs, valid_length, layout)
+        states = lengths.last_states(history, flatten(begin), valid_length)
+        return sequence.in_form(length, merged, layout, merge_outputs), states
 
     # Weights -----------------------------------------------------------------------------------
 
@@ -181,9 +190,11 @@ class BaseRNNCell:
 
     _num_hidden: int
 
-    def _start(self, length: int, inputs: Inputs, layout: str) -> None:
+    def _start(self, length: int, inputs: Inputs, layout: str, valid_length: Symbol | None) -> None:
         """The checks of ``unroll``, then ``reset``."""
         self._require_unmodified("unrolled")
+        if valid_length is not None:
+            lengths.check_lengths(f"{self!r}: unroll", valid_length)
         sequence.time_axis(layout)
         sequence.check_inputs(repr(self), length, inputs)
         self.reset()

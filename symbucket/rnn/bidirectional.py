@@ -7,7 +7,7 @@ from typing import Any
 
 from symbucket import symbol as sym
 from symbucket.errors import UnsupportedError
-from symbucket.rnn import sequence
+from symbucket.rnn import lengths, sequence
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.rnn.group import CellGroup
 from symbucket.rnn.params import RNNParams
@@ -51,11 +51,17 @@ class BidirectionalCell(CellGroup):
         begin_state: Sequence[Any] | None = None,
         layout: str = "NTC",
         merge_outputs: bool | None = None,
+        valid_length: Symbol | None = None,
     ) -> tuple[Outputs, list[Any]]:
-        """As ``BaseRNNCell.unroll``. The states come as [forward states, backward states]."""
-        self._start(length, inputs, layout)
+        """As ``BaseRNNCell.unroll``. The states come as [forward states, backward states].
+
+        With ``valid_length`` each sequence is read backwards from its own last real step.
+        """
+        self._start(length, inputs, layout, valid_length)
         axis = sequence.time_axis(layout)
         states = self._share_states(self._begin(begin_state))
+        if valid_length is not None:
+            return self._unroll_valid(length, inputs, states, layout, merge_outputs, valid_length)
         left, right = self._cells
         steps = sequence.split_steps(length, inputs, layout)
         l_out, l_states = left.unroll(length, steps, states[0], layout, merge_outputs)
@@ -80,3 +86,25 @@ class BidirectionalCell(CellGroup):
             for i, (a, b) in enumerate(pairs)
         ]
         return outputs, [l_states, r_states]
+
+    def _unroll_valid(
+        self,
+        length: int,
+        inputs: Inputs,
+        states: Sequence[list[Symbol]],
+        layout: str,
+        merge_outputs: bool | None,
+        valid_length: Symbol,
+    ) -> tuple[Outputs, list[Any]]:
+        """The same where sequences end earlier; each is turned round by its own length."""
+        left, right = self._cells
+        merged = sequence.merge_steps(inputs, layout)
+        turned = lengths.reversed_steps(merged, valid_length, layout)
+        known: dict[str, Any] = {"merge_outputs": True, "valid_length": valid_length}
+        l_out, l_states = left.unroll(length, merged, states[0], layout, **known)
+        r_out, r_states = right.unroll(length, turned, states[1], layout, **known)
+        r_out = lengths.reversed_steps(r_out, valid_length, layout)
+        joined = sym.Concat(
+            sequence.merge_steps(l_out, layout), r_out, dim=2, name=f"{self._output_prefix}out"
+        )
+        return sequence.in_form(length, joined, layout, merge_outputs), [l_states, r_states]

@@ -7,7 +7,7 @@ from typing import Any
 
 from symbucket import symbol as sym
 from symbucket.checks import check_fraction
-from symbucket.rnn import sequence
+from symbucket.rnn import lengths, sequence
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.rnn.params import RNNParams
 from symbucket.rnn.sequence import Inputs, Outputs
@@ -46,9 +46,12 @@ class DropoutCell(BaseRNNCell):
         begin_state: Sequence[Any] | None = None,
         layout: str = "NTC",
         merge_outputs: bool | None = None,
+        valid_length: Symbol | None = None,
     ) -> tuple[Outputs, list[Any]]:
         """As ``BaseRNNCell.unroll``; a merged sequence gets one Dropout for all steps."""
-        self._start(length, inputs, layout)
+        self._start(length, inputs, layout, valid_length)
+        if valid_length is not None:
+            inputs = lengths.masked(inputs, valid_length, layout)
         inputs = sequence.in_form(length, inputs, layout, merge_outputs)
         if isinstance(inputs, Symbol):
             return self(inputs, self._begin(begin_state))

@@ -112,21 +112,26 @@ class FusedRNNCell(BaseRNNCell):
         begin_state: Sequence[Any] | None = None,
         layout: str = "NTC",
         merge_outputs: bool | None = None,
+        valid_length: Symbol | None = None,
     ) -> tuple[Outputs, list[Any]]:
         """As ``BaseRNNCell.unroll``; layout "TNC" saves two transpositions.
 
         The states are empty unless ``get_next_state``.
         """
-        self._start(length, inputs, layout)
+        self._start(length, inputs, layout, valid_length)
         batch_first = sequence.time_axis(layout) == 1
         data = sequence.merge_steps(inputs, layout)
         if batch_first:
             data = sym.SwapAxis(data, dim1=0, dim2=1)
         states = self._begin(begin_state)
+        inputs_by_name = dict(zip(("state", "state_cell"), states))
+        if valid_length is not None:
+            inputs_by_name["sequence_length"] = valid_length
         rnn = sym.RNN(
             data=data,
             parameters=self._parameter,
-            **dict(zip(("state", "state_cell"), states)),
+            **inputs_by_name,
+            use_sequence_length=valid_length is not None,
             state_size=self._num_hidden,
             num_layers=self._num_layers,
             mode=self._mode,

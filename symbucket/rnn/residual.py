@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symbucket import symbol as sym
-from symbucket.rnn import sequence
+from symbucket.rnn import lengths, sequence
 from symbucket.rnn.modifier import ModifierCell
 from symbucket.rnn.sequence import Inputs, Outputs
 from symbucket.symbol import Symbol
@@ -26,11 +26,18 @@ class ResidualCell(ModifierCell):
         begin_state: Sequence[Any] | None = None,
         layout: str = "NTC",
         merge_outputs: bool | None = None,
+        valid_length: Symbol | None = None,
     ) -> tuple[Outputs, list[Any]]:
         """As ``BaseRNNCell.unroll``; merged outputs get one addition for all steps."""
-        self._start(length, inputs, layout)
+        self._start(length, inputs, layout, valid_length)
+        known = {}
+        if valid_length is not None:
+            known["valid_length"] = valid_length
+            inputs = lengths.masked(inputs, valid_length, layout)
         with self._unlocked() as cell:
-            outputs, after = cell.unroll(length, inputs, begin_state, layout, merge_outputs)
+            outputs, after = cell.unroll(
+                length, inputs, begin_state, layout, merge_outputs, **known
+            )
         if isinstance(outputs, Symbol):
             return _plus(outputs, sequence.merge_steps(inputs, layout)), after
         steps = sequence.split_steps(length, inputs, layout)

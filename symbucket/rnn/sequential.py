@@ -54,16 +54,19 @@ class SequentialRNNCell(CellGroup):
         begin_state: Sequence[Any] | None = None,
         layout: str = "NTC",
         merge_outputs: bool | None = None,
+        valid_length: Symbol | None = None,
     ) -> tuple[Outputs, list[Any]]:
         """As ``BaseRNNCell.unroll``, one cell after the other over the whole sequence."""
         self._require_cells()
-        self._start(length, inputs, layout)
+        self._start(length, inputs, layout, valid_length)
         states = self._begin(begin_state)
         last = len(self._cells) - 1
         after: list[Any] = []
         for i, (cell, own) in enumerate(zip(self._cells, self._share_states(states))):
             merge = merge_outputs if i == last else None
-            inputs, new = cell.unroll(length, inputs, own, layout, merge)
+            # A cell of the user's may have an unroll of MXNet's arguments alone.
+            known = {} if valid_length is None else {"valid_length": valid_length}
+            inputs, new = cell.unroll(length, inputs, own, layout, merge, **known)
             after.extend(new)
         return inputs if isinstance(inputs, Symbol) else list(inputs), after
 

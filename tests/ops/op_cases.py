@@ -497,7 +497,13 @@ LAYERS = [
 ]
 
 
-def _rnn(mode: str, layers: int = 1, bidirectional: bool = False, states: bool = True) -> Case:
+def _rnn(
+    mode: str,
+    layers: int = 1,
+    bidirectional: bool = False,
+    states: bool = True,
+    lengths: Any = None,
+) -> Case:
     hidden, inputs, batch, steps = 2, 2, 2, 3
     gates = {"lstm": 4, "gru": 3}.get(mode, 1)
     ways = 2 if bidirectional else 1
@@ -514,12 +520,14 @@ def _rnn(mode: str, layers: int = 1, bidirectional: bool = False, states: bool =
             "num_layers": layers,
             "bidirectional": bidirectional,
             "state_outputs": states,
+            **({} if lengths is None else {"use_sequence_length": True}),
         },
         {
             "data": Unit(steps, batch, inputs),
             "parameters": Unit(count),
             "state": Unit(*state),
             **cell,
+            **({} if lengths is None else {"sequence_length": given(lengths)}),
         },
     )
 
@@ -550,6 +558,8 @@ RECURRENT = [
     _rnn("lstm", bidirectional=True, states=False),
     _rnn("gru", states=False),
     _rnn("gru", layers=2),
+    _rnn("lstm", states=False, bidirectional=True, lengths=[3, 1]),
+    _rnn("lstm", layers=2, lengths=[2, 0]),
 ]
 
 CASES: list[Case] = [

@@ -243,7 +243,6 @@ def test_wrong_attributes(attributes, message):
         ({"projection_size": 3}, r"projection_size=3 is not supported\. Project with a Fully"),
         ({"lstm_state_clip_min": -1}, r"lstm_state_clip_min=-1\.0 is not supported.*LSTMCell"),
         ({"lstm_state_clip_max": 0}, r"lstm_state_clip_max=0\.0 is not supported.*LSTMCell"),
-        ({"use_sequence_length": True}, r"use_sequence_length=True is not supported.*SequenceMask"),
     ],
 )
 def test_what_is_not_supported_says_what_to_do(attributes, message):

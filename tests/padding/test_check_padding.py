@@ -290,3 +290,47 @@ def test_batch_as_large_as_the_key_is_long():
         provide_label=[("softmax_label", (4, 4))],
     )
     assert sb.check_padding(_tagger(), batch)
+
+
+def _two_ways(lengths, last=False):
+    """A tagger, or a classifier of the last states, whose cells read both ways."""
+
+    def sym_gen(length):
+        cell = sb.rnn.BidirectionalCell(sb.rnn.GRUCell(HIDDEN, "l_"), sb.rnn.GRUCell(HIDDEN, "r_"))
+        known = {"valid_length": sym.Variable("length")} if lengths else {}
+        out, states = cell.unroll(length, _embedded(), merge_outputs=True, **known)
+        if last:
+            rows = sym.Concat(states[0][0], states[1][0], dim=1)
+        else:
+            rows = sym.Reshape(out, shape=(-1, 2 * HIDDEN))
+        return _loss(sym.FullyConnected(rows, num_hidden=VOCAB, name="pred"), tokens=not last)
+
+    return sym_gen
+
+
+def _fused(lengths):
+    def sym_gen(length):
+        cell = sb.rnn.FusedRNNCell(HIDDEN, mode="gru", bidirectional=True, prefix="fused_")
+        known = {"valid_length": sym.Variable("length")} if lengths else {}
+        out, _ = cell.unroll(length, _embedded(), merge_outputs=True, **known)
+        rows = sym.Reshape(out, shape=(-1, 2 * HIDDEN))
+        return _loss(sym.FullyConnected(rows, num_hidden=VOCAB, name="pred"))
+
+    return sym_gen
+
+
+@pytest.mark.parametrize(
+    ("network", "tokens"),
+    [
+        (_two_ways, True),
+        (lambda lengths: _two_ways(lengths, last=True), False),
+        (_fused, True),
+    ],
+    ids=["two ways", "last states", "fused"],
+)
+def test_recurrent_cells_need_lengths_and_padding_is_harmless_with_them(network, tokens):
+    batch = _batch(tokens=tokens)
+    report = sb.check_padding(network(False), batch)
+    assert not report.ok
+    assert "unroll(..., valid_length=lengths)" in report.explanation
+    assert sb.check_padding(network(True), batch).ok
