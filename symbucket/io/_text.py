@@ -21,6 +21,8 @@ from symbucket.io.desc import DataDesc
 
 Buckets = Iterable[int] | int | str | BucketPlan | None
 
+LENGTHS = "valid_length"  # the name of the input that holds lengths
+
 _MANY_BUCKETS = 64  # networks to compile that are worth a warning
 
 
@@ -51,7 +53,9 @@ class BucketedTextIter(BucketedIter):
         shuffle: bool,
         last_batch: str,
         too_long: str,
+        lengths: bool = False,
     ) -> None:
+        self.lengths = bool(lengths)
         size = _checked_batch_size(batch_size, buckets)
         super().__init__(size, seed=seed, shuffle=shuffle, last_batch=last_batch)
         self.invalid_label = check_integer(invalid_label, "invalid_label")
@@ -69,15 +73,15 @@ class BucketedTextIter(BucketedIter):
         )
         self._sentence_of: NDArray[np.int64] | None = None  # of a part, if sentences are split
         self._fit_longest(keys[-1], too_long)
-        lengths = self._store.lengths
-        assigned = assign_buckets(lengths, keys)
+        sizes = self._store.lengths
+        assigned = assign_buckets(sizes, keys)
         counts = np.bincount(assigned, minlength=len(keys) + 1)
         self.discarded = int(counts[-1])
         held = np.flatnonzero(counts[:-1])
         empty = [key for key, count in zip(keys, counts) if not count]
         # Buckets without sentences go; what is longer than all stays behind the last one.
         self._hold([keys[i] for i in held], np.searchsorted(held, assigned, side="left"))
-        self._tokens_held = np.bincount(self._assigned, weights=lengths)[: len(held)]
+        self._tokens_held = np.bincount(self._assigned, weights=sizes)[: len(held)]
         self._refuse_if_no_batch(keys[-1])
         self._described: dict[int, tuple[list[DataDesc], list[DataDesc]]] = {}
         data, label = self._descs(self.default_bucket_key)
@@ -159,7 +163,10 @@ class BucketedTextIter(BucketedIter):
 
     def _descs(self, key: int) -> tuple[list[DataDesc], list[DataDesc]]:
         if key not in self._described:
-            self._described[key] = self._describe(key)
+            data, label = self._describe(key)
+            if self.lengths:
+                data.append(DataDesc(LENGTHS, (self._batch_size(key),), np.float32, "N"))
+            self._described[key] = data, label
         return self._described[key]
 
     def _batch(self, bucket: int, offset: int) -> DataBatch:
@@ -172,6 +179,8 @@ class BucketedTextIter(BucketedIter):
         labels = np.full_like(tokens, self.invalid_label)
         labels[:, :-1] = tokens[:, 1:]
         data, label = self._arrays(tokens, labels)
+        if self.lengths:  # 0 of rows that fill the batch up
+            data.append(np.where(ids >= 0, self._store.lengths[ids], 0).astype(np.float32))
         provide_data, provide_label = self._descs(key)
         index = ids if self._sentence_of is None else np.append(self._sentence_of, -1)[ids]
         return DataBatch(data, label, pad, index, key, provide_data, provide_label)

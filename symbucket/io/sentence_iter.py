@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from symbucket.checks import check_choice, check_integer
 from symbucket.errors import DataError, NameConflictError
-from symbucket.io._text import BucketedTextIter, Buckets
+from symbucket.io._text import LENGTHS, BucketedTextIter, Buckets
 from symbucket.io.desc import DataDesc
 
 
@@ -134,6 +134,8 @@ class BucketSentenceIter(BucketedTextIter):
         too_long: what becomes of sentences longer than every bucket: ``'discard'``, ``'cut'`` (the
             end is lost), ``'split'`` into parts that each begin with the last token of the part
             before, so that no pair of neighbours is lost or comes twice, or ``'error'``.
+        lengths: whether data have a second array ``valid_length`` (batch_size,), float32: how many
+            tokens of each row are no padding, as ``cell.unroll(valid_length=)`` takes them.
 
     Attributes:
         buckets: keys of the buckets that hold sentences, ascending.
@@ -165,6 +167,7 @@ class BucketSentenceIter(BucketedTextIter):
         shuffle: bool = True,
         last_batch: str = "discard",
         too_long: str = "discard",
+        lengths: bool = False,
     ) -> None:
         self.data_name = data_name
         self.label_name = label_name
@@ -173,6 +176,11 @@ class BucketSentenceIter(BucketedTextIter):
             raise NameConflictError(
                 f"BucketSentenceIter: data_name and label_name are both {data_name!r}; "
                 "give each its own"
+            )
+        if lengths and LENGTHS in (data_name, label_name):
+            raise NameConflictError(
+                f"BucketSentenceIter: with lengths=True an array is named {LENGTHS!r}; give data "
+                "and labels other names"
             )
         super().__init__(
             sentences,
@@ -184,6 +192,7 @@ class BucketSentenceIter(BucketedTextIter):
             shuffle=shuffle,
             last_batch=last_batch,
             too_long=too_long,
+            lengths=lengths,
         )
 
     def _describe(self, key: int) -> tuple[list[DataDesc], list[DataDesc]]:

@@ -20,9 +20,8 @@ from symbucket.symbol import Symbol
 def sequence_mask(valid_length: Symbol, length: int) -> Symbol:
     """Return (n, length), float32: 1 at real steps, 0 at padding.
 
-    Where padding must not be attended to: ``sym.where(mask, scores, sym.full_like(scores, -1e30))``
-    before the softmax. ``sym.softmax(scores, lengths, use_length=True)`` does both for one length
-    a row.
+    ``sym.where`` with it keeps attention away from padding: give what is masked scores of -1e30
+    before the softmax. For one length a row ``sym.softmax(scores, lengths, use_length=True)`` does.
 
     Args:
         valid_length: (n,), how many steps of each sequence are real.

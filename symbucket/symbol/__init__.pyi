@@ -351,6 +351,7 @@ def RNN(
     parameters: Symbol = ...,
     state: Symbol = ...,
     state_cell: Symbol = ...,
+    sequence_length: Symbol = ...,
     *,
     state_size: int,
     num_layers: int,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from symbucket.errors import StateError
+from symbucket.errors import NameConflictError, StateError
 from symbucket.io import BucketSentenceIter, DataDesc, format_bucket_table
 from symbucket.io._buckets import order_samples, plan_epoch
 
@@ -34,6 +34,16 @@ def test_smallest_bucket_padding_and_shifted_labels():
         (4, 0, [2, 3], [[4, 5, 6, -1], [7, 8, 9, 10]], [[5, 6, -1, -1], [8, 9, 10, -1]]),
         (4, 1, [5, -1], [[13, 14, 15, -1], [-1] * 4], [[14, 15, -1, -1], [-1] * 4]),
     ]
+
+
+def test_lengths_are_a_second_array():
+    it = BucketSentenceIter(SENTENCES, 2, [2, 4], shuffle=False, last_batch="pad", lengths=True)
+    assert it.provide_data[1] == DataDesc("valid_length", (2,), np.float32, "N")
+    batches = list(it)
+    assert [np.asarray(b.data[1]).tolist() for b in batches] == [[1, 2], [2, 0], [3, 4], [3, 0]]
+    assert all(b.provide_data[1].name == "valid_length" for b in batches)
+    with pytest.raises(NameConflictError, match="an array is named 'valid_length'"):
+        BucketSentenceIter(SENTENCES, 2, [4], data_name="valid_length", lengths=True)
 
 
 def test_default_drops_the_incomplete_batch_of_each_bucket():
