@@ -33,7 +33,7 @@ _HINTS = {
 _RECURRENT = (
     "A recurrent cell goes on into padding, or begins there: unroll(..., valid_length=lengths), "
     "with the lengths as one more input (BucketSentenceIter(lengths=True) gives them). Outputs are "
-    "then masked, states are those after each sequence's last step, and the backward cell begins there."
+    "then masked, states are those after each sequence's last step, and backward cells begin there."
 )
 _OF_A_STEP = re.compile(r"_t\d+_")  # in the names of the nodes of an unrolled step
 _HINT = "Mask what it reads (SequenceMask, where), or read each row at its own length."
