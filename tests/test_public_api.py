@@ -38,9 +38,9 @@ PUBLIC = {
     "symbucket.ctc": "Hypothesis beam_search edit_distance greedy_decode",
     "symbucket.executor": "Executor",
     "symbucket.io": """
-        BucketPlan BucketRow BucketSentenceIter DataBatch DataDesc DataIter KeyedIter NDArrayIter
-        ResizeIter StepSentenceIter encode_sentences format_bucket_table normalize_descs
-        plan_buckets
+        BucketPlan BucketRow BucketSentenceIter DataBatch DataDesc DataIter Field KeyedIter
+        NDArrayIter ResizeIter Source StepSentenceIter StreamIter encode_sentences
+        format_bucket_table normalize_descs plan_buckets
     """,
     "symbucket.kvstore": "KVStore create",
     "symbucket.lr_scheduler": """

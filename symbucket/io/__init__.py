@@ -7,11 +7,14 @@ from symbucket.io.batch import DataBatch
 from symbucket.io.bucket_plan import BucketPlan, plan_buckets
 from symbucket.io.bucket_table import BucketRow, format_bucket_table
 from symbucket.io.desc import DataDesc, normalize_descs
+from symbucket.io.field import Field
 from symbucket.io.iterator import DataIter
 from symbucket.io.keyed_iter import KeyedIter
 from symbucket.io.resize_iter import ResizeIter
 from symbucket.io.sentence_iter import BucketSentenceIter, encode_sentences
+from symbucket.io.sources import Source
 from symbucket.io.step_iter import StepSentenceIter
+from symbucket.io.stream_iter import StreamIter
 
 __all__ = [
     "BucketPlan",
@@ -20,10 +23,13 @@ __all__ = [
     "DataBatch",
     "DataDesc",
     "DataIter",
+    "Field",
     "KeyedIter",
     "NDArrayIter",
     "ResizeIter",
+    "Source",
     "StepSentenceIter",
+    "StreamIter",
     "encode_sentences",
     "format_bucket_table",
     "normalize_descs",

@@ -180,7 +180,7 @@ def plan_buckets(
         )
     number = None if count is None else check_integer(count, "count", 1)
     most_padding = None if padding is None else check_fraction(padding, "padding")
-    costs = _Costs(_batch_rule(batch), cost)
+    costs = _Costs(batch_rule(batch), cost)
     histogram = _histogram(lengths, multiple_of)
     boxes = _choose(histogram, costs, number, most_padding, full_batches)
     plan = _plan(histogram, boxes, costs)
@@ -347,7 +347,7 @@ def _histogram(lengths: Iterable[Any], multiple_of: int | Sequence[int]) -> _His
     return _Histogram(keys, np.bincount(inverse).astype(np.int64), tokens)
 
 
-def _batch_rule(batch: str | int) -> _BatchRule:
+def batch_rule(batch: str | int) -> _BatchRule:
     """Return the batch size of a key as a function of it."""
     unit, _, amount = ("sequences", "", batch) if is_integer(batch) else str(batch).partition(":")
     match = re.fullmatch(r"\s*([1-9]\d*)\s*", str(amount))
