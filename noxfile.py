@@ -147,3 +147,11 @@ def benchmark(session: nox.Session) -> None:
     session.install("-e", ".[training]")
     install_group(session, "bench")
     session.run("python", "benchmarks/lstm_lm.py", *session.posargs)
+
+
+@nox.session
+def suite(session: nox.Session) -> None:
+    """Train eleven networks with symbucket and with PyTorch, in turns; takes long."""
+    session.install("-e", ".[training]")
+    install_group(session, "bench")
+    session.run("python", "benchmarks/suite.py", *session.posargs)

@@ -6,8 +6,6 @@ Runs under Python 3.8 with numpy alone, because MXNet's worker imports it.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from _lm_data import Batch, Setup, load
+from _worker_loop import answer, answer_stream, peak_memory
 
 
 class Step(NamedTuple):
@@ -65,21 +64,6 @@ def one_of_each_key(batches: Sequence[Batch]) -> list[Batch]:
     return [first[key] for key in sorted(first, reverse=True)]
 
 
-def peak_memory() -> int:
-    """Bytes of the process's largest resident set so far."""
-    try:
-        # Unlike getrusage, this does not count what the parent held when it forked.
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def prepare(engine: Engine) -> dict[str, float]:
     """Build, and make every bucket ready; seconds without those of the steps themselves."""
     each = one_of_each_key(engine.batches)
@@ -106,8 +90,7 @@ def epoch(engine: Engine) -> dict[str, Any]:
 
 def serve(make: Callable[..., Engine]) -> None:
     """Answer commands until ``stop``. Arguments: folder of the data, variant, "padded" or ""."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print must not get among the answers
+    answers = answer_stream()
     folder, variant, padded = sys.argv[1:4]
     setup, batches, params = load(Path(folder))
     if padded:
@@ -120,9 +103,4 @@ def serve(make: Callable[..., Engine]) -> None:
         "memory": lambda _: {"bytes": peak_memory()},
     }
     commands.update(engine.commands())
-    for line in sys.stdin:
-        request = json.loads(line)
-        if request["do"] == "stop":
-            break
-        answers.write(json.dumps(commands[request["do"]](request)) + "\n")
-        answers.flush()
+    answer(commands, answers)

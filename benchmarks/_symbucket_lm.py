@@ -6,8 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +21,11 @@ from _lm_worker import Engine, Step, serve
 sys.modules["torch"] = None  # type: ignore[assignment]
 
 from _lm_gemm import rates  # noqa: E402
+from _symbucket_fit import FixedOrder, Recorder  # noqa: E402
 
 import symbucket as sb  # noqa: E402
 from symbucket.compiler import CompilerOptions  # noqa: E402
 from symbucket.runtime import session  # noqa: E402
-
-
-class FixedOrder(sb.io.DataIter):
-    """Hands out the given batches in their order."""
-
-    def __init__(self, batches: Sequence[sb.io.DataBatch], batch_size: int, key: int) -> None:
-        super().__init__(batch_size)
-        self._batches = batches
-        self._left: Iterator[sb.io.DataBatch] = iter(batches)
-        self.default_bucket_key = key
-        self.provide_data = [sb.io.DataDesc("data", (batch_size, key))]
-        self.provide_label = [sb.io.DataDesc("softmax_label", (batch_size, key))]
-
-    def reset(self) -> None:
-        self._left = iter(self._batches)
-
-    def next(self) -> sb.io.DataBatch:
-        return next(self._left)
-
-
-class Recorder:
-    """A batch-end callback that notes each step's loss and time."""
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self._before = (0.0, 0.0, time.perf_counter())
-
-    def __call__(self, param: Any) -> None:
-        total, count, then = self._before
-        metric, now = param.eval_metric, time.perf_counter()
-        self._before = (metric.sum_metric, metric.num_inst, now)
-        loss = (metric.sum_metric - total) / (metric.num_inst - count)
-        self.steps.append(Step(float(loss), now - then))
 
 
 class SymbucketEngine(Engine):
@@ -93,6 +60,7 @@ class SymbucketEngine(Engine):
             self.module.bind([("data", shape)], [("softmax_label", shape)])
         self.module.init_params(arg_params=self.params)
         self.converted = {id(batch): _data_batch(batch) for batch in self.batches}
+        self.largest = next(b for b in self.converted.values() if b.bucket_key == self.key)
 
     def restore(self) -> None:
         self.module.set_params(self.params)
@@ -102,14 +70,14 @@ class SymbucketEngine(Engine):
         recorder = Recorder()
         with session.threads(self.threads()):
             self.module.fit(
-                FixedOrder(given, self.setup.batch, self.key),
+                FixedOrder(given, self.largest),
                 eval_metric=sb.metric.Perplexity(ignore_label=IGNORED),
                 batch_end_callback=recorder,
                 optimizer="sgd",
                 optimizer_params={"learning_rate": self.setup.rate, "rescale_grad": 1.0},
                 num_epoch=1,
             )
-        return recorder.steps
+        return [Step(*step) for step in recorder.steps]
 
     def commands(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
         return {

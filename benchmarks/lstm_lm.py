@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from _lm_data import Batch, Setup, make_batches, make_parameters, save
-from _lm_engines import NAMES, EngineSpec, Worker, WorkerError, has_module
+from _lm_engines import NAMES, EngineSpec, Worker
 from _lm_flops import epoch_flops
 from _lm_report import busy_seconds, machine, profile_report, report
+from _worker_process import WorkerError, has_module
 from tqdm import tqdm
 
 # Case -> buckets, mean and standard deviation of the lengths, engines.

@@ -16,10 +16,11 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import _lm_data as data  # noqa: E402
-from _lm_engines import EngineSpec, Worker, WorkerError  # noqa: E402
+from _lm_engines import EngineSpec, Worker  # noqa: E402
 from _lm_flops import epoch_flops  # noqa: E402
 from _lm_profile import fold, read_profile  # noqa: E402
 from _lm_report import table  # noqa: E402
+from _worker_process import WorkerError  # noqa: E402
 
 TINY = ["--hidden", "8", "--vocab", "50", "--batch", "4", "--buckets", "3,6", "--sentences", "24"]
 

@@ -34,6 +34,7 @@ from symbucket.compiler.rewrite.fuse_gemm_add import fuse_gemm_add
 from symbucket.compiler.rewrite.fuse_output_layer import fuse_output_layer
 from symbucket.compiler.rewrite.join_gate_gradients import join_gate_gradients
 from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
+from symbucket.compiler.rewrite.pool_before_relu import pool_before_relu
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.compiler.rewrite.remove_identities import remove_identities
 from symbucket.compiler.rewrite.schedule_for_memory import schedule_for_memory
@@ -65,6 +66,7 @@ PIPELINE: tuple[Stage, ...] = (
         "forward",
         passes=(
             merge_common_subexpressions,
+            pool_before_relu,
             fuse_gemm_add,
             merge_common_subexpressions,
             hoist_products,

@@ -22,6 +22,7 @@ from symbucket.compiler import (
 )
 from symbucket.compiler.memory import MemoryPlan, PoolPlan, plan_graph
 from symbucket.compiler.update import UpdateSpec, build_update
+from symbucket.compiler.update_pieces import in_pieces, pieces_of
 from symbucket.engine.graph_metrics import metric_sums
 from symbucket.engine.network_interface import BatchShapes, NetworkInterface
 from symbucket.engine.parameters import ParameterStore
@@ -150,6 +151,7 @@ def _plan_update(optimizer: opt.Optimizer, shapes: list[Shape]) -> MemoryPlan:
     spec = UpdateSpec(
         tuple(shapes), tuple(optimizer.state_values()), (scalars,), (0,) * len(shapes)
     )
+    spec = in_pieces(spec, pieces_of(spec, optimizer.emit))
     return plan_graph(build_update(spec, optimizer.emit, "optimizer").graph)
 
 

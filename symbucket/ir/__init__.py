@@ -58,7 +58,13 @@ from symbucket.ir.registry import (
     mark,
     shape_rule,
 )
-from symbucket.ir.windows import Windows, covered, transposed_windows_of, windows_of
+from symbucket.ir.windows import (
+    Windows,
+    covered,
+    takes_places_from_values,
+    transposed_windows_of,
+    windows_of,
+)
 
 __all__ = [
     "IR_VERSION",
@@ -111,6 +117,7 @@ __all__ = [
     "stack_output",
     "states_of",
     "steps_of",
+    "takes_places_from_values",
     "to_networkx",
     "transposed_windows_of",
     "trim_scan",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -48,6 +49,20 @@ class Windows:
     def left_over(self, size: Sequence[int]) -> Ints:
         """Padded elements after the last window."""
         return tuple(r % s for r, s in zip(self.spare(size), self.strides))
+
+    def cover_once(self, size: Sequence[int]) -> bool:
+        """Whether every element is under exactly one window, and no padding is."""
+        plain = set(self.dilations) <= {1} and not any(self.pads)
+        whole = all(n % k == 0 for n, k in zip(size, self.kernel))
+        return plain and whole and self.strides == self.kernel
+
+
+def takes_places_from_values(windows: Windows, size: Sequence[int], dtype: ir.DataType) -> bool:
+    """Whether the gradient of a MaxPool computes where the maxima are, and needs no node to say.
+
+    Positions within a channel are computed in float32, where they are exact below 2^24.
+    """
+    return windows.cover_once(size) and dtype == ir.DataType.FLOAT and math.prod(size) < 1 << 24
 
 
 def windows_of(node: ir.Node) -> Windows:

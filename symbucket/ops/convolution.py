@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
-from symbucket.ir import Windows, covered, shape_of
+from symbucket.ir import Windows, covered, dtype_of, shape_of, takes_places_from_values
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, Ints, PartialShape
@@ -367,6 +367,7 @@ class Pooling(_Windowed):
         return y if np.all(factor == 1.0) else g.op("Mul", y, g.const(factor, like=data))
 
     def _max(self, g: Emitter, x: ir.Value, windows: Windows) -> ir.Value:
-        # The gradient needs the positions of the largest elements.
-        outputs = 2 if g.training else 1
+        # The gradient needs the positions of the largest elements, unless it computes them.
+        computed = takes_places_from_values(windows, shape_of(x)[2:], dtype_of(x))
+        outputs = 2 if g.training and not computed else 1
         return g.ops("MaxPool", x, outputs=outputs, **_attributes(windows))[0]

@@ -17,6 +17,7 @@ from symbucket.compiler.update import (
     input_name,
     output_name,
 )
+from symbucket.compiler.update_pieces import Piece, in_pieces, pieces_of, whole_parameters
 from symbucket.context import Context
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import IR_VERSION, Builder, new_graph
@@ -64,11 +65,17 @@ class _Receipt:
 
 
 class UpdateGraph:
-    """A session that runs ``emit`` for every parameter of ``spec`` on one context."""
+    """A session that runs ``emit`` for every parameter of ``spec`` on one context.
+
+    Large parameters are bound in pieces if the formula and the context allow it.
+    """
 
     def __init__(self, spec: UpdateSpec, emit: Emit, context: Context, name: str) -> None:
         self.spec = spec
-        self.model = build_update(spec, emit, name)
+        self._pieces = (
+            pieces_of(spec, emit) if provider_of(context).host_memory else whole_parameters(spec)
+        )
+        self.model = build_update(in_pieces(spec, self._pieces), emit, name)
         self._session = Session(_Receipt.serialize(self.model), context, name)
         self.receipt = _Receipt(context)
         self.receipt.bind(self._session)
@@ -97,10 +104,12 @@ class UpdateGraph:
             )
         inputs: dict[str, NDArray] = {}
         outputs: dict[str, NDArray] = {}
-        for i, (weight, grad, state) in enumerate(zip(weights, grads, states)):
-            inputs[input_name("grad", i)] = grad
-            for kind, array in {"weight": weight, **state}.items():
-                inputs[input_name(kind, i)] = outputs[output_name(kind, i)] = array
+        for i, piece in enumerate(self._pieces):
+            inputs[input_name("grad", i)] = _part(grads[piece.parameter], piece)
+            kinds = {"weight": weights[piece.parameter], **states[piece.parameter]}
+            for kind, array in kinds.items():
+                part = _part(array, piece)
+                inputs[input_name(kind, i)] = outputs[output_name(kind, i)] = part
         self._bound = []  # whatever comes between, the next call binds all
         self._session.bind_inputs(inputs)
         self._session.bind_outputs(outputs)
@@ -112,6 +121,13 @@ class UpdateGraph:
         if values:
             self._table[...] = np.array(values, dtype=np.float32)
         self._session.run()
+
+
+def _part(array: NDArray, piece: Piece) -> NDArray:
+    """The elements of a piece, in the array's own memory."""
+    if piece.start is None:
+        return array
+    return NDArray.over(array.view().reshape(-1)[piece.start : piece.stop])
 
 
 @dataclass(frozen=True)

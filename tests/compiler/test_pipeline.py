@@ -28,6 +28,7 @@ lower
 noise
 metrics
 forward/merge-common-subexpressions
+forward/pool-before-relu
 forward/fuse-gemm-add
 forward/merge-common-subexpressions
 forward/hoist-products

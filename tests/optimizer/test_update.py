@@ -249,3 +249,42 @@ def test_emit_must_keep_shapes_name_its_states_and_change_something():
     with pytest.raises(InvalidArgumentError, match="changes neither"):
         build(lambda g, w, x: w)
     build(lambda g, w, x: x)
+
+
+LARGE = (300, 2001)  # more than two pieces, and a last one that is shorter
+
+
+def _adam_like(g, weight, grad, states, scalars):
+    n = g.op("Add", g.op("Mul", states["n"], scalars["k"]), g.op("Mul", grad, grad))
+    return g.op("Sub", weight, g.op("Div", grad, g.op("Sqrt", n))), {"n": n}
+
+
+def test_large_parameters_are_updated_in_pieces_of_the_same_buffers():
+    graph = UpdateGraph(_spec(["n"], [LARGE, SHAPE], [("k",)]), _adam_like, cpu(), "pieces")
+    inputs = [v.name for v in graph.model.graph.inputs if v.name.startswith("weight")]
+    assert len(inputs) == 3 + 1
+    rng = np.random.default_rng(7)
+    weights, grads, states = (
+        [NDArray(rng.uniform(1, 2, shape)) for shape in (LARGE, SHAPE)] for _ in range(3)
+    )
+    given = [a.asnumpy() for a in (*weights, *grads, *states)]
+    graph.bind(weights, grads, [{"n": n} for n in states])
+    graph.run([{"k": 0.5}])
+    for i, (weight, n) in enumerate(zip(weights, states)):
+        w, g, old = given[i], given[2 + i], given[4 + i]
+        new = old * np.float32(0.5) + g * g
+        np.testing.assert_allclose(n.view(), new, rtol=1e-6)
+        np.testing.assert_allclose(weight.view(), w - g / np.sqrt(new), rtol=1e-5)
+
+
+def test_a_formula_that_looks_at_all_elements_keeps_its_parameter_whole():
+    def emit(g, weight, grad, states, scalars):
+        norm = g.op("Sqrt", g.reduce_sum(g.op("Mul", grad, grad), [0, 1], keepdims=True))
+        return g.op("Sub", weight, g.op("Div", grad, norm)), {}
+
+    graph = UpdateGraph(_spec(shapes=[LARGE]), emit, cpu(), "norm")
+    assert [v.name for v in graph.model.graph.inputs] == ["weight/0", "grad/0"]
+    weight, grad = NDArray.zeros(LARGE), NDArray(np.random.default_rng(8).uniform(1, 2, LARGE))
+    graph.bind([weight], [grad], [{}])
+    graph.run([{}])
+    np.testing.assert_allclose(np.square(weight.view()).sum(), 1, rtol=1e-4)

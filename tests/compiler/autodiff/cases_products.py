@@ -179,6 +179,9 @@ def _pooling(op: str) -> Callable[[Draw], Case]:
         kernel = [draw.number(2, 3) if spatial < 3 else 2 for _ in range(spatial)]
         size = [draw.number(5, 6) if spatial < 3 else draw.number(3, 4) for _ in range(spatial)]
         attributes = {"kernel_shape": kernel, **_windows(draw, kernel)}
+        if op == "MaxPool" and draw.coin(0.3):  # windows that cover the data without overlap
+            attributes = {"kernel_shape": kernel, "strides": kernel}
+            size = [k * draw.number(1, 2) for k in kernel]
         size = (draw.number(1, 2), draw.number(1, 2), *size)
         ties = op == "MaxPool" and draw.coin(0.3)
         x = draw.tied(size) if ties else draw.apart(size)

@@ -11,8 +11,16 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import UnsupportedError
-from symbucket.ir import Expr, Windows, covered, gradient, transposed_windows_of, windows_of
-from symbucket.ir.expr import maximum, where
+from symbucket.ir import (
+    Expr,
+    Windows,
+    covered,
+    gradient,
+    takes_places_from_values,
+    transposed_windows_of,
+    windows_of,
+)
+from symbucket.ir.expr import maximum
 from symbucket.ir.gradient_rules import Parts
 
 
@@ -30,10 +38,58 @@ def _by_data(dy: Expr, weight: Expr, windows: Windows, size: Sequence[int], *, g
 
 
 def _by_weight(x: Expr, dy: Expr, windows: Windows, weight: Expr, *, group: int) -> Expr:
-    """The gradient of the weight (out, in / group, ...) of a convolution from ``x`` to ``dy``.
+    """The gradient of the weight (out, in / group, ...) of a convolution from ``x`` to ``dy``."""
+    if group == 1:
+        return _by_weight_in_products(x, dy, windows)
+    return _by_weight_in_groups(x, dy, windows, weight, group=group)
 
-    A convolution in which samples take the place of channels, channels that of samples, dy that
-    of the weight; strides and dilations change places.
+
+def _by_weight_in_products(x: Expr, dy: Expr, windows: Windows) -> Expr:
+    """Products of the elements under the windows with dy, one for each row of the kernel.
+
+    ``columns`` are what element after element of a kernel's row sees, stacked (Chellapilla, Puri
+    and Simard 2006). Only a row at a time, which takes a fraction of the memory of all windows and
+    costs no time: dy is far smaller than its windows.
+    """
+    rank = x.rank
+    swap = [1, 0, *range(2, rank)]
+    *row_axes, last = range(2, rank)
+    channels, filters = x.shape[1], dy.shape[1]
+    data = x.transpose(swap)
+    if any(windows.pads):
+        data = data.op("Pad", [0, 0, *windows.begins, 0, 0, *windows.ends])
+
+    def seen(of: Expr, offset: Sequence[int], axes: Sequence[int]) -> Expr:
+        """What the elements at ``offset`` of the kernel see, along ``axes``."""
+        starts, stops, steps = [], [], []
+        for position, axis in zip(offset, axes):
+            start = position * windows.dilations[axis - 2]
+            stride = windows.strides[axis - 2]
+            starts.append(start)
+            stops.append(start + (dy.shape[axis] - 1) * stride + 1)
+            steps.append(stride)
+        if not any(starts) and set(steps) <= {1} and stops == [of.shape[axis] for axis in axes]:
+            return of
+        return of.op("Slice", starts, stops, list(axes), *([steps] if set(steps) != {1} else []))
+
+    def joined(parts: Sequence[Expr]) -> Expr:
+        return parts[0].op("Concat", *parts[1:], axis=0) if len(parts) > 1 else parts[0]
+
+    width, places = windows.kernel[-1], dy.size // filters
+    stack = joined([seen(data, (i,), (last,)) for i in range(width)])
+    flat = dy.transpose(swap).reshape((filters, places))
+    products = []
+    for offset in np.ndindex(*windows.kernel[:-1]):
+        columns = seen(stack, offset, row_axes).reshape((width * channels, places))
+        products.append(columns.op("Gemm", flat, transB=1))
+    dw = joined(products).reshape((*windows.kernel, channels, filters))
+    return dw.transpose([rank - 1, rank - 2, *range(rank - 2)])
+
+
+def _by_weight_in_groups(x: Expr, dy: Expr, windows: Windows, weight: Expr, *, group: int) -> Expr:
+    """A convolution in which samples take the place of channels, channels that of samples.
+
+    dy takes that of the weight; strides and dilations change places.
     """
     batch, channels, *size = x.shape
     each, spatial = channels // group, list(range(2, x.rank))
@@ -102,24 +158,63 @@ def conv_transpose(
 
 
 @gradient("MaxPool")
-def max_pool(x: Expr, y: Expr, outputs: list[Expr], dy: Expr, **attributes: Any) -> Parts:
+def max_pool(x: Expr, outputs: list[Expr], dy: Expr, node: ir.Node, **attributes: Any) -> Parts:
     """dy for the first largest element of every window; windows may overlap.
 
     A window without a number above the lowest one, masked whole with minus infinity, has none:
     onnxruntime 1.19 returns the lowest number for it, and a position outside of the window.
     """
-    if len(outputs) > 1 and not attributes.get("storage_order"):
-        places = outputs[1]
-    else:  # positions in a tensor stored row by row, as it is here
-        places = x.ops("MaxPool", outputs=2, **{**attributes, "storage_order": None})[1]
+    y, windows = outputs[0], windows_of(node)
     lowest = float(np.finfo(x.dtype.numpy()).min)
-    dy, places = where(y <= lowest, 0.0, dy), maximum(places, np.array(0))
+    # A product, not Where, which takes ten times as long.
+    dy = dy * (~(y <= lowest)).cast(dy.dtype)
+    overlap = None
+    if takes_places_from_values(windows, x.shape[2:], x.dtype):
+        places = _places_from_values(x, y, windows)
+    else:
+        overlap = "add"
+        if len(outputs) > 1 and not attributes.get("storage_order"):
+            places = outputs[1]
+        else:  # positions in a tensor stored row by row, as it is here
+            places = x.ops("MaxPool", outputs=2, **{**attributes, "storage_order": None})[1]
+        places = maximum(places, np.array(0))
     zeros = x.filled(0.0, (x.size,))
     flat = (dy.size,)
-    added = zeros.op(
-        "ScatterElements", places.reshape(flat), dy.reshape(flat), axis=0, reduction="add"
+    spread = zeros.op(
+        "ScatterElements", places.reshape(flat), dy.reshape(flat), axis=0, reduction=overlap
     )
-    return added.reshape(x.shape)
+    return spread.reshape(x.shape)
+
+
+def _places_from_values(x: Expr, y: Expr, windows: Windows) -> Expr:
+    """The position in x of the first largest element of windows that cover x without overlap.
+
+    The kernel that returns positions beside the maxima takes 15 times as long as the one that
+    returns maxima alone. So every element that equals its window's maximum gets a number, the
+    larger the earlier it stands, and the largest number of each window says where that element is.
+    """
+    size, positions = x.shape[2:], y.shape[2:]
+    scales = x.g.const(np.array([1, 1, *windows.kernel], dtype=np.float32))
+    largest = y.op(
+        "Resize",
+        None,
+        scales,
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+    element = np.arange(math.prod(size)).reshape(size)  # positions within a channel
+    corner = element[tuple(slice(None, None, k) for k in windows.kernel)]
+    offset = element - np.kron(corner, np.ones(windows.kernel, dtype=np.int64))
+    numbers = offset.max() + 1 - offset
+    chosen = (x == largest).cast(x.dtype) * numbers.reshape(1, 1, *size)
+    chosen = chosen.op("MaxPool", kernel_shape=windows.kernel, strides=windows.kernel)
+    # A window of NaN has no such element, and must not point outside of the data.
+    chosen = maximum(chosen, 1.0).cast(ir.DataType.INT64)
+    channels = np.arange(math.prod(x.shape[:2])).reshape(*x.shape[:2], *[1] * len(size))
+    first = x.g.const(channels * math.prod(size))
+    last = x.g.const((corner + offset.max() + 1).reshape(1, 1, *positions))
+    return Expr(x.g, x.g.op("Add", first, last)) - chosen
 
 
 @gradient("AveragePool")
