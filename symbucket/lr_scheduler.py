@@ -131,7 +131,7 @@ class _SteppedScheduler(LRScheduler):
         drops = self._drops(num_update)
         rate = self._after(drops)
         if drops > self._logged:
-            logging.info("Update[%d]: learning rate is now %.5e", num_update, rate)
+            logging.info("Update[%d]: Change learning rate to %0.5e", num_update, rate)
         self._logged = drops
         return rate
 

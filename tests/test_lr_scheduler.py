@@ -118,8 +118,8 @@ def test_drops_are_logged_once(caplog):
     s = FactorScheduler(2, 0.5, base_lr=1.0)
     rates(s, [1, 2, 3, 3, 4, 5])
     assert caplog.messages == [
-        "Update[3]: learning rate is now 5.00000e-01",
-        "Update[5]: learning rate is now 2.50000e-01",
+        "Update[3]: Change learning rate to 5.00000e-01",
+        "Update[5]: Change learning rate to 2.50000e-01",
     ]
 
 

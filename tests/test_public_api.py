@@ -50,7 +50,10 @@ PUBLIC = {
         Accuracy CompositeEvalMetric CrossEntropy CustomMetric EvalMetric F1 GraphMetric Loss
         MAE MSE NegativeLogLikelihood Perplexity RMSE TopKAccuracy alias create np register
     """,
-    "symbucket.mod": "BaseModule BucketingModule Module RecurrentModule Terminals",
+    "symbucket.mod": """
+        BaseModule BucketingModule Module PythonLossModule PythonModule RecurrentModule
+        SequentialModule Terminals
+    """,
     "symbucket.model": "BatchEndParam FeedForward load_checkpoint save_checkpoint",
     "symbucket.mon": "Monitor",
     "symbucket.name": "NameManager Prefix",

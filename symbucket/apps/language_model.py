@@ -243,7 +243,8 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
         "context": sb.cpu() if args.gpus is None else sb.gpu(args.gpus),
     }
     if args.resume:
-        module = sb.mod.BucketingModule.load(args.checkpoint, args.resume, True, **settings)
+        settings["load_optimizer_states"] = True
+        module = sb.mod.BucketingModule.load(args.checkpoint, args.resume, **settings)
     else:
         module = sb.mod.BucketingModule(**settings)
     saved = None

@@ -8,6 +8,7 @@ to. Either form is read.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -154,6 +155,7 @@ def save_checkpoint(
     if symbol is not None:
         write_checkpoint(f"{os.fspath(prefix)}-symbol.json", symbol.tojson().encode())
     save_params(path, arg_params, aux_params, format, symbol)
+    logging.info('Saved checkpoint to "%s"', path)
 
 
 def load_checkpoint(prefix: str, epoch: int) -> tuple[Symbol, Params, Params]:

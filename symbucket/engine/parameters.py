@@ -173,6 +173,11 @@ class ParameterStore:
             array[...] = values
         self.filled = True
 
+    def extra_names(self, *given: Mapping[str, Any] | None) -> list[str]:
+        """Return the names among given parameters and auxiliary states that are not here."""
+        pairs = zip(given, (self.args, self.aux))
+        return [n for params, own in pairs for n in params or () if n not in own]
+
     def require_filled(self) -> None:
         """Raise StateError unless the buffers have values."""
         if not self.filled:

@@ -23,7 +23,7 @@ from symbucket.runtime.providers import provider_of
 from symbucket.types import Array
 
 if TYPE_CHECKING:
-    from symbucket.module.base import BaseModule
+    from symbucket.module.compiled import CompiledModule
 
 _LINE = 64  # bytes between the starts of buffers
 
@@ -79,7 +79,7 @@ class Bundle:
     @classmethod
     def live(
         cls,
-        module: BaseModule,
+        module: CompiledModule,
         keys: Iterable[Hashable] | None = None,
         *,
         batch_size: int | None = None,

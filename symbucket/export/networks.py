@@ -24,8 +24,8 @@ from symbucket.export.axes import Probe, label_axes
 from symbucket.export.merge import merge_step
 from symbucket.export.spec import InputSpec, Mode, NetworkSpec, OutputSpec, fits_dtype
 from symbucket.io.desc import DataDesc
-from symbucket.module.base import BaseModule
 from symbucket.module.bucketing import BucketingModule
+from symbucket.module.compiled import CompiledModule
 from symbucket.module.module import Module
 from symbucket.runtime import NDArray
 from symbucket.symbol.bounds import InputBounds
@@ -104,7 +104,7 @@ def batch_axis(desc: DataDesc, batch: int | None) -> int | None:
     return axis
 
 
-def store_of(module: BaseModule) -> ParameterStore:
+def store_of(module: CompiledModule) -> ParameterStore:
     """Return the shared parameters of a module."""
     if not isinstance(module, (BucketingModule, Module)):
         raise InvalidArgumentError(f"{module!r} is neither a BucketingModule nor a Module")
@@ -112,7 +112,7 @@ def store_of(module: BaseModule) -> ParameterStore:
     return module.store
 
 
-def default_key(module: BaseModule, specs: Sequence[NetworkSpec]) -> Hashable:
+def default_key(module: CompiledModule, specs: Sequence[NetworkSpec]) -> Hashable:
     """Return the module's default key if it is among the exported ones, else the first of them."""
     default = module.default_bucket_key if isinstance(module, BucketingModule) else None
     keys = [n.key for n in specs]
@@ -120,7 +120,7 @@ def default_key(module: BaseModule, specs: Sequence[NetworkSpec]) -> Hashable:
 
 
 def networks_of(
-    module: BaseModule,
+    module: CompiledModule,
     keys: Iterable[Hashable] | None,
     mode: Mode,
     batch_size: int | None,
@@ -161,7 +161,9 @@ def networks_of(
     ]
 
 
-def _modules(module: BaseModule, keys: Iterable[Hashable] | None) -> list[tuple[Hashable, Module]]:
+def _modules(
+    module: CompiledModule, keys: Iterable[Hashable] | None
+) -> list[tuple[Hashable, Module]]:
     if isinstance(module, Module):
         if keys is not None:
             raise InvalidArgumentError(

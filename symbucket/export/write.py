@@ -31,7 +31,7 @@ from symbucket.export.spec import (
     is_file_name,
 )
 from symbucket.ir import IR_VERSION, OPSET
-from symbucket.module.base import BaseModule
+from symbucket.module.compiled import CompiledModule
 
 PARAMETER_FILE = "parameters.bin"
 _ALIGNMENT = 64
@@ -39,7 +39,7 @@ _PAGE = 4096  # ONNX asks for it, so that a runtime may map the file
 
 
 def export_module(
-    module: BaseModule,
+    module: CompiledModule,
     folder: str | os.PathLike[str],
     keys: Iterable[Hashable] | None = None,
     training: bool = False,
@@ -49,7 +49,7 @@ def export_module(
     attach: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Write a bundle, as ``BaseModule.export`` does; report to ``progress(what, done, total)``."""
+    """Write a bundle, as ``module.export`` does; report to ``progress(what, done, total)``."""
     target = Path(os.path.realpath(folder))
     check_target(target)
     mode: Mode = "training" if training else "inference"
@@ -112,7 +112,7 @@ def _put_in_place(temporary: Path, target: Path) -> None:
 def _write(
     folder: Path,
     networks: Sequence[ServedNetwork],
-    module: BaseModule,
+    module: CompiledModule,
     mode: Mode,
     attached: Mapping[str, bytes],
     progress: Progress | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,23 @@ class DataDesc(tuple[str, tuple[int, ...]]):
     def get_batch_axis(layout: str | None) -> int:
         """Position of ``N`` in the layout: 0 if layout is None, -1 if it has no ``N``."""
         return 0 if layout is None else layout.find("N")
+
+    @staticmethod
+    def get_list(
+        shapes: Mapping[str, Sequence[int]] | Sequence[tuple[str, Sequence[int]]],
+        types: Mapping[str, DTypeLike] | Sequence[tuple[str, DTypeLike]] | None,
+    ) -> list[DataDesc]:
+        """Return descriptions from (name, shape) and (name, dtype) pairs; float32 without dtypes.
+
+        Raises DataError if a name has no dtype.
+        """
+        dtypes = {} if types is None else dict(types)
+        descs = []
+        for name, shape in dict(shapes).items():
+            if types is not None and name not in dtypes:
+                raise DataError(f"DataDesc.get_list: {name!r} has a shape and no dtype in {dtypes}")
+            descs.append(DataDesc(name, shape, dtypes.get(name, np.float32)))
+        return descs
 
     def __setattr__(self, attribute: str, value: object) -> None:
         raise AttributeError(f"DataDesc is immutable: build a new one to change {attribute!r}")

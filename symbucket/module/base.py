@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from symbucket import hooks
 from symbucket import metric as metrics
 from symbucket.callback import BatchEndParam
 from symbucket.checks import check_choice
-from symbucket.context import cpu
 from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
 from symbucket.kvstore import check_kvstore
-from symbucket.module.checked import Checked
-from symbucket.module.lifecycle import Pairs
+from symbucket.module.interface import ModuleInterface, Pairs
 from symbucket.module.optimization import divided_by_batch
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
@@ -32,77 +27,16 @@ Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
 MAX_LISTED_FAILURES = 5
 
 
-class BaseModule(Checked):
+class BaseModule(ModuleInterface):
     """What all modules have in common, as ``mx.mod.BaseModule``.
 
     A module is used in this order: ``bind``, ``init_params``, ``init_optimizer``, then
     ``forward``, ``backward``, ``update`` for each batch. ``fit`` does all of it.
+
+    A subclass of your own defines what ``ModuleInterface`` lists, sets ``binded``,
+    ``params_initialized`` and ``optimizer_initialized`` as it goes, and gets ``fit``, ``score`` and
+    ``predict``.
     """
-
-    def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
-        """Prepare what the batch needs, before its turn comes."""
-
-    def install_monitor(self, mon: Monitor) -> None:
-        """Let a monitor look at this module, after ``bind``; ``fit(monitor=...)`` does it."""
-        self._require()
-        mon.install(self)
-
-    @contextmanager
-    def measuring(self, metric: metrics.EvalMetric | None) -> Iterator[None]:
-        """Let ``forward`` compute this metric in the graph and leave out the outputs, inside.
-
-        With None, or ``keep_outputs``, it keeps them.
-        """
-        outer, self._metric = self._metric, None if self.keep_outputs else metric
-        try:
-            yield
-        finally:
-            self._metric = outer
-
-    def export(
-        self,
-        folder: str | os.PathLike[str],
-        keys: Iterable[Hashable] | None = None,
-        training: bool = False,
-        *,
-        batch_size: int | None = None,
-        padding: Mapping[str, float] | None = None,
-        attach: Mapping[str, bytes] | None = None,
-        progress: Callable[[str, int, int], None] | None = None,
-    ) -> Any:
-        """Write the networks as ONNX files with one file of parameters: a bundle.
-
-        Args:
-            folder: where to write; a bundle that is there already is replaced. The new one is
-                written beside it first, so there is never half a bundle.
-            keys: which bucket keys, of those bound (all by default). Integers, strings, booleans,
-                floats, None and tuples of these can be written to files.
-            training: write training graphs (outputs, gradients, next auxiliary states) in place of
-                inference graphs.
-            batch_size: samples of a run; by default that of training.
-            padding: what fills short requests, by input name. By default labels are filled with
-                the label that is ignored, everything else with 0.
-            attach: other files to keep with the networks (a vocabulary), by name.
-            progress: called as ``progress(what, done, total)``.
-
-        Returns:
-            The manifest. ``symbucket.Bundle(folder)`` serves the result, and every inference file
-            is a model by itself that any ONNX runtime runs.
-
-        Raises:
-            BundleError: the folder cannot be written or holds something else.
-            InvalidArgumentError: a key is not bound, or a file cannot hold it.
-        """
-        return hooks.export_module(
-            self,
-            folder,
-            keys,
-            training,
-            batch_size=batch_size,
-            padding=padding,
-            attach=attach,
-            progress=progress,
-        )
 
     @exclusive
     def score(
@@ -123,10 +57,10 @@ class BaseModule(Checked):
         eval_metric = metrics.create(eval_metric)
         eval_metric.reset()
         count = 0
-        for nbatch, batch in enumerate(_limited(eval_data, num_batch)):
+        for nbatch, eval_batch in enumerate(_limited(eval_data, num_batch)):
             with self.measuring(eval_metric):
-                self.forward(batch, is_train=False)
-            self.update_metric(eval_metric, _labels(batch))
+                self.forward(eval_batch, is_train=False)
+            self.update_metric(eval_metric, _labels(eval_batch))
             _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
             count = nbatch + 1
         _call(score_end_callback, BatchEndParam(epoch, count, eval_metric, locals()))
@@ -138,14 +72,14 @@ class BaseModule(Checked):
         num_batch: int | None = None,
         reset: bool = True,
         sparse_row_id_fn: Any = None,
-    ) -> Iterator[tuple[list[NDArray], int, DataBatch]]:
+    ) -> Iterator[tuple[list[NDArray], int, Any]]:
         """Yield (outputs without padding, batch number, batch) for every batch."""
         self._require(params=True)
         if reset:
             eval_data.reset()
         for nbatch, batch in enumerate(_limited(eval_data, num_batch)):
             self.forward(batch, is_train=False)
-            yield self._unpadded(), nbatch, batch
+            yield self._unpadded(batch), nbatch, batch
 
     @exclusive
     def predict(
@@ -168,7 +102,7 @@ class BaseModule(Checked):
             array = np.asarray(eval_data)
             batch = DataBatch([array], None, pad=0)
             self.forward(batch, is_train=False)
-            return self._unpadded()[0]
+            return self._unpadded(batch)[0]
         parts = [list(o) for o, _, _ in self.iter_predict(eval_data, num_batch, reset)]
         if not parts or not merge_batches:
             return parts
@@ -187,13 +121,6 @@ class BaseModule(Checked):
                 "merge_batches=False"
             ) from None
         return joined[0] if len(joined) == 1 and not always_output_list else joined
-
-    def _unpadded(self) -> list[NDArray]:
-        """Return copies of the last batch's outputs without the rows that only fill it up."""
-        outputs = self.get_outputs()
-        if self._filling is None:
-            return [output.copy() for output in outputs]
-        return [NDArray.of(self._filling.cut(output.view()), cpu()) for output in outputs]
 
     @exclusive
     def fit(
@@ -275,32 +202,32 @@ class BaseModule(Checked):
             skipped = 0
             if epoch > begin_epoch:
                 batches = _epoch(train_data, epoch)
-            for nbatch, batch in enumerate(batches):
+            for nbatch, data_batch in enumerate(batches):
                 if monitor is not None:
                     monitor.tic()
-                self.prepare(batch)
+                self.prepare(data_batch)
                 with self.measuring(eval_metric if monitor is None else None):
-                    self.forward_backward(batch)
+                    self.forward_backward(data_batch)
                 failures = [] if on_divergence == "ignore" else self.failures()
                 if failures:
                     if monitor is not None:
                         monitor.toc_print()  # now its numbers matter most
                     self._undo()
                     if on_divergence == "raise":
-                        raise self._divergence(epoch, nbatch, batch, failures)
+                        raise self._divergence(epoch, nbatch, data_batch, failures)
                     skipped += 1
                     self.logger.warning(
                         "Epoch[%d] Batch [%d]%s skipped (%d so far in this epoch): %s",
                         epoch,
                         nbatch,
-                        _bucket_key(batch),
+                        _bucket_key(data_batch),
                         skipped,
                         _listing(failures),
                     )
                     _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
                     continue
                 self.update()
-                self.update_metric(eval_metric, _labels(batch))
+                self.update_metric(eval_metric, _labels(data_batch))
                 if monitor is not None:
                     monitor.toc_print()
                 _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
@@ -322,19 +249,8 @@ class BaseModule(Checked):
                 for name, value in scores:
                     self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
 
-    def _check_policy(self, on_divergence: str) -> None:
-        """Raise InvalidArgumentError if batches cannot be left out."""
-        assert self._binding is not None
-        request = self._binding.request.grad_req
-        requests = request.values() if isinstance(request, Mapping) else request
-        if on_divergence == "skip" and ("add" in requests):
-            raise InvalidArgumentError(
-                'fit: on_divergence="skip" needs gradients that each batch writes; with '
-                'grad_req="add" a bad batch stays in the sum. Use "raise"'
-            )
-
     def _divergence(
-        self, epoch: int, nbatch: int, batch: DataBatch, failures: Sequence[str]
+        self, epoch: int, nbatch: int, batch: Any, failures: Sequence[str]
     ) -> DivergenceError:
         """Return the error for a batch; the node that it comes from is looked for."""
         try:
@@ -350,8 +266,9 @@ class BaseModule(Checked):
         )
 
 
-def _bucket_key(batch: DataBatch) -> str:
-    return "" if batch.bucket_key is None else f", bucket key {batch.bucket_key!r}"
+def _bucket_key(batch: Any) -> str:
+    key = getattr(batch, "bucket_key", None)
+    return "" if key is None else f", bucket key {key!r}"
 
 
 def _listing(failures: Sequence[str]) -> str:
@@ -359,11 +276,11 @@ def _listing(failures: Sequence[str]) -> str:
     return ", ".join(failures[:MAX_LISTED_FAILURES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _labels(batch: DataBatch) -> list[Any]:
-    return list(batch.label or [])
+def _labels(batch: Any) -> list[Any]:
+    return list(getattr(batch, "label", None) or [])
 
 
-def _epoch(data: Any, epoch: int) -> Iterator[DataBatch]:
+def _epoch(data: Any, epoch: int) -> Iterator[Any]:
     """Return the batches of a new epoch; raise DataError if there is none."""
     data.reset()
     batches = iter(data)
@@ -375,14 +292,14 @@ def _epoch(data: Any, epoch: int) -> Iterator[DataBatch]:
             "empty or used up, whether a batch_size is more than there is, and whether its reset() "
             "goes back to the first batch"
         )
-    return map(DataBatch.of, itertools.chain([first], batches))
+    return itertools.chain([first], batches)
 
 
-def _limited(data: Any, num_batch: int | None) -> Iterable[DataBatch]:
+def _limited(data: Any, num_batch: int | None) -> Iterable[Any]:
     for i, batch in enumerate(data):
         if num_batch is not None and i >= num_batch:
             return
-        yield DataBatch.of(batch)
+        yield batch
 
 
 def callback_list(callbacks: Callbacks) -> Sequence[Callable[..., Any]]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from symbucket.compiler import CompilerOptions
-from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context
 from symbucket.engine.contexts import contexts_of
 from symbucket.engine.eviction import EvictionPolicy, ExecutorStats
@@ -17,17 +16,16 @@ from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.inner_values import Watcher
 from symbucket.engine.network_interface import GradientRequest
 from symbucket.engine.ownership import exclusive
-from symbucket.engine.plan import KeyPlan, plan_model, plan_pool
 from symbucket.errors import DataError, InvalidArgumentError
-from symbucket.io import BucketPlan, DataBatch, DataDesc
+from symbucket.io import DataBatch, DataDesc
 from symbucket.metric import EvalMetric
-from symbucket.module.base import BaseModule
-from symbucket.module.binding import unbound
+from symbucket.module.binding import PendingCheckpoint, unbound
 from symbucket.module.buckets import BucketFactory, BucketingBinding, bind_as
-from symbucket.module.lifecycle import Pairs
+from symbucket.module.compiled import CompiledModule
 from symbucket.module.module import Module
-from symbucket.module.planning import ShapesOf, ShapesOfBatch, plan_module_buckets, planned_shapes
-from symbucket.module.sym_gen import SymGen, generate
+from symbucket.module.planned import BucketingPlans
+from symbucket.module.private_names import BucketingNames
+from symbucket.module.sym_gen import SymGen, generate, with_symbols
 from symbucket.module.terminals import Terminal, Terminals
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
@@ -49,7 +47,7 @@ def _of_current(
     return forwarded
 
 
-class BucketingModule(BaseModule):
+class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
     """Trains "different but similar" networks that share one set of parameters.
 
     Args:
@@ -262,77 +260,6 @@ class BucketingModule(BaseModule):
         self._require(params=True)
         self._module_for(DataBatch.of(data_batch))
 
-    def plan_memory(
-        self,
-        keys: Iterable[Any],
-        shapes: ShapesOf | None = None,
-        eval_metric: Any = None,
-        optimizer: Any = None,
-        optimizer_params: Pairs = (),
-    ) -> PoolPlan:
-        """Return what training on these keys takes, in whatever order, before anything runs.
-
-        Every key's models are compiled to know.
-
-        Args:
-            keys: bucket keys, or batches that have one and their shapes.
-            shapes: ``shapes(key)`` (or ``shapes[key]``) gives (data_shapes, label_shapes). Without
-                it, the bound shapes with the default key's length replaced by the key's; that
-                needs keys that are integers.
-            eval_metric: as for ``fit``: the step returns its sums if it can; else all outputs.
-            optimizer, optimizer_params: as for ``init_optimizer``; by default the one that is
-                there.
-
-        Raises:
-            MemoryLimitError: a key does not fit under ``options.memory_limit``.
-        """
-        bound, default = self._bound, self.default_module
-        planned = default.planned_optimizer(optimizer, optimizer_params)
-        rows = bound.store.row_sparse_names(planned)
-        plans: dict[Hashable, KeyPlan] = {}
-        for item in keys:
-            key = item.bucket_key if isinstance(item, DataBatch) else item
-            data, labels = planned_shapes(item, shapes, self._default_key, default)
-            module = bound.modules.get(key) or self._factory.make(key, bound.pool, data, labels)
-            network = module.network
-            requests = network.grad_requests(bound.request) if self.for_training else None
-            described = network.batch_shapes(data, labels)
-            plans[key] = plan_model(network, described, requests, module.options, eval_metric, rows)
-        return plan_pool(plans, bound.store, self.for_training, planned)
-
-    def plan_buckets(
-        self,
-        lengths: Iterable[Any],
-        shapes: ShapesOfBatch,
-        count: int | None = None,
-        *,
-        memory_limit: int | None = None,
-        eval_metric: Any = None,
-        optimizer: Any = None,
-        optimizer_params: Pairs = (),
-        **options: Any,
-    ) -> BucketPlan:
-        """Return buckets for these lengths with the memory and compile time of each.
-
-        The module has to be bound, for training or not; networks of the buckets are compiled to
-        know, and nothing runs.
-
-        Args:
-            lengths, count, options: as for ``sb.io.plan_buckets``: ``padding=``, ``batch=``,
-                ``multiple_of=``, ``cost=``, ``full_batches=``.
-            shapes: ``shapes(key, batch_size)`` gives (data_shapes, label_shapes).
-            memory_limit: bytes that training on all buckets together may need.
-            eval_metric, optimizer, optimizer_params: as for ``plan_memory``.
-
-        Raises:
-            MemoryLimitError: the buckets do not fit under ``memory_limit``.
-        """
-
-        params = {"optimizer": optimizer, "optimizer_params": optimizer_params}
-        plan_memory = functools.partial(self.plan_memory, eval_metric=eval_metric, **params)
-        options["count"] = count
-        return plan_module_buckets(plan_memory, lengths, shapes, memory_limit, options)
-
     # Optimizer -------------------------------------------------------------------------------
 
     def _init_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any]) -> None:
@@ -394,9 +321,9 @@ class BucketingModule(BaseModule):
     def load(
         prefix: str,
         epoch: int,
-        load_optimizer_states: bool = False,
         sym_gen: SymGen | None = None,
         default_bucket_key: Hashable = None,
+        load_optimizer_states: bool = False,
         **kwargs: Any,
     ) -> BucketingModule:
         """Return a module whose parameters are set from a checkpoint when it is bound.
@@ -411,4 +338,26 @@ class BucketingModule(BaseModule):
             )
         module = BucketingModule(sym_gen, default_bucket_key, **kwargs)
         module.resume_from(prefix, epoch, load_optimizer_states)
+        return module
+
+    @staticmethod
+    def load_dict(
+        sym_dict: Mapping[Hashable, Symbol] | None = None,
+        sym_gen: SymGen | None = None,
+        default_bucket_key: Hashable = None,
+        arg_params: Mapping[str, Any] | None = None,
+        aux_params: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> BucketingModule:
+        """Return a module whose parameters are set from dicts when it is bound.
+
+        Keys in ``sym_dict`` have the symbols there, with the names of inputs that ``sym_gen`` gives
+        for the default key; others come from ``sym_gen``. ``kwargs`` go to ``BucketingModule``.
+        """
+        if sym_gen is None or arg_params is None:
+            raise InvalidArgumentError("BucketingModule.load_dict needs sym_gen= and arg_params=")
+        replaced = with_symbols(sym_gen, sym_dict or {}, default_bucket_key)
+        module = BucketingModule(replaced, default_bucket_key, **kwargs)
+        params = dict(arg_params), dict(aux_params or {})
+        module._pending = PendingCheckpoint("arg_params of load_dict", params, None)
         return module

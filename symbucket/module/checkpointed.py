@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from symbucket.checkpoint import (
     load_params,
     parameters_digest,
@@ -43,6 +45,7 @@ class Checkpointed(Lifecycle):
             path = states_path(prefix, epoch)
             make_folder(path)
             self.updater.save(path, parameters_digest(*params))
+            logging.info('Saved optimizer state to "%s"', path)
         save_checkpoint(prefix, epoch, self._saved_symbol(), *params, format=format)
 
     def _saved_symbol(self) -> Symbol:
@@ -53,9 +56,10 @@ class Checkpointed(Lifecycle):
         """Write parameters and auxiliary states to a file, atomically; MXNet reads "mxnet"."""
         save_params(fname, *self.get_params(), format, self._saved_symbol())
 
+    @exclusive
     def load_params(self, fname: str) -> None:
-        """Set parameters and auxiliary states from a file."""
-        self.set_params(*load_params(fname))
+        """Set parameters and auxiliary states from a file that has them all and no others."""
+        self.store.initialize(None, *load_params(fname), allow_missing=False, allow_extra=False)
 
     @exclusive
     def save_optimizer_states(self, fname: str) -> None:

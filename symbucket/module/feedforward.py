@@ -11,10 +11,10 @@ import numpy as np
 
 from symbucket import metric as metrics
 from symbucket.checkpoint import load_checkpoint, save_checkpoint
-from symbucket.checks import check_integer
+from symbucket.checks import check_integer, listing
 from symbucket.context import Context
 from symbucket.engine.contexts import ContextGroup, contexts_of
-from symbucket.errors import DataError, InvalidArgumentError, StateError
+from symbucket.errors import DataError, InvalidArgumentError, ParameterError, StateError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataDesc
 from symbucket.io.desc import normalize_descs
@@ -153,6 +153,7 @@ class FeedForward:
             for callback in callback_list(epoch_end_callback):
                 callback(epoch, network, arg, aux)
 
+        (logger or logging).info("Start training with %s", list(self.ctx))
         module.fit(
             data,
             evaluation,
@@ -272,12 +273,18 @@ class FeedForward:
 
     def _initial_params(self, network: Symbol) -> tuple[Params | None, Params | None]:
         """Return the parameters to start from, without extra ones if those are allowed."""
-        if not self.allow_extra_params:
-            return self.arg_params, self.aux_params
-        return (
+        own = (
             _only(self.arg_params, network.list_arguments()),
             _only(self.aux_params, network.list_auxiliary_states()),
         )
+        given = self.arg_params, self.aux_params
+        extra = [n for all_, part in zip(given, own) for n in all_ or () if n not in (part or ())]
+        if extra and not self.allow_extra_params:
+            raise ParameterError(
+                f"FeedForward: the given parameters have {listing(extra)}, which the network does "
+                "not have. allow_extra_params=True passes over them."
+            )
+        return own
 
     # Files -----------------------------------------------------------------------------------
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import abc
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from symbucket.checks import listing
 from symbucket.context import cpu
-from symbucket.engine.inner_values import Watcher
 from symbucket.engine.network_interface import GradientRequest
 from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
@@ -23,11 +23,10 @@ from symbucket.metric import EvalMetric
 from symbucket.module.binding import Binding, PendingCheckpoint, unbound
 from symbucket.module.described import Described
 from symbucket.module.filling import Filling, filling_of
+from symbucket.module.interface import Pairs
 from symbucket.module.snapshot import Snapshot
 from symbucket.optimizer import Updater
 from symbucket.runtime import NDArray
-
-Pairs = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 
 class Lifecycle(Described):
@@ -35,7 +34,8 @@ class Lifecycle(Described):
 
     Each step has a public method here, which checks what all kinds of modules check, and an
     abstract one for what differs between them: ``forward`` and ``_forward``. What a step computes
-    becomes part of the module when it has succeeded. ``BaseModule`` adds the loops over the steps.
+    becomes part of the module when it has succeeded. ``CompiledModule`` adds the loops over the
+    steps.
     """
 
     def __init__(self, logger: Any = logging) -> None:
@@ -178,15 +178,22 @@ class Lifecycle(Described):
     ) -> None:
         """Fill the parameters from the given values, else by the initializer (Uniform(0.01)).
 
-        Does nothing if they are filled already, unless ``force_init``. Raises ParameterError if
-        given values are missing, unknown or of another shape; then nothing is changed.
+        Does nothing if they are filled already, unless ``force_init``. As in MXNet, given values
+        that the network does not have are passed over, with a warning unless ``allow_extra``.
+        Raises ParameterError if given values are missing or of another shape; then nothing is
+        changed.
         """
         if self.params_initialized and not force_init:
             return
+        extra = [] if allow_extra else self.store.extra_names(arg_params, aux_params)
+        if extra:
+            self.logger.warning(
+                "%s: %s given, which the network does not have", self._name, listing(extra)
+            )
         complete = (arg_params is not None or aux_params is not None) and not allow_missing
         if initializer is None and not complete and not self.params_initialized:
             initializer = Uniform(0.01)
-        self.store.initialize(initializer, arg_params, aux_params, allow_missing, allow_extra)
+        self.store.initialize(initializer, arg_params, aux_params, allow_missing, True)
 
     @exclusive
     def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
@@ -202,7 +209,17 @@ class Lifecycle(Described):
         force_init: bool = True,
         allow_extra: bool = False,
     ) -> None:
-        """Write parameters and auxiliary states; all are checked before the first is written."""
+        """Write parameters and auxiliary states; all are checked before the first is written.
+
+        As in MXNet, values that the network does not have are an error only if ``allow_missing``
+        is set and ``allow_extra`` is not; otherwise they are passed over, with a warning.
+        """
+        if self.params_initialized and not force_init:
+            self.logger.warning("Parameters already initialized and force_init=False; ignored")
+            return
+        if allow_missing and not allow_extra:
+            self.store.initialize(None, arg_params, aux_params or {}, True, False)
+            return
         self.init_params(
             initializer=None,
             arg_params=arg_params,
@@ -379,13 +396,3 @@ class Lifecycle(Described):
     @abc.abstractmethod
     def auxiliary(self) -> Mapping[str, NDArray]:
         """Return the buffers of the auxiliary states, which a forward in training mode writes."""
-
-    @abc.abstractmethod
-    def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
-        """Return (name, array) of what a monitor sees after a batch: arguments, gradients, states.
-
-        ``select`` says for a name if the monitor looks. Outputs too, unless ``watch`` gives them.
-        """
-
-    def watch(self, watcher: Watcher) -> None:
-        """Let ``watcher`` see outputs and inner values of forward runs from now on."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from symbucket.checkpoint import load_checkpoint
 from symbucket.compiler import CompilerOptions
-from symbucket.compiler.memory import PoolPlan
 from symbucket.context import Context
 from symbucket.engine.bound_network import AnyExecutor, BoundNetwork
 from symbucket.engine.contexts import ContextGroup, contexts_of
@@ -26,15 +25,15 @@ from symbucket.engine.network_interface import (
 )
 from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
-from symbucket.engine.plan import plan_model, plan_pool
-from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
+from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.io import DataBatch
 from symbucket.metric import EvalMetric
-from symbucket.module.base import BaseModule
 from symbucket.module.batches import batch_of_network
 from symbucket.module.binding import ModuleBinding, unbound
-from symbucket.module.lifecycle import Pairs
+from symbucket.module.compiled import CompiledModule
 from symbucket.module.optimization import apply_gradients, make_optimizer
+from symbucket.module.planned import ModulePlans
+from symbucket.module.private_names import ModuleNames
 from symbucket.monitor import arrays_of
 from symbucket.optimizer import Optimizer, Updater
 from symbucket.runtime import NDArray, RowSparse
@@ -43,7 +42,7 @@ from symbucket.symbol.onnx_import import as_symbol
 from symbucket.types import Array, Shape
 
 
-class Module(BaseModule):
+class Module(ModuleNames, ModulePlans, CompiledModule):
     """A network with its parameters and optimizer, as ``mx.mod.Module``.
 
     Args:
@@ -243,45 +242,6 @@ class Module(BaseModule):
         shapes = self.network.batch_shapes(data_shapes, label_shapes)
         bound.pool.use(bound.network, shapes)
         bound.use(shapes)
-
-    def plan_memory(
-        self,
-        data_shapes: Sequence[Any] | None = None,
-        label_shapes: Sequence[Any] | None = None,
-        eval_metric: Any = None,
-        optimizer: Any = None,
-        optimizer_params: Pairs = (),
-    ) -> PoolPlan:
-        """Return what training (or inference, as bound) takes, before anything runs.
-
-        Shapes are the bound ones unless given. With ``eval_metric`` the step returns the metric's
-        sums if it can, as in ``fit``; else all outputs. ``optimizer`` is as for
-        ``init_optimizer``; by default the one that is there.
-        """
-        bound = self._bound
-        shapes = bound.shapes
-        if data_shapes is not None:
-            shapes = self.network.batch_shapes(data_shapes, label_shapes)
-        planned = self.planned_optimizer(optimizer, optimizer_params)
-        requests = bound.network.requests if self.for_training else None
-        rows = bound.store.row_sparse_names(planned)
-        plan = plan_model(self.network, shapes, requests, self.options, eval_metric, rows)
-        return plan_pool({self._name: plan}, bound.store, self.for_training, planned)
-
-    def planned_optimizer(self, optimizer: Any, optimizer_params: Pairs) -> Optimizer | None:
-        """Return what ``plan_memory`` plans with: a new optimizer, or the one that is there.
-
-        Raises UnsupportedError if the module has several contexts.
-        """
-        contexts = self._contexts.contexts
-        if len(contexts) > 1:
-            raise UnsupportedError(
-                f"{self._name}: plan_memory works with one context, this module has {contexts}. "
-                "Ask a module with one context and the batch size that one of them gets."
-            )
-        if optimizer is not None:
-            return self._make_optimizer(optimizer, dict(optimizer_params))
-        return self.updater.optimizer if self.optimizer_initialized else None
 
     # Optimizer -------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from symbucket.engine.network_interface import BatchShapes
 from symbucket.engine.plan import shapes_of_key
 from symbucket.errors import MemoryLimitError
 from symbucket.io import BucketPlan, DataBatch, plan_buckets
-from symbucket.module.module import Module
 
 ShapesOf = Callable[[Any], Any] | Mapping[Any, Any]
 """``shapes(key)`` or ``shapes[key]``: the (data_shapes, label_shapes) of a key."""
@@ -25,7 +24,7 @@ _ATTEMPTS = 8  # at batch sizes that fit together
 
 
 def planned_shapes(
-    item: Any, shapes: ShapesOf | None, default_key: Any, default: Module
+    item: Any, shapes: ShapesOf | None, default_key: Any, default: Any
 ) -> tuple[Any, Any]:
     """Return the (data_shapes, label_shapes) that memory is planned for.
 

@@ -19,9 +19,9 @@ from symbucket.errors import InvalidArgumentError, ShapeError, StateError, Unsup
 from symbucket.io import DataBatch
 from symbucket.io.desc import normalize_descs
 from symbucket.metric import EvalMetric
-from symbucket.module.base import BaseModule
 from symbucket.module.batches import read_batch
 from symbucket.module.binding import unbound
+from symbucket.module.compiled import CompiledModule
 from symbucket.module.optimization import apply_gradients, make_optimizer
 from symbucket.module.recurrence import Recurrence, RecurrentBinding, Segment, bind_segment
 from symbucket.module.segments import (
@@ -37,7 +37,7 @@ from symbucket.symbol import Symbol
 from symbucket.types import Array, Shape
 
 
-class RecurrentModule(BaseModule):
+class RecurrentModule(CompiledModule):
     """Trains a recurrence with the network of a few steps, whatever the length of a sequence.
 
     A batch of T steps runs as T / ``unroll`` segments one after the other. Each begins with the

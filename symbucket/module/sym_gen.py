@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,23 @@ def generate(sym_gen: SymGen, key: Hashable) -> GeneratedNetwork:
             "do."
         )
     return network
+
+
+def with_symbols(
+    sym_gen: SymGen, symbols: Mapping[Hashable, Symbol], default_key: Hashable
+) -> SymGen:
+    """Return a sym_gen whose networks for some keys are ``symbols``.
+
+    Their inputs have the names that ``sym_gen`` gives for the default key.
+    """
+
+    def replaced(key: Hashable) -> Any:
+        if key not in symbols:
+            return sym_gen(key)
+        network = generate(sym_gen, default_key)
+        return symbols[key], network.data_names, network.label_names
+
+    return replaced
 
 
 def label_names_by_suffix(symbol: Symbol) -> list[str]:

@@ -7,6 +7,7 @@ here knows about ONNX: cells only call operators of ``symbucket.symbol``.
 from __future__ import annotations
 
 from symbucket.io import BucketSentenceIter, encode_sentences
+from symbucket.rnn import io, rnn_cell
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.rnn.bidirectional import BidirectionalCell
 from symbucket.rnn.checkpoint import do_rnn_checkpoint, load_rnn_checkpoint, save_rnn_checkpoint
@@ -38,7 +39,9 @@ __all__ = [
     "ZoneoutCell",
     "do_rnn_checkpoint",
     "encode_sentences",
+    "io",
     "load_rnn_checkpoint",
+    "rnn_cell",
     "save_rnn_checkpoint",
     "sequence_mask",
 ]

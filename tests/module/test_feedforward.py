@@ -132,7 +132,7 @@ def test_callbacks_and_epoch_size():
 
     def batch_end(param):
         batches.append((param.epoch, param.nbatch))
-        orders.append(float(param.locals["batch"].data[0][0, 0]))
+        orders.append(float(param.locals["data_batch"].data[0][0, 0]))
 
     model = feedforward(num_epoch=4, begin_epoch=1, epoch_size=3)
     model.fit(

@@ -167,14 +167,26 @@ def test_wrong_parameters_change_nothing():
     module = bound_regression()
     before = numbers(module)
     weight, bias = np.ones((2, 3)), np.ones(2)
-    for wrong, words in (
-        ({"fc_weight": weight}, "lack fc_bias"),
-        ({"fc_weight": weight, "fc_bias": bias, "z": bias}, "have z, which the network does not"),
-        ({"fc_weight": weight, "fc_bias": np.ones(3)}, r"'fc_bias' has shape \(2,\), .*\(3,\)"),
+    for wrong, options, words in (
+        ({"fc_weight": weight}, {}, "lack fc_bias"),
+        ({"fc_weight": weight, "z": bias}, {"allow_missing": True}, "have z, which the network"),
+        ({"fc_weight": weight, "fc_bias": np.ones(3)}, {}, r"'fc_bias' has shape \(2,\), .*\(3,\)"),
     ):
         with pytest.raises(ParameterError, match=words):
-            module.set_params(wrong)
+            module.set_params(wrong, **options)
         assert same(numbers(module), before)
+
+
+def test_more_parameters_are_passed_over_as_in_mxnet(caplog):
+    module = bound_regression()
+    weight, bias = np.ones((2, 3)), np.array([1, 2])
+    module.set_params({"fc_weight": weight, "fc_bias": bias, "z": bias}, {})
+    assert "z given, which the network does not have" in caplog.text
+    module.init_params(arg_params={"fc_weight": weight, "fc_bias": bias, "z": 3}, force_init=True)
+    module.set_params({"fc_bias": bias + 1, "z": bias}, allow_missing=True, allow_extra=True)
+    assert numbers(module)["fc_bias"].tolist() == [2, 3]
+    module.set_params({"fc_weight": weight, "fc_bias": bias}, force_init=False)
+    assert numbers(module)["fc_bias"].tolist() == [2, 3]
 
 
 def test_variable_attributes_rule_initialisation_and_updates():

@@ -136,7 +136,7 @@ def test_checkpoint_has_the_parameters_and_states_of_all_tasks(tmp_path):
     for batch in batches[3:]:
         _step(module, batch)
     again = sb.mod.BucketingModule.load(
-        str(tmp_path / "tasks"), 1, True, sym_gen=_sym_gen, default_bucket_key=ALL
+        str(tmp_path / "tasks"), 1, _sym_gen, ALL, load_optimizer_states=True
     )
     data, labels = ([*a, *b] for a, b in zip(_shapes("a"), _shapes("b")))
     again.bind(data, labels)

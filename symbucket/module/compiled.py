@@ -1,0 +1,116 @@
+"""``CompiledModule``: what the library's own modules have in common."""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from symbucket import hooks
+from symbucket import metric as metrics
+from symbucket.context import cpu
+from symbucket.engine.inner_values import Watcher
+from symbucket.errors import InvalidArgumentError
+from symbucket.io import DataBatch
+from symbucket.module.base import BaseModule
+from symbucket.module.checked import Checked
+from symbucket.monitor import Monitor
+from symbucket.runtime import NDArray
+
+
+class CompiledModule(Checked, BaseModule):
+    """A module whose network is compiled: the loops of BaseModule over its lifecycle."""
+
+    def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
+        """Prepare what the batch needs, before its turn comes."""
+
+    def install_monitor(self, mon: Monitor) -> None:
+        """Let a monitor look at this module, after ``bind``; ``fit(monitor=...)`` does it."""
+        self._require()
+        mon.install(self)
+
+    @contextmanager
+    def measuring(self, metric: metrics.EvalMetric | None) -> Iterator[None]:
+        """Let ``forward`` compute this metric in the graph and leave out the outputs, inside.
+
+        With None, or ``keep_outputs``, it keeps them.
+        """
+        outer, self._metric = self._metric, None if self.keep_outputs else metric
+        try:
+            yield
+        finally:
+            self._metric = outer
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        keys: Iterable[Hashable] | None = None,
+        training: bool = False,
+        *,
+        batch_size: int | None = None,
+        padding: Mapping[str, float] | None = None,
+        attach: Mapping[str, bytes] | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Any:
+        """Write the networks as ONNX files with one file of parameters: a bundle.
+
+        Args:
+            folder: where to write; a bundle that is there already is replaced. The new one is
+                written beside it first, so there is never half a bundle.
+            keys: which bucket keys, of those bound (all by default). Integers, strings, booleans,
+                floats, None and tuples of these can be written to files.
+            training: write training graphs (outputs, gradients, next auxiliary states) in place of
+                inference graphs.
+            batch_size: samples of a run; by default that of training.
+            padding: what fills short requests, by input name. By default labels are filled with
+                the label that is ignored, everything else with 0.
+            attach: other files to keep with the networks (a vocabulary), by name.
+            progress: called as ``progress(what, done, total)``.
+
+        Returns:
+            The manifest. ``symbucket.Bundle(folder)`` serves the result, and every inference file
+            is a model by itself that any ONNX runtime runs.
+
+        Raises:
+            BundleError: the folder cannot be written or holds something else.
+            InvalidArgumentError: a key is not bound, or a file cannot hold it.
+        """
+        return hooks.export_module(
+            self,
+            folder,
+            keys,
+            training,
+            batch_size=batch_size,
+            padding=padding,
+            attach=attach,
+            progress=progress,
+        )
+
+    def _unpadded(self, batch: Any) -> list[NDArray]:
+        outputs = self.get_outputs()
+        if self._filling is None:
+            return [output.copy() for output in outputs]
+        return [NDArray.of(self._filling.cut(output.view()), cpu()) for output in outputs]
+
+    def _check_policy(self, on_divergence: str) -> None:
+        """Raise InvalidArgumentError if batches cannot be left out."""
+        assert self._binding is not None
+        request = self._binding.request.grad_req
+        requests = request.values() if isinstance(request, Mapping) else request
+        if on_divergence == "skip" and ("add" in requests):
+            raise InvalidArgumentError(
+                'fit: on_divergence="skip" needs gradients that each batch writes; with '
+                'grad_req="add" a bad batch stays in the sum. Use "raise"'
+            )
+
+    @abc.abstractmethod
+    def monitored(self, select: Callable[[str], bool]) -> Iterable[tuple[str, NDArray]]:
+        """Return (name, array) of what a monitor sees after a batch: arguments, gradients, states.
+
+        ``select`` says for a name if the monitor looks. Outputs too, unless ``watch`` gives them.
+        """
+
+    def watch(self, watcher: Watcher) -> None:
+        """Let ``watcher`` see outputs and inner values of forward runs from now on."""

@@ -1,0 +1,195 @@
+"""Private names of MXNet's modules that scripts use, as properties over what is here."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from symbucket.context import Context
+from symbucket.engine.bound_network import AnyExecutor
+from symbucket.engine.data_parallel import ExecutorGroup
+from symbucket.engine.executor import Executor
+from symbucket.optimizer import Optimizer
+from symbucket.runtime import NDArray
+
+
+class ExecutorGroupView:
+    """``module._exec_group``: the executors of a module, and its arrays.
+
+    Arrays come in MXNet's form: for each name a list of one array a context. There is one array
+    here, which all contexts share; gradients are summed over them already.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    @property
+    def _executor(self) -> AnyExecutor:
+        executor: AnyExecutor = self._module.executor
+        return executor
+
+    @property
+    def execs(self) -> list[Executor]:
+        """The executor of each context."""
+        executor = self._executor
+        return executor.parts if isinstance(executor, ExecutorGroup) else [executor]
+
+    @property
+    def symbol(self) -> Any:
+        """The network."""
+        return self._module.symbol
+
+    @property
+    def contexts(self) -> list[Context]:
+        """The contexts."""
+        return list(self._module._context)
+
+    @property
+    def param_names(self) -> list[str]:
+        """Names of the parameters, in the order of ``param_arrays``."""
+        return list(self._module.param_names)
+
+    @property
+    def aux_names(self) -> list[str]:
+        """Names of the auxiliary states, in the order of ``aux_arrays``."""
+        return list(self._executor.aux_dict)
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
+        first = self._module.data_shapes[0]
+        return int(first.shape[first.batch_axis])
+
+    @property
+    def param_arrays(self) -> list[list[NDArray]]:
+        """The parameters."""
+        return [[self._executor.arg_dict[n]] for n in self.param_names]
+
+    @property
+    def grad_arrays(self) -> list[list[NDArray | None]]:
+        """The gradients of the parameters; None for fixed ones."""
+        grads = self._executor.grad_dict
+        return [[grads[n]] for n in self.param_names]
+
+    @property
+    def aux_arrays(self) -> list[list[NDArray]]:
+        """The auxiliary states."""
+        return [[array] for array in self._executor.aux_dict.values()]
+
+    @property
+    def input_grad_arrays(self) -> list[list[NDArray | None]]:
+        """The gradients of the data."""
+        grads = self._executor.grad_dict
+        return [[grads[n]] for n in self._module.data_names]
+
+    @property
+    def data_arrays(self) -> list[list[tuple[slice, NDArray]]]:
+        """The data inputs, each with the rows that it holds."""
+        return self._inputs(self._module.data_names)
+
+    @property
+    def label_arrays(self) -> list[list[tuple[slice, NDArray]]]:
+        """The labels, each with the rows that it holds."""
+        return self._inputs(self._module.label_names)
+
+    def _inputs(self, names: list[str]) -> list[list[tuple[slice, NDArray]]]:
+        rows = slice(0, self.batch_size)
+        return [[(rows, self._executor.arg_dict[n])] for n in names]
+
+
+class ModuleNames:
+    """The private names of a Module; they are None or empty before ``bind``."""
+
+    @property
+    def _symbol(self: Any) -> Any:
+        return self.symbol
+
+    @property
+    def _optimizer(self: Any) -> Optimizer | None:
+        return self.updater.optimizer if self.optimizer_initialized else None
+
+    @property
+    def _updater(self: Any) -> Any:
+        return self.updater if self.optimizer_initialized else None
+
+    _kvstore = None
+    _update_on_kvstore = False
+
+    @property
+    def _arg_params(self: Any) -> Mapping[str, NDArray] | None:
+        return self.store.args if self.binded else None
+
+    @property
+    def _aux_params(self: Any) -> Mapping[str, NDArray] | None:
+        return self.store.aux if self.binded else None
+
+    @property
+    def _data_names(self: Any) -> list[str]:
+        return list(self.data_names)
+
+    @property
+    def _label_names(self: Any) -> list[str]:
+        return list(self.label_names)
+
+    @property
+    def _output_names(self: Any) -> list[str]:
+        return list(self.output_names)
+
+    @property
+    def _data_shapes(self: Any) -> Any:
+        return self.data_shapes if self.binded else None
+
+    @property
+    def _label_shapes(self: Any) -> Any:
+        return self.label_shapes if self.binded else None
+
+    @property
+    def _param_names(self: Any) -> list[str]:
+        names: list[str] = self.param_names
+        return names
+
+    @property
+    def _aux_names(self: Any) -> list[str]:
+        names: list[str] = self.network.aux_names
+        return names
+
+    @property
+    def _context(self: Any) -> list[Context]:
+        return list(self._contexts.contexts)
+
+    @property
+    def _exec_group(self: Any) -> ExecutorGroupView | None:
+        return ExecutorGroupView(self) if self.binded else None
+
+
+class BucketingNames:
+    """The private names of a BucketingModule."""
+
+    @property
+    def _default_bucket_key(self: Any) -> Hashable:
+        key: Hashable = self.default_bucket_key
+        return key
+
+    @property
+    def _sym_gen(self: Any) -> Any:
+        return self._factory.sym_gen
+
+    @property
+    def _context(self: Any) -> list[Context]:
+        return list(self._factory.context)
+
+    @property
+    def _curr_bucket_key(self: Any) -> Any:
+        return self._binding.current_key if self.binded else None
+
+    @property
+    def _curr_module(self: Any) -> Any:
+        return self._binding.current if self.binded else None
+
+    @property
+    def _buckets(self: Any) -> Mapping[Hashable, Any]:
+        return self._binding.modules if self.binded else {}
+
+    @property
+    def _optimizer(self: Any) -> Optimizer | None:
+        return self.updater.optimizer if self.optimizer_initialized else None

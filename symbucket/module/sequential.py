@@ -1,0 +1,246 @@
+"""``SequentialModule``: modules in a chain, each on the outputs of the one before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from symbucket.checks import listing
+from symbucket.engine.ownership import exclusive
+from symbucket.errors import InvalidArgumentError, ParameterError, UnsupportedError
+from symbucket.io import DataBatch, DataDesc
+from symbucket.module.base import BaseModule
+from symbucket.module.interface import ModuleInterface, Pairs
+from symbucket.runtime import NDArray
+
+
+class SequentialModule(BaseModule):
+    """A chain of modules, as ``mx.mod.SequentialModule``.
+
+    Outputs of a module are the data of the next one, by position; gradients of data go back the
+    same way. Modules may be of any kind: ``Module``, ``PythonLossModule``, one of your own.
+    """
+
+    META_TAKE_LABELS = "take_labels"
+    META_AUTO_WIRING = "auto_wiring"
+
+    def __init__(self, logger: Any = logging) -> None:
+        super().__init__(logger)
+        self._modules: list[Any] = []
+        self._metas: list[dict[str, bool]] = []
+        self._labels: Any = None
+
+    def add(self, module: Any, **kwargs: bool) -> SequentialModule:
+        """Append a module; the chain has to be bound again.
+
+        Args:
+            module: the module.
+            kwargs: ``take_labels=True``: it gets the labels of the batch. ``auto_wiring=True``: the
+                outputs of the module before have other names than its data.
+
+        Returns:
+            The chain, so that calls can be written one after another.
+        """
+        metas = (self.META_TAKE_LABELS, self.META_AUTO_WIRING)
+        unknown = [key for key in kwargs if key not in metas]
+        if unknown:
+            raise InvalidArgumentError(
+                f"SequentialModule.add: there is no {listing(unknown)}; it takes {listing(metas)}"
+            )
+        if not isinstance(module, ModuleInterface):
+            raise InvalidArgumentError(f"SequentialModule.add: {module!r} is no module")
+        self._modules.append(module)
+        self._metas.append(kwargs)
+        self._set(binded=False, params_initialized=False, optimizer_initialized=False)
+        return self
+
+    def _takes_labels(self, position: int) -> bool:
+        return bool(self._metas[position].get(self.META_TAKE_LABELS))
+
+    @property
+    def data_names(self) -> list[str]:
+        return list(self._modules[0].data_names) if self._modules else []
+
+    @property
+    def output_names(self) -> list[str]:
+        return list(self._modules[-1].output_names) if self._modules else []
+
+    @property
+    def data_shapes(self) -> Any:
+        self._require()
+        return self._modules[0].data_shapes
+
+    @property
+    def label_shapes(self) -> Any:
+        self._require()
+        return self._labels
+
+    @property
+    def output_shapes(self) -> Any:
+        self._require()
+        return self._modules[-1].output_shapes
+
+    @exclusive
+    def bind(
+        self,
+        data_shapes: Sequence[Any],
+        label_shapes: Sequence[Any] | None = None,
+        for_training: bool = True,
+        inputs_need_grad: bool = False,
+        force_rebind: bool = False,
+        shared_module: Any = None,
+        grad_req: Any = "write",
+    ) -> None:
+        """Bind all modules; every one but the first has gradients of its data."""
+        if self.binded and not force_rebind:
+            self.logger.warning("Already bound, ignoring bind()")
+            return
+        if shared_module is not None:
+            raise UnsupportedError("SequentialModule.bind: shared_module is not supported")
+        if not self._modules:
+            raise InvalidArgumentError("SequentialModule.bind: no module was added")
+        shapes: Sequence[Any] = data_shapes
+        for i, (module, meta) in enumerate(zip(self._modules, self._metas)):
+            if meta.get(self.META_AUTO_WIRING):
+                names = module.data_names
+                if len(names) != len(shapes):
+                    raise InvalidArgumentError(
+                        f"SequentialModule: module {i} has the data {listing(names)}, the one "
+                        f"before it {len(shapes)} outputs"
+                    )
+                shapes = [(name, shape) for name, (_, shape) in zip(names, shapes)]
+            module.bind(
+                data_shapes=shapes,
+                label_shapes=label_shapes if self._takes_labels(i) else None,
+                for_training=for_training,
+                inputs_need_grad=inputs_need_grad or (for_training and i > 0),
+                force_rebind=force_rebind,
+                grad_req=grad_req,
+            )
+            shapes = module.output_shapes
+        labelled = any(self._takes_labels(i) for i in range(len(self._modules)))
+        self._labels = label_shapes if labelled else None
+        self._set(binded=True, for_training=for_training, inputs_need_grad=inputs_need_grad)
+
+    @exclusive
+    def init_params(
+        self,
+        initializer: Any = None,
+        arg_params: Mapping[str, Any] | None = None,
+        aux_params: Mapping[str, Any] | None = None,
+        allow_missing: bool = False,
+        force_init: bool = False,
+        allow_extra: bool = False,
+    ) -> None:
+        """Fill the parameters of all modules; each takes what it has of the given ones."""
+        if self.params_initialized and not force_init:
+            return
+        self._require()
+        for module in self._modules:  # each is given the parameters of all
+            module.init_params(
+                initializer, arg_params, aux_params, allow_missing, force_init, allow_extra=True
+            )
+        owners: dict[str, int] = {}
+        for i, module in enumerate(self._modules):
+            for name in [name for params in module.get_params() for name in params]:
+                if name in owners:
+                    raise ParameterError(
+                        f"SequentialModule: modules {owners[name]} and {i} both have a parameter "
+                        f"{name!r}. Give layers names of their own."
+                    )
+                owners[name] = i
+        self._set(params_initialized=True)
+
+    def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+        """Return copies of the parameters and auxiliary states of all modules."""
+        self._require(params=True)
+        both: tuple[dict[str, NDArray], dict[str, NDArray]] = ({}, {})
+        for module in self._modules:
+            for merged, params in zip(both, module.get_params()):
+                merged.update(params)
+        return both
+
+    @exclusive
+    def init_optimizer(
+        self,
+        kvstore: Any = "local",
+        optimizer: Any = "sgd",
+        optimizer_params: Pairs = (("learning_rate", 0.01),),
+        force_init: bool = False,
+    ) -> None:
+        """Make an optimizer for each module."""
+        self._require(params=True)
+        if self.optimizer_initialized and not force_init:
+            self.logger.warning("optimizer already initialized, ignoring.")
+            return
+        for module in self._modules:
+            module.init_optimizer(kvstore, optimizer, optimizer_params, force_init)
+        self._set(optimizer_initialized=True)
+
+    def install_monitor(self, mon: Any) -> None:
+        self._require()
+        for module in self._modules:
+            module.install_monitor(mon)
+
+    # Running ---------------------------------------------------------------------------------
+
+    @exclusive
+    def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
+        """Run all modules, one after another."""
+        self._require(params=True)
+        batch = DataBatch.of(data_batch)
+        for i, module in enumerate(self._modules):
+            data, descs = batch.data, batch.provide_data
+            if i > 0:
+                data = self._modules[i - 1].get_outputs()
+                descs = [DataDesc(n, a.shape, a.dtype) for n, a in zip(module.data_names, data)]
+            labelled = self._takes_labels(i)
+            part = DataBatch(
+                data,
+                batch.label if labelled else None,
+                batch.pad,
+                batch.index,
+                batch.bucket_key,
+                descs,
+                batch.provide_label if labelled else None,
+            )
+            module.forward(part, is_train=is_train)
+
+    @exclusive
+    def backward(self, out_grads: Any = None) -> None:
+        """Run all modules backwards, from the last one on."""
+        self._require(params=True)
+        for i in reversed(range(len(self._modules))):
+            self._modules[i].backward(out_grads)
+            if i > 0:
+                out_grads = self._modules[i].get_input_grads()
+
+    @exclusive
+    def update(self) -> None:
+        """Take one step of all optimizers."""
+        self._require(params=True, optimizer=True)
+        for module in self._modules:
+            module.update()
+
+    def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
+        self._require(params=True)
+        return list(self._modules[-1].get_outputs(merge_multi_context))
+
+    def get_input_grads(self, merge_multi_context: bool = True) -> list[Any]:
+        self._require(params=True)
+        return list(self._modules[0].get_input_grads(merge_multi_context))
+
+    def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
+        """Add outputs and labels to a metric, for each module that takes labels."""
+        self._require(params=True)
+        for i, module in enumerate(self._modules):
+            if self._takes_labels(i):
+                module.update_metric(eval_metric, labels, pre_sliced)
+
+    def failures(self) -> list[str]:
+        return [failure for module in self._modules for failure in module.failures()]
+
+    def _undo(self) -> None:
+        for module in self._modules:
+            module._undo()
