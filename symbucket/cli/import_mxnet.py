@@ -10,8 +10,8 @@ from symbucket.checkpoint import load_checkpoint
 from symbucket.cli import sources
 from symbucket.cli.progress import Steps
 from symbucket.errors import CheckpointError, InvalidArgumentError
-from symbucket.module.base import BaseModule
 from symbucket.module.bucketing import BucketingModule
+from symbucket.module.compiled import CompiledModule
 from symbucket.module.module import Module
 
 HELP = "write a checkpoint of MXNet as a bundle"
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _one_network(args: argparse.Namespace) -> BaseModule:
+def _one_network(args: argparse.Namespace) -> CompiledModule:
     """Return the network of the symbol file, bound for inference."""
     symbol, params, states = load_checkpoint(args.checkpoint, args.epoch)
     data, labels = sources.Shapes(args.data, args.label)(None)
@@ -77,7 +77,7 @@ def _one_network(args: argparse.Namespace) -> BaseModule:
     return module
 
 
-def _bucketed(args: argparse.Namespace) -> BaseModule:
+def _bucketed(args: argparse.Namespace) -> CompiledModule:
     """Return the networks of a ``sym_gen``, bound for inference."""
     sym_gen, shapes = sources.own_networks(args)
     module = BucketingModule.load(

@@ -359,5 +359,5 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
         replaced = with_symbols(sym_gen, sym_dict or {}, default_bucket_key)
         module = BucketingModule(replaced, default_bucket_key, **kwargs)
         params = dict(arg_params), dict(aux_params or {})
-        module._pending = PendingCheckpoint("arg_params of load_dict", params, None)
+        module._pending = PendingCheckpoint("arg_params of load_dict", params, None, "")
         return module
