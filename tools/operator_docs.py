@@ -80,6 +80,9 @@ SAMPLES: dict[str, tuple[dict[str, Any], Shapes]] = {
     "MakeLoss": ({}, {"data": (2, 3)}),
     "SoftmaxOutput": ({}, _LABELS),
     "_arange": ({"stop": 3}, {}),
+    "SVMOutput": ({}, _LABELS),
+    "_eye": ({"N": 2}, {}),
+    "_linspace": ({"start": 0.0, "stop": 1.0, "num": 3}, {}),
     "_full": ({"shape": (2,), "value": 1.0}, {}),
     "_ones": ({"shape": (2,)}, {}),
     "_random_normal": ({"shape": (2,)}, {}),
@@ -186,11 +189,11 @@ def page() -> str:
     observed = explore()
     families: dict[str, list[Record]] = defaultdict(list)
     for record in records():
-        hidden = all(n.startswith("_") for n in (record.op_name, *record.aliases))
+        hidden = all(n.startswith("_") for n in written(record))
         families[HIDDEN_TITLE if hidden else _family(record)].append(record)
     parts = [INTRODUCTION]
     for title in (*sorted(families.keys() - {HIDDEN_TITLE}), HIDDEN_TITLE):
-        members = sorted(families.get(title, []), key=lambda r: r.op_name.lower())
+        members = sorted(families.get(title, []), key=lambda r: written(r)[0].lower())
         if not members:
             continue
         parts.append(f"## {title}\n")
@@ -209,10 +212,22 @@ def _family(record: Record) -> str:
     return str(module.FAMILY)
 
 
+def written(record: Record) -> list[str]:
+    """The names of an operator as users write them: ``contrib.quadratic`` for one of a module."""
+    names = []
+    for name in (record.op_name, *record.aliases):
+        for module in ("contrib", "image", "linalg"):
+            if name.startswith(f"_{module}_"):
+                name = f"{module}.{name.removeprefix(f'_{module}_')}"
+        names.append(name)
+    return sorted(names, key=lambda name: name.startswith("_"))
+
+
 def _entry(record: Record, seen: Observation) -> str:
-    lines = [f"### `{record.op_name}`\n"]
-    if record.aliases:
-        lines.append(f"Also called {_code(record.aliases)}.\n")
+    name, *others = written(record)
+    lines = [f"### `{name}`\n"]
+    if others:
+        lines.append(f"Also called {_code(others)}.\n")
     lines.append(_summary(record) + "\n")
     lines.append(f"* Inputs: {_inputs(record, seen)}. Outputs: {_outputs(record, seen)}.")
     shapes = [f"`{text}`" for text in shape_texts(record)]
@@ -232,7 +247,7 @@ def _table(
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for record in members:
         seen = observed[record]
-        cells = [_code((record.op_name, *record.aliases)), _inputs(record, seen)]
+        cells = [_code(written(record)), _inputs(record, seen)]
         if attributes:
             cells.append("; ".join(_attributes(record)))
         cells += [_gradient(record, seen), _summary(record)]

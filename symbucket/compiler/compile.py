@@ -10,6 +10,7 @@ from symbucket.compiler.fit_memory_limit import fit_memory_limit
 from symbucket.compiler.gc_pause import paused_collector
 from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.pipeline import AfterEach, run_pipeline
+from symbucket.compiler.ports import Role
 from symbucket.compiler.program import Program, TrainingPrograms
 from symbucket.compiler.request import CompileRequest
 from symbucket.compiler.target import CPU, Target
@@ -124,7 +125,10 @@ def compile_request(
         if len(c.programs) == 1:
             return TrainingPrograms(c.programs[0], None, None, c.heads)
         forward, backward = c.programs
-        return TrainingPrograms(None, forward, backward, c.heads)
+        # Outputs that nothing flows back from, such as positions, have heads that nobody reads.
+        read = {port.of for port in backward.inputs_of(Role.HEAD)}
+        heads = tuple(name for name in c.heads if name in read)
+        return TrainingPrograms(None, forward, backward, heads)
 
     def compiled() -> TrainingPrograms:
         with paused_collector():

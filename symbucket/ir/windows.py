@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from symbucket.ir.builder import attr, dtype_of, shape_of
 from symbucket.ir.registry import TensorType, shape_rule
 from symbucket.ir.shapes import ask_onnx
-from symbucket.types import Ints
+from symbucket.types import Array, Ints
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,22 @@ class Windows:
         plain = set(self.dilations) <= {1} and not any(self.pads)
         whole = all(n % k == 0 for n, k in zip(size, self.kernel))
         return plain and whole and self.strides == self.kernel
+
+    def places(self, size: Sequence[int]) -> Array:
+        """Return the elements under each window, as numbers of the flattened padded data.
+
+        The shape is (elements of a window, windows).
+        """
+        rank = len(size)
+        padded = [n + b + e for n, b, e in zip(size, self.begins, self.ends)]
+        numbers = np.arange(math.prod(padded)).reshape(padded)
+        for axis, count in enumerate(self.counts(size)):
+            inside = np.arange(self.kernel[axis]) * self.dilations[axis]
+            starts = np.arange(count) * self.strides[axis]
+            # (..., elements, windows) of this axis stand last, those of earlier axes before them.
+            numbers = np.moveaxis(numbers, 0, -1)[..., np.add.outer(inside, starts)]
+        order = [*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)]
+        return numbers.transpose(order).reshape(math.prod(self.kernel), -1)
 
 
 def takes_places_from_values(windows: Windows, size: Sequence[int], dtype: ir.DataType) -> bool:

@@ -83,7 +83,10 @@ class _TwoInputs(Operator):
 
 
 class _Broadcast(_TwoInputs):
-    """Two operands whose shapes broadcast: equal sizes, or 1 on either side."""
+    """Two operands whose shapes broadcast: equal sizes, or 1 on either side.
+
+    A shape with fewer axes begins with sizes of 1.
+    """
 
     shapes = "(*d), (*e) -> (*f)"
 
@@ -91,10 +94,10 @@ class _Broadcast(_TwoInputs):
         a, b = ins
         if a is None or b is None:
             return ins, outs
-        if len(a) != len(b):
-            raise ShapeError(f"shapes {a} and {b} have different ranks")
+        rank = max(len(a), len(b))
+        whole = [(*[1] * (rank - len(shape)), *shape) for shape in (a, b)]
         out = []
-        for x, y in zip(a, b):
+        for x, y in zip(*whole):
             if x > 1 and y > 1 and x != y:
                 raise ShapeError(f"shapes {a} and {b} do not broadcast")
             out.append(max(x, y) if (x > 1 or y > 1) else min(x, y))

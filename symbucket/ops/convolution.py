@@ -1,36 +1,63 @@
-"""Convolution, Deconvolution and Pooling over one, two or three spatial axes."""
+"""Convolution and Deconvolution over one, two or three spatial axes."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from functools import reduce
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
-from symbucket.ir import Windows, covered, dtype_of, shape_of, takes_places_from_values
+from symbucket.errors import ShapeError
+from symbucket.ir import Windows, shape_of
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, Ints, PartialShape
 
 FAMILY = "Convolution and pooling"
 
-_LAYOUTS = (None, "NCW", "NCHW", "NCDHW")
+_CHANNELS_FIRST = ("NCW", "NCHW", "NCDHW")
+_CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
 
 
-class _Windowed(Operator):
-    """Checks of the attributes that all three have."""
+class Windowed(Operator):
+    """Checks of the attributes that convolutions and poolings have, and their layouts."""
 
-    def check_layout(self, layout: str | None) -> None:
-        """Channels are axis 1."""
-        if layout not in _LAYOUTS:
-            raise UnsupportedError(
-                f"{self.op_name}: layout={layout!r} is not supported, channels are axis 1 (NCW, "
-                "NCHW, NCDHW). Use sym.transpose before and after."
-            )
+    layout: str | None = None
+
+    def check_layout(self) -> None:
+        """Raise InvalidArgumentError unless channels are axis 1 or the last one."""
+        layouts = (None, "None", *_CHANNELS_FIRST, *_CHANNELS_LAST)
+        self.check(
+            self.layout in layouts,
+            f"layout={self.layout!r} is not one of {', '.join(map(str, layouts[2:]))}",
+        )
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether channels are the last axis."""
+        return self.layout in _CHANNELS_LAST
+
+    def first(self, shape: PartialShape) -> PartialShape:
+        """Return a shape of the layout with the channels as axis 1."""
+        if shape is None or not self.channels_last or len(shape) < 3:
+            return shape
+        return (shape[0], shape[-1], *shape[1:-1])
+
+    def back(self, shape: PartialShape) -> PartialShape:
+        """Return a shape with channels as axis 1 in the layout."""
+        if shape is None or not self.channels_last or len(shape) < 3:
+            return shape
+        return (shape[0], *shape[2:], shape[1])
+
+    def to_first(self, g: Emitter, x: ir.Value) -> ir.Value:
+        """Return a value of the layout with the channels as axis 1."""
+        rank = len(shape_of(x))
+        return g.transpose(x, [0, rank - 1, *range(1, rank - 1)]) if self.channels_last else x
+
+    def to_last(self, g: Emitter, x: ir.Value) -> ir.Value:
+        """Return a value with channels as axis 1 in the layout."""
+        rank = len(shape_of(x))
+        return g.transpose(x, [0, *range(2, rank), 1]) if self.channels_last else x
 
     def check_windows(self, least: dict[str, int]) -> None:
         """Each attribute has one number an axis of ``kernel``, none below ``least``."""
@@ -57,12 +84,14 @@ class _Windowed(Operator):
         )
 
 
-def _windows(kernel: Ints, stride: Ints, dilate: Ints, pad: Ints) -> Windows:
+def spread_windows(kernel: Ints, stride: Ints, dilate: Ints, pad: Ints) -> Windows:
+    """Return the windows that attributes describe; those that are empty have their defaults."""
     ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
     return Windows(kernel, stride or ones, dilate or ones, pad or zeros, pad or zeros)
 
 
-def _check_rank(data: Ints, kernel: Ints) -> None:
+def check_rank(data: Ints, kernel: Ints) -> None:
+    """Raise ShapeError unless data has an axis for each of the kernel, after n and c."""
     if len(data) != len(kernel) + 2:
         raise ShapeError(
             f"kernel={kernel} has {len(kernel)} axes, so data must have {len(kernel) + 2} "
@@ -70,8 +99,8 @@ def _check_rank(data: Ints, kernel: Ints) -> None:
         )
 
 
-def _counts(windows: Windows, size: Ints) -> Ints:
-    """Windows on every axis, 0 if the size is unknown; ShapeError if none fits."""
+def counts_of(windows: Windows, size: Ints) -> Ints:
+    """Return the windows on every axis, 0 if the size is unknown; ShapeError if none fits."""
     spare = windows.spare(size)
     for axis, (n, r) in enumerate(zip(size, spare)):
         if n and r < 0:
@@ -82,7 +111,8 @@ def _counts(windows: Windows, size: Ints) -> Ints:
     return tuple(c if n else 0 for n, c in zip(size, windows.counts(size)))
 
 
-def _attributes(windows: Windows) -> dict[str, Any]:
+def attributes_of(windows: Windows) -> dict[str, Any]:
+    """Return the attributes of ONNX that describe windows, without dilations."""
     return {
         "kernel_shape": list(windows.kernel),
         "strides": list(windows.strides),
@@ -90,17 +120,39 @@ def _attributes(windows: Windows) -> dict[str, Any]:
     }
 
 
-def _areas(counts: Sequence[Ints]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the number of elements under each window, from the numbers on each axis."""
-    return reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])
+class _Convolution(Windowed):
+    """Two or three inputs: data, weight, bias; the weight has the layout of the data."""
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data, weight, *bias = ins
+        plain = [self.first(data), self.first(weight), *bias]
+        (data, weight, *bias), (out,) = self.infer_first(plain, self.first(outs[0]))
+        return [self.back(data), self.back(weight), *bias], [self.back(out)]
+
+    def infer_first(self, ins: list[PartialShape], out: PartialShape) -> InferredShapes:
+        """Infer shapes with the channels as axis 1."""
+        raise NotImplementedError
+
+    def emit(
+        self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None = None
+    ) -> ir.Value:
+        data, weight = self.to_first(g, data), self.to_first(g, weight)
+        return self.to_last(g, self.emit_first(g, data, weight, bias))
+
+    def emit_first(
+        self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None
+    ) -> ir.Value:
+        """Emit with the channels as axis 1."""
+        raise NotImplementedError
 
 
-@operator("Convolution")
-class Convolution(_Windowed):
+@operator("Convolution", "Convolution_v1")
+class Convolution(_Convolution):
     """Cross-correlation of (n, c, d1, ...) with ``num_filter`` kernels, plus bias.
 
     weight is (num_filter, c / num_group, *kernel). ``dilate`` spaces the elements of the kernel,
-    ``pad`` zeros stand on both sides; ``num_group`` groups of channels are kept apart.
+    ``pad`` zeros stand on both sides; ``num_group`` groups of channels are kept apart. With a
+    ``layout`` such as NHWC channels are the last axis of data, weight and output.
     """
 
     shapes = (
@@ -121,7 +173,7 @@ class Convolution(_Windowed):
     cudnn_off: bool = False
 
     def __post_init__(self) -> None:
-        self.check_layout(self.layout)
+        self.check_layout()
         self.check_windows({"kernel": 1, "stride": 1, "dilate": 1, "pad": 0})
         self.check_groups(self.num_filter, self.num_group)
 
@@ -129,7 +181,7 @@ class Convolution(_Windowed):
         return ("data", "weight") if self.no_bias else ("data", "weight", "bias")
 
     def _windows(self) -> Windows:
-        return _windows(self.kernel, self.stride, self.dilate, self.pad)
+        return spread_windows(self.kernel, self.stride, self.dilate, self.pad)
 
     def _sizes_before(self, sizes: Ints) -> Ints:
         """The data's sizes for these of the output; 0 where several would do."""
@@ -141,28 +193,28 @@ class Convolution(_Windowed):
             )
         )
 
-    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        data, weight, out = ins[0], ins[1], outs[0]
+    def infer_first(self, ins: list[PartialShape], out: PartialShape) -> InferredShapes:
+        data, weight = ins[:2]
         weight = unify(weight, (self.num_filter, 0, *self.kernel))
         assert weight is not None
         if data is not None:
-            _check_rank(data, self.kernel)
+            check_rank(data, self.kernel)
             if data[1] % self.num_group:
                 raise ShapeError(
                     f"{data[1]} channels cannot be divided into num_group={self.num_group} groups"
                 )
             weight = unify(weight, (self.num_filter, data[1] // self.num_group, *self.kernel))
-            sizes = _counts(self._windows(), data[2:])
+            sizes = counts_of(self._windows(), data[2:])
             out = unify(out, (data[0], self.num_filter, *sizes))
         if out is not None:
-            _check_rank(out, self.kernel)
+            check_rank(out, self.kernel)
             assert weight is not None
             data = unify(data, (out[0], weight[1] * self.num_group, *self._sizes_before(out[2:])))
         bias = [] if self.no_bias else [unify(ins[2], (self.num_filter,))]
         return [data, weight, *bias], [out]
 
-    def emit(
-        self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None = None
+    def emit_first(
+        self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None
     ) -> ir.Value:
         windows = self._windows()
         return g.op(
@@ -172,12 +224,12 @@ class Convolution(_Windowed):
             bias,
             dilations=list(windows.dilations),
             group=self.num_group,
-            **_attributes(windows),
+            **attributes_of(windows),
         )
 
 
 @operator("Deconvolution")
-class Deconvolution(_Windowed):
+class Deconvolution(_Convolution):
     """The transpose of a convolution: each element spreads a kernel over the output.
 
     weight is (c, num_filter / num_group, *kernel). The output has ``stride * (n - 1) + kernel - 2 *
@@ -205,17 +257,19 @@ class Deconvolution(_Windowed):
 
     def __post_init__(self) -> None:
         least = {"kernel": 1, "stride": 1, "dilate": 1, "pad": 0, "adj": 0, "target_shape": 0}
-        self.check_layout(self.layout)
+        self.check_layout()
         self.check_windows(least)
         self.check_groups(self.num_filter, self.num_group)
-        for more, stride in zip(self.adj, self._plain().strides):
+        # A target_shape takes the place of pad and adj, as in MXNet.
+        adj = () if any(self.target_shape) else self.adj
+        for more, stride in zip(adj, self._plain().strides):
             self.check(more < stride, f"adj={self.adj} must be below stride={self.stride or 1}")
 
     def arguments(self) -> tuple[str, ...]:
         return ("data", "weight") if self.no_bias else ("data", "weight", "bias")
 
     def _plain(self) -> Windows:
-        return _windows(self.kernel, self.stride, self.dilate, self.pad)
+        return spread_windows(self.kernel, self.stride, self.dilate, self.pad)
 
     def _windows(self, size: Ints) -> tuple[Windows, Ints]:
         """The windows and what is added after the last, for data of spatial ``size``."""
@@ -229,12 +283,12 @@ class Deconvolution(_Windowed):
         pads = tuple((c + 1) // 2 for c in cut)
         return dataclasses.replace(windows, begins=pads, ends=pads), tuple(c % 2 for c in cut)
 
-    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        data, weight, out = ins[0], ins[1], outs[0]
+    def infer_first(self, ins: list[PartialShape], out: PartialShape) -> InferredShapes:
+        data, weight = ins[:2]
         filters = self.num_filter // self.num_group
         weight = unify(weight, (0, filters, *self.kernel))
         if data is not None:
-            _check_rank(data, self.kernel)
+            check_rank(data, self.kernel)
             if data[1] % self.num_group:
                 raise ShapeError(
                     f"{data[1]} channels cannot be divided into num_group={self.num_group} groups"
@@ -261,8 +315,8 @@ class Deconvolution(_Windowed):
             raise ShapeError(f"pad={self.pad} leaves nothing of the output: its sizes are {sizes}")
         return sizes
 
-    def emit(
-        self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None = None
+    def emit_first(
+        self, g: Emitter, data: ir.Value, weight: ir.Value, bias: ir.Value | None
     ) -> ir.Value:
         windows, more = self._windows(shape_of(data)[2:])
         return g.op(
@@ -273,101 +327,5 @@ class Deconvolution(_Windowed):
             dilations=list(windows.dilations),
             output_padding=list(more) if any(more) else None,
             group=self.num_group,
-            **_attributes(windows),
+            **attributes_of(windows),
         )
-
-
-@operator("Pooling")
-class Pooling(_Windowed):
-    """The largest, the average or the sum of the elements under each window.
-
-    ``pooling_convention`` "valid" leaves out a last window that does not fit, "full" cuts it off at
-    the end of the padded data. ``count_include_pad`` counts padding in the average. ``global_pool``
-    takes all spatial axes as one window, whatever the other attributes say.
-    """
-
-    shapes = "(n, c, *d) -> (n, c, *e)"
-
-    kernel: tuple[int, ...] = ()
-    pool_type: Literal["max", "avg", "sum"] = "max"
-    global_pool: bool = False
-    pooling_convention: Literal["valid", "full"] = "valid"
-    stride: tuple[int, ...] = ()
-    pad: tuple[int, ...] = ()
-    count_include_pad: bool = True
-    layout: str | None = None
-    cudnn_off: bool = False
-
-    def __post_init__(self) -> None:
-        self.check_layout(self.layout)
-        if self.global_pool:
-            return
-        if not self.kernel:
-            raise InvalidArgumentError(
-                "Pooling: attribute 'kernel' is missing; it must be a tuple with one number a "
-                "spatial axis (or set global_pool=True)"
-            )
-        self.check_windows({"kernel": 1, "stride": 1, "pad": 0})
-        for pad, size in zip(self.pad, self.kernel):
-            self.check(
-                pad < size,
-                f"pad={self.pad} must be below kernel={self.kernel}: a window would see padding "
-                "only",
-            )
-
-    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        data, out = ins[0], outs[0]
-        if data is None:
-            return ins, outs
-        if self.global_pool:
-            if len(data) < 3:
-                raise ShapeError(f"data must be (n, c, d1, ...), it has shape {data}")
-            sizes: Ints = (1,) * (len(data) - 2)
-        else:
-            _check_rank(data, self.kernel)
-            sizes = _counts(self._windows(data[2:]), data[2:])
-        out = unify(out, (*data[:2], *sizes))
-        assert out is not None
-        return [unify(data, (*out[:2], *[0] * len(sizes)))], [out]
-
-    def _windows(self, size: Ints) -> Windows:
-        """The windows, with more padding at the end if "full" keeps a window that sticks out."""
-        plain = _windows(self.kernel, self.stride, (), self.pad)
-        if self.pooling_convention == "valid":
-            return plain
-        more = [-r % s for r, s in zip(plain.spare(size), plain.strides)]
-        for axis, (n, m) in enumerate(zip(size, more)):
-            end = plain.ends[axis] + m
-            if n and end >= self.kernel[axis]:
-                raise ShapeError(
-                    f"pooling_convention='full' makes a last window on spatial axis {axis} that "
-                    f"lies behind all {n} elements; use 'valid', or a stride no larger than "
-                    "kernel - pad"
-                )
-        return dataclasses.replace(plain, ends=tuple(e + m for e, m in zip(plain.ends, more)))
-
-    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
-        size = shape_of(data)[2:]
-        axes = g.ints(*range(2, len(size) + 2))
-        if self.global_pool:
-            if self.pool_type == "max":
-                return self._max(g, data, _windows(size, (), (), ()))
-            return g.op("ReduceSum" if self.pool_type == "sum" else "ReduceMean", data, axes)
-        windows = self._windows(size)
-        if self.pool_type == "max":
-            return self._max(g, data, windows)
-        # Divided by the elements inside the data alone, and put right by a product: with
-        # count_include_pad some versions of the runtime are wrong (docs/runtimes.md).
-        y = g.op("AveragePool", data, **_attributes(windows))
-        plain = _windows(self.kernel, self.stride, (), self.pad)
-        counts = windows.counts(size)
-        factor = _areas(covered(plain, size, counts, pad=False))
-        if self.pool_type == "avg":
-            factor = factor / _areas(covered(plain, size, counts, pad=self.count_include_pad))
-        return y if np.all(factor == 1.0) else g.op("Mul", y, g.const(factor, like=data))
-
-    def _max(self, g: Emitter, x: ir.Value, windows: Windows) -> ir.Value:
-        # The gradient needs the positions of the largest elements, unless it computes them.
-        computed = takes_places_from_values(windows, shape_of(x)[2:], dtype_of(x))
-        outputs = 2 if g.training and not computed else 1
-        return g.ops("MaxPool", x, outputs=outputs, **_attributes(windows))[0]

@@ -1,4 +1,4 @@
-"""Operators that make data from nothing: zeros, ones, full, arange."""
+"""Operators that make data from nothing or from a shape: zeros, full, arange, linspace, eye."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import unify
+from symbucket.ops.shape import axis_of, unify
 from symbucket.types import Array, InferredShapes, InferredTypes, PartialDType, PartialShape
 
 FAMILY = "New arrays"
@@ -115,6 +116,131 @@ class Arange(Operator):
 
     def emit(self, g: Emitter) -> ir.Value:
         return g.const(self._numbers())
+
+
+@operator("_linspace", "linspace")
+class Linspace(Operator):
+    """``num`` numbers from ``start`` to ``stop`` at equal distances, ``stop`` among them if
+    ``endpoint``."""
+
+    shapes = "-> (num,)"
+
+    start: float
+    stop: float
+    num: int
+    endpoint: bool = True
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        self.check(self.num > 0, f"num={self.num} must be positive")
+
+    def arguments(self) -> tuple[str, ...]:
+        return ()
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        return [], [unify(outs[0], (self.num,))]
+
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
+        return [], [np.dtype(self.dtype)]
+
+    def emit(self, g: Emitter) -> ir.Value:
+        numbers = np.linspace(self.start, self.stop, self.num, endpoint=self.endpoint)
+        return g.const(numbers.astype(self.dtype))
+
+
+@operator("_eye", "eye")
+class Eye(Operator):
+    """A matrix of N rows and M columns (N if M is 0) with ones on its diagonal ``k``."""
+
+    shapes = "-> (N, m)"
+
+    N: int
+    M: int = 0
+    k: int = 0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        self.check(self.N > 0 and self.M >= 0, f"N={self.N}, M={self.M} must be positive")
+
+    def arguments(self) -> tuple[str, ...]:
+        return ()
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        return [], [unify(outs[0], (self.N, self.M or self.N))]
+
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
+        return [], [np.dtype(self.dtype)]
+
+    def emit(self, g: Emitter) -> ir.Value:
+        return g.const(np.eye(self.N, self.M or None, self.k, dtype=self.dtype))
+
+
+class _Sizes(Operator):
+    """What is known of the data before it is there."""
+
+    no_gradient = ("data",)
+
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
+        return ins, [np.dtype(np.int64)]
+
+
+@operator("shape_array", method="shape_array")
+class ShapeArray(_Sizes):
+    """The shape of the data, int64."""
+
+    shapes = "(*d) -> (k,)"
+    no_gradient = ("data",)
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        return ins, outs if ins[0] is None else [unify(outs[0], (len(ins[0]),))]
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return g.ints(*shape_of(data))
+
+
+@operator("size_array", method="size_array")
+class SizeArray(_Sizes):
+    """The number of elements of the data, int64."""
+
+    shapes = "(*d) -> (1,)"
+    no_gradient = ("data",)
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        return ins, [unify(outs[0], (1,))]
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        return g.ints(math.prod(shape_of(data)))
+
+
+@operator("_contrib_arange_like")
+class ArangeLike(Operator):
+    """``start, start + step, ...`` (each number ``repeat`` times) as many as the data has elements.
+
+    The shape is the data's; with ``axis`` it is as long as that axis alone.
+    """
+
+    shapes = "(*d) -> (*e)"
+    no_gradient = ("data",)
+
+    start: float = 0.0
+    step: float = 1.0
+    repeat: int = 1
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        self.check(self.repeat > 0, f"repeat={self.repeat} must be positive")
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data = ins[0]
+        if data is None:
+            return ins, outs
+        shape = data if self.axis is None else (data[axis_of(self.axis, len(data))],)
+        return ins, [unify(outs[0], shape)]
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        shape = g.out_shapes[0]
+        numbers = self.start + self.step * (np.arange(math.prod(shape)) // self.repeat)
+        return g.const(numbers.reshape(shape), like=data)
 
 
 class _Like(Operator):

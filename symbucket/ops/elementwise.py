@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import neg
 from typing import Literal
 
@@ -28,7 +28,8 @@ from symbucket.ir.expr import (
     where,
 )
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.types import InferredTypes, PartialDType
+from symbucket.ops.shape import unify
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
 FAMILY = "Element by element"
 
@@ -63,6 +64,10 @@ def _near_zero(x: Expr, near: Unary, far: Unary) -> Expr:
     return where(is_near, near(where(is_near, x, zero)), far(where(is_near, one, x)))
 
 
+def _cbrt(x: Expr) -> Expr:
+    return _with_sign_of(x, abs(x) ** (1.0 / 3.0))
+
+
 def _log1p(x: Expr) -> Expr:
     return _near_zero(x, lambda x: _atanh(x / (x + 2.0)) * 2.0, lambda x: log(x + 1.0))
 
@@ -84,7 +89,8 @@ _UNARY: dict[str, Unary] = {
     "expm1": _expm1,
     "sqrt": sqrt,
     "rsqrt": lambda x: reciprocal(sqrt(x)),
-    "cbrt": lambda x: _with_sign_of(x, abs(x) ** (1.0 / 3.0)),
+    "cbrt": _cbrt,
+    "rcbrt": lambda x: reciprocal(_cbrt(x)),
     "square": lambda x: x * x,
     "reciprocal": reciprocal,
     "abs": abs,
@@ -117,15 +123,16 @@ _UNARY: dict[str, Unary] = {
     "erf": erf,
     "log_sigmoid": lambda x: -_softplus(-x),
     "identity": _onnx("Identity"),
+    "logical_not": lambda x: (~x.cast(ir.DataType.BOOL)).cast(x.dtype),
 }
 
 
 # Piecewise constant: nothing flows back.
-_STEPS = frozenset("sign floor ceil rint round trunc fix".split())
+_STEPS = frozenset("sign floor ceil rint round trunc fix logical_not".split())
 _METHODS = frozenset(
     "abs arccos arccosh arcsin arcsinh arctan arctanh cbrt ceil cos cosh degrees erf exp expm1 fix "
-    "floor log log10 log1p log2 radians reciprocal relu rint round rsqrt sigmoid sign sin sinh "
-    "sqrt square tan tanh trunc".split()
+    "floor log log10 log1p log2 radians rcbrt reciprocal relu rint round rsqrt sigmoid sign sin "
+    "sinh sqrt square tan tanh trunc".split()
 )
 
 
@@ -193,7 +200,20 @@ class SmoothL1(Operator):
         return where(size < 1.0 / squared, inner, outer).value
 
 
-@operator("Cast", "cast")
+@operator("_contrib_quadratic")
+class Quadratic(Operator):
+    """``a x^2 + b x + c``, element by element."""
+
+    a: float = 0.0
+    b: float = 0.0
+    c: float = 0.0
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        x = Expr(g, data)
+        return (x * x * self.a + x * self.b + self.c).value
+
+
+@operator("Cast", "cast", "amp_cast")
 class Cast(Operator):
     """The values in another dtype."""
 
@@ -213,3 +233,41 @@ class Cast(Operator):
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         return g.cast(data, ir.DataType.from_numpy(np.dtype(self.dtype)))
+
+
+@operator("amp_multicast")
+class AmpMulticast(Operator):
+    """Several arrays in one float dtype: the widest among them (``cast_narrow``: the narrowest)."""
+
+    variadic = True
+    num_args: int = 1
+    num_outputs: int = 0
+    cast_narrow: bool = False
+
+    def __post_init__(self) -> None:
+        self.check(
+            self.num_outputs in (0, self.num_args),
+            f"num_outputs={self.num_outputs} must be the number of inputs, {self.num_args}",
+        )
+
+    def arguments(self) -> tuple[str, ...]:
+        return tuple(f"data_{i}" for i in range(self.num_args))
+
+    def outputs(self) -> tuple[str, ...]:
+        if self.num_args == 1:
+            return ("output",)
+        return tuple(f"output{i}" for i in range(self.num_args))
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        shapes = [unify(a, b) for a, b in zip(ins, outs)]
+        return shapes, shapes
+
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
+        dtypes = [dtype for dtype in ins if dtype is not None]
+        if len(dtypes) < len(ins):
+            return ins, outs
+        choose = min if self.cast_narrow else max
+        return ins, [choose(dtypes, key=lambda dtype: dtype.itemsize)] * len(ins)
+
+    def emit(self, g: Emitter, *inputs: ir.Value) -> Sequence[ir.Value]:
+        return [g.cast(x, ir.DataType.from_numpy(dtype)) for x, dtype in zip(inputs, g.out_dtypes)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
-from symbucket.ir import shape_of
+from symbucket.ir import Expr, shape_of
+from symbucket.ir.expr import where
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, PartialShape
@@ -23,12 +24,15 @@ class LeakyReLU(Operator):
     leaky ``slope * x``; prelu ``gamma * x`` with a learned gamma for each channel (or one for all,
     if its shape is (1,)); elu ``slope * (exp(x) - 1)``; selu elu with fixed constants,
     scaled on both sides. gelu is x times the standard normal's distribution function, everywhere.
+    rrelu: a slope drawn for each element from ``lower_bound`` to ``upper_bound`` in training, their
+    mean at inference; the slopes (1 above zero) are a second output, ``mask``.
     """
 
     shapes = "(*d), (c,) -> (*d)"
+    random = True
     implicit = ("gamma",)
 
-    act_type: Literal["leaky", "elu", "prelu", "selu", "gelu"] = "leaky"
+    act_type: Literal["leaky", "elu", "prelu", "selu", "gelu", "rrelu"] = "leaky"
     slope: float = 0.25
     lower_bound: float = 0.125
     upper_bound: float = 0.334
@@ -36,13 +40,25 @@ class LeakyReLU(Operator):
     def arguments(self) -> tuple[str, ...]:
         return ("data", "gamma") if self.act_type == "prelu" else ("data",)
 
+    def __post_init__(self) -> None:
+        self.check(
+            0.0 <= self.lower_bound <= self.upper_bound,
+            f"lower_bound={self.lower_bound} must be from 0 to upper_bound={self.upper_bound}",
+        )
+
+    def outputs(self) -> tuple[str, ...]:
+        return ("output", "mask") if self.act_type == "rrelu" else ("output",)
+
+    def draws(self, training: bool) -> int:
+        return int(training and self.act_type == "rrelu")
+
     def initial_values(self) -> Mapping[str, float]:
         return {"gamma": 0.25}
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = unify(ins[0], outs[0])
         if self.act_type != "prelu":
-            return [data], [data]
+            return [data], [data] * len(outs)
         gamma = ins[1]
         if data is not None and gamma != (1,):
             if len(data) < 2:
@@ -53,7 +69,20 @@ class LeakyReLU(Operator):
             gamma = unify(gamma, (data[1],))
         return [data, gamma], [data]
 
-    def emit(self, g: Emitter, data: ir.Value, gamma: ir.Value | None = None) -> ir.Value:
+    def _random_slopes(self, g: Emitter, data: ir.Value) -> Sequence[ir.Value]:
+        x = Expr(g, data)
+        slopes = x.const((self.lower_bound + self.upper_bound) / 2.0)
+        if g.training:
+            drawn = Expr(g, g.noise("uniform", x.shape)).cast(x.dtype)
+            slopes = drawn * (self.upper_bound - self.lower_bound) + self.lower_bound
+        mask = where(x > 0.0, x.const(1.0), slopes)
+        return [(x * mask).value, mask.value]
+
+    def emit(
+        self, g: Emitter, data: ir.Value, gamma: ir.Value | None = None
+    ) -> ir.Value | Sequence[ir.Value]:
+        if self.act_type == "rrelu":
+            return self._random_slopes(g, data)
         if self.act_type == "leaky":
             return g.op("LeakyRelu", data, alpha=self.slope)
         if self.act_type == "elu":

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
@@ -303,6 +304,46 @@ class MAERegressionOutput(_Regression):
 
     def slope(self, g: Emitter, difference: ir.Value) -> ir.Value:
         return g.op("Sign", difference)
+
+
+@operator("SVMOutput")
+class SVMOutput(_Output):
+    """The data itself; its gradient is that of the hinge loss of one class against the others.
+
+    A class counts as long as its score (the negated score of the wrong ones) is below ``margin``:
+    by its square, or linearly with ``use_linear``, times ``regularization_coefficient``.
+    """
+
+    shapes = "(n, c), (n,) -> (n, c)"
+
+    margin: float = 1.0
+    regularization_coefficient: float = 1.0
+    use_linear: bool = False
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data, label = unify(ins[0], outs[0]), ins[1]
+        if data is not None:
+            if len(data) < 2:
+                raise ShapeError(f"data must have two or more axes, it has shape {data}")
+            label = unify(label, data[:1])
+        return [data, label], [data]
+
+    def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
+        return {"label": IndexBounds("classes", math.prod(ins[0][1:]))}
+
+    def emit(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
+        shape = shape_of(data)
+        scores = Expr(g, g.reshape(data, (shape[0], math.prod(shape[1:]))))
+        classes = Expr(g, g.const(np.arange(scores.shape[1])))
+        right = Expr(g, g.cast(label, ir.DataType.INT64)).reshape((shape[0], 1)) == classes
+        sign = where(right, scores.const(-1.0), scores.const(1.0))
+        missing = scores * sign + self.margin  # how much the score lacks to the margin
+        if self.use_linear:
+            slope = sign * (missing > 0.0).cast(scores.dtype)
+        else:
+            slope = sign * maximum(missing, 0.0) * 2.0
+        dx = (slope * self.regularization_coefficient).reshape(shape)
+        return g.own("LossOutput", data, data, dx.value)
 
 
 @operator("MakeLoss", "make_loss")

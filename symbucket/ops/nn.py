@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from symbucket.errors import ShapeError
 from symbucket.ir import dtype_of, shape_of
 from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import unify
@@ -18,7 +17,10 @@ FAMILY = "Layers"
 
 @operator("FullyConnected")
 class FullyConnected(Operator):
-    """``data W^T + bias``; W is (num_hidden, in). ``flatten`` joins all axes but the first."""
+    """``data W^T + bias``; W is (num_hidden, in). ``flatten`` joins all axes but the first.
+
+    Data of one axis is a column then: (n,) is taken as (n, 1).
+    """
 
     shapes = (
         "(n, *d), (num_hidden, k), (num_hidden,) -> (n, num_hidden)"
@@ -39,8 +41,6 @@ class FullyConnected(Operator):
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, weight, out = ins[0], ins[1], outs[0]
         if data is not None:
-            if len(data) < 2 and self.flatten:
-                raise ShapeError(f"data must have two or more axes, it has shape {data}")
             lead = (data[0],) if self.flatten else data[:-1]
             wide = math.prod(data[1:]) if self.flatten else data[-1]
             out = unify(out, (*lead, self.num_hidden))

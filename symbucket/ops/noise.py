@@ -70,6 +70,7 @@ class Dropout(Operator):
     p: float = 0.5
     mode: Literal["training", "always"] = "training"
     axes: tuple[int, ...] = ()
+    cudnn_off: bool = False
 
     def __post_init__(self) -> None:
         self.check(0.0 <= self.p < 1.0, f"p={self.p} must be from 0 up to below 1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -25,7 +26,7 @@ from symbucket.ir import (
 )
 from symbucket.ir.expr import reciprocal, sqrt
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import axis_of, unify
+from symbucket.ops.shape import axis_of, unify, with_dim
 from symbucket.types import InferredShapes, PartialShape
 
 FAMILY = "Normalization"
@@ -100,6 +101,30 @@ def _scale_and_shift(
 
 
 class _Normalization(Operator):
+    output_mean_var: bool = False
+    statistics: ClassVar[tuple[str, ...]] = ()
+    """Names of the two further outputs with ``output_mean_var``; no gradient flows from them."""
+
+    def outputs(self) -> tuple[str, ...]:
+        return ("output", *self.statistics) if self.output_mean_var else ("output",)
+
+    def statistics_shape(self, data: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the statistics."""
+        return (self.channels(data),)
+
+    def spread(self, g: Emitter, inverse: ir.Value) -> ir.Value | None:
+        """Return sqrt(variance + eps) from its inverse, if it is put out."""
+        return g.op("Reciprocal", inverse) if self.output_mean_var else None
+
+    def with_statistics(
+        self, g: Emitter, y: ir.Value, mean: ir.Value, spread: ir.Value | None
+    ) -> Sequence[ir.Value]:
+        """Return the outputs."""
+        if not self.output_mean_var or spread is None:
+            return [y]
+        rest = zip((mean, spread), g.out_shapes[1:])
+        return [y, *(g.own("BlockGrad", g.reshape(value, shape)) for value, shape in rest)]
+
     def arguments(self) -> tuple[str, ...]:
         return ("data", "gamma", "beta")
 
@@ -114,23 +139,28 @@ class _Normalization(Operator):
         vector: PartialShape = None if data is None else (self.channels(data),)
         for shape in ins[1:]:
             vector = unify(vector, shape)
-        return [data, *[vector] * (len(ins) - 1)], [data]
+        more = outs[1:]
+        if data is not None:
+            more = [unify(shape, self.statistics_shape(data)) for shape in more]
+        return [data, *[vector] * (len(ins) - 1)], [data, *more]
 
 
 # The operators ----------------------------------------------------------------------------------
 
 
-@operator("BatchNorm")
+@operator("BatchNorm", "BatchNorm_v1")
 class BatchNorm(_Normalization):
     """Each channel (``axis``) with zero mean and unit variance, times gamma, plus beta.
 
     In training mean and variance are those of the batch, and the auxiliary states follow:
     ``moving = momentum * moving + (1 - momentum) * batch`` (the variance divided by n). Otherwise,
     and always with ``use_global_stats``, the moving ones are used and stay. ``fix_gamma`` takes
-    gamma as 1 and gives it no gradient.
+    gamma as 1 and gives it no gradient. ``output_mean_var`` puts out the mean and, as MXNet does,
+    1 / sqrt(variance + eps).
     """
 
-    shapes = "(*d), (c,), (c,), (c,), (c,) -> (*d)"
+    shapes = "(*d), (c,), (c,), (c,), (c,) -> (*d), (c,), (c,)"
+    statistics = ("mean", "var")
     implicit = ("gamma", "beta", "moving_mean", "moving_var")
     no_gradient = ("moving_mean", "moving_var")
 
@@ -145,7 +175,6 @@ class BatchNorm(_Normalization):
     def __post_init__(self) -> None:
         self.check(self.eps > 0, f"eps={self.eps} must be positive")
         self.check(0 <= self.momentum <= 1, f"momentum={self.momentum} must be from 0 to 1")
-        _refuse_statistics(self, self.output_mean_var)
 
     def auxiliary(self) -> tuple[str, ...]:
         return ("moving_mean", "moving_var")
@@ -164,20 +193,22 @@ class BatchNorm(_Normalization):
         beta: ir.Value,
         moving_mean: ir.Value,
         moving_var: ir.Value,
-    ) -> ir.Value:
+    ) -> Sequence[ir.Value]:
         shape = shape_of(data)
         sizes, column = _around(shape, axis_of(self.axis, len(shape)))
         data = g.reshape(data, sizes)
         scale = None if self.fix_gamma else gamma
         if g.training and not self.use_global_stats:
-            y, _, mean, var = normalize(g, data, [0, 2][: len(sizes) - 1], self.eps)
+            y, inverse, mean, var = normalize(g, data, [0, 2][: len(sizes) - 1], self.eps)
             self._follow(g, moving_mean, mean)
             self._follow(g, moving_var, var)
         else:
             root = g.op("Sqrt", g.op("Add", moving_var, g.const(self.eps, like=data)))
             away = g.op("Sub", data, g.reshape(moving_mean, column))
-            y = g.op("Mul", away, g.reshape(g.op("Reciprocal", root), column))
-        return g.reshape(_scale_and_shift(g, y, scale, beta, column), shape)
+            mean, inverse = moving_mean, g.op("Reciprocal", root)
+            y = g.op("Mul", away, g.reshape(inverse, column))
+        y = g.reshape(_scale_and_shift(g, y, scale, beta, column), shape)
+        return self.with_statistics(g, y, mean, inverse)
 
     def _follow(self, g: Emitter, moving: ir.Value, batch: ir.Value) -> None:
         # The state is read by one elementwise node only: the new value may go into its buffer.
@@ -188,9 +219,13 @@ class BatchNorm(_Normalization):
 
 @operator("LayerNorm")
 class LayerNorm(_Normalization):
-    """Zero mean and unit variance along ``axis``, times gamma, plus beta (one each a position)."""
+    """Zero mean and unit variance along ``axis``, times gamma, plus beta (one each a position).
 
-    shapes = "(*d), (k,), (k,) -> (*d)"
+    ``output_mean_var`` puts out the mean and sqrt(variance + eps), too.
+    """
+
+    shapes = "(*d), (k,), (k,) -> (*d), (*e), (*e)"
+    statistics = ("mean", "std")
     implicit = ("gamma", "beta")
 
     axis: int = -1
@@ -199,16 +234,21 @@ class LayerNorm(_Normalization):
 
     def __post_init__(self) -> None:
         self.check(self.eps > 0, f"eps={self.eps} must be positive")
-        _refuse_statistics(self, self.output_mean_var)
 
     def channels(self, data: tuple[int, ...]) -> int:
         return data[axis_of(self.axis, len(data))]
 
-    def emit(self, g: Emitter, data: ir.Value, gamma: ir.Value, beta: ir.Value) -> ir.Value:
+    def statistics_shape(self, data: tuple[int, ...]) -> tuple[int, ...]:
+        return with_dim(data, axis_of(self.axis, len(data)), 1)
+
+    def emit(
+        self, g: Emitter, data: ir.Value, gamma: ir.Value, beta: ir.Value
+    ) -> Sequence[ir.Value]:
         shape = shape_of(data)
         sizes, column = _around(shape, axis_of(self.axis, len(shape)))
-        y = normalize(g, g.reshape(data, sizes), [1], self.eps)[0]
-        return g.reshape(_scale_and_shift(g, y, gamma, beta, column), shape)
+        y, inverse, mean, _ = normalize(g, g.reshape(data, sizes), [1], self.eps)
+        y = g.reshape(_scale_and_shift(g, y, gamma, beta, column), shape)
+        return self.with_statistics(g, y, mean, self.spread(g, inverse))
 
 
 @operator("InstanceNorm")
@@ -239,10 +279,14 @@ class InstanceNorm(_Normalization):
 class GroupNorm(_Normalization):
     """Channels in ``num_groups`` groups, each group of each sample normalised.
 
-    gamma and beta have one number a group, as in MXNet 1.x.
+    gamma and beta have one number a group, as in MXNet 1.x. ``output_mean_var`` puts out the mean
+    and sqrt(variance + eps) of each, too.
     """
 
-    shapes = "(n, c, *d), (num_groups,), (num_groups,) -> (n, c, *d)"
+    shapes = (
+        "(n, c, *d), (num_groups,), (num_groups,) -> (n, c, *d), (n, num_groups), (n, num_groups)"
+    )
+    statistics = ("mean", "std")
     implicit = ("gamma", "beta")
 
     num_groups: int = 1
@@ -252,7 +296,6 @@ class GroupNorm(_Normalization):
     def __post_init__(self) -> None:
         self.check(self.num_groups > 0, f"num_groups={self.num_groups} must be positive")
         self.check(self.eps > 0, f"eps={self.eps} must be positive")
-        _refuse_statistics(self, self.output_mean_var)
 
     def channels(self, data: tuple[int, ...]) -> int:
         if len(data) < 3:
@@ -261,16 +304,14 @@ class GroupNorm(_Normalization):
             raise ShapeError(f"{data[1]} channels cannot be divided into {self.num_groups} groups")
         return self.num_groups
 
-    def emit(self, g: Emitter, data: ir.Value, gamma: ir.Value, beta: ir.Value) -> ir.Value:
+    def statistics_shape(self, data: tuple[int, ...]) -> tuple[int, ...]:
+        return (data[0], self.num_groups)
+
+    def emit(
+        self, g: Emitter, data: ir.Value, gamma: ir.Value, beta: ir.Value
+    ) -> Sequence[ir.Value]:
         shape, groups = shape_of(data), self.num_groups
         data = g.reshape(data, (shape[0], groups, math.prod(shape[1:]) // groups))
-        y = normalize(g, data, [2], self.eps)[0]
-        return g.reshape(_scale_and_shift(g, y, gamma, beta, (groups, 1)), shape)
-
-
-def _refuse_statistics(op: Operator, output_mean_var: bool) -> None:
-    if output_mean_var:
-        raise UnsupportedError(
-            f"{op.op_name}: output_mean_var=True is not supported. Compute the statistics in the "
-            "symbol itself, for example with sym.mean(data, axis=...)."
-        )
+        y, inverse, mean, _ = normalize(g, data, [2], self.eps)
+        y = g.reshape(_scale_and_shift(g, y, gamma, beta, (groups, 1)), shape)
+        return self.with_statistics(g, y, mean, self.spread(g, inverse))

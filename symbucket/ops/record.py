@@ -222,6 +222,7 @@ class Operator:
         """Return attributes of MXNet's files that are ignored here (tuning of its kernels)."""
         return frozenset(
             {"workspace", "cudnn_tune", "cudnn_off", "ctx", "num_args", "sparse_grad", "layout"}
+            | {"min_calib_range", "max_calib_range"}
         )
 
     @classmethod

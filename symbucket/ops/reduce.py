@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
+import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
-from symbucket.ir import dtype_of, shape_of
+from symbucket.ir import Expr, dtype_of, shape_of
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify
-from symbucket.types import InferredShapes, PartialShape, Shape
+from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 FAMILY = "Reductions"
 
@@ -39,6 +40,8 @@ class _Reduce(Operator):
     """A reduction over ``axis`` (all axes if it is None), or over all others (``exclude``)."""
 
     onnx_type = ""
+    nan: ClassVar[float | None] = None
+    """What stands for NaN; None: NaN itself."""
     axis: Axes = None
     keepdims: bool = False
     exclude: bool = False
@@ -55,13 +58,15 @@ class _Reduce(Operator):
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         axes = self.axes(len(shape_of(data)))
+        if self.nan is not None and dtype_of(data).is_floating_point():
+            data = g.op("Where", g.op("IsNaN", data), g.const(self.nan, like=data), data)
         if not axes:
             return g.op("Identity", data)
         y = g.op(self.onnx_type, data, g.ints(*axes), keepdims=int(self.keepdims))
         return g.reshape(y, g.out_shapes[0])
 
 
-def _define(name: str, onnx_type: str, doc: str, *aliases: str) -> None:
+def _define(name: str, onnx_type: str, doc: str, *aliases: str, nan: float | None = None) -> None:
     annotations = {"axis": Axes, "keepdims": bool, "exclude": bool}
     body = {
         "__annotations__": annotations,
@@ -70,6 +75,7 @@ def _define(name: str, onnx_type: str, doc: str, *aliases: str) -> None:
         "axis": None,
         "exclude": False,
         "keepdims": False,
+        "nan": nan,
         "onnx_type": onnx_type,
         "shapes": "(*d) -> (*e)",
     }
@@ -79,6 +85,8 @@ def _define(name: str, onnx_type: str, doc: str, *aliases: str) -> None:
 _define("sum", "ReduceSum", "The sum", "sum_axis")
 _define("mean", "ReduceMean", "The mean")
 _define("prod", "ReduceProd", "The product")
+_define("nansum", "ReduceSum", "The sum of what is not NaN", nan=0.0)
+_define("nanprod", "ReduceProd", "The product of what is not NaN", nan=1.0)
 _define("max", "ReduceMax", "The largest value", "max_axis")
 _define("min", "ReduceMin", "The smallest value", "min_axis")
 
@@ -92,6 +100,11 @@ class Norm(Operator):
     ord: int = 2
     axis: Axes = None
     keepdims: bool = False
+    out_dtype: str | None = None
+
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
+        data = ins[0]
+        return [data], [np.dtype(self.out_dtype) if self.out_dtype else data or outs[0]]
 
     def __post_init__(self) -> None:
         self.check(self.ord in (1, 2), f"ord={self.ord} must be 1 or 2")
@@ -109,7 +122,7 @@ class Norm(Operator):
             y = g.op("ReduceSum", g.op("Abs", data), axes, keepdims=int(self.keepdims))
         else:
             y = g.op("ReduceL2", data, axes, keepdims=int(self.keepdims))
-        return g.reshape(y, g.out_shapes[0])
+        return g.reshape(g.cast(y, ir.DataType.from_numpy(g.out_dtypes[0])), g.out_shapes[0])
 
 
 class _Position(Operator):
@@ -152,6 +165,55 @@ class ArgMin(_Position):
     axis: int | None = None
     keepdims: bool = False
     onnx_type = "ArgMin"
+
+
+@operator("argmax_channel", method="argmax_channel")
+class ArgMaxChannel(Operator):
+    """The position of the largest value along axis 1, as a number of the data's dtype."""
+
+    shapes = "(n, k, *d) -> (n, *d)"
+    no_gradient = ("data",)
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data = ins[0]
+        if data is None:
+            return ins, outs
+        if len(data) < 2:
+            raise ShapeError(f"data must have two or more axes, it has shape {data}")
+        return ins, [unify(outs[0], (data[0], *data[2:]))]
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        place = g.op("ArgMax", data, axis=1, keepdims=0)
+        return g.reshape(g.cast(place, dtype_of(data)), g.out_shapes[0])
+
+
+@operator("moments")
+class Moments(Operator):
+    """Mean and variance (the mean squared distance from the mean) over ``axes`` (None: all)."""
+
+    shapes = "(*d) -> (*e), (*e)"
+
+    axes: Axes = None
+    keepdims: bool = False
+
+    def outputs(self) -> tuple[str, ...]:
+        return ("output0", "output1")
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data = ins[0]
+        if data is None:
+            return ins, outs
+        axes = reduced_axes(self.axes, False, len(data))
+        shape = reduced_shape(data, axes, self.keepdims)
+        return ins, [unify(out, shape) for out in outs]
+
+    def emit(self, g: Emitter, data: ir.Value) -> Sequence[ir.Value]:
+        x = Expr(g, data)
+        axes = reduced_axes(self.axes, False, x.rank)
+        mean = x.mean(axes, keepdims=True)
+        away = x - mean
+        var = (away * away).mean(axes, keepdims=True)
+        return [g.reshape(y.value, g.out_shapes[0]) for y in (mean, var)]
 
 
 @operator("L2Normalization")

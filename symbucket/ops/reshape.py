@@ -33,15 +33,25 @@ class Reshape(_ToOutShape):
     In ``shape``: a positive number is a size; 0 copies a dimension; -1 is what is left over; -2
     copies all remaining dimensions; -3 joins two dimensions; -4 splits one into the next two.
     ``reverse`` reads the codes from the right.
+
+    ``target_shape`` of old symbol files counts only without ``shape``: 0 is what is left over, and
+    ``keep_highest`` keeps the first dimension, whatever stands there.
     """
 
     shapes = "(*d) -> (*e)"
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = ()
     reverse: bool = False
+    target_shape: tuple[int, ...] = ()
+    keep_highest: bool = False
 
     def __post_init__(self) -> None:
-        self.check(len(self.shape) > 0, "shape must not be empty")
+        self.check(len(self.shape or self.target_shape) > 0, "shape is missing")
+        old = self.target_shape[self.keep_highest :]
+        self.check(
+            min(old, default=0) >= 0 and (self.shape != () or old.count(0) <= 1),
+            f"target_shape={self.target_shape} must be sizes; one may be 0, what is left over",
+        )
         unknown = [d for d in self.shape if d < -4]
         self.check(not unknown, f"shape {self.shape} has unknown codes {unknown}")
         inferred = 0
@@ -75,7 +85,19 @@ class Reshape(_ToOutShape):
             raise ShapeError(f"cannot reshape {data} ({math.prod(data)} elements) by {self.shape}")
         return [data], [out]
 
+    def _old_target(self, data: Shape) -> Shape:
+        out = list(self.target_shape)
+        if self.keep_highest:
+            out[0] = data[0]
+        if 0 in out[self.keep_highest :]:
+            place = out.index(0, self.keep_highest)
+            out[place] = 1
+            out[place] = self._left_over(data, math.prod(out))
+        return tuple(out)
+
     def _target(self, data: Shape) -> Shape:
+        if not self.shape:
+            return self._old_target(data)
         source = data[::-1] if self.reverse else data
         sizes = iter(source)
 
@@ -184,22 +206,50 @@ class Squeeze(_ToOutShape):
         return ins, [unify(outs[0], sizes or (1,))]
 
 
+def _bounds(begin: int | None, end: int | None, rank: int) -> tuple[int, int]:
+    """The first axis and the one after the last, counted from the front."""
+    first = 0 if begin is None else begin + rank * (begin < 0)
+    last = rank if end is None else end + rank * (end < 0)
+    if not 0 <= first <= last <= rank:
+        raise ShapeError(f"axes {begin} to {end} do not exist in {rank} dimensions")
+    return first, last
+
+
 @operator("reshape_like", method="reshape_like")
 class ReshapeLike(Operator):
-    """``lhs`` in the shape of ``rhs``."""
+    """``lhs`` in the shape of ``rhs``.
 
-    shapes = "(*d), (*e) -> (*e)"
+    With bounds, its axes from ``lhs_begin`` to before ``lhs_end`` get the sizes of the axes of
+    ``rhs`` from ``rhs_begin`` to before ``rhs_end``; the others stay.
+    """
+
+    shapes = "(*d), (*e) -> (*f)"
     no_gradient = ("rhs",)
+
+    lhs_begin: int | None = None
+    lhs_end: int | None = None
+    rhs_begin: int | None = None
+    rhs_end: int | None = None
 
     def arguments(self) -> tuple[str, ...]:
         return ("lhs", "rhs")
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        shape = unify(outs[0], ins[1])
-        return [ins[0], shape], [shape]
+        if self == ReshapeLike():
+            shape = unify(outs[0], ins[1])
+            return [ins[0], shape], [shape]
+        lhs, rhs = ins
+        if not is_known(lhs) or not is_known(rhs):
+            return ins, outs
+        first, last = _bounds(self.lhs_begin, self.lhs_end, len(lhs))
+        start, stop = _bounds(self.rhs_begin, self.rhs_end, len(rhs))
+        out = (*lhs[:first], *rhs[start:stop], *lhs[last:])
+        if math.prod(out) != math.prod(lhs):
+            raise ShapeError(f"{lhs} cannot get the shape {out}: the numbers of elements differ")
+        return ins, [unify(outs[0], out)]
 
     def emit(self, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
-        return g.reshape(lhs, shape_of(rhs))
+        return g.reshape(lhs, g.out_shapes[0])
 
 
 @operator("transpose", method="transpose")

@@ -150,6 +150,74 @@ class SliceChannel(Operator):
         return [g.reshape(p, s) for p, s in zip(parts, g.out_shapes)]
 
 
+@operator("_split_v2")
+class SplitV2(Operator):
+    """The data cut along ``axis`` before each position in ``indices``, or into equal ``sections``.
+
+    ``squeeze_axis`` removes the axis, whose parts must then be of size 1.
+    """
+
+    shapes = "(*d) -> (*e), ..."
+    moves_only = True
+
+    indices: tuple[int, ...] = ()
+    axis: int = 1
+    squeeze_axis: bool = False
+    sections: int = 0
+
+    def __post_init__(self) -> None:
+        first = self.indices[:1] == (0,)  # MXNet's files begin with a 0 that cuts nothing
+        self.check(
+            self.sections > 0 or len(self.indices) > first,
+            "give sections, or one or more indices to cut at",
+        )
+        self.check(
+            list(self.indices) == sorted({*self.indices}) and min(self.indices, default=0) >= 0,
+            f"indices={self.indices} must be ascending",
+        )
+
+    def outputs(self) -> tuple[str, ...]:
+        count = self.sections or len(self._starts())
+        return ("output",) if count == 1 else tuple(f"output{i}" for i in range(count))
+
+    def _starts(self) -> list[int]:
+        return [0, *(i for i in self.indices if i > 0)]
+
+    def _sizes(self, size: int) -> list[int]:
+        """The sizes of the parts of an axis."""
+        if self.sections:
+            if size % self.sections:
+                raise ShapeError(f"{size} elements cannot be cut into {self.sections} equal parts")
+            return [size // self.sections] * self.sections
+        starts = self._starts()
+        if size and starts[-1] >= size:
+            raise ShapeError(f"cannot cut {size} elements at {starts[-1]}: a part would be empty")
+        return [end - start for start, end in zip(starts, [*starts[1:], size])]
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data = ins[0]
+        if data is None:
+            return ins, outs
+        axis = axis_of(self.axis, len(data))
+        if not data[axis]:
+            return ins, outs
+        shapes = [with_dim(data, axis, size) for size in self._sizes(data[axis])]
+        if self.squeeze_axis:
+            if any(shape[axis] != 1 for shape in shapes):
+                raise ShapeError(f"squeeze_axis needs parts of size 1; {data} gives {shapes}")
+            shapes = [(*data[:axis], *data[axis + 1 :])] * len(shapes)
+        return ins, [unify(a, b) for a, b in zip(outs, shapes)]
+
+    def emit(self, g: Emitter, data: ir.Value) -> Sequence[ir.Value]:
+        shape = shape_of(data)
+        axis = axis_of(self.axis, len(shape))
+        sizes = self._sizes(shape[axis])
+        if len(sizes) == 1:
+            return [g.op("Identity", g.reshape(data, g.out_shapes[0]))]
+        parts = g.ops("Split", data, g.ints(*sizes), axis=axis, outputs=len(sizes))
+        return [g.reshape(part, size) for part, size in zip(parts, g.out_shapes)]
+
+
 def _range(begin: int | None, end: int | None, step: int, size: int) -> range:
     return range(*slice(begin, end, step).indices(size))
 

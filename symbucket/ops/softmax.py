@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,10 +20,14 @@ FAMILY = "Softmax"
 class _Softmax(Operator):
     """Along ``axis``, of the data divided by ``temperature``."""
 
+    shapes = "(*d), (*e) -> (*d)"
+    no_gradient = ("length",)
     onnx_type = "Softmax"
     sign = 1.0
     axis: int = -1
     temperature: float | None = None
+    use_length: bool = False
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         self.check(
@@ -32,20 +35,39 @@ class _Softmax(Operator):
             f"temperature={self.temperature} must be positive",
         )
 
+    def arguments(self) -> tuple[str, ...]:
+        return ("data", "length") if self.use_length else ("data",)
+
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        data = unify(ins[0], outs[0])
+        data, lengths = unify(ins[0], outs[0]), ins[1:]
         if data is not None:
-            axis_of(self.axis, len(data))
-        return [data], [data]
+            axis = axis_of(self.axis, len(data))
+            lengths = [unify(s, (*data[:axis], *data[axis + 1 :]) or (1,)) for s in lengths]
+        return [data, *lengths], [data]
 
-    def scaled(self, g: Emitter, x: ir.Value) -> ir.Value:
-        """The data over the temperature."""
+    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
+        if self.dtype is not None:
+            return ins, [np.dtype(self.dtype)]
+        dtype = ins[0] or outs[0]
+        return [dtype, *ins[1:]], [dtype]
+
+    def emit(self, g: Emitter, data: ir.Value, length: ir.Value | None = None) -> ir.Value:
+        data = g.cast(data, ir.DataType.from_numpy(g.out_dtypes[0]))
+        shape = shape_of(data)
+        axis = axis_of(self.axis, len(shape))
         factor = self.sign / (self.temperature or 1.0)
-        return x if factor == 1.0 else g.op("Mul", x, g.const(factor, like=x))
-
-    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
-        axis = axis_of(self.axis, len(shape_of(data)))
-        return g.op(self.onnx_type, self.scaled(g, data), axis=axis)
+        if factor != 1.0:
+            data = g.op("Mul", data, g.const(factor, like=data))
+        if length is None:
+            return g.op(self.onnx_type, data, axis=axis)
+        column = with_dim((1,) * len(shape), axis, shape[axis])
+        steps = np.arange(shape[axis], dtype=np.int64).reshape(column)
+        length = g.reshape(g.cast(length, ir.DataType.INT64), with_dim(shape, axis, 1))
+        inside = g.op("Less", g.const(steps), length)
+        # Far below every value of use, and finite: a row without elements must not become NaN.
+        masked = g.op("Where", inside, data, g.const(-1e30, like=data))
+        y = g.op(self.onnx_type, masked, axis=axis)
+        return g.op("Where", inside, y, g.const(0.0, like=data))
 
 
 @operator("softmax", method="softmax")
@@ -53,68 +75,44 @@ class Softmax(_Softmax):
     """``exp(x / temperature)``, normalised to the sum 1 along ``axis``.
 
     With ``use_length`` the input ``length`` (the data's shape without ``axis``) says how many of
-    the first elements take part; the others get 0.
+    the first elements take part; the others get 0. ``dtype`` is that of the output.
     """
-
-    shapes = "(*d), (*e) -> (*d)"
-    no_gradient = ("length",)
 
     axis: int = -1
     temperature: float | None = None
     use_length: bool = False
-
-    def arguments(self) -> tuple[str, ...]:
-        return ("data", "length") if self.use_length else ("data",)
-
-    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        if not self.use_length:
-            return super().infer_shape(ins, outs)
-        data, length = unify(ins[0], outs[0]), ins[1]
-        if data is not None:
-            axis = axis_of(self.axis, len(data))
-            length = unify(length, (*data[:axis], *data[axis + 1 :]))
-        return [data, length], [data]
-
-    def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
-        dtype = ins[0] or outs[0]
-        return [dtype, *ins[1:]], [dtype]
-
-    def emit(self, g: Emitter, data: ir.Value, length: ir.Value | None = None) -> ir.Value:
-        if length is None:
-            return super().emit(g, data)
-        shape = shape_of(data)
-        axis = axis_of(self.axis, len(shape))
-        column = with_dim((1,) * len(shape), axis, shape[axis])
-        steps = np.arange(shape[axis], dtype=np.int64).reshape(column)
-        length = g.reshape(g.cast(length, ir.DataType.INT64), with_dim(shape, axis, 1))
-        inside = g.op("Less", g.const(steps), length)
-        # Far below every value of use, and finite: a row without elements must not become NaN.
-        masked = g.op("Where", inside, self.scaled(g, data), g.const(-1e30, like=data))
-        y = g.op("Softmax", masked, axis=axis)
-        return g.op("Where", inside, y, g.const(0.0, like=data))
+    dtype: str | None = None
 
 
 @operator("softmin", method="softmin")
 class Softmin(_Softmax):
-    """The softmax of the negated data."""
+    """The softmax of the negated data; attributes as for ``softmax``."""
 
+    sign = -1.0
     axis: int = -1
     temperature: float | None = None
-    sign = -1.0
+    use_length: bool = False
+    dtype: str | None = None
 
 
 @operator("log_softmax", method="log_softmax")
 class LogSoftmax(_Softmax):
-    """The logarithm of the softmax."""
+    """The logarithm of the softmax, 0 beyond ``length``; attributes as for ``softmax``."""
 
+    onnx_type = "LogSoftmax"
     axis: int = -1
     temperature: float | None = None
-    onnx_type = "LogSoftmax"
+    use_length: bool = False
+    dtype: str | None = None
 
 
 @operator("SoftmaxActivation")
 class SoftmaxActivation(Operator):
-    """Softmax over all axes but the first (mode "instance") or over axis 1 (mode "channel")."""
+    """Softmax over the last axis (mode "instance") or over axis 1 (mode "channel").
+
+    MXNet's documentation says of "instance" that it takes all axes but the first; MXNet 1.9.1 takes
+    the last one, and so does this.
+    """
 
     mode: Literal["instance", "channel"] = "instance"
 
@@ -125,10 +123,8 @@ class SoftmaxActivation(Operator):
         return [shape], [shape]
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
-        shape = shape_of(data)
-        if self.mode == "instance":
-            data = g.reshape(data, (shape[0], math.prod(shape[1:])))
-        return g.reshape(g.op("Softmax", data, axis=1), shape)
+        axis = len(shape_of(data)) - 1 if self.mode == "instance" else 1
+        return g.op("Softmax", data, axis=axis)
 
 
 @operator("softmax_cross_entropy")

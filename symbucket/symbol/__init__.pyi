@@ -20,6 +20,8 @@ from symbucket.symbol.of_numbers import maximum as maximum
 from symbucket.symbol.of_numbers import minimum as minimum
 from symbucket.symbol.of_numbers import power as power
 from symbucket.symbol.onnx_import import from_onnx as from_onnx
+from symbucket.symbol.shorthands import histogram as histogram
+from symbucket.symbol.shorthands import split_v2 as split_v2
 from symbucket.symbol.symbol import Group as Group
 from symbucket.symbol.symbol import Symbol as Symbol
 from symbucket.symbol.symbol import load as load
@@ -39,6 +41,7 @@ __all__ = [
     "Variable",
     "contrib",
     "from_onnx",
+    "histogram",
     "hypot",
     "image",
     "linalg",
@@ -49,6 +52,7 @@ __all__ = [
     "pow",
     "power",
     "random",
+    "split_v2",
     "var",
 ]
 
@@ -80,6 +84,8 @@ def BatchNorm(
 ) -> Symbol:
     """Each channel (``axis``) with zero mean and unit variance, times gamma, plus beta."""
 
+BatchNorm_v1 = BatchNorm
+
 def BlockGrad(
     data: Symbol,
     *,
@@ -87,20 +93,6 @@ def BlockGrad(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """The data itself; no gradient flows back through it."""
-
-def CTCLoss(
-    data: Symbol,
-    label: Symbol = ...,
-    data_lengths: Symbol = ...,
-    label_lengths: Symbol = ...,
-    use_data_lengths: bool = False,
-    use_label_lengths: bool = False,
-    blank_label: Literal['first', 'last'] = "first",
-    *,
-    name: str | None = None,
-    attr: Mapping[str, str] | None = None,
-) -> Symbol:
-    """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
 
 def Cast(
     data: Symbol,
@@ -141,6 +133,19 @@ def Convolution(
 ) -> Symbol:
     """Cross-correlation of (n, c, d1, ...) with ``num_filter`` kernels, plus bias."""
 
+Convolution_v1 = Convolution
+
+def Crop(
+    *args: Symbol | Sequence[Symbol],
+    num_args: int = ...,
+    offset: int | Sequence[int] = (0, 0),
+    h_w: int | Sequence[int] = (0, 0),
+    center_crop: bool = False,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """A part of images: of the size ``h_w``, or of that of a second input."""
+
 def Deconvolution(
     data: Symbol,
     weight: Symbol = ...,
@@ -169,6 +174,7 @@ def Dropout(
     p: float = 0.5,
     mode: Literal['training', 'always'] = "training",
     axes: int | Sequence[int] = (),
+    cudnn_off: bool = False,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
@@ -251,6 +257,18 @@ def L2Normalization(
 ) -> Symbol:
     """``data / sqrt(sum(data^2) + eps)``, summed as ``mode`` says."""
 
+def LRN(
+    data: Symbol,
+    nsize: int,
+    alpha: float = 0.0001,
+    beta: float = 0.75,
+    knorm: float = 2.0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``data / (knorm + alpha / nsize * sum of squares)^beta``."""
+
 def LayerNorm(
     data: Symbol,
     gamma: Symbol = ...,
@@ -267,7 +285,7 @@ def LayerNorm(
 def LeakyReLU(
     data: Symbol,
     gamma: Symbol = ...,
-    act_type: Literal['leaky', 'elu', 'prelu', 'selu', 'gelu'] = "leaky",
+    act_type: Literal['leaky', 'elu', 'prelu', 'selu', 'gelu', 'rrelu'] = "leaky",
     slope: float = 0.25,
     lower_bound: float = 0.125,
     upper_bound: float = 0.334,
@@ -332,11 +350,12 @@ def Pad(
 def Pooling(
     data: Symbol,
     kernel: int | Sequence[int] = (),
-    pool_type: Literal['max', 'avg', 'sum'] = "max",
+    pool_type: Literal['max', 'avg', 'sum', 'lp'] = "max",
     global_pool: bool = False,
-    pooling_convention: Literal['valid', 'full'] = "valid",
+    pooling_convention: Literal['valid', 'full', 'same'] = "valid",
     stride: int | Sequence[int] = (),
     pad: int | Sequence[int] = (),
+    p_value: int | None = None,
     count_include_pad: bool = True,
     layout: str | None = None,
     cudnn_off: bool = False,
@@ -344,7 +363,9 @@ def Pooling(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """The largest, the average or the sum of the elements under each window."""
+    """The largest, the average or the sum of the elements under each window, or their norm."""
+
+Pooling_v1 = Pooling
 
 def RNN(
     data: Symbol,
@@ -371,13 +392,27 @@ def RNN(
 
 def Reshape(
     data: Symbol,
-    shape: int | Sequence[int],
+    shape: int | Sequence[int] = (),
     reverse: bool = False,
+    target_shape: int | Sequence[int] = (),
+    keep_highest: bool = False,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """The data in another shape, by MXNet's codes."""
+
+def SVMOutput(
+    data: Symbol,
+    label: Symbol = ...,
+    margin: float = 1.0,
+    regularization_coefficient: float = 1.0,
+    use_linear: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The data itself; its gradient is that of the hinge loss of one class against the others."""
 
 def SequenceLast(
     data: Symbol,
@@ -448,7 +483,7 @@ def SoftmaxActivation(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """Softmax over all axes but the first (mode "instance") or over axis 1 (mode "channel")."""
+    """Softmax over the last axis (mode "instance") or over axis 1 (mode "channel")."""
 
 SoftmaxOutput = Softmax
 
@@ -464,10 +499,44 @@ def SwapAxes(
 
 SwapAxis = SwapAxes
 
+def UpSampling(
+    *args: Symbol | Sequence[Symbol],
+    scale: int,
+    sample_type: Literal['nearest', 'bilinear'],
+    num_filter: int = 0,
+    multi_input_mode: Literal['concat', 'sum'] = "concat",
+    num_args: int = ...,
+    workspace: int = 512,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Images enlarged ``scale`` times."""
+
 def abs(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
     """``abs(data)``, element by element."""
 
 add_n = ElementWiseSum
+
+def all_finite(
+    data: Symbol,
+    init_output: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """1 if every element is finite, else 0; of shape (1,). ``init_output`` has no effect here."""
+
+amp_cast = Cast
+
+def amp_multicast(
+    *args: Symbol | Sequence[Symbol],
+    num_args: int = ...,
+    num_outputs: int = 0,
+    cast_narrow: bool = False,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Several arrays in one float dtype: the widest among them (``cast_narrow``: the narrowest)."""
 
 def arange(
     start: float = 0.0,
@@ -540,6 +609,14 @@ def argmax(
 ) -> Symbol:
     """The position of the first largest value along ``axis`` (None: in the flattened data)."""
 
+def argmax_channel(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The position of the largest value along axis 1, as a number of the data's dtype."""
+
 def argmin(
     data: Symbol,
     axis: int | None = None,
@@ -549,6 +626,17 @@ def argmin(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """The position of the first smallest value along ``axis`` (None: in the flattened data)."""
+
+def argsort(
+    data: Symbol,
+    axis: int | None = -1,
+    is_ascend: bool = True,
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The positions that would sort the data along ``axis``, as numbers of ``dtype``."""
 
 def batch_dot(
     lhs: Symbol,
@@ -798,6 +886,19 @@ def clip(
 ) -> Symbol:
     """Values below ``a_min`` become ``a_min``, above ``a_max`` become ``a_max``."""
 
+def col2im(
+    data: Symbol,
+    output_size: int | Sequence[int],
+    kernel: int | Sequence[int],
+    stride: int | Sequence[int] = (),
+    dilate: int | Sequence[int] = (),
+    pad: int | Sequence[int] = (),
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Columns added up at the places of their windows, the transpose of im2col."""
+
 concat = Concat
 
 def cos(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
@@ -817,7 +918,15 @@ def crop(
 ) -> Symbol:
     """``data[begin[0]:end[0]:step[0], ...]``; None leaves a bound open."""
 
-ctc_loss = CTCLoss
+def cumsum(
+    a: Symbol,
+    axis: int | None = None,
+    dtype: DtypeLike | None = None,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The sums of the first elements along ``axis``; of the flattened data if it is None."""
 
 def degrees(
     data: Symbol,
@@ -826,6 +935,26 @@ def degrees(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """``degrees(data)``, element by element."""
+
+def depth_to_space(
+    data: Symbol,
+    block_size: int,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Channels moved into blocks of ``block_size`` times ``block_size`` pixels."""
+
+def diag(
+    data: Symbol,
+    k: int = 0,
+    axis1: int = 0,
+    axis2: int = 1,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Diagonal ``k`` of the matrices in ``axis1`` and ``axis2``, as a new last axis."""
 
 def dot(
     lhs: Symbol,
@@ -877,6 +1006,14 @@ def elemwise_sub(
 def erf(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
     """``erf(data)``, element by element."""
 
+def erfinv(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The inverse of the error function, element by element; infinite at -1 and 1."""
+
 def exp(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
     """``exp(data)``, element by element."""
 
@@ -896,6 +1033,27 @@ def expm1(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """``expm1(data)``, element by element."""
+
+def eye(
+    N: int,
+    M: int = 0,
+    k: int = 0,
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """A matrix of N rows and M columns (N if M is 0) with ones on its diagonal ``k``."""
+
+def fill_element_0index(
+    lhs: Symbol,
+    mhs: Symbol,
+    rhs: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``lhs`` (n, k) with ``mhs[i]`` as element ``rhs[i]`` of every row i."""
 
 def fix(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
     """``fix(data)``, element by element."""
@@ -929,6 +1087,22 @@ def full(
 ) -> Symbol:
     """A tensor filled with ``value``; 0 or -1 in ``shape`` is a dimension to be inferred."""
 
+def gamma(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The gamma function, element by element."""
+
+def gammaln(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The logarithm of the absolute value of the gamma function, element by element."""
+
 def gather_nd(
     data: Symbol,
     indices: Symbol,
@@ -955,6 +1129,40 @@ def identity(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """``identity(data)``, element by element."""
+
+def im2col(
+    data: Symbol,
+    kernel: int | Sequence[int],
+    stride: int | Sequence[int] = (),
+    dilate: int | Sequence[int] = (),
+    pad: int | Sequence[int] = (),
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The elements under each window as one column: the matrix that a convolution multiplies."""
+
+def khatri_rao(
+    *args: Symbol | Sequence[Symbol],
+    num_args: int = ...,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The products of all combinations of rows, column by column, of any number of matrices."""
+
+def linspace(
+    start: float,
+    stop: float,
+    num: int,
+    endpoint: bool = True,
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``num`` numbers from ``start`` to ``stop`` at equal distances, ``stop`` among them if
+    ``endpoint``.
+    """
 
 def log(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
     """``log(data)``, element by element."""
@@ -988,13 +1196,24 @@ def log_sigmoid(
 
 def log_softmax(
     data: Symbol,
+    length: Symbol = ...,
     axis: int = -1,
     temperature: float | None = None,
+    use_length: bool = False,
+    dtype: DtypeLike | None = None,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """The logarithm of the softmax."""
+    """The logarithm of the softmax, 0 beyond ``length``; attributes as for ``softmax``."""
+
+def logical_not(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``logical_not(data)``, element by element."""
 
 make_loss = MakeLoss
 
@@ -1035,6 +1254,48 @@ def min(
 
 min_axis = min
 
+def moments(
+    data: Symbol,
+    axes: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Mean and variance (the mean squared distance from the mean) over ``axes`` (None: all)."""
+
+def multi_all_finite(
+    *args: Symbol | Sequence[Symbol],
+    num_args: int = ...,
+    num_arrays: int = 1,
+    init_output: bool = True,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """1 if every element of every array is finite, else 0; of shape (1,)."""
+
+def nanprod(
+    data: Symbol,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    exclude: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The product of what is not NaN over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+
+def nansum(
+    data: Symbol,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    exclude: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The sum of what is not NaN over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+
 def negative(
     data: Symbol,
     *,
@@ -1048,6 +1309,7 @@ def norm(
     ord: int = 2,
     axis: int | Sequence[int] | None = None,
     keepdims: bool = False,
+    out_dtype: DtypeLike | None = None,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
@@ -1130,6 +1392,23 @@ def random_uniform(
 ) -> Symbol:
     """Numbers drawn evenly from ``low`` up to below ``high``, new ones at every run."""
 
+def ravel_multi_index(
+    data: Symbol,
+    shape: int | Sequence[int],
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The number of each element in an array of ``shape``; its position stands in a column."""
+
+def rcbrt(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``rcbrt(data)``, element by element."""
+
 def reciprocal(
     data: Symbol,
     *,
@@ -1156,6 +1435,10 @@ reshape = Reshape
 def reshape_like(
     lhs: Symbol,
     rhs: Symbol,
+    lhs_begin: int | None = None,
+    lhs_end: int | None = None,
+    rhs_begin: int | None = None,
+    rhs_end: int | None = None,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
@@ -1193,6 +1476,14 @@ def scatter_nd(
 ) -> Symbol:
     """Zeros of ``shape`` with ``data`` at ``indices``, the inverse of gather_nd."""
 
+def shape_array(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The shape of the data, int64."""
+
 def sigmoid(
     data: Symbol,
     *,
@@ -1209,6 +1500,14 @@ def sin(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None
 
 def sinh(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
     """``sinh(data)``, element by element."""
+
+def size_array(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The number of elements of the data, int64."""
 
 slice = crop
 
@@ -1248,6 +1547,7 @@ def softmax(
     axis: int = -1,
     temperature: float | None = None,
     use_length: bool = False,
+    dtype: DtypeLike | None = None,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
@@ -1265,13 +1565,16 @@ def softmax_cross_entropy(
 
 def softmin(
     data: Symbol,
+    length: Symbol = ...,
     axis: int = -1,
     temperature: float | None = None,
+    use_length: bool = False,
+    dtype: DtypeLike | None = None,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """The softmax of the negated data."""
+    """The softmax of the negated data; attributes as for ``softmax``."""
 
 def softrelu(
     data: Symbol,
@@ -1288,6 +1591,25 @@ def softsign(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """``softsign(data)``, element by element."""
+
+def sort(
+    data: Symbol,
+    axis: int | None = -1,
+    is_ascend: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The elements in order along ``axis``, the smallest first; ``axis=None`` flattens the data."""
+
+def space_to_depth(
+    data: Symbol,
+    block_size: int,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Blocks of ``block_size`` times ``block_size`` pixels moved into channels."""
 
 split = SliceChannel
 
@@ -1363,6 +1685,19 @@ def tile(
 ) -> Symbol:
     """The whole data repeated ``reps[i]`` times along axis i; leading 1s make both equally long."""
 
+def topk(
+    data: Symbol,
+    axis: int | None = -1,
+    k: int = 1,
+    ret_typ: Literal['indices', 'value', 'both', 'mask'] = "indices",
+    is_ascend: bool = False,
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The ``k`` largest elements along ``axis`` (smallest with ``is_ascend``); all if k < 1."""
+
 def transpose(
     data: Symbol,
     axes: int | Sequence[int] | None = None,
@@ -1381,6 +1716,15 @@ def trunc(
     """``trunc(data)``, element by element."""
 
 uniform = random_uniform
+
+def unravel_index(
+    data: Symbol,
+    shape: int | Sequence[int],
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The position of each element in an array of ``shape``, in a column, from its number."""
 
 def where(
     condition: Symbol,

@@ -14,30 +14,103 @@ DtypeLike = str | type[Any] | np.dtype[Any]
 
 __all__: list[str]
 
-def CTCLoss(
-    data: Symbol,
-    label: Symbol = ...,
-    data_lengths: Symbol = ...,
-    label_lengths: Symbol = ...,
-    use_data_lengths: bool = False,
-    use_label_lengths: bool = False,
-    blank_label: Literal['first', 'last'] = "first",
+def allclose(
+    a: Symbol,
+    b: Symbol,
+    rtol: float = 1e-05,
+    atol: float = 1e-08,
+    equal_nan: bool = True,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
+    """1 if ``|a - b| <= atol + rtol |b|`` for all elements, else 0; of shape (1,)."""
 
-def ctc_loss(
+def arange_like(
     data: Symbol,
-    label: Symbol = ...,
-    data_lengths: Symbol = ...,
-    label_lengths: Symbol = ...,
-    use_data_lengths: bool = False,
-    use_label_lengths: bool = False,
-    blank_label: Literal['first', 'last'] = "first",
+    start: float = 0.0,
+    step: float = 1.0,
+    repeat: int = 1,
+    axis: int | None = None,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
+    """``start, start + step, ...`` (each number ``repeat`` times) as many as the data has elements."""
+
+def div_sqrt_dim(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The data over the square root of the size of its last axis."""
+
+def index_array(
+    data: Symbol,
+    axes: int | Sequence[int] | None = None,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The position of every element of the data in a new last axis, int64."""
+
+def index_copy(
+    old_tensor: Symbol,
+    index_vector: Symbol,
+    new_tensor: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``old_tensor`` with the slices ``new_tensor[i]`` at the rows ``index_vector[i]``."""
+
+def interleaved_matmul_encdec_qk(
+    queries: Symbol,
+    keys_values: Symbol,
+    heads: int,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Products of a decoder's queries and an encoder's keys, over the root of their length."""
+
+def interleaved_matmul_encdec_valatt(
+    keys_values: Symbol,
+    attention: Symbol,
+    heads: int,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """An encoder's values, weighted by ``attention``."""
+
+def interleaved_matmul_selfatt_qk(
+    queries_keys_values: Symbol,
+    heads: int,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Products of queries and keys, over the root of their length."""
+
+def interleaved_matmul_selfatt_valatt(
+    queries_keys_values: Symbol,
+    attention: Symbol,
+    heads: int,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The values of self-attention, weighted by ``attention``."""
+
+def quadratic(
+    data: Symbol,
+    a: float = 0.0,
+    b: float = 0.0,
+    c: float = 0.0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``a x^2 + b x + c``, element by element."""

@@ -46,6 +46,14 @@ class FluentMethods:
     ) -> Symbol:
         """The position of the first largest value along ``axis`` (None: in the flattened data)."""
 
+    def argmax_channel(
+        self,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The position of the largest value along axis 1, as a number of the data's dtype."""
+
     def argmin(
         self,
         axis: int | None = None,
@@ -55,6 +63,17 @@ class FluentMethods:
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
         """The position of the first smallest value along ``axis`` (None: in the flattened data)."""
+
+    def argsort(
+        self,
+        axis: int | None = -1,
+        is_ascend: bool = True,
+        dtype: DtypeLike = "float32",
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The positions that would sort the data along ``axis``, as numbers of ``dtype``."""
 
     def broadcast_axes(
         self,
@@ -108,11 +127,44 @@ class FluentMethods:
     def cosh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``cosh(data)``, element by element."""
 
+    def cumsum(
+        self,
+        axis: int | None = None,
+        dtype: DtypeLike | None = None,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The sums of the first elements along ``axis``; of the flattened data if it is None."""
+
     def degrees(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``degrees(data)``, element by element."""
 
+    def depth_to_space(
+        self,
+        block_size: int,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """Channels moved into blocks of ``block_size`` times ``block_size`` pixels."""
+
+    def diag(
+        self,
+        k: int = 0,
+        axis1: int = 0,
+        axis2: int = 1,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """Diagonal ``k`` of the matrices in ``axis1`` and ``axis2``, as a new last axis."""
+
     def erf(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``erf(data)``, element by element."""
+
+    def erfinv(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """The inverse of the error function, element by element; infinite at -1 and 1."""
 
     def exp(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``exp(data)``, element by element."""
@@ -161,13 +213,16 @@ class FluentMethods:
 
     def log_softmax(
         self,
+        length: Symbol = ...,
         axis: int = -1,
         temperature: float | None = None,
+        use_length: bool = False,
+        dtype: DtypeLike | None = None,
         *,
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
-        """The logarithm of the softmax."""
+        """The logarithm of the softmax, 0 beyond ``length``; attributes as for ``softmax``."""
 
     def max(
         self,
@@ -202,11 +257,34 @@ class FluentMethods:
     ) -> Symbol:
         """The smallest value over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
+    def nanprod(
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        exclude: bool = False,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The product of what is not NaN over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+
+    def nansum(
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        exclude: bool = False,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The sum of what is not NaN over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+
     def norm(
         self,
         ord: int = 2,
         axis: int | Sequence[int] | None = None,
         keepdims: bool = False,
+        out_dtype: DtypeLike | None = None,
         *,
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
@@ -270,6 +348,9 @@ class FluentMethods:
     def radians(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``radians(data)``, element by element."""
 
+    def rcbrt(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+        """``rcbrt(data)``, element by element."""
+
     def reciprocal(
         self,
         *,
@@ -293,8 +374,10 @@ class FluentMethods:
 
     def reshape(
         self,
-        shape: int | Sequence[int],
+        shape: int | Sequence[int] = (),
         reverse: bool = False,
+        target_shape: int | Sequence[int] = (),
+        keep_highest: bool = False,
         *,
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
@@ -304,6 +387,10 @@ class FluentMethods:
     def reshape_like(
         self,
         rhs: Symbol,
+        lhs_begin: int | None = None,
+        lhs_end: int | None = None,
+        rhs_begin: int | None = None,
+        rhs_end: int | None = None,
         *,
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
@@ -319,6 +406,14 @@ class FluentMethods:
     def rsqrt(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``rsqrt(data)``, element by element."""
 
+    def shape_array(
+        self,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The shape of the data, int64."""
+
     def sigmoid(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``sigmoid(data)``, element by element."""
 
@@ -330,6 +425,14 @@ class FluentMethods:
 
     def sinh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``sinh(data)``, element by element."""
+
+    def size_array(
+        self,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The number of elements of the data, int64."""
 
     def slice(
         self,
@@ -369,6 +472,7 @@ class FluentMethods:
         axis: int = -1,
         temperature: float | None = None,
         use_length: bool = False,
+        dtype: DtypeLike | None = None,
         *,
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
@@ -377,13 +481,35 @@ class FluentMethods:
 
     def softmin(
         self,
+        length: Symbol = ...,
         axis: int = -1,
         temperature: float | None = None,
+        use_length: bool = False,
+        dtype: DtypeLike | None = None,
         *,
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
-        """The softmax of the negated data."""
+        """The softmax of the negated data; attributes as for ``softmax``."""
+
+    def sort(
+        self,
+        axis: int | None = -1,
+        is_ascend: bool = True,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The elements in order along ``axis``, the smallest first; ``axis=None`` flattens the data."""
+
+    def space_to_depth(
+        self,
+        block_size: int,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """Blocks of ``block_size`` times ``block_size`` pixels moved into channels."""
 
     def split(
         self,
@@ -467,6 +593,19 @@ class FluentMethods:
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
         """The whole data repeated ``reps[i]`` times along axis i; leading 1s make both equally long."""
+
+    def topk(
+        self,
+        axis: int | None = -1,
+        k: int = 1,
+        ret_typ: Literal['indices', 'value', 'both', 'mask'] = "indices",
+        is_ascend: bool = False,
+        dtype: DtypeLike = "float32",
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The ``k`` largest elements along ``axis`` (smallest with ``is_ascend``); all if k < 1."""
 
     def transpose(
         self,

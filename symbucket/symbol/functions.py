@@ -95,8 +95,8 @@ def _parameters(record: type[Operator]) -> Iterator[Parameter]:
 
 def _accepted(name: str, annotation: Any) -> Any:
     """The type of the values that an attribute takes in Python code."""
-    if name == "dtype":
-        return DtypeLike
+    if name in ("dtype", "out_dtype"):
+        return DtypeLike | None if type(None) in typing.get_args(annotation) else DtypeLike
     options = typing.get_args(annotation)
     if typing.get_origin(annotation) is tuple:
         return options[0] | GenericAlias(Sequence, options[0])

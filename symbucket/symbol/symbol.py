@@ -271,6 +271,12 @@ class Symbol(FluentMethods, Arithmetic):
 
         return apply("cast", [self], {"dtype": dtype, "name": name})
 
+    def split_v2(self, *args: Any, **kwargs: Any) -> Symbol:
+        """Return parts of this symbol, as ``sym.split_v2``."""
+        from symbucket.symbol.shorthands import split_v2  # needs Symbol
+
+        return split_v2(self, *args, **kwargs)
+
     def _collect(self, of: Callable[[Entry], Any]) -> tuple[Any, Any, Any]:
         arguments, auxiliary = self.variables()
         return (

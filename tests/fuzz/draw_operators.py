@@ -441,7 +441,10 @@ def _dropout(d: Drawing, name: str) -> Symbol:
 _DROPOUT_MODES = ("training", "training", "always")
 
 
-@drawn("_zeros", "_ones", "_full", "_random_normal", "_random_uniform", "_arange")
+@drawn(
+    *("_zeros", "_ones", "_full", "_random_normal", "_random_uniform", "_arange", "_eye"),
+    "_linspace",
+)
 def _new(d: Drawing, name: str) -> Symbol:
     value, shape = _value(d)
     dtype = np.dtype(d.dtype).name
@@ -449,6 +452,13 @@ def _new(d: Drawing, name: str) -> Symbol:
         size = shape[-1]
         constant = sym.arange(start=0.5, stop=0.5 + size, dtype=dtype)
         constant = sym.Reshape(constant, shape=(*(1,) * (len(shape) - 1), size))
+    elif name == "_linspace":
+        constant = sym.linspace(-1.0, 0.5, shape[-1], dtype=dtype)
+        constant = sym.Reshape(constant, shape=(*(1,) * (len(shape) - 1), shape[-1]))
+    elif name == "_eye":
+        rows, columns = (1, shape[0]) if len(shape) == 1 else shape[-2:]
+        constant = sym.eye(rows, columns, k=d.integer(-1, 1), dtype=dtype)
+        constant = sym.Reshape(constant, shape=(*(1,) * (len(shape) - 2), *shape[-2:]))
     else:
         attrs: dict[str, Any] = {"shape": shape, "dtype": dtype}
         if name == "_full":
@@ -500,6 +510,15 @@ def _softmax_output(d: Drawing, value: Symbol) -> Symbol:
     return sym.SoftmaxOutput(value, d.variable(labels), **attrs)
 
 
+def _svm_output(d: Drawing, value: Symbol) -> Symbol:
+    shape = d.shape_of(value)
+    if not 2 <= len(shape) <= 4 or int(np.prod(shape)) > 200:
+        shape = d.shape(2, 3)
+        value = d.fitted(value, shape)
+    labels = index(int(np.prod(shape[1:])), shape[0], dtype="float32")
+    return sym.SVMOutput(value, d.variable(labels), use_linear=d.chance(0.5))
+
+
 LOSSES: list[Callable[[Drawing, Symbol], Symbol]] = [
     _make_loss,
     _regression("LinearRegressionOutput"),
@@ -507,9 +526,11 @@ LOSSES: list[Callable[[Drawing, Symbol], Symbol]] = [
     _regression("MAERegressionOutput"),
     _softmax_output,
     _softmax_output,
+    _svm_output,
 ]
 
 DRAWN["MakeLoss"] = lambda d: _make_loss(d, _value(d)[0])
+DRAWN["SVMOutput"] = lambda d: _svm_output(d, _value(d)[0])
 DRAWN["SoftmaxOutput"] = lambda d: _softmax_output(d, _value(d)[0])
 for _name in ("LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput"):
     DRAWN[_name] = lambda d, _name=_name: _regression(_name)(d, _value(d)[0])

@@ -66,7 +66,7 @@ def _with_weights(d: Drawing, outputs: Symbol) -> Symbol:
     """The outputs, with the cells' own weights as variables of the drawing."""
     known = {n: a.shape for n, a in d.arrays(0).items()}
     names = outputs.list_arguments()
-    shapes = outputs.infer_shape(**{n: s for n, s in known.items() if n in names})[0]
+    shapes = outputs.complete_shapes(**{n: s for n, s in known.items() if n in names})[0]
     for name, shape in zip(names, shapes):
         if name not in known:
             d.makers[name] = d.free(tuple(shape))

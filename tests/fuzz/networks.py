@@ -79,7 +79,7 @@ class Network:
     def heads(self) -> list[Array]:
         """Head gradients, one for each output."""
         rng = np.random.default_rng([self.seed, 9])
-        outputs = self.symbol.infer_shape(**{n: self.inputs[n].shape for n in self.args})[1]
+        outputs = self.symbol.complete_shapes(**{n: self.inputs[n].shape for n in self.args})[1]
         return [rng.uniform(-1.0, 1.0, shape) for shape in outputs]
 
     def of(self, symbol: Symbol) -> Network:
@@ -175,7 +175,7 @@ class Drawing:
     def shape_of(self, value: Symbol) -> Shape:
         shapes = {n: a.shape for n, a in self.arrays(0).items()}
         known = {n: shapes[n] for n in value.list_arguments()}
-        return tuple(value.infer_shape(**known)[1][0])
+        return tuple(value.complete_shapes(**known)[1][0])
 
     def arrays(self, seed: int) -> dict[str, Array]:
         """Arrays for all variables."""
@@ -337,7 +337,7 @@ def _made_of_rows(drawing: Drawing, value: Symbol) -> bool:
     for rows in (ROWS, ROWS // 2):
         shapes = {n: (rows, *s[1:]) if s[:1] == (ROWS,) else s for n, s in arrays.items()}
         try:
-            outputs = value.infer_shape(**shapes)[1]
+            outputs = value.complete_shapes(**shapes)[1]
         except ShapeError:
             return False
         if outputs[0][:1] != (rows,):

@@ -229,7 +229,9 @@ def _(network: Network) -> Results:
             losses.append(output)
             continue
         name = f"head{i}"
-        dtype = output.infer_type(**{n: network.dtypes[n] for n in output.list_arguments()})[1][0]
+        dtype = output.complete_types(**{n: network.dtypes[n] for n in output.list_arguments()})[1][
+            0
+        ]
         inputs[name] = head.astype(dtype)
         losses.append(sb.sym.MakeLoss(sb.sym.elemwise_mul(output, sb.sym.Variable(name))))
     whole = Network(network.seed, sb.sym.Group(losses), inputs, network.wanted)
@@ -405,7 +407,7 @@ def _step(module: Any, network: Network, parts: _Parts, key: str, prefix: str) -
     if key == "b":
         inner = network.symbol.get_internals()[0]
         known = {n: network.args[n].shape for n in inner.list_arguments()}
-        heads = [*reversed(heads), np.ones(inner.infer_shape(**known)[1][0])]
+        heads = [*reversed(heads), np.ones(inner.complete_shapes(**known)[1][0])]
     module.forward(_batch(parts.data, key), is_train=True)
     results = _outputs(module.get_outputs())
     module.backward([sb.nd.array(h) for h in heads])
@@ -473,7 +475,7 @@ def _(network: Network) -> Results:
     parts, halves = _halves(network)
     try:
         whole, *shapes = (
-            n.symbol.infer_shape(**{k: a.shape for k, a in n.args.items()})[1]
+            n.symbol.complete_shapes(**{k: a.shape for k, a in n.args.items()})[1]
             for n in (network, *halves)
         )
     except (ShapeError, UnsupportedError):

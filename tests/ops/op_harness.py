@@ -28,17 +28,25 @@ from symbucket.types import Array
 DATA = Path(__file__).parent.parent / "data"
 
 
+# Recorded from MXNet 1.9.1: cases of their own, and cases of ``more_cases``.
+RECORDINGS = ("ops", "more_ops")
+
+
 @functools.cache
 def rows() -> dict[str, dict[str, Any]]:
     """The recorded operator cases by name."""
-    return {row["case"]: row for row in json.loads((DATA / "ops.json").read_text())}
+    files = [DATA / f"{name}.json" for name in RECORDINGS]
+    return {row["case"]: row for file in files for row in json.loads(file.read_text())}
 
 
 @functools.cache
 def recorded() -> Mapping[str, Array]:
     """All recorded arrays."""
-    with np.load(DATA / "ops.npz") as file:
-        return dict(file)
+    arrays: dict[str, Array] = {}
+    for name in RECORDINGS:
+        with np.load(DATA / f"{name}.npz") as file:
+            arrays.update(file)
+    return arrays
 
 
 def row_inputs(row: Mapping[str, Any]) -> dict[str, Array]:

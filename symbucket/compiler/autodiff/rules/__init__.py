@@ -8,6 +8,7 @@ from symbucket.compiler.autodiff.rules import (
     movement,
     quantization,
     reduction,
+    resampling,
     scan,
     without_gradient,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "movement",
     "quantization",
     "reduction",
+    "resampling",
     "scan",
     "without_gradient",
 ]

@@ -1,0 +1,48 @@
+"""LRN: normalization by the neighbouring channels."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError
+from symbucket.ir import Expr
+from symbucket.ops.pooling import Pooling
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.shape import unify
+from symbucket.types import InferredShapes, PartialShape
+
+FAMILY = "Normalization"
+
+
+@operator("LRN")
+class LRN(Operator):
+    """``data / (knorm + alpha / nsize * sum of squares)^beta``.
+
+    The squares are those of the ``nsize`` channels around each channel (Krizhevsky et al., 2012).
+    """
+
+    nsize: int
+    alpha: float = 1e-4
+    beta: float = 0.75
+    knorm: float = 2.0
+
+    def __post_init__(self) -> None:
+        self.check(
+            self.nsize > 0 and self.nsize % 2 == 1, f"nsize={self.nsize} must be odd and positive"
+        )
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        shape = unify(ins[0], outs[0])
+        if shape is not None and len(shape) < 2:
+            raise ShapeError(f"data must be (n, c, ...), it has shape {shape}")
+        return [shape], [shape]
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        x = Expr(g, data)
+        n, c, area = *x.shape[:2], math.prod(x.shape[2:])
+        around = Pooling(kernel=(self.nsize, 1), pad=(self.nsize // 2, 0), pool_type="sum")
+        squares = around.emit(g, (x * x).reshape((n, 1, c, area)).value)
+        total = Expr(g, squares).reshape(x.shape) * (self.alpha / self.nsize) + self.knorm
+        return (x / total**self.beta).value

@@ -1,0 +1,232 @@
+"""Cases of operators that MXNet's scripts and tests use; their numbers from MXNet are recorded."""
+
+from __future__ import annotations
+
+from tests.ops.case import Apart, Away, Case, Exactly, Positive, Unit, given
+
+ELEMENTWISE = [
+    Case("gamma", {}, {"data": Exactly([[0.3, 1.7, 4.2], [-0.4, -1.6, 6.5]])}),
+    Case("gammaln", {}, {"data": Exactly([[0.3, 1.7, 14.2], [-0.4, -1.6, 60.5]])}),
+    Case("erfinv", {}, {"data": Exactly([[0.3, -0.8, 0.7], [0.0, 0.01, -0.6]])}),
+    Case("rcbrt", {}, {"data": Away(2, 3)}),
+    Case("logical_not", {}, {"data": given([[0, 1, -2.0]])}),
+    Case("_contrib_quadratic", {"a": 0.5, "b": -1.0, "c": 2.0}, {"data": Away(2, 3)}),
+    Case("amp_cast", {"dtype": "float64"}, {"data": Away(2, 2)}),
+    Case("amp_multicast", {"num_outputs": 2}, {"a": Away(2, 2), "b": Away(3)}),
+]
+
+ORDER = [
+    *(
+        Case("topk", attrs, {"data": Apart(2, 4)})
+        for attrs in (
+            {},
+            {"k": 2, "ret_typ": "value"},
+            {"k": 2, "ret_typ": "both", "is_ascend": True, "axis": 0},
+            {"k": 3, "ret_typ": "mask"},
+            {"k": 3, "axis": "None", "ret_typ": "value"},
+            {"k": 0, "ret_typ": "value"},
+        )
+    ),
+    Case("sort", {}, {"data": Apart(2, 4)}),
+    Case("sort", {"axis": 0, "is_ascend": False}, {"data": Apart(3, 2)}),
+    Case("sort", {"axis": "None"}, {"data": Apart(2, 3)}),
+    Case("argsort", {}, {"data": Apart(2, 4)}),
+    Case("argsort", {"axis": 0, "is_ascend": False}, {"data": Apart(3, 2)}),
+]
+
+IMAGES = [
+    Case("UpSampling", {"scale": 2, "sample_type": "nearest"}, {"data": Away(1, 2, 2, 3)}),
+    Case(
+        "UpSampling",
+        {"scale": 2, "sample_type": "nearest", "num_args": 2},
+        {"a": Away(1, 1, 2, 2), "b": Away(1, 2, 4, 4)},
+    ),
+    Case(
+        "UpSampling",
+        {"scale": 3, "sample_type": "nearest", "num_args": 2, "multi_input_mode": "sum"},
+        {"a": Away(1, 2, 2, 2), "b": Away(1, 2, 1, 1)},
+    ),
+    Case(
+        "UpSampling",
+        {"scale": 2, "sample_type": "bilinear", "num_filter": 2, "num_args": 2},
+        {"data": Away(1, 2, 3, 2), "weight": Away(2, 1, 4, 4)},
+    ),
+    Case("depth_to_space", {"block_size": 2}, {"data": Away(1, 8, 1, 2)}),
+    Case("space_to_depth", {"block_size": 2}, {"data": Away(1, 2, 2, 4)}),
+    Case("Crop", {"h_w": (2, 1), "offset": (1, 2), "num_args": 1}, {"data": Away(1, 2, 3, 4)}),
+    Case("Crop", {"h_w": (2, 3), "center_crop": True, "num_args": 1}, {"data": Away(1, 1, 5, 4)}),
+    Case("Crop", {"num_args": 2}, {"data": Away(1, 1, 3, 4), "like": Away(1, 2, 2, 2)}),
+    Case("LRN", {"nsize": 3, "alpha": 0.5}, {"data": Away(1, 4, 2, 2)}),
+    Case("LRN", {"nsize": 5, "knorm": 1.0, "beta": 0.5}, {"data": Away(2, 3, 1, 2)}),
+    Case("im2col", {"kernel": (2,), "stride": (2,), "pad": (1,)}, {"data": Away(1, 2, 4)}),
+    Case(
+        "im2col",
+        {"kernel": (2, 3), "stride": (1, 2), "dilate": (2, 1), "pad": (1, 1)},
+        {"data": Away(1, 2, 4, 5)},
+    ),
+    Case(
+        "col2im",
+        {"output_size": (3, 4), "kernel": (2, 3), "stride": (1, 2), "pad": (1, 1)},
+        {"data": Away(1, 12, 8)},
+    ),
+]
+
+MATRICES = [
+    Case("diag", {}, {"data": Away(3)}),
+    Case("diag", {"k": -1}, {"data": Away(2)}),
+    Case("diag", {"k": 1}, {"data": Away(3, 4)}),
+    Case("diag", {"k": -1, "axis1": 0, "axis2": 2}, {"data": Away(3, 2, 3)}),
+    Case("cumsum", {"axis": 1}, {"a": Away(2, 3)}),
+    Case("cumsum", {}, {"a": Away(2, 3)}),
+    Case("khatri_rao", {}, {"a": Away(2, 3), "b": Away(3, 3)}),
+    Case("khatri_rao", {}, {"a": Away(2, 2), "b": Away(1, 2), "c": Away(2, 2)}),
+]
+
+SUMS = [
+    *(
+        Case(name, attrs, {"data": Away(2, 3, 2)})
+        for name in ("nansum", "nanprod")
+        for attrs in ({"axis": 1}, {"axis": 1, "exclude": True, "keepdims": True})
+    ),
+    Case("moments", {"axes": (0, 2)}, {"data": Away(2, 3, 2)}),
+    Case("moments", {"axes": (1,), "keepdims": True}, {"data": Away(2, 3)}),
+    Case("argmax_channel", {}, {"data": Apart(2, 3, 2)}),
+    Case("_contrib_allclose", {}, {"a": given([1.0, 2.0]), "b": given([1.0, 2.001])}),
+    Case("all_finite", {}, {"data": given([1.0, float("inf")])}),
+    Case("multi_all_finite", {"num_arrays": 2}, {"a": given([1.0]), "b": given([2.0, 3.0])}),
+    *(
+        Case(name, {"use_length": True}, {"data": Away(3, 4), "length": given([2, 4, 1], "int32")})
+        for name in ("softmin", "log_softmax")
+    ),
+]
+
+POSITIONS = [
+    Case("_ravel_multi_index", {"shape": (3, 4)}, {"data": given([[2, 0, 1], [3, 1, 2]])}),
+    Case("_unravel_index", {"shape": (3, 4)}, {"data": given([11, 1, 6])}),
+    Case(
+        "fill_element_0index",
+        {},
+        {"lhs": Away(3, 2), "mhs": Away(3), "rhs": given([1, 0, 1])},
+    ),
+    Case("_contrib_index_array", {}, {"data": Away(2, 3)}),
+    Case("_contrib_index_array", {"axes": (1, 0)}, {"data": Away(2, 3)}),
+    Case(
+        "_contrib_index_copy",
+        {},
+        {"old": Away(3, 2), "index": given([2, 0], "int32"), "new": Away(2, 2)},
+    ),
+    Case(
+        "_histogram", {"bin_cnt": 4, "range": (0, 2)}, {"data": given([[0, 0.5, 1], [1, 2, 2.5]])}
+    ),
+    Case("_histogram", {}, {"data": given([0, 0.5, 3, 1.9]), "bins": given([0, 1.0, 3.0])}),
+    Case("_contrib_arange_like", {"axis": 1, "step": 0.5}, {"data": Away(2, 3)}),
+    Case("_contrib_arange_like", {"start": 1.0, "repeat": 2}, {"data": Away(2, 3)}),
+    Case("shape_array", {}, {"data": Away(2, 3)}),
+    Case("size_array", {}, {"data": Away(2, 3)}),
+    Case("_split_v2", {"indices": (0, 1, 3), "axis": 1}, {"data": Away(2, 4)}),
+    Case("_split_v2", {"sections": 2, "axis": 0, "squeeze_axis": True}, {"data": Away(2, 2)}),
+    Case("Reshape", {"target_shape": (0, 6), "keep_highest": True}, {"data": Away(2, 3, 2)}),
+    Case("Reshape", {"target_shape": (3, 0)}, {"data": Away(2, 3, 2)}),
+    Case(
+        "reshape_like",
+        {"lhs_begin": 0, "lhs_end": 2, "rhs_begin": 1, "rhs_end": 2},
+        {"lhs": Away(2, 3, 2), "rhs": Away(4, 6)},
+    ),
+    Case(
+        "FullyConnected",
+        {"num_hidden": 2},
+        {"data": Away(3), "weight": Away(2, 1), "bias": Away(2)},
+    ),
+]
+
+ATTENTION = [
+    Case("_contrib_div_sqrt_dim", {}, {"data": Away(2, 3)}),
+    Case("_contrib_interleaved_matmul_selfatt_qk", {"heads": 2}, {"qkv": Unit(3, 2, 12)}),
+    Case(
+        "_contrib_interleaved_matmul_selfatt_valatt",
+        {"heads": 2},
+        {"qkv": Unit(3, 2, 12), "attention": Unit(4, 3, 3)},
+    ),
+    Case(
+        "_contrib_interleaved_matmul_encdec_qk",
+        {"heads": 2},
+        {"q": Unit(2, 2, 4), "kv": Unit(3, 2, 8)},
+    ),
+    Case(
+        "_contrib_interleaved_matmul_encdec_valatt",
+        {"heads": 2},
+        {"kv": Unit(3, 2, 8), "attention": Unit(4, 2, 3)},
+    ),
+]
+
+_MOVING = {"moving_mean": given([0.1, -0.2, 0.3]), "moving_var": given([0.5, 1.0, 2.0])}
+_VECTORS = {"gamma": Positive(3), "beta": Away(3)}
+
+# No gradient flows from their further outputs, as in MXNet, so no differences agree with it.
+STATISTICS = [
+    Case(
+        "BatchNorm",
+        {"fix_gamma": False, "output_mean_var": True},
+        {"data": Away(3, 3, 2), **_VECTORS},
+        _MOVING,
+    ),
+    Case("LayerNorm", {"output_mean_var": True}, {"data": Away(2, 2, 3), **_VECTORS}),
+    Case(
+        "GroupNorm",
+        {"num_groups": 2, "output_mean_var": True},
+        {"data": Away(2, 4, 2), "gamma": Positive(2), "beta": Away(2)},
+    ),
+]
+
+LAYERS = [
+    Case(
+        "Convolution",
+        {"kernel": (2, 2), "num_filter": 2, "layout": "NHWC"},
+        {"data": Away(1, 3, 4, 2), "weight": Away(2, 2, 2, 2), "bias": Away(2)},
+    ),
+    Case(
+        "Deconvolution",
+        {"kernel": (3,), "num_filter": 2, "target_shape": (5,), "adj": (4,), "stride": (2,)},
+        {"data": Away(1, 2, 3), "weight": Away(2, 2, 3)},
+    ),
+    *(
+        Case(
+            "Pooling",
+            {"kernel": (2, 2), "pool_type": kind, "layout": "NHWC"},
+            {"data": Apart(1, 3, 4, 2)},
+        )
+        for kind in ("max", "avg")
+    ),
+    *(
+        Case("Pooling", {"kernel": (2,), "pool_type": "lp", "p_value": p}, {"data": make(1, 2, 4)})
+        for p, make in ((1, Away), (2, Away), (3, Positive))
+    ),
+    *(
+        Case(
+            "Pooling",
+            {
+                "kernel": (4, 4),
+                "stride": (3, 3),
+                "pad": (2, 2),
+                "pooling_convention": "full",
+                "pool_type": "avg",
+                "count_include_pad": include,
+            },
+            {"data": Away(1, 1, 7, 8)},
+        )
+        for include in (True, False)
+    ),
+    Case(
+        "Pooling",
+        {"kernel": (3,), "stride": (2,), "pooling_convention": "same"},
+        {"data": Apart(1, 1, 6)},
+    ),
+    *(
+        Case("broadcast_add", {}, {"lhs": Away(*a), "rhs": Away(*b)})
+        for a, b in (((2, 3), (3,)), ((4,), (2, 1, 4)))
+    ),
+    Case("norm", {"out_dtype": "float64"}, {"data": Away(2, 3)}),
+    Case("softmax", {"dtype": "float64"}, {"data": Away(2, 3)}),
+]
+
+MORE = [*ELEMENTWISE, *ORDER, *IMAGES, *MATRICES, *SUMS, *POSITIONS, *ATTENTION, *LAYERS]
