@@ -109,7 +109,7 @@ class Pooling(Windowed):
             return dataclasses.replace(plain, ends=ends), none
         ends = tuple(e + -r % s for e, r, s in zip(plain.ends, plain.spare(size), plain.strides))
         behind = tuple(int(n > 0 and e >= k) for n, e, k in zip(size, ends, self.kernel))
-        ends = tuple(e - b * s for e, b, s in zip(ends, behind, plain.strides))
+        ends = tuple(max(e - b * s, 0) for e, b, s in zip(ends, behind, plain.strides))
         return dataclasses.replace(plain, ends=ends), behind
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:

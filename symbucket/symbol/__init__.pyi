@@ -94,6 +94,20 @@ def BlockGrad(
 ) -> Symbol:
     """The data itself; no gradient flows back through it."""
 
+def CTCLoss(
+    data: Symbol,
+    label: Symbol = ...,
+    data_lengths: Symbol = ...,
+    label_lengths: Symbol = ...,
+    use_data_lengths: bool = False,
+    use_label_lengths: bool = False,
+    blank_label: Literal['first', 'last'] = "first",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
+
 def Cast(
     data: Symbol,
     dtype: DtypeLike,
@@ -917,6 +931,8 @@ def crop(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """``data[begin[0]:end[0]:step[0], ...]``; None leaves a bound open."""
+
+ctc_loss = CTCLoss
 
 def cumsum(
     a: Symbol,

@@ -14,6 +14,20 @@ DtypeLike = str | type[Any] | np.dtype[Any]
 
 __all__: list[str]
 
+def CTCLoss(
+    data: Symbol,
+    label: Symbol = ...,
+    data_lengths: Symbol = ...,
+    label_lengths: Symbol = ...,
+    use_data_lengths: bool = False,
+    use_label_lengths: bool = False,
+    blank_label: Literal['first', 'last'] = "first",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
+
 def allclose(
     a: Symbol,
     b: Symbol,
@@ -37,6 +51,20 @@ def arange_like(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """``start, start + step, ...`` (each number ``repeat`` times) as many as the data has elements."""
+
+def ctc_loss(
+    data: Symbol,
+    label: Symbol = ...,
+    data_lengths: Symbol = ...,
+    label_lengths: Symbol = ...,
+    use_data_lengths: bool = False,
+    use_label_lengths: bool = False,
+    blank_label: Literal['first', 'last'] = "first",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
 
 def div_sqrt_dim(
     data: Symbol,
