@@ -103,7 +103,9 @@ def _host(array: Any) -> Array:
 
 
 def _state_of(bound: sb.Executor) -> Results:
-    gradients = {f"gradient of {n}": a.asnumpy() for n, a in bound.grad_dict.items()}
+    gradients = {
+        f"gradient of {n}": a.asnumpy() for n, a in bound.grad_dict.items() if a is not None
+    }
     return {**gradients, **{f"next {n}": a.asnumpy() for n, a in bound.aux_dict.items()}}
 
 

@@ -33,6 +33,7 @@ def test_embedding_gradient_of_repeated_words():
     )
     for _ in range(RUNS):
         executor.forward(True, data=words, factor=values)
+        executor.backward()
         found = executor.grad_dict["embed_weight"].asnumpy()
         np.testing.assert_allclose(found, total, rtol=1e-4, atol=1e-3)
 
