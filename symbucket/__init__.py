@@ -32,6 +32,7 @@ from symbucket import (
     random,
     rnn,
     runtime,
+    serve,
     symbol,
     test_utils,
     visualization,
@@ -49,10 +50,10 @@ from symbucket.base import MXNetError
 from symbucket.context import Context, cpu, cpu_pinned, current_context, gpu, num_gpus
 from symbucket.engine import Executor
 from symbucket.errors import SymbucketError
-from symbucket.export import Bundle
 from symbucket.name import NameManager, Prefix
 from symbucket.padding import check_padding
 from symbucket.runtime import NDArray
+from symbucket.serve import Bundle
 from symbucket.symbol import Symbol
 
 __version__ = "0.1.0"
@@ -100,6 +101,7 @@ __all__ = [
     "random",
     "rnd",
     "rnn",
+    "serve",
     "sym",
     "symbol",
     "test_utils",

@@ -88,3 +88,9 @@ def did_you_mean(word: object, choices: Iterable[str]) -> str:
     by_lower = {choice.lower(): choice for choice in choices}
     matches = get_close_matches(str(word).lower(), by_lower, n=1)
     return f". Did you mean {by_lower[matches[0]]!r}?" if matches else ""
+
+
+def one_line(error: object, most: int = 400) -> str:
+    """Return the text of another library's error on one line, cut after ``most`` characters."""
+    text = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else "?" for c in text)[:most]

@@ -66,3 +66,11 @@ class MemoryLimitError(SymbucketError, MemoryError):
 
 class DivergenceError(SymbucketError, ArithmeticError):
     """The loss became NaN or infinite."""
+
+
+class DeadlineError(SymbucketError, TimeoutError):
+    """A request was not answered in the time that it had."""
+
+
+class OverloadedError(SymbucketError):
+    """A server has as many requests waiting as it accepts."""

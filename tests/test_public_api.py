@@ -18,16 +18,17 @@ PUBLIC = {
         SymbucketError attribute base callback check_padding checkpoint context cpu
         cpu_pinned ctc current_context executor gpu init initializer io kv kvstore lr_scheduler
         metric mod model module mon monitor name nd ndarray num_gpus operator optimizer random rnd
-        rnn sym symbol test_utils visualization viz
+        rnn serve sym symbol test_utils visualization viz
     """,
     "symbucket.base": "MXNetError integer_types numeric_types string_types",
     "symbucket.callback": """
         BatchEndParam LogValidationMetricsCallback ProgressBar Speedometer do_checkpoint
         log_train_metric module_checkpoint
     """,
+    "symbucket.serve": "Bundle Histogram KeyStatistics Request format_statistics",
     "symbucket.export": """
-        Bundle InputSpec KeyStatistics Manifest NetworkSpec OutputSpec Request StoredTensor
-        TensorSpec export_module format_statistics open_bundle
+        InputSpec Manifest NetworkSpec OutputSpec StoredTensor TensorSpec export_module
+        open_bundle
     """,
     "symbucket.init": """
         Bilinear Constant FusedRNN InitDesc Initializer LSTMBias Load MSRAPrelu Mixed Normal One

@@ -20,7 +20,7 @@ from symbucket.cli.progress import Steps
 from symbucket.cli.sources import key_of
 from symbucket.context import cpu, gpu
 from symbucket.errors import DataError, InvalidArgumentError
-from symbucket.export import Bundle, Request, format_statistics
+from symbucket.serve import Bundle, Request, format_statistics
 
 HELP = "run a bundle on a text or an .npz file"
 DESCRIPTION = (

@@ -34,6 +34,7 @@ from symbucket.compiler.rewrite.fuse_gemm_add import fuse_gemm_add
 from symbucket.compiler.rewrite.fuse_output_layer import fuse_output_layer
 from symbucket.compiler.rewrite.join_gate_gradients import join_gate_gradients
 from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
+from symbucket.compiler.rewrite.merge_reshapes import merge_reshapes
 from symbucket.compiler.rewrite.pool_before_relu import pool_before_relu
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.compiler.rewrite.remove_identities import remove_identities
@@ -109,6 +110,7 @@ PIPELINE: tuple[Stage, ...] = (
             join_gate_gradients,
             hoist_factors,
             unroll_loops,
+            merge_reshapes,
             remove_dead_nodes,
         ),
     ),

@@ -43,6 +43,9 @@ class Target:
 
 CPU = Target("CPUExecutionProvider")
 
+# As CPU, for a caller that draws no numbers.
+SERVING = Target("CPUExecutionProvider", binds_noise=False)
+
 # Not every runtime that reads a file knows Scan, and its body hides what a picture shows.
 PORTABLE = Target("any ONNX runtime", frozenset({"Scan"}), binds_noise=False)
 

@@ -21,7 +21,7 @@ from symbucket.export.keys import decode_key
 from symbucket.export.spec import DTYPES, MANIFEST_FILE, PATTERN_MEANINGS, Manifest
 
 FORMAT = "symbucket-bundle"
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 64 << 20
 """Of a manifest; a thousand networks need less than a megabyte."""
 

@@ -10,7 +10,7 @@ import onnx
 
 from symbucket.export.keys import encode_key
 from symbucket.export.networks import ServedNetwork
-from symbucket.export.spec import ARENA, Mode, StoredTensor
+from symbucket.export.spec import ARENA, KEY, Mode, StoredTensor
 
 
 def file_model(
@@ -25,9 +25,13 @@ def file_model(
 
     model = network.program.proto()
     model.producer_name, model.producer_version = "symbucket", __version__
-    key = json.dumps(encode_key(network.spec.key), ensure_ascii=True)
-    model.doc_string = f"The {mode} graph of bucket key {key}."
-    entries = [("symbucket.key", key), ("symbucket.mode", mode)]
+    entries: list[tuple[str, str]] = [("symbucket.mode", mode)]
+    if KEY in network.spec.free:
+        model.doc_string = f"The {mode} graph of all bucket keys."
+    else:
+        key = json.dumps(encode_key(network.spec.key), ensure_ascii=True)
+        model.doc_string = f"The {mode} graph of bucket key {key}."
+        entries.insert(0, ("symbucket.key", key))
     if network.program.plan is not None:
         entries.append((ARENA, str(network.program.plan.arena)))
     for name, value in entries:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from symbucket.compiler import (
-    CompilerOptions,
-    Program,
-    Role,
-    bounds_of_inputs,
-    compile_inference,
-    compile_training,
-)
-from symbucket.compiler.target import INFERENCE_FILE, PORTABLE
+from symbucket.compiler import Program, Role
+from symbucket.compiler.target import INFERENCE_FILE, SERVING, Target
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.export.axes import Probe, label_axes
-from symbucket.export.merge import merge_step
-from symbucket.export.spec import InputSpec, Mode, NetworkSpec, OutputSpec, fits_dtype
-from symbucket.io.desc import DataDesc
+from symbucket.export.free_networks import with_free_axes
+from symbucket.export.sources import Source, batch_axis, source_of
+from symbucket.export.spec import Free, InputSpec, Mode, NetworkSpec, OutputSpec, fits_dtype
 from symbucket.module.bucketing import BucketingModule
 from symbucket.module.compiled import CompiledModule
 from symbucket.module.module import Module
@@ -43,65 +34,6 @@ class ServedNetwork:
     spec: NetworkSpec
     program: Program
     parameters: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """One key of a module, for some batch size."""
-
-    key: Hashable
-    module: Module
-    descs: tuple[DataDesc, ...]  # data, labels, states
-    kinds: tuple[str, ...]
-    batch: int | None
-
-    def sized(self, batch: int) -> _Source:
-        """Return the same with another number of samples."""
-        descs = []
-        for desc in self.descs:
-            axis = batch_axis(desc, self.batch)
-            shape = [batch if i == axis else d for i, d in enumerate(desc.shape)]
-            descs.append(DataDesc(desc.name, shape, desc.dtype, desc.layout))
-        return dataclasses.replace(self, descs=tuple(descs), batch=batch)
-
-    def compile(self, mode: Mode) -> Program:
-        """Return the model; raise ShapeError if these shapes do not fit the parameters."""
-        store = self.module.store
-        shapes = {d.name: d.shape for d in self.descs}
-        dtypes: dict[str, Any] = {n: a.dtype for n, a in {**store.args, **store.aux}.items()}
-        dtypes.update({d.name: d.dtype for d in self.descs})
-        symbol = self.module.symbol
-        for name, array in {**store.args, **store.aux}.items():
-            if name in {*symbol.list_arguments(), *symbol.list_auxiliary_states()}:
-                shapes[name] = array.shape
-        options: CompilerOptions = dataclasses.replace(self.module.options, value_info=True)
-        name = f"key {self.key!r} {mode}"
-        if mode == "inference":
-            return compile_inference(
-                symbol, shapes, dtypes, name, options=options, target=INFERENCE_FILE
-            )
-        requests = self.module.bound_network.requests
-        trained = [n for n, r in requests.items() if r != "null" and n in store.grads]
-        programs = compile_training(
-            symbol, shapes, dtypes, trained, name, options=options, target=PORTABLE
-        )
-        if programs.step is not None:
-            return programs.step
-        assert programs.forward is not None
-        assert programs.backward is not None
-        return merge_step(programs.forward, programs.backward)
-
-    def bounds(self) -> list[InputBounds]:
-        """Return the ranges of the inputs that hold indices."""
-        return bounds_of_inputs(self.module.symbol, {d.name: d.shape for d in self.descs})
-
-
-def batch_axis(desc: DataDesc, batch: int | None) -> int | None:
-    """Return the axis of samples, by the layout; None if its size is not the batch."""
-    axis = DataDesc.get_batch_axis(desc.layout)
-    if batch is None or not 0 <= axis < len(desc.shape) or desc.shape[axis] != batch:
-        return None
-    return axis
 
 
 def store_of(module: CompiledModule) -> ParameterStore:
@@ -126,20 +58,23 @@ def networks_of(
     batch_size: int | None,
     padding: Mapping[str, float] | None,
     progress: Progress | None = None,
+    free: Free = (),
+    target: Target = INFERENCE_FILE,
 ) -> list[ServedNetwork]:
     """Compile the networks of ``keys`` (all bound ones by default) in the order of the keys.
 
-    Raises InvalidArgumentError for keys that are not bound, an unknown name in ``padding``, or a
-    batch size that the network cannot take.
+    ``free`` are the axes of any size: ``("batch",)`` or ``("batch", "key")``. Raises
+    InvalidArgumentError for keys that are not bound, an unknown name in ``padding``, or a batch
+    size that the network cannot take, and UnsupportedError if an axis cannot be free.
     """
     store = store_of(module)
-    sources = [_source(k, m, batch_size) for k, m in _modules(module, keys)]
+    sources = [source_of(k, m, batch_size) for k, m in _modules(module, keys)]
     tell = progress or (lambda what, done, total: None)
     programs = []
     for i, source in enumerate(sources):
         tell(f"compiling key {source.key!r}", i, len(sources))
         try:
-            programs.append(source.compile(mode))
+            programs.append(source.compile(mode, target))
         except ShapeError as error:
             hint = "" if batch_size is None else f" (with batch_size={batch_size})"
             raise ShapeError(
@@ -155,10 +90,23 @@ def networks_of(
         for i, source in enumerate(sources):
             probes[i] = _prober(source, store)
     specs = label_axes(specs, layouts, probes)
+    if free:
+        tell("freeing axes", 0, 1)
+        specs, programs = with_free_axes(sources, specs, programs, free, store.aux.keys())
     return [
         ServedNetwork(s, p, tuple(t.name for t in p.inputs if t.name in parameters))
         for s, p in zip(specs, programs)
     ]
+
+
+def live_networks_of(
+    module: CompiledModule,
+    keys: Iterable[Hashable] | None,
+    batch_size: int | None,
+    padding: Mapping[str, float] | None,
+) -> list[ServedNetwork]:
+    """Return the same for models that run in this process and read the parameters as they are."""
+    return networks_of(module, keys, "inference", batch_size, padding, target=SERVING)
 
 
 def _modules(
@@ -185,40 +133,7 @@ def _modules(
     return [(k, bound[k]) for k in selected]
 
 
-def _source(key: Hashable, module: Module, batch_size: int | None) -> _Source:
-    """Shapes as the key was first bound, which is with a full batch."""
-    types = module.input_types
-    described = {d.name: d for d in [*module.data_shapes, *module.label_shapes]}
-    groups = (
-        ("data", module.data_names),
-        ("label", module.label_names),
-        ("state", module.state_names),
-    )
-    descs, kinds = [], []
-    for kind, names in groups:
-        for name in names:
-            shape, dtype = types[name]
-            layout = described[name].layout if name in described else "N"
-            descs.append(DataDesc(name, shape, dtype, layout))
-            kinds.append(kind)
-    batch = None
-    if descs and descs[0].shape:
-        axis = DataDesc.get_batch_axis(descs[0].layout)
-        batch = descs[0].shape[axis] if 0 <= axis < len(descs[0].shape) else None
-    source = _Source(key, module, tuple(descs), tuple(kinds), batch)
-    if batch_size is None:
-        return source
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InvalidArgumentError(f"batch_size={batch_size!r} must be an integer of 1 or more")
-    if batch is None:
-        raise InvalidArgumentError(
-            f"batch_size={batch_size}: the data of bucket key {key!r} has no batch axis (an N in "
-            "its layout)"
-        )
-    return source.sized(batch_size)
-
-
-def _check_padding(padding: Mapping[str, float] | None, sources: Sequence[_Source]) -> None:
+def _check_padding(padding: Mapping[str, float] | None, sources: Sequence[Source]) -> None:
     names = {d.name: d for s in sources for d in s.descs}
     for name, value in (padding or {}).items():
         if name not in names:
@@ -232,7 +147,7 @@ def _check_padding(padding: Mapping[str, float] | None, sources: Sequence[_Sourc
 
 
 def _described(
-    source: _Source,
+    source: Source,
     program: Program,
     mode: Mode,
     parameters: set[str],
@@ -273,6 +188,9 @@ def _described(
         sha256="",
         key=source.key,
         batch=source.batch if batched else None,
+        free=(),
+        padding_matters=True,
+        activations=0,
         inputs=tuple(inputs),
         outputs=tuple(outputs),
     )
@@ -286,7 +204,7 @@ def _limits(bounds: Sequence[InputBounds]) -> tuple[int | None, int] | None:
     return max(lows, default=None), min(b.bounds.high for b in bounds)
 
 
-def _prober(source: _Source, store: ParameterStore) -> Callable[[], Probe | None]:
+def _prober(source: Source, store: ParameterStore) -> Callable[[], Probe | None]:
     def probe() -> Probe | None:
         if source.batch is None:
             return None

@@ -20,6 +20,9 @@ from symbucket.export.keys import sizes_of
 
 Mode: TypeAlias = Literal["inference", "training"]
 
+Free: TypeAlias = tuple[str, ...]
+"""The axes of a network whose size may be smaller than its shapes say: ``batch``, ``key``."""
+
 ARENA = "symbucket.arena"
 """The entry of a model's metadata that says how many bytes of activations a run takes at a time."""
 MANIFEST_FILE = "manifest.json"
@@ -35,6 +38,7 @@ _SHA256 = r"\A[0-9a-f]{64}\Z"
 _MODE = r"\A(?:inference|training)\Z"
 _INPUT_KIND = r"\A(?:data|label|state|head gradient)\Z"
 _OUTPUT_KIND = r"\A(?:output|gradient|auxiliary state)\Z"
+_FREE = r"\A(?:batch|key)\Z"
 _PARAMETER_KIND = r"\A(?:parameter|auxiliary state)\Z"
 
 PATTERN_MEANINGS = {
@@ -43,6 +47,7 @@ PATTERN_MEANINGS = {
     _MODE: "'inference' or 'training'",
     _INPUT_KIND: "'data', 'label', 'state' or 'head gradient'",
     _OUTPUT_KIND: "'output', 'gradient' or 'auxiliary state'",
+    _FREE: "'batch' or 'key'",
     _PARAMETER_KIND: "'parameter' or 'auxiliary state'",
 }
 """What error texts say in place of a regular expression."""
@@ -202,15 +207,32 @@ class OutputSpec(TensorSpec, frozen=True, forbid_unknown_fields=True):
 class NetworkSpec(BundleFile, frozen=True, forbid_unknown_fields=True):
     """The network of one bucket key.
 
-    ``batch`` is the number of samples of a run, None if the network has no batch axis.
+    ``batch`` is the number of samples of a run, None if the network has no batch axis. Axes in
+    ``free`` may have any smaller size too: shapes, key and batch are then the largest ones, and
+    networks of all keys may be one file. ``padding_matters`` says whether padding changes outputs
+    (as it does where a network reads its input backwards); if not, requests of different lengths
+    may share a run of any length. ``activations`` are the most bytes that the values of a run take
+    at a time.
     """
 
     key: Hashable
     batch: Annotated[int, Meta(ge=1, le=1 << 31)] | None
+    free: Annotated[tuple[Annotated[str, Meta(pattern=_FREE)], ...], Meta(max_length=2)]
+    padding_matters: bool
+    activations: Size
     inputs: tuple[InputSpec, ...]
     outputs: Annotated[tuple[OutputSpec, ...], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
+        if self.free not in ((), (BATCH,), (BATCH, KEY)):
+            raise InvalidArgumentError(
+                f"free is {list(self.free)}; expected [], ['batch'] or ['batch', 'key']"
+            )
+        if (BATCH in self.free and self.batch is None) or (KEY in self.free and not self.sizes):
+            raise InvalidArgumentError(
+                f"free is {list(self.free)}, which the network of key {self.key!r} with batch "
+                f"{self.batch} does not have"
+            )
         tensors: Sequence[TensorSpec]
         for tensors in (self.inputs, self.outputs):
             _check_unique("name", (t.name for t in tensors))
@@ -241,6 +263,22 @@ class NetworkSpec(BundleFile, frozen=True, forbid_unknown_fields=True):
     def sizes(self) -> tuple[int, ...] | None:
         """The sizes in the key; None if requests cannot be routed by size."""
         return sizes_of(self.key)
+
+    def shape_of(self, tensor: TensorSpec, samples: int, length: int) -> tuple[int, ...]:
+        """Return the shape of an input or output in a run of so many samples and steps."""
+        sizes = {BATCH: samples if BATCH in self.free else self.batch or 1}
+        if KEY in self.free:
+            sizes[KEY] = length
+        shape = []
+        for axis, size in enumerate(tensor.shape):
+            factors = tensor.factors(axis)
+            product = math.prod(sizes.get(f) or self.factor_size(f) for f in factors)
+            shape.append(product if factors else size)
+        return tuple(shape)
+
+    def is_free(self, tensor: TensorSpec, axis: int) -> bool:
+        """Return whether the size of an axis may be smaller than the shape says."""
+        return not {*tensor.factors(axis)}.isdisjoint(self.free)
 
     def factor_size(self, factor: str) -> int:
         """Return the size that a factor of an axis stands for, -1 if the network has no such."""
@@ -275,6 +313,13 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         _check_unique("key", (n.key for n in self.networks))
         _check_unique("file", (MANIFEST_FILE, *(f.file.lower() for f in self.files())))
+        whole = {f.file: f for f in self.files()}
+        for network in self.networks:
+            file = whole[network.file]
+            if (network.nbytes, network.sha256) != (file.nbytes, file.sha256):
+                raise InvalidArgumentError(
+                    f"the file {network.file!r} has two sizes or checksums; expected one"
+                )
         if self.default_key not in [n.key for n in self.networks]:
             raise InvalidArgumentError(
                 f"default_key is {self.default_key!r}; expected the key of one of the networks"
@@ -283,8 +328,18 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     def files(self) -> Iterator[BundleFile]:
         """Yield every file of the bundle besides the manifest."""
         yield self.parameters
-        yield from self.networks
+        shared: set[str] = set()
+        for network in self.networks:
+            if KEY not in network.free or network.file not in shared:
+                yield network
+            if KEY in network.free:
+                shared.add(network.file)
         yield from self.attachments
+
+
+def largest_shapes(network: NetworkSpec) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of inputs and outputs, for free axes those of the largest run."""
+    return {tensor.name: tensor.shape for tensor in [*network.inputs, *network.outputs]}
 
 
 def _check_unique(what: str, values: Iterable[Hashable]) -> None:

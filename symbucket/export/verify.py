@@ -13,7 +13,7 @@ import mmap
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
+from symbucket.checks import one_line
 from symbucket.errors import BundleError
 from symbucket.export import manifest as manifests
+from symbucket.export.activations import activation_bytes
 from symbucket.export.spec import (
     ARENA,
     MANIFEST_FILE,
@@ -33,7 +35,10 @@ from symbucket.export.spec import (
     NetworkSpec,
     StoredTensor,
     TensorSpec,
+    largest_shapes,
 )
+from symbucket.runtime.ndarray import aligned_empty
+from symbucket.types import Array
 
 _CHUNK = 1 << 20
 _BLOCK = 256  # what the runtime's arena rounds sizes up to
@@ -42,53 +47,78 @@ _STANDARD = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A bundle that passed every check.
+class OpenedModel:
+    """A model that passed every check.
 
-    ``models`` are ready for sessions: parameters are inputs. ``needs`` are the bytes of activations
-    that a run of each takes at a time. ``arrays`` are the parameters, mapped read-only from the
-    same file whose checksum was verified.
+    Attributes:
+        proto: the model as it is written: its parameters are initializers without values.
+        parameters: their names.
+        need: the bytes of activations that a run takes at a time.
     """
+
+    proto: onnx.ModelProto
+    parameters: tuple[str, ...]
+    need: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle that passed every check; ``models`` are by file, ``arrays`` are the parameters."""
 
     folder: Path
     manifest: Manifest
-    models: dict[str, bytes]
-    needs: dict[str, int]
+    models: dict[str, OpenedModel]
     attachments: dict[str, bytes]
-    arrays: dict[str, np.ndarray[Any, Any]]
+    arrays: dict[str, Array]
 
 
-def open_bundle(folder: str | os.PathLike[str]) -> Opened:
-    """Read and check a bundle; raise BundleError with the reason if it is refused."""
-    path = Path(os.path.realpath(folder))
+def open_bundle(folder: str | os.PathLike[str], map_parameters: bool = False) -> Opened:
+    """Read and check a bundle; raise BundleError with the reason if it is refused.
+
+    The parameters are read into memory of this process, so whatever happens to the file later
+    changes nothing. With ``map_parameters`` they are mapped: processes share the memory, but
+    whoever truncates the file ends them all, and whoever writes into it changes their answers.
+    """
+    path = _resolved(folder)
     manifest = read_manifest(path)
     handles = {}
     try:
         for file in manifest.files():  # all must be there before the first is read
             handles[file.file] = _open_plain(path, file.file, file.nbytes)
-        mapped = b""
-        models: dict[str, bytes] = {}  # and attachments, until all are read
+        stored_bytes: Any = b""
+        contents: dict[str, bytes] = {}
         for file in manifest.files():
             if file is manifest.parameters:
-                mapped = _map(handles[file.file])
-                _check_sum(path, file, mapped)
+                stored_bytes = (_map if map_parameters else _read_aligned)(handles[file.file])
+                _check_sum(path, file, stored_bytes)
             else:
-                models[file.file] = _read(handles[file.file])
-                _check_sum(path, file, models[file.file])
+                contents[file.file] = _read(handles[file.file])
+                _check_sum(path, file, contents[file.file])
     except OSError as error:
         raise BundleError(f"cannot read the bundle {str(path)!r}: {error}") from error
     finally:
         for handle in handles.values():
             os.close(handle)
     stored = {t.name: t for t in manifest.parameters.tensors}
-    needs: dict[str, int] = {}
+    networks: dict[str, list[NetworkSpec]] = {}
     for network in manifest.networks:
-        models[network.file], needs[network.file] = _ready_model(
-            models[network.file], network, manifest, stored, str(path / network.file)
-        )
-    arrays = {t.name: _array(mapped, t) for t in manifest.parameters.tensors}
-    attachments = {f.file: models.pop(f.file) for f in manifest.attachments}
-    return Opened(path, manifest, models, needs, attachments, arrays)
+        networks.setdefault(network.file, []).append(network)
+    training = manifest.mode == "training"
+    models = {
+        name: _checked_model(contents[name], members, manifest, stored, str(path / name))
+        for name, members in networks.items()
+        if not training
+    }
+    arrays = {t.name: _array(stored_bytes, t) for t in manifest.parameters.tensors}
+    attachments = {f.file: contents[f.file] for f in manifest.attachments}
+    return Opened(path, manifest, models, attachments, arrays)
+
+
+def _resolved(folder: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(os.path.realpath(folder))
+    except (OSError, ValueError) as error:  # a NUL byte, a loop of links
+        raise BundleError(f"{str(folder)!r} is no path of a bundle: {error}") from None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -135,6 +165,16 @@ def _read(handle: int) -> bytes:
         return file.read()
 
 
+def _read_aligned(handle: int) -> Array:
+    """Read a file into memory of this process, on a boundary that suits every dtype."""
+    content = aligned_empty((os.fstat(handle).st_size,), np.uint8)
+    count = 0
+    with os.fdopen(os.dup(handle), "rb", buffering=0) as file:
+        while count < content.size and (more := file.readinto(content[count:].data)):
+            count += more
+    return content[:count]  # shorter if someone cut the file meanwhile, which its checksum tells
+
+
 def _map(handle: int) -> Any:
     """Map a file into memory: pages are shared between processes and read when touched."""
     if os.fstat(handle).st_size == 0:
@@ -154,62 +194,74 @@ def _check_sum(folder: Path, file: BundleFile, content: Any) -> None:
         )
 
 
-def _array(mapped: Any, tensor: StoredTensor) -> np.ndarray[Any, Any]:
+def _array(mapped: Any, tensor: StoredTensor) -> Array:
     if not tensor.length:
         return np.zeros(tensor.shape, tensor.dtype)
     count = math.prod(tensor.shape)
     dtype = tensor.dtype.newbyteorder("<")
     array = np.frombuffer(mapped, dtype, count, tensor.offset).reshape(tensor.shape)
-    return array.astype(tensor.dtype, copy=False)
+    array = array.astype(tensor.dtype, copy=False)
+    array.flags.writeable = False
+    return array
 
 
 # Models -------------------------------------------------------------------------------------------
 
 
-def _ready_model(
+def _checked_model(
     content: bytes,
-    network: NetworkSpec,
+    networks: Sequence[NetworkSpec],
     manifest: Manifest,
     stored: dict[str, StoredTensor],
     where: str,
-) -> tuple[bytes, int]:
-    """Check a model against the manifest; return it with its parameters as graph inputs.
-
-    Also returns the bytes of activations that a run takes at a time.
-    """
+) -> OpenedModel:
+    """Check a model against the manifest; ``networks`` are those whose file it is."""
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
-    except DecodeError as error:
-        raise BundleError(f"{where!r} is not an ONNX model: {error}") from None
-    _check_operators(model, manifest, where)
-    graph = model.graph
-    external = _external(graph, stored, manifest.parameters.file, where)
-    _check_typed(graph.input, network.inputs, "inputs", where)
-    _check_typed(graph.output, network.outputs, "outputs", where)
-    sizes = []
-    for value in graph.value_info:
-        shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        sizes.append(math.prod(shape) * 8)
-        if sizes[-1] > MAX_TENSOR_BYTES:
-            raise BundleError(f"{where!r}: the value {value.name!r} has the absurd shape {shape}")
-    need = _need(model, sum(-(-size // _BLOCK) * _BLOCK for size in sizes), where)
-    constants = [t for t in graph.initializer if t.name not in external]
-    for name in external:
-        tensor = stored[name]
+        del model.graph.value_info[:]  # every shape is computed here and by the runtime
+        _check_operators(model, manifest, where)
+        external = _external(model.graph, stored, manifest.parameters.file, where)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{where!r} is not an ONNX model: {one_line(error)}") from None
+    plain = with_inputs(model, {name: stored[name] for name in external})
+    for network in networks:
+        data = [value for value in plain.graph.input if value.name not in external]
+        _check_typed(data, network.inputs, network, "inputs", where)
+        _check_typed(plain.graph.output, network.outputs, network, "outputs", where)
+    try:
+        onnx.checker.check_model(plain)
+    except Exception as error:  # onnx's errors have no common base
+        raise BundleError(f"{where!r} is not a valid ONNX model: {one_line(error)}") from None
+    for network in networks:
+        need = activation_bytes(plain, largest_shapes(network), where)
+        if need > network.activations:
+            raise BundleError(
+                f"{where!r}: a run of key {network.key!r} takes {need} bytes of activations; the "
+                f"manifest promises at most {network.activations}"
+            )
+    most = max(network.activations for network in networks) + _BLOCK * len(plain.graph.node)
+    return OpenedModel(model, tuple(external), _need(model, most, where))
+
+
+def with_inputs(model: onnx.ModelProto, tensors: Mapping[str, StoredTensor]) -> onnx.ModelProto:
+    """Return a model that takes these parameters as inputs and not from a file."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    graph = plain.graph
+    constants = [t for t in graph.initializer if t.name not in tensors]
+    for name, tensor in tensors.items():
         dtype = onnx.helper.np_dtype_to_tensor_dtype(tensor.dtype)
         graph.input.append(onnx.helper.make_tensor_value_info(name, dtype, tensor.shape))
     del graph.initializer[:]
     graph.initializer.extend(constants)
-    ready: bytes = model.SerializeToString()
-    return ready, need
+    return plain
 
 
-def _need(model: onnx.ModelProto, values: int, where: str) -> int:
-    """Return the bytes that the model says a run takes, at most those of all its values together.
+def _need(model: onnx.ModelProto, most: int, where: str) -> int:
+    """Return the bytes that the model says a run takes, at most ``most``; 0 if it says nothing.
 
-    0 if it says nothing. Memory is reserved before the first run, so a lie must not cost more than
-    a run could.
+    Memory is reserved before the first run, so a lie must not cost more than a run could.
     """
     texts = [entry.value for entry in model.metadata_props if entry.key == ARENA]
     if not texts:
@@ -219,7 +271,7 @@ def _need(model: onnx.ModelProto, values: int, where: str) -> int:
             f"{where!r}: its metadata says {ARENA} = {', '.join(s[:80] for s in texts)!r}; "
             "expected one number of bytes"
         )
-    return max(0, min(int(texts[0]), values, MAX_TENSOR_BYTES))
+    return max(0, min(int(texts[0]), most, MAX_TENSOR_BYTES))
 
 
 def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
@@ -230,47 +282,42 @@ def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> 
             raise BundleError(
                 f"{where!r} has opset {entry.version}, the manifest says {manifest.opset}"
             )
+    if model.ir_version != manifest.ir_version:
+        raise BundleError(
+            f"{where!r} has IR version {model.ir_version}, the manifest says {manifest.ir_version}"
+        )
     if model.functions or model.training_info:
         what = "functions" if model.functions else "training graphs"
         raise BundleError(f"{where!r} has {what}; exported networks have none")
-    for graph in _graphs(model.graph):
-        for node in graph.node:
-            if node.domain not in _STANDARD:
-                raise BundleError(
-                    f"{where!r}: node {node.name!r} is {node.domain}::{node.op_type}, which is not "
-                    "a standard operator"
-                )
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield a graph and those inside its nodes."""
-    stack = [graph]
-    while stack:
-        one = stack.pop()
-        yield one
-        for node in one.node:
-            for attribute in node.attribute:
-                stack.extend([attribute.g] if attribute.HasField("g") else [])
-                stack.extend(attribute.graphs)
+    for node in model.graph.node:
+        if node.domain not in _STANDARD:
+            raise BundleError(
+                f"{where!r}: node {node.name!r} is {node.domain}::{node.op_type}, which is not a "
+                "standard operator"
+            )
+        if any(a.HasField("g") or a.graphs for a in node.attribute):
+            raise BundleError(
+                f"{where!r}: node {node.name!r} ({node.op_type}) runs a graph of its own, and for "
+                "how long nobody can tell; exported networks have no such nodes"
+            )
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[onnx.TensorProto, bool]]:
-    """Yield each tensor of a model, and whether it is an initializer of the graph itself."""
-    for depth, one in enumerate(_graphs(graph)):
-        for tensor in one.initializer:
-            yield tensor, depth == 0
-        sparse = list(one.sparse_initializer)
-        for node in one.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t, False
-                for tensor in attribute.tensors:
-                    yield tensor, False
-                sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-                sparse += attribute.sparse_tensors
-        for tensor in sparse:
-            yield tensor.values, False
-            yield tensor.indices, False
+    """Yield each tensor of a model, and whether it is an initializer."""
+    for tensor in graph.initializer:
+        yield tensor, True
+    sparse = list(graph.sparse_initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t, False
+            for tensor in attribute.tensors:
+                yield tensor, False
+            sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            sparse += attribute.sparse_tensors
+    for one in sparse:
+        yield one.values, False
+        yield one.indices, False
 
 
 def _external(
@@ -307,12 +354,23 @@ def _external(
     return external
 
 
-def _check_typed(values: Any, specs: tuple[TensorSpec, ...], what: str, where: str) -> None:
-    expected = [(t.name, onnx.helper.np_dtype_to_tensor_dtype(t.dtype), t.shape) for t in specs]
-    actual = []
+def _check_typed(
+    values: Iterable[onnx.ValueInfoProto],
+    specs: tuple[TensorSpec, ...],
+    network: NetworkSpec,
+    what: str,
+    where: str,
+) -> None:
+    expected: list[tuple[Any, ...]] = []
+    for tensor in specs:
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(tensor.dtype)
+        dims = [None if network.is_free(tensor, i) else d for i, d in enumerate(tensor.shape)]
+        expected.append((tensor.name, dtype, tuple(dims)))
+    actual: list[tuple[Any, ...]] = []
     for value in values:
         kind = value.type.tensor_type
-        actual.append((value.name, kind.elem_type, tuple(d.dim_value for d in kind.shape.dim)))
+        dims = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
+        actual.append((value.name, kind.elem_type, tuple(dims)))
     if actual != expected:
         wrong = next((h for h in actual if h not in expected), None) or next(
             (s for s in expected if s not in actual), "their order"

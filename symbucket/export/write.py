@@ -15,25 +15,32 @@ import numpy as np
 import onnx
 
 from symbucket.engine.parameters import ParameterStore
-from symbucket.errors import BundleError, InvalidArgumentError, SymbucketError
+from symbucket.errors import BundleError, InvalidArgumentError, SymbucketError, UnsupportedError
 from symbucket.export import manifest as manifests
+from symbucket.export.activations import activation_bytes
 from symbucket.export.keys import file_name
 from symbucket.export.model import file_model
 from symbucket.export.networks import Progress, ServedNetwork, default_key, networks_of, store_of
 from symbucket.export.spec import (
+    BATCH,
+    KEY,
     MANIFEST_FILE,
     BundleFile,
+    Free,
     Manifest,
     Mode,
     NetworkSpec,
     ParameterFile,
     StoredTensor,
     is_file_name,
+    largest_shapes,
 )
 from symbucket.ir import IR_VERSION, OPSET
 from symbucket.module.compiled import CompiledModule
 
 PARAMETER_FILE = "parameters.bin"
+SHARED_FILE = "network.onnx"
+"""The one network of all keys, if it is of any length."""
 _ALIGNMENT = 64
 _PAGE = 4096  # ONNX asks for it, so that a runtime may map the file
 
@@ -48,15 +55,23 @@ def export_module(
     padding: Mapping[str, float] | None = None,
     attach: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
+    dynamic_batch: bool = False,
+    dynamic_length: bool = False,
 ) -> Manifest:
     """Write a bundle, as ``module.export`` does; report to ``progress(what, done, total)``."""
+    free = free_of(dynamic_batch, dynamic_length)
     target = Path(os.path.realpath(folder))
     check_target(target)
     mode: Mode = "training" if training else "inference"
     for key in keys if isinstance(keys, (list, tuple)) else ():
         file_name(key)  # refuses a key that no file can hold, before anything is compiled
     attached = _attachments(attach or {})
-    networks = networks_of(module, keys, mode, batch_size, padding, progress)
+    if training and free:
+        raise UnsupportedError(
+            "training=True: gradients are those of a whole batch of one size; leave dynamic_batch "
+            "and dynamic_length out"
+        )
+    networks = networks_of(module, keys, mode, batch_size, padding, progress, free)
     temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +84,11 @@ def export_module(
     except OSError as error:
         raise BundleError(f"cannot write the bundle {str(target)!r}: {error}") from error
     return written
+
+
+def free_of(dynamic_batch: bool, dynamic_length: bool) -> Free:
+    """Return the free axes that the arguments of an export ask for."""
+    return (BATCH, KEY) if dynamic_length else (BATCH,) if dynamic_batch else ()
 
 
 def check_target(target: Path) -> None:
@@ -120,27 +140,28 @@ def _write(
     from symbucket import __version__
 
     tell = progress or (lambda what, done, total: None)
-    names = [file_name(n.spec.key) for n in networks]
-    if len({n.lower() for n in names}) != len(names):
+    names = [SHARED_FILE if KEY in n.spec.free else file_name(n.spec.key) for n in networks]
+    if len({n.lower() for n in names}) != len(names) and {*names} != {SHARED_FILE}:
         raise InvalidArgumentError(f"two keys would share a file: {', '.join(sorted(names))}")
     tell("writing parameters", 0, 1)
     used = {name for network in networks for name in network.parameters}
     parameters = _write_parameters(folder, store_of(module), used)
     stored = {t.name: t for t in parameters.tensors}
     specs: list[NetworkSpec] = []
+    files: dict[str, BundleFile] = {}
     for i, (network, name) in enumerate(zip(networks, names)):
         tell(f"writing {name}", i, len(networks))
-        content = file_model(network, stored, PARAMETER_FILE, mode).SerializeToString()
-        _write_file(folder / name, content)
-        try:
-            onnx.checker.check_model(str(folder / name), full_check=True)
-        except Exception as error:
-            raise SymbucketError(
-                f"internal: the network of bucket key {network.spec.key!r} fails ONNX's check: "
-                f"{error}"
-            ) from error
-        file = _described(name, content)
-        specs.append(msgspec.structs.replace(network.spec, **msgspec.structs.asdict(file)))
+        model = file_model(network, stored, PARAMETER_FILE, mode)
+        if name not in files:
+            content = model.SerializeToString()
+            _write_file(folder / name, content)
+            _check_written(folder / name, network.spec.key)
+            files[name] = _described(name, content)
+        spec = msgspec.structs.replace(network.spec, **msgspec.structs.asdict(files[name]))
+        need = 0
+        if mode == "inference":
+            need = activation_bytes(model, largest_shapes(spec), str(folder / name))
+        specs.append(msgspec.structs.replace(spec, activations=need))
     manifest = Manifest(
         producer=__version__,
         mode=mode,
@@ -162,6 +183,15 @@ def _write(
             os.close(handle)
     tell("done", len(networks), len(networks))
     return manifest
+
+
+def _check_written(path: Path, key: Hashable) -> None:
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:
+        raise SymbucketError(
+            f"internal: the network of bucket key {key!r} fails ONNX's check: {error}"
+        ) from error
 
 
 def _attachments(attach: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -53,6 +53,8 @@ class CompiledModule(Checked, BaseModule):
         padding: Mapping[str, float] | None = None,
         attach: Mapping[str, bytes] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
+        dynamic_batch: bool = False,
+        dynamic_length: bool = False,
     ) -> Any:
         """Write the networks as ONNX files with one file of parameters: a bundle.
 
@@ -68,6 +70,10 @@ class CompiledModule(Checked, BaseModule):
                 the label that is ignored, everything else with 0.
             attach: other files to keep with the networks (a vocabulary), by name.
             progress: called as ``progress(what, done, total)``.
+            dynamic_batch: let the networks take any number of samples, up to the batch size.
+            dynamic_length: write one network for all keys, of any batch and any length up to the
+                largest key, where the recurrences are LSTM, GRU or RNN (and for networks without a
+                recurrence). It is compared with the networks of all keys by running them.
 
         Returns:
             The manifest. ``symbucket.Bundle(folder)`` serves the result, and every inference file
@@ -76,6 +82,7 @@ class CompiledModule(Checked, BaseModule):
         Raises:
             BundleError: the folder cannot be written or holds something else.
             InvalidArgumentError: a key is not bound, or a file cannot hold it.
+            UnsupportedError: a network cannot have a dynamic size, and why.
         """
         return hooks.export_module(
             self,
@@ -86,6 +93,8 @@ class CompiledModule(Checked, BaseModule):
             padding=padding,
             attach=attach,
             progress=progress,
+            dynamic_batch=dynamic_batch,
+            dynamic_length=dynamic_length,
         )
 
     def _unpadded(self, batch: Any) -> list[NDArray]:

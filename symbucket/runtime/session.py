@@ -14,6 +14,7 @@ from symbucket.runtime.arena import arena_of, sharing
 from symbucket.runtime.backend import ort, session_provider
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.providers import provider_of
+from symbucket.types import Array
 
 
 @dataclass
@@ -165,3 +166,13 @@ class Session:
             arena_of(self.context).expect(self._need)
             self._need = 0
         self._session.run_with_iobinding(self._binding)
+
+
+def run_model(model: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Run a model once on the CPU, with inputs of any size that it takes; return its outputs."""
+    session = ort.InferenceSession(
+        model, session_options(), providers=[session_provider(Context("cpu"))]
+    )
+    feeds = {i.name: inputs[i.name] for i in session.get_inputs()}
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds)))

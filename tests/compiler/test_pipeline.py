@@ -57,6 +57,7 @@ final/use-recurrent-operators
 final/join-gate-gradients
 final/hoist-factors
 final/unroll-loops
+final/merge-reshapes
 final/remove-dead-nodes
 plan
 serialize

@@ -16,8 +16,8 @@ from symbucket.errors import (
     StateError,
     UnsupportedError,
 )
-from symbucket.export import Request, format_statistics
 from symbucket.runtime.arena import arena_of
+from symbucket.serve import Request, format_statistics
 from tests.export.bundles import bound, edit, probabilities, sentences, trained
 from tests.small_networks import sentence_batch
 
@@ -77,7 +77,7 @@ def test_the_arena_grows_to_the_plan_of_each_network(original, arena):
         assert need == executor.inference_program().plan.arena
     assert 0 < needs[0] < needs[1] < needs[2]
     arena._largest = 0
-    bundle = sb.Bundle(original)
+    bundle = sb.Bundle(original, workers=1)
     for length, need in ((9, needs[2]), (3, needs[2])):
         bundle.run(sentences((length,)))
         assert arena._largest == need
@@ -136,7 +136,16 @@ def test_requests_of_one_bucket_share_batches_and_are_counted(original):
     assert four.milliseconds > 0
     assert four.build_milliseconds > 0
     table = format_statistics(counted).splitlines()
-    assert table[0].split() == ["key", "requests", "runs", "padding", "ms", "ms/request"]
+    assert table[0].split() == [
+        "key",
+        "requests",
+        "runs",
+        "padding",
+        "ms",
+        "ms/request",
+        "p50",
+        "p99",
+    ]
     assert table[-1].split()[:3] == ["total", "6", "3"]
     bundle.reset_statistics()
     assert bundle.statistics()[4].requests == 0
@@ -162,15 +171,17 @@ def test_sessions_are_made_on_demand_and_never_when_frozen(original):
 
 
 def test_sessions_share_parameters_and_memory(original):
-    bundle = sb.Bundle(original)
-    bundle.load()
-    loaded = list(bundle._loaded.values())
-    weights = [one.session._bound["pred_weight"] for one in loaded]
+    bundle = sb.Bundle(original, workers=1, constants=False)
+    bundle.run(sentences((4, 6, 9)))
+    with bundle._engine.lanes.one() as (lane, _):
+        arrays = [binding.arrays for binding in lane._bindings.values()]
+    weights = [one["pred_weight"] for one in arrays]
+    assert len(weights) == 3
     assert all(w is weights[0] for w in weights)
     assert not weights[0].view().flags.writeable
-    starts = {one.inputs["data"].view().ctypes.data for one in loaded}
+    starts = {one["data"].view().ctypes.data for one in arrays}
     assert len(starts) == 1
-    assert all(one.inputs["data"].view().ctypes.data % 64 == 0 for one in loaded)
+    assert starts.pop() % 64 == 0
 
 
 def test_serving_needs_no_sym_gen_and_no_training(original):
@@ -178,9 +189,10 @@ def test_serving_needs_no_sym_gen_and_no_training(original):
     import ast
     from pathlib import Path
 
-    folder = Path(sb.__file__).parent / "export"
-    for name in ("bundle", "route", "verify", "manifest", "spec", "keys", "statistics"):
-        tree = ast.parse((folder / f"{name}.py").read_text())
+    folder = Path(sb.__file__).parent
+    names = ("activations", "verify", "manifest", "spec", "keys")
+    for path in [*folder.glob("serve/*.py"), *(folder / "export" / f"{n}.py" for n in names)]:
+        tree = ast.parse(path.read_text())
         top = [n.module for n in tree.body if isinstance(n, ast.ImportFrom)]
         assert not [m for m in top if m.startswith(("symbucket.module", "symbucket.compiler"))]
 
@@ -205,7 +217,7 @@ def test_a_live_bundle_sees_each_update(tmp_path):
             assert np.abs(result - old).max() > 1e-5
         first = found
     module.set_params(*module.get_params())
-    assert live._parameters["pred_weight"] is module.store.args["pred_weight"]
+    assert live._engine._parameters["pred_weight"] is module.store.args["pred_weight"]
 
 
 def test_a_live_bundle_of_another_batch_size():

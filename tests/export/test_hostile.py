@@ -16,6 +16,7 @@ from symbucket.export import manifest as manifests
 from symbucket.export.spec import MAX_TENSOR_BYTES
 from symbucket.export.verify import open_bundle
 from symbucket.runtime import Session
+from symbucket.runtime.serving_session import ServingSession
 from tests.export.bundles import edit
 
 
@@ -25,6 +26,7 @@ def _no_session(monkeypatch):
         raise AssertionError("a session was made")
 
     monkeypatch.setattr(Session, "__init__", forbidden)
+    monkeypatch.setattr(ServingSession, "__init__", forbidden)
 
 
 def refused(folder, message):
@@ -85,7 +87,7 @@ def first(document):
 
 CHANGES = {
     "format": (lambda d: d.update(format="zip"), "is not the manifest of a bundle"),
-    "version": (lambda d: d.update(version=2), "version 2 of the format is unknown; this"),
+    "version": (lambda d: d.update(version=1), "version 1 of the format is unknown; this"),
     "version true": (lambda d: d.update(version=True), "version True of the format is unknown"),
     "forged place": (
         lambda d: d["parameters"]["tensors"][0].update(name="x - at `$.mode[7].y", length=4),
@@ -112,6 +114,15 @@ CHANGES = {
     ),
     "one file twice": (
         lambda d: first(d).update(file="key-4.onnx"), "the file 'key-4.onnx' is there twice",
+    ),
+    "free": (lambda d: first(d).update(free=["key"]), r"free is \['key'\]; expected \[\], "),
+    "free word": (lambda d: first(d).update(free=["all"]), "expected 'batch' or 'key'"),
+    "shared file of two sizes": (
+        lambda d: (
+            first(d).update(file="key-4.onnx", free=["batch", "key"]),
+            d["networks"][1].update(free=["batch", "key"]),
+        ),
+        "the file 'key-4.onnx' has two sizes or checksums|is there twice",
     ),
     "the manifest itself": (lambda d: first(d).update(file="manifest.json"), "is there twice"),
     "checksum": (lambda d: first(d).update(sha256="0" * 63), "expected 64 hexadecimal digits"),
@@ -192,9 +203,9 @@ def test_manifests_that_lie(folder, name):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"version": 1', '"version": 1, "version": 1', "an object has 'version' twice"),
-        ('"version": 1', '"version": NaN', "NaN is not JSON"),
-        ('"version": 1', f'"version": {"9" * 5000}', "a number of 5000 digits"),
+        ('"version": 2', '"version": 2, "version": 2', "an object has 'version' twice"),
+        ('"version": 2', '"version": NaN', "NaN is not JSON"),
+        ('"version": 2', f'"version": {"9" * 5000}', "a number of 5000 digits"),
         ('"padding": 0.0', '"padding": 1e999', "padding is inf; expected a finite number"),
         ('"key": 9', f'"key": {"[" * 100_000}{"]" * 100_000}', "nested too deeply|no bucket key"),
         ('"key": 9', '"key": 1e999', "expected a bucket key"),
@@ -249,6 +260,17 @@ def in_a_branch(model):
     )
 
 
+def inserted(model, op_type, numbers):
+    """Let the network read a larger tensor in place of its first inner value, by way of a sum."""
+    first = model.graph.node[0]
+    sizes = onnx.numpy_helper.from_array(np.array(numbers, np.int64), "sizes")
+    model.graph.initializer.append(sizes)
+    model.graph.node.insert(0, onnx.helper.make_node(op_type, ["data", "sizes"], ["large"]))
+    model.graph.node.insert(1, onnx.helper.make_node("ReduceMax", ["large"], ["one"], keepdims=0))
+    model.graph.node.insert(2, onnx.helper.make_node("Mul", ["data", "one"], ["scaled"]))
+    first.input[list(first.input).index("data")] = "scaled"
+
+
 def arena(model):
     return next(e for e in model.metadata_props if e.key == "symbucket.arena")
 
@@ -272,7 +294,7 @@ MODELS = {
     "own operator": (
         lambda m: setattr(m.graph.node[0], "domain", "com.example"), "which is not a standard",
     ),
-    "in a branch": (in_a_branch, "com.example::Steal, which is not a standard operator"),
+    "in a branch": (in_a_branch, "runs a graph of its own"),
     "training info": (lambda m: m.training_info.add(), "has training graphs; exported"),
     "functions": (lambda m: m.functions.add(name="f"), "has functions; exported"),
     "opset": (lambda m: setattr(m.opset_import[0], "version", 22), "has opset 22, the manifest"),
@@ -281,12 +303,42 @@ MODELS = {
         lambda m: m.graph.output.append(m.graph.output[0]), "its outputs are not those",
     ),
     "absurd value": (
-        lambda m: m.graph.value_info[0].type.tensor_type.shape.dim.add(dim_value=2**50),
-        "has the absurd shape",
+        lambda m: inserted(m, "Expand", [2**21, 2**21, 4, 1]), "has the absurd shape",
     ),
     "no number": (lambda m: setattr(arena(m), "value", "-1"), "symbucket.arena = '-1'; expected"),
     "many digits": (lambda m: setattr(arena(m), "value", "9" * 5000), "expected one number"),
-    "two needs": (lambda m: m.metadata_props.append(arena(m)), "expected one number of bytes"),
+    "two needs": (lambda m: m.metadata_props.append(arena(m)), "not a valid ONNX model"),
+    "large value": (
+        lambda m: inserted(m, "Tile", [2000, 500]),
+        r"takes \d{7,} bytes of activations; the manifest promises at most \d{4}$",
+    ),
+    "random numbers": (
+        lambda m: m.graph.node.append(
+            onnx.helper.make_node("RandomNormal", [], ["r"], shape=[2**20, 2**20])
+        ),
+        "the value 'r' has the absurd shape",
+    ),
+    "size from values": (
+        lambda m: m.graph.node.append(onnx.helper.make_node("NonZero", ["data"], ["r"])),
+        "the shape .* of 'r' does not follow from the inputs",
+    ),
+    "unknown operator": (
+        lambda m: setattr(m.graph.node[0], "op_type", "Steal"), "not a valid ONNX model",
+    ),
+    "unknown value": (lambda m: m.graph.node[0].input.__setitem__(0, "x"), "not a valid ONNX"),
+    "bad attribute": (
+        lambda m: m.graph.node[0].attribute.append(onnx.helper.make_attribute("hook", 1)),
+        "not a valid ONNX model",
+    ),
+    "IR version": (lambda m: setattr(m, "ir_version", 9), "has IR version 9, the manifest says"),
+    "endless loop": (
+        lambda m: m.graph.node.append(
+            onnx.helper.make_node(
+                "Loop", ["x"], ["y"], body=onnx.helper.make_graph([], "body", [], [])
+            )
+        ),
+        "runs a graph of its own",
+    ),
 }  # fmt: skip
 
 
@@ -297,20 +349,24 @@ def test_models_that_do_other_things(folder, name):
     refused(folder, message)
 
 
-def test_no_more_memory_is_reserved_than_all_values_take(folder):
-    honest = open_bundle(folder).needs["key-6.onnx"]
+def test_no_more_memory_is_reserved_than_the_manifest_promises(folder):
+    honest = open_bundle(folder).models["key-6.onnx"].need
     rewritten(folder, lambda m: setattr(arena(m), "value", "9" * 19))
-    lie = open_bundle(folder).needs["key-6.onnx"]
+    lie = open_bundle(folder).models["key-6.onnx"].need
     assert 0 < honest < lie < 1 << 20
 
+
+def test_a_promise_that_is_not_kept(folder):
+    """The manifest says what a run takes; shapes of inner values in the model say nothing."""
+
     def vast(model):
-        arena(model).value = "9" * 19
-        for _ in range(3):
-            kind = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2**30])
-            model.graph.value_info.append(kind)
+        kind = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2**30])
+        model.graph.value_info.append(kind)
 
     rewritten(folder, vast)
-    assert open_bundle(folder).needs["key-6.onnx"] == MAX_TENSOR_BYTES
+    open_bundle(folder)
+    edit(folder, lambda d: [n.update(activations=100) for n in d["networks"]])
+    refused(folder, r"takes \d+ bytes of activations; the manifest promises at most 100$")
 
 
 def test_bytes_that_are_no_model(folder):

@@ -27,9 +27,9 @@ from symbucket.compiler.fit_memory_limit import bytes_needed
 from symbucket.compiler.target import PORTABLE
 from symbucket.context import cpu
 from symbucket.errors import MemoryLimitError, ShapeError, UnsupportedError
-from symbucket.export import Request
 from symbucket.export.merge import merge_step
 from symbucket.runtime.ndarray import NDArray
+from symbucket.serve import Request
 from symbucket.symbol import Symbol
 from symbucket.types import Array
 from tests.fuzz.networks import ROWS, Network

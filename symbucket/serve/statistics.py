@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from symbucket.serve.histogram import Histogram
 from symbucket.tables import format_table
 
 
@@ -14,7 +15,8 @@ class KeyStatistics:
 
     ``positions`` counts the elements of data inputs of all runs, ``used`` those that requests
     filled; empty rows of a batch count as padding. ``milliseconds`` is the time of the runs with
-    filling and cutting, ``build_milliseconds`` the time to make the session.
+    filling and cutting, ``build_milliseconds`` the time to make the session. ``latencies`` are the
+    milliseconds that requests waited for their answers, from the call on.
     """
 
     requests: int = 0
@@ -23,6 +25,18 @@ class KeyStatistics:
     used: int = 0
     milliseconds: float = 0.0
     build_milliseconds: float = 0.0
+    latencies: Histogram = field(default_factory=Histogram)
+
+    def count(self, milliseconds: float) -> None:
+        """Count a request, with its share of its run's time."""
+        self.requests += 1
+        self.milliseconds += milliseconds
+
+    def count_run(self, used: int, positions: int) -> None:
+        """Count a run."""
+        self.runs += 1
+        self.used += used
+        self.positions += positions
 
     @property
     def padding_share(self) -> float:
@@ -42,6 +56,7 @@ class KeyStatistics:
         self.used += other.used
         self.milliseconds += other.milliseconds
         self.build_milliseconds += other.build_milliseconds
+        self.latencies.add(other.latencies)
 
 
 def format_statistics(statistics: Mapping[Hashable, KeyStatistics]) -> str:
@@ -49,7 +64,7 @@ def format_statistics(statistics: Mapping[Hashable, KeyStatistics]) -> str:
     total = KeyStatistics()
     for counted in statistics.values():
         total.add(counted)
-    head = ("key", "requests", "runs", "padding", "ms", "ms/request")
+    head = ("key", "requests", "runs", "padding", "ms", "ms/request", "p50", "p99")
     lines = [_row(repr(key), counted) for key, counted in statistics.items()]
     return format_table([head, *lines, _row("total", total)])
 
@@ -62,4 +77,6 @@ def _row(name: str, counted: KeyStatistics) -> tuple[str, ...]:
         f"{counted.padding_share:.1%}",
         f"{counted.milliseconds:,.1f}",
         f"{counted.milliseconds_per_request:.3f}",
+        f"{counted.latencies.percentile(50):.2f}",
+        f"{counted.latencies.percentile(99):.2f}",
     )

@@ -1,0 +1,8 @@
+"""Serving exported networks: requests of any length in, answers out."""
+
+from symbucket.serve.bundle import Bundle
+from symbucket.serve.histogram import Histogram
+from symbucket.serve.route import Request
+from symbucket.serve.statistics import KeyStatistics, format_statistics
+
+__all__ = ["Bundle", "Histogram", "KeyStatistics", "Request", "format_statistics"]

@@ -1,0 +1,82 @@
+"""Fill batches with samples, and cut the outputs of samples from those of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symbucket.errors import ShapeError
+from symbucket.export.spec import BATCH, InputSpec, NetworkSpec, OutputSpec
+from symbucket.types import Array
+
+
+def fill(buffer: Array, spec: InputSpec, values: Sequence[Array | None]) -> int:
+    """Write samples into an input's buffer, padding elsewhere; return the elements written."""
+    axis = spec.batch_axis
+    rows = buffer if axis in (None, 0) else np.moveaxis(buffer, axis, 0)
+    written = sum(array.size for array in values if array is not None)
+    if written < buffer.size:
+        buffer[...] = spec.padding
+    for row, array in enumerate(values):
+        if array is None:
+            continue
+        # An array also if a sample is one number.
+        target = buffer if axis is None else rows[row, ...]
+        target[tuple(map(slice, array.shape))] = array
+    return written
+
+
+class Cutter:
+    """Cuts samples from one output of a network."""
+
+    def __init__(self, spec: OutputSpec, network: NetworkSpec) -> None:
+        self.name = spec.name
+        self._parts: list[tuple[str, int]] = []  # factor and size, in the order of the axes
+        self._joined = False  # whether axes of a sample are products of several factors
+        for axis, size in enumerate(spec.shape):
+            factors = spec.factors(axis)
+            self._parts += [(f, network.factor_size(f)) for f in factors] or [("", size)]
+            self._joined |= len([f for f in factors if f != BATCH]) > 1
+        self._groups = [[f for f in spec.factors(a) if f != BATCH] for a in range(len(spec.shape))]
+        self._kept = [spec.factors(axis) != [BATCH] for axis in range(len(spec.shape))]
+
+    def expand(self, values: Array, run: Mapping[str, int]) -> Array:
+        """Return the output of a run with one axis for each factor, whose sizes ``run`` says."""
+        return values.reshape([run.get(factor, size) for factor, size in self._parts])
+
+    def cut(self, expanded: Array, row: int, sizes: Mapping[str, int]) -> Array:
+        """Return a copy of one sample, without batch axis and padding."""
+        index = tuple(
+            row if factor == BATCH else slice(0, sizes[factor]) if factor in sizes else slice(None)
+            for factor, _ in self._parts
+        )
+        sample = np.array(expanded[index])
+        return self._rejoin(sample) if self._joined else sample
+
+    def _rejoin(self, sample: Array) -> Array:
+        """Return a sample whose axes are those of the output again."""
+        sizes = iter(sample.shape)
+        shape: list[Any] = []
+        for group, kept in zip(self._groups, self._kept):
+            if kept:
+                length = 1
+                for _ in group or [BATCH]:
+                    length *= next(sizes)
+                shape.append(length)
+        return sample.reshape(shape)
+
+
+def check_served(network: NetworkSpec) -> list[OutputSpec]:
+    """Return the outputs that have a part for each request; raise ShapeError if none has."""
+    if network.batch is None or network.batch == 1:
+        return list(network.outputs)
+    batched = [t for t in network.outputs if t.batch_axis is not None]
+    if not batched:
+        names = ", ".join(t.name for t in network.outputs)
+        raise ShapeError(
+            f"key {network.key!r}: the outputs ({names}) are not computed sample by sample, so a "
+            f"batch of {network.batch} requests cannot be separated. Export with batch_size=1."
+        )
+    return batched

@@ -1,0 +1,264 @@
+"""``Bundle``: serves exported networks, or those of a module that is being trained."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from symbucket.checks import check_integer, check_number
+from symbucket.context import Context, cpu
+from symbucket.errors import StateError, UnsupportedError
+from symbucket.export.spec import NetworkSpec
+from symbucket.export.verify import Opened, OpenedModel, open_bundle, with_inputs
+from symbucket.runtime import NDArray
+from symbucket.runtime.providers import provider_of
+from symbucket.serve.engine import Answer, Engine, Model, require_keys
+from symbucket.serve.statistics import KeyStatistics
+
+if TYPE_CHECKING:
+    from symbucket.module.compiled import CompiledModule
+
+
+class Bundle:
+    """Networks of several bucket keys that serve requests with one set of parameters.
+
+    Args:
+        folder: a bundle that ``module.export`` wrote. All its files are checked first; BundleError
+            says why a damaged or hostile bundle is refused.
+        context: where to run, ``cpu()`` by default.
+        workers: runs at a time, each on one core; by default as many as there are cores. A run that
+            has the machine to itself uses all cores.
+        constants: let the runtime fold and pack the parameters, which makes runs faster; every
+            session then has copies of those that products read. Without, all sessions read one set.
+        map_parameters: map the parameter file and do not read it, so that processes share it; then
+            nobody may write to the file or truncate it while it is served.
+
+    ``run`` takes requests of any mixture of lengths and returns their outputs in the same order:
+    each request goes to the smallest bucket that holds it, requests of one bucket share batches,
+    and padding is cut off again. Sessions are created for their first request, or by ``load``. They
+    take their activations from one arena. Threads may share a bundle.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        context: Context | None = None,
+        *,
+        workers: int | None = None,
+        constants: bool = True,
+        map_parameters: bool = False,
+    ) -> None:
+        if workers is not None:
+            check_integer(workers, "workers", 1)
+        self._folder: str | os.PathLike[str] | None = folder
+        self._settings = (context or cpu(), workers, constants, map_parameters)
+        self._swapping = threading.Lock()
+        self._statistics: dict[Hashable, KeyStatistics] = {}
+        self._adopt(*self._open(folder))
+
+    @classmethod
+    def live(
+        cls,
+        module: CompiledModule,
+        keys: Iterable[Hashable] | None = None,
+        *,
+        batch_size: int | None = None,
+        padding: Mapping[str, float] | None = None,
+    ) -> Bundle:
+        """Serve a module's networks from the very buffers that it trains.
+
+        Each request is answered with the parameters of that moment; nothing is copied or written.
+        The arguments are those of ``module.export``. Training and serving must take turns: during
+        an update a request would see some old and some new parameters.
+        """
+        from symbucket.export.networks import default_key, live_networks_of, store_of
+
+        store = store_of(module)
+        networks = live_networks_of(module, keys, batch_size, padding)
+        programs = {n.spec.key: n.program for n in networks}
+        models = {
+            key: Model(p.model, (), 0 if p.plan is None else p.plan.arena)
+            for key, p in programs.items()
+        }
+        specs = [n.spec for n in networks]
+        bundle = cls.__new__(cls)
+        bundle._folder = None
+        bundle._swapping = threading.Lock()
+        bundle._statistics = {}
+        parameters = {**store.args, **store.aux}
+        engine = bundle._engine_of(specs, lambda n: models[n.key], parameters, store.context, 1)
+        bundle._adopt(engine, default_key(module, specs), {})
+        return bundle
+
+    # Building --------------------------------------------------------------------------------
+
+    def _open(self, folder: str | os.PathLike[str]) -> tuple[Engine, Hashable, dict[str, bytes]]:
+        """Return the engine, default key and attachments of a bundle."""
+        context, workers, constants, map_parameters = self._settings
+        opened = open_bundle(folder, map_parameters)
+        manifest = opened.manifest
+        if manifest.mode != "inference":
+            raise UnsupportedError(
+                f"{str(folder)!r} holds training graphs, which Bundle does not serve: gradients "
+                "belong to whole batches. Export with training=False."
+            )
+        on_host = provider_of(context).host_memory
+        parameters = {
+            name: NDArray.over(array) if on_host else NDArray(array, context)
+            for name, array in opened.arrays.items()
+        }
+        models = {
+            name: _ready(opened, model, constants and on_host)
+            for name, model in opened.models.items()
+        }
+        engine = self._engine_of(
+            manifest.networks, lambda n: models[n.file], parameters, context, workers
+        )
+        return engine, manifest.default_key, opened.attachments
+
+    def _engine_of(
+        self,
+        networks: Sequence[NetworkSpec],
+        model_of: Callable[[NetworkSpec], Model],
+        parameters: Mapping[str, NDArray],
+        context: Context,
+        workers: int | None,
+    ) -> Engine:
+        for network in networks:
+            self._statistics.setdefault(network.key, KeyStatistics())
+        return Engine(networks, model_of, parameters, context, workers, self._statistics)
+
+    def _adopt(self, engine: Engine, default: Hashable, attachments: dict[str, bytes]) -> None:
+        self._engine = engine
+        self.default_key = default
+        self.attachments = attachments
+        """Files that were exported with the networks, such as a vocabulary, by name."""
+
+    @property
+    def networks(self) -> dict[Hashable, NetworkSpec]:
+        """The network of each key: inputs, outputs, axes."""
+        return self._engine.networks
+
+    @property
+    def context(self) -> Context:
+        """Where the networks run."""
+        return self._engine.context
+
+    @property
+    def workers(self) -> int:
+        """How many runs there are at a time."""
+        return self._engine.lanes.count
+
+    @property
+    def keys(self) -> list[Hashable]:
+        """The bucket keys."""
+        return list(self.networks)
+
+    @property
+    def loaded_keys(self) -> list[Hashable]:
+        """The keys that have a session."""
+        return self._engine.loaded_keys
+
+    def load(self, keys: Iterable[Hashable] | None = None) -> None:
+        """Create the sessions of ``keys`` (all by default) before their first request.
+
+        Raises BundleError if the runtime refuses a network.
+        """
+        engine = self._engine
+        selected = list(engine.networks) if keys is None else list(keys)
+        require_keys(engine.networks, selected)
+        engine.load(selected)
+
+    def freeze(self) -> None:
+        """Create no more sessions: a request for a key without a session is an error from now on.
+
+        Call ``load`` first; then no request waits for a session, and memory stays as it is.
+        """
+        self._engine.frozen = True
+
+    def reload(self, folder: str | os.PathLike[str] | None = None) -> None:
+        """Serve what the folder holds now, or another folder, without a gap.
+
+        The new bundle is checked, and has sessions for all keys that have one now, before the first
+        request sees it; requests that have begun are answered by the old one. If it is refused,
+        BundleError says why and the old one stays.
+        """
+        if self._folder is None:
+            raise StateError("a live bundle serves its module's own parameters; nothing to reload")
+        folder = self._folder if folder is None else folder
+        with self._swapping:
+            old = self._engine
+            engine, default, attachments = self._open(folder)
+            engine.load([key for key in old.loaded_keys if key in engine.networks])
+            if old.frozen:
+                engine.load(engine.networks)
+                engine.frozen = True
+            self._adopt(engine, default, attachments)
+            self._folder = folder
+        old.close()
+
+    def close(self) -> None:
+        """End the helper threads, after the runs that have begun."""
+        self._engine.close()
+
+    # Serving ---------------------------------------------------------------------------------
+
+    def __call__(self, request: Any, timeout: float | None = None) -> Answer:
+        """Return the outputs of one request, by name."""
+        return self.run([request], timeout)[0]
+
+    def run(self, requests: Iterable[Any], timeout: float | None = None) -> list[Answer]:
+        """Return the outputs of requests, in their order.
+
+        A request is a ``Request``, a mapping of input names to arrays, or a bare array if there is
+        one input; always one sample, without the batch axis. All requests are placed before the
+        first one runs: DataError or InvalidArgumentError names the one that fits nowhere. After
+        ``timeout`` seconds runs are broken off, and DeadlineError is raised.
+        """
+        began = time.monotonic()
+        deadline = None
+        if timeout is not None:
+            deadline = began + check_number(timeout, "timeout")
+        engine = self._engine
+        placed = [engine.router.place(r, f"request {i}") for i, r in enumerate(requests)]
+        answers = engine.run(placed, deadline)
+        milliseconds = 1000 * (time.monotonic() - began)
+        for one in placed:
+            self._statistics[one.network.key].latencies.record(milliseconds)
+        return answers
+
+    # Statistics ------------------------------------------------------------------------------
+
+    def statistics(self) -> dict[Hashable, KeyStatistics]:
+        """Return what was served so far, by key; the objects continue to count."""
+        return dict(self._statistics)
+
+    def reset_statistics(self) -> None:
+        """Start all counts from zero."""
+        for key in list(self._statistics):
+            self._statistics[key] = KeyStatistics()
+
+
+def _ready(opened: Opened, model: OpenedModel, constants: bool) -> Model:
+    """Return a model whose parameters are constants, apart from tables that are only looked up.
+
+    A table is shared between sessions as an input; nothing could be folded into it.
+    """
+    stored = {t.name: t for t in opened.manifest.parameters.tensors}
+    chosen = [n for n in model.parameters if constants and not _is_table(model, n)]
+    inputs = {name: stored[name] for name in model.parameters if name not in chosen}
+    content = with_inputs(model.proto, inputs).SerializeToString()
+    return Model(content, tuple(chosen), model.need)
+
+
+def _is_table(model: OpenedModel, name: str) -> bool:
+    uses = [
+        (node.op_type, slot)
+        for node in model.proto.graph.node
+        for slot, source in enumerate(node.input)
+        if source == name
+    ]
+    return all(use == ("Gather", 0) for use in uses)

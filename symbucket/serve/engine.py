@@ -1,0 +1,293 @@
+"""The engine of a bundle: sessions over one set of parameters, and runs on several lanes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from symbucket.checks import one_line
+from symbucket.context import Context
+from symbucket.errors import (
+    BundleError,
+    InvalidArgumentError,
+    RuntimeMissingError,
+    StateError,
+    SymbucketError,
+)
+from symbucket.export.spec import BATCH, KEY, NetworkSpec, TensorSpec
+from symbucket.runtime import NDArray
+from symbucket.runtime.providers import provider_of
+from symbucket.runtime.serving_session import ServingSession
+from symbucket.serve.batch import Cutter, check_served, fill
+from symbucket.serve.lanes import Lane, Lanes, padded
+from symbucket.serve.route import Placed, Router, required
+from symbucket.serve.statistics import KeyStatistics
+from symbucket.types import Array
+
+Answer = dict[str, Array]
+"""The outputs of one request, by name."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to serve. ``constants`` are those of the parameters that are not its inputs.
+
+    ``need`` are the bytes of activations that a run takes at a time.
+    """
+
+    content: bytes
+    constants: tuple[str, ...]
+    need: int
+
+
+class _Loaded:
+    """The sessions of a model, and how the outputs of one network are cut.
+
+    With several lanes there are two: ``narrow`` runs on the thread that asks for it, ``wide`` is
+    for a run that has the machine to itself.
+    """
+
+    def __init__(self, narrow: ServingSession, wide: ServingSession, network: NetworkSpec) -> None:
+        self.narrow, self.wide = narrow, wide
+        self.cutters = [Cutter(spec, network) for spec in check_served(network)]
+        self.tensors: list[TensorSpec] = [*network.inputs, *network.outputs]
+        self.counted = {spec.name for spec in required(network)}
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Requests that run together, by their positions in the list."""
+
+    network: NetworkSpec
+    members: list[int]
+    length: int
+
+
+class Engine:
+    """Runs placed requests.
+
+    Args:
+        networks: what there is to serve.
+        model_of: returns the model of a network; networks of one file have one.
+        parameters: all parameters by name.
+        context: where to run.
+        workers: runs at a time, each on one core; None: as many as there are cores.
+        statistics: counts by key, to continue.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[NetworkSpec],
+        model_of: Callable[[NetworkSpec], Model],
+        parameters: Mapping[str, NDArray],
+        context: Context,
+        workers: int | None,
+        statistics: dict[Hashable, KeyStatistics],
+    ) -> None:
+        self.networks = {n.key: n for n in networks}
+        self.router = Router(networks)
+        self.context = context
+        self.frozen = False
+        self._model_of = model_of
+        self._parameters = parameters
+        self._statistics = statistics
+        if workers is None:
+            workers = cores() if provider_of(context).host_memory else 1
+        self.lanes = Lanes(workers, lambda: Lane(max(map(_needed, networks)), context))
+        self._helpers: ThreadPoolExecutor | None = None
+        self._loaded: dict[Hashable, _Loaded] = {}
+        self._sessions: dict[str, tuple[ServingSession, ServingSession]] = {}
+        self._counting = threading.Lock()
+
+    @property
+    def loaded_keys(self) -> list[Hashable]:
+        """The keys that have a session."""
+        return list(self._loaded)
+
+    def load(self, keys: Iterable[Hashable]) -> None:
+        """Create the sessions of these keys, where there are none."""
+        missing = [key for key in dict.fromkeys(keys) if key not in self._loaded]
+        if not missing:
+            return
+        if self.frozen:
+            raise StateError(
+                f"the bundle is frozen and key {missing[0]!r} has no session; loaded are "
+                f"{', '.join(map(repr, self._loaded)) or 'none'}. Call load() before freeze()."
+            )
+        with self.lanes.all():
+            for key in missing:
+                if key not in self._loaded:
+                    self._load(self.networks[key])
+
+    def _load(self, network: NetworkSpec) -> None:
+        began = time.perf_counter()
+        check_served(network)
+        narrow, wide = self._sessions.get(network.file) or self._create(network)
+        if KEY in network.free:
+            self._sessions[network.file] = narrow, wide
+        self._loaded[network.key] = _Loaded(narrow, wide, network)
+        spent = 1000 * (time.perf_counter() - began)
+        self._statistics[network.key].build_milliseconds += spent
+
+    def _create(self, network: NetworkSpec) -> tuple[ServingSession, ServingSession]:
+        model = self._model_of(network)
+        constants = {name: self._parameters[name] for name in model.constants}
+        count = self.lanes.count
+        try:
+            wide = ServingSession(model.content, self.context, constants, 0, model.need * count)
+            if count == 1:
+                return wide, wide
+            return ServingSession(model.content, self.context, constants, 1), wide
+        except (MemoryError, SymbucketError, RuntimeMissingError):
+            raise
+        except Exception as error:  # the runtime's exceptions have no common base
+            raise BundleError(
+                f"the runtime refuses the network of key {network.key!r}: {one_line(error)}"
+            ) from error
+
+    # Running -------------------------------------------------------------------------------------
+
+    def run(self, placed: Sequence[Placed], deadline: float | None = None) -> list[Answer]:
+        """Return the answers to placed requests, in their order.
+
+        ``deadline`` is a time of ``time.monotonic``; DeadlineError if it passes.
+        """
+        self.load(p.network.key for p in placed)
+        chunks = self._chunks(placed)
+        answers: list[Answer] = [{} for _ in placed]
+        work = deque(chunks)
+        failures: list[BaseException] = []
+
+        def serve() -> None:
+            while not failures:
+                try:
+                    chunk = work.popleft()
+                except IndexError:
+                    return
+                try:
+                    with self.lanes.one(deadline) as (lane, alone):
+                        wide = alone and len(chunks) == 1
+                        requests = [placed[i] for i in chunk.members]
+                        outputs = self._run_chunk(lane, chunk, requests, wide, deadline)
+                    for i, answer in zip(chunk.members, outputs):
+                        answers[i] = answer
+                except BaseException as error:
+                    failures.append(error)
+                    raise
+
+        helpers = min(self.lanes.count, len(chunks)) - 1
+        if helpers > 0 and self._helpers is None:
+            self._helpers = ThreadPoolExecutor(self.lanes.count, "symbucket-serve")
+        futures = [self._helpers.submit(serve) for _ in range(helpers)] if self._helpers else []
+        try:
+            serve()
+        finally:
+            wait(futures)
+        if failures:
+            raise failures[0]
+        return answers
+
+    def _chunks(self, placed: Sequence[Placed]) -> list[_Chunk]:
+        """Return the runs that the requests take, the longest first.
+
+        Where padding changes nothing, requests of like lengths share a run of their own length.
+        """
+        groups: dict[Hashable, list[int]] = {}
+        for i, one in enumerate(placed):
+            network = one.network
+            mixes = KEY in network.free and not network.padding_matters
+            groups.setdefault(network.file if mixes else network.key, []).append(i)
+        chunks = []
+        for members in groups.values():
+            first = placed[members[0]].network
+            if KEY in first.free and not first.padding_matters:
+                members.sort(key=lambda i: -placed[i].sizes.get(KEY, 1))
+            step = first.batch or 1
+            for start in range(0, len(members), step):
+                part = members[start : start + step]
+                network = placed[part[0]].network
+                chunks.append(_Chunk(network, part, self._length(network, placed[part[0]])))
+        chunks.sort(key=lambda chunk: -chunk.length)
+        return chunks
+
+    @staticmethod
+    def _length(network: NetworkSpec, longest: Placed) -> int:
+        """Return the number of steps of a run."""
+        sizes = network.sizes
+        if KEY not in network.free or network.padding_matters:
+            return sizes[0] if sizes else 1
+        return max(1, longest.sizes.get(KEY, 1))
+
+    def _run_chunk(
+        self,
+        lane: Lane,
+        chunk: _Chunk,
+        requests: Sequence[Placed],
+        wide: bool,
+        deadline: float | None,
+    ) -> list[Answer]:
+        began = time.perf_counter()
+        network = chunk.network
+        loaded = self._loaded[network.key]
+        session = loaded.wide if wide else loaded.narrow
+        samples = len(requests) if BATCH in network.free else network.batch or 1
+
+        def bind() -> object:
+            shapes = [network.shape_of(t, samples, chunk.length) for t in loaded.tensors]
+            return session.bind({**self._parameters, **lane.buffers(loaded.tensors, shapes)})
+
+        place = (KEY in network.free and network.file) or network.key
+        binding = lane.binding((id(session), place, samples, chunk.length), bind)  # type: ignore[arg-type]
+        used = positions = 0
+        for spec in network.inputs:
+            buffer = binding.arrays[spec.name]
+            host = buffer.view()
+            written = fill(host, spec, [r.arrays.get(spec.name) for r in requests])
+            if not provider_of(self.context).host_memory:
+                buffer[...] = host
+            if spec.name in loaded.counted:
+                used, positions = used + written, positions + host.size
+        session.run(binding, None if deadline is None else deadline - time.monotonic())
+        run = {BATCH: samples, KEY: chunk.length} if KEY in network.free else {BATCH: samples}
+        answers: list[Answer] = [{} for _ in requests]
+        for cutter in loaded.cutters:
+            values = cutter.expand(binding.arrays[cutter.name].view(), run)
+            for row, (answer, request) in enumerate(zip(answers, requests)):
+                answer[cutter.name] = cutter.cut(values, row, request.sizes)
+        spent = 1000 * (time.perf_counter() - began)
+        with self._counting:
+            share = spent / len(requests)
+            for request in requests:
+                self._statistics[request.network.key].count(share)
+            self._statistics[network.key].count_run(used, positions)
+        return answers
+
+    def close(self) -> None:
+        """End the helper threads; runs that have begun end first."""
+        if self._helpers is not None:
+            self._helpers.shutdown()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _needed(network: NetworkSpec) -> int:
+    return sum(padded(t.nbytes) for t in [*network.inputs, *network.outputs])
+
+
+def require_keys(networks: Mapping[Hashable, NetworkSpec], keys: Iterable[Hashable]) -> None:
+    """Raise InvalidArgumentError if one of the keys is not among the networks."""
+    for key in keys:
+        if key not in networks:
+            raise InvalidArgumentError(
+                f"the bundle has no key {key!r}; it has {', '.join(map(repr, networks))}"
+            )

@@ -1,0 +1,211 @@
+"""Route requests to networks."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symbucket.checks import listing
+from symbucket.errors import DataError, InvalidArgumentError
+from symbucket.export.keys import sizes_of
+from symbucket.export.spec import BATCH, KEY, InputSpec, NetworkSpec
+from symbucket.types import Array
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sample to run.
+
+    ``inputs`` maps input names to arrays without the batch axis; each may be shorter than the
+    bucket along the bucket's axes. ``key`` says which network: a size (or tuple of sizes) goes to
+    the smallest bucket that holds it, any other key to the network of that key. Without a key the
+    arrays' own sizes decide.
+    """
+
+    inputs: Mapping[str, Any]
+    key: Hashable = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A request with the network that serves it; ``sizes`` are its own sizes in the key's parts."""
+
+    network: NetworkSpec
+    arrays: Mapping[str, Array]
+    sizes: Mapping[str, int]
+
+
+class _Form:
+    """What a network asks of a request, in the form in which it is looked at quickly."""
+
+    def __init__(self, network: NetworkSpec) -> None:
+        self.network = network
+        self.required = [t.name for t in required(network)]
+        self.inputs = {t.name: t for t in network.inputs}
+        self.axes: dict[str, list[tuple[str | None, int]]] = {}
+        for spec in network.inputs:
+            labels = [(a, d) for a, d in zip(spec.axes, spec.shape) if a != BATCH]
+            sized = [(a if a and a.startswith(KEY) else None, d) for a, d in labels]
+            self.axes[spec.name] = sized
+
+    def fit(self, arrays: Mapping[str, Array]) -> tuple[dict[str, int] | None, str]:
+        """Return the request's sizes by factor (``"key[0]"``), or None and why it does not fit."""
+        for name in self.required:
+            if name not in arrays:
+                missing = [n for n in self.required if n not in arrays]
+                return None, f"the request lacks {', '.join(missing)}"
+        sizes: dict[str, int] = {}
+        for name, array in arrays.items():
+            axes = self.axes.get(name)
+            if axes is None:
+                return None, f"there is no input {name!r}; there are {', '.join(self.inputs)}"
+            if array.ndim != len(axes):
+                expected = tuple(size for _, size in axes)
+                return (
+                    None,
+                    f"{name} has shape {array.shape}, expected {expected} of one sample",
+                )
+            for have, (factor, size) in zip(array.shape, axes):
+                expected = tuple(size for _, size in axes)
+                if factor is None:
+                    if have != size:
+                        return None, f"{name} has shape {array.shape}, expected {expected}"
+                elif have > size:
+                    return None, f"{name} has shape {array.shape}, longer than {expected}"
+                elif sizes.setdefault(factor, have) != have:
+                    return None, f"{name} has size {have} where another input has {sizes[factor]}"
+        return sizes, ""
+
+    def check_values(self, arrays: Mapping[str, Array], where: str) -> None:
+        """Raise DataError for values that the network does not take."""
+        for name, array in arrays.items():
+            spec = self.inputs[name]
+            if spec.dtype.kind in "iu" and array.dtype.kind == "f" and (array % 1 != 0).any():
+                raise DataError(f"{where}: {name} holds fractions; it takes {spec.dtype}")
+            if spec.limits is not None and array.size:
+                _check_limits(spec, array, self.network.key, where)
+
+    @property
+    def family(self) -> object:
+        """What networks have in common that differ only in their length."""
+        sized = [(name, tuple((f, f or d) for f, d in axes)) for name, axes in self.axes.items()]
+        return self.required, sized, [(t.dtype, t.limits) for t in self.network.inputs]
+
+
+class Router:
+    """Chooses the networks that serve requests."""
+
+    def __init__(self, networks: Sequence[NetworkSpec]) -> None:
+        self._forms = {n.key: _Form(n) for n in networks}
+        sized = [f for f in self._forms.values() if f.network.sizes is not None]
+        self._sized = sorted(sized, key=lambda f: _order_of(f.network))
+        self._only = next(iter(self._forms.values())) if len(networks) == 1 else None
+        keys = [f.network.key for f in self._sized]
+        one_family = all(f.family == self._sized[0].family for f in self._sized)
+        plain = one_family and not any(isinstance(key, tuple) for key in keys)
+        self._lengths: list[Any] = keys if plain else []
+
+    def place(self, request: Any, where: str) -> Placed:
+        """Return the smallest network that fits; DataError or InvalidArgumentError if none does.
+
+        ``request`` is a Request, a mapping of arrays, or one array.
+        """
+        if not isinstance(request, Request):
+            inputs = request if isinstance(request, Mapping) else self._single(request, where)
+            request = Request(inputs)
+        arrays = {name: _array(values, name, where) for name, values in request.inputs.items()}
+        reasons: list[str] = []
+        for form in self._candidates(request.key, arrays, where):
+            sizes, reason = form.fit(arrays)
+            if sizes is not None:
+                form.check_values(arrays, where)
+                return Placed(form.network, arrays, sizes)
+            reasons.append(f"key {form.network.key!r}: {reason}")
+        shown = "; ".join(reasons[-3:]) or "the bundle has no bucket of such a key"
+        raise DataError(f"{where} fits no network. {shown}. The keys are {self._listed()}.")
+
+    def _single(self, values: Any, where: str) -> Mapping[str, Any]:
+        names = {n for f in self._sized or self._forms.values() for n in f.required}
+        if len(names) != 1:
+            raise InvalidArgumentError(
+                f"{where} is one array, but the networks have the inputs "
+                f"{', '.join(sorted(names))}; give a mapping of names to arrays"
+            )
+        return {names.pop(): values}
+
+    def _candidates(
+        self, key: Hashable, arrays: Mapping[str, Array], where: str
+    ) -> Sequence[_Form]:
+        if key is None:
+            if self._only is not None:
+                return [self._only]
+            if not self._sized:
+                raise InvalidArgumentError(
+                    f"{where} has no key, and no network of this bundle is found by size; give "
+                    f"Request(inputs, key=...) with one of {self._listed()}"
+                )
+            if self._lengths:  # where sizes alone decide, the largest network says what they are
+                sizes, _ = self._sized[-1].fit(arrays)
+                if sizes is not None:
+                    return self._sized[bisect.bisect_left(self._lengths, sizes.get(KEY, 0)) :]
+            return self._sized
+        sizes_in_key = sizes_of(key)
+        if sizes_in_key is None:
+            try:
+                return [self._forms[key]]
+            except (KeyError, TypeError):
+                raise InvalidArgumentError(
+                    f"{where} asks for key {key!r}; the keys are {self._listed()}"
+                ) from None
+        plural = isinstance(key, tuple)
+        return [
+            f
+            for f in self._sized
+            if isinstance(f.network.key, tuple) == plural
+            and len(f.network.sizes or ()) == len(sizes_in_key)
+            and all(have >= want for have, want in zip(f.network.sizes or (), sizes_in_key))
+        ]
+
+    def _listed(self) -> str:
+        return listing(map(repr, self._forms))
+
+
+def required(network: NetworkSpec) -> list[InputSpec]:
+    """Return the inputs that a request must have; labels and states may be left out."""
+    return [t for t in network.inputs if t.kind == "data"]
+
+
+def _order_of(network: NetworkSpec) -> tuple[int, tuple[int, ...]]:
+    return math.prod(network.sizes or ()), network.sizes or ()
+
+
+def _array(values: Any, name: str, where: str) -> Array:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{where}: {name} is not an array: {error}") from None
+    if array.dtype.kind not in "biufc":
+        raise DataError(f"{where}: {name} has dtype {array.dtype}, not numbers")
+    return array
+
+
+def _check_limits(spec: InputSpec, array: Array, key: Hashable, where: str) -> None:
+    assert spec.limits is not None
+    low, end = spec.limits
+    if array.max() < end and (low is None or array.min() >= low):
+        return
+    bad = ~(array < end)  # so that NaN is bad
+    if low is not None:
+        bad |= array < low
+    bad &= array != spec.padding
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"{where}: {spec.name}{list(place)} is {array[place]:g}; key {key!r} takes "
+            f"{'any integer below' if low is None else f'integers from {low} to below'} {end}"
+        )
