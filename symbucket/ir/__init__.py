@@ -61,7 +61,7 @@ from symbucket.ir.registry import (
 from symbucket.ir.windows import (
     Windows,
     covered,
-    takes_places_from_values,
+    finds_maxima_by_value,
     transposed_windows_of,
     windows_of,
 )
@@ -90,6 +90,7 @@ __all__ = [
     "dimensions_of",
     "dtype_of",
     "expansion",
+    "finds_maxima_by_value",
     "gradient",
     "info",
     "info_of",
@@ -117,7 +118,6 @@ __all__ = [
     "stack_output",
     "states_of",
     "steps_of",
-    "takes_places_from_values",
     "to_networkx",
     "transposed_windows_of",
     "trim_scan",

@@ -9,7 +9,8 @@ from symbucket.ir.builder import attr, const_of
 
 # Sums of products and bounded functions are finite, as long as nothing overflows.
 _FINITE = frozenset(
-    "MatMul Gemm Conv ConvTranspose Einsum Normalize Softmax Sigmoid Tanh Relu".split()
+    "MatMul Gemm Conv ConvTranspose Einsum Normalize NormalizeBatch Softmax Sigmoid Tanh "
+    "Relu".split()
 )
 # These are minus infinity only if an input is.
 _PASSING = frozenset(

@@ -74,12 +74,9 @@ class Windows:
         return numbers.transpose(order).reshape(math.prod(self.kernel), -1)
 
 
-def takes_places_from_values(windows: Windows, size: Sequence[int], dtype: ir.DataType) -> bool:
-    """Whether the gradient of a MaxPool computes where the maxima are, and needs no node to say.
-
-    Positions within a channel are computed in float32, where they are exact below 2^24.
-    """
-    return windows.cover_once(size) and dtype == ir.DataType.FLOAT and math.prod(size) < 1 << 24
+def finds_maxima_by_value(windows: Windows, size: Sequence[int], dtype: ir.DataType) -> bool:
+    """Whether the gradient of a MaxPool compares to find the maxima, and needs no positions."""
+    return windows.cover_once(size) and dtype == ir.DataType.FLOAT
 
 
 def windows_of(node: ir.Node) -> Windows:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import InvalidArgumentError, ShapeError
-from symbucket.ir import Expr, Windows, covered, dtype_of, shape_of, takes_places_from_values
+from symbucket.ir import Expr, Windows, covered, dtype_of, finds_maxima_by_value, shape_of
 from symbucket.ir.expr import sign, sqrt
 from symbucket.ops.convolution import Windowed, attributes_of, check_rank, counts_of, spread_windows
 from symbucket.ops.record import Emitter, operator
@@ -154,7 +154,7 @@ class Pooling(Windowed):
         return (sign(total) * abs(total) ** (1.0 / 3.0)).value
 
     def _max(self, g: Emitter, x: ir.Value, windows: Windows) -> ir.Value:
-        # The gradient needs the positions of the largest elements, unless it computes them.
-        computed = takes_places_from_values(windows, shape_of(x)[2:], dtype_of(x))
-        outputs = 2 if g.training and not computed else 1
+        # The gradient needs the positions of the largest elements, unless it compares.
+        compares = finds_maxima_by_value(windows, shape_of(x)[2:], dtype_of(x))
+        outputs = 2 if g.training and not compares else 1
         return g.ops("MaxPool", x, outputs=outputs, **attributes_of(windows))[0]

@@ -242,6 +242,19 @@ def _normalize(draw: Draw) -> Case:
     return Case("Normalize", [draw.normal(shape)], (0,), attributes, 4, "symbucket", then=first)
 
 
+def _normalize_batch(draw: Draw) -> Case:
+    shape = (draw.number(2, 3), draw.number(1, 3), *([draw.number(1, 4)] if draw.coin() else []))
+    axes = [0, 2][: len(shape) - 1]
+    column = (shape[1], 1)[: len(shape) - 1]
+    inputs = [draw.normal(shape), draw.normal(column), draw.normal(column)]
+
+    def first(g, inputs, outputs):
+        return outputs[:1]
+
+    attributes = {"axes": axes, "eps": 0.01}
+    return Case("NormalizeBatch", inputs, range(3), attributes, 5, "symbucket", then=first)
+
+
 def _reduction(op: str, values: str = "normal") -> Callable[[Draw], Case]:
     def make(draw: Draw) -> Case:
         ties = values == "apart" and draw.coin(0.4)
@@ -325,6 +338,7 @@ CASES: dict[tuple[str, str], Callable[[Draw], Case]] = {
     ("", "LogSoftmax"): _softmax("LogSoftmax"),
     ("", "LpNormalization"): _lp_normalization,
     ("symbucket", "Normalize"): _normalize,
+    ("symbucket", "NormalizeBatch"): _normalize_batch,
     **{("", op): _reduction(op) for op in "ReduceSum ReduceMean ReduceProd".split()},
     **{("", op): _reduction(op) for op in "ReduceL2 ReduceSumSquare ReduceLogSumExp".split()},
     **{("", op): _reduction(op, "apart") for op in "ReduceMax ReduceMin ReduceL1".split()},

@@ -15,8 +15,8 @@ from symbucket.ir import (
     Expr,
     Windows,
     covered,
+    finds_maxima_by_value,
     gradient,
-    takes_places_from_values,
     transposed_windows_of,
     windows_of,
 )
@@ -168,53 +168,47 @@ def max_pool(x: Expr, outputs: list[Expr], dy: Expr, node: ir.Node, **attributes
     lowest = float(np.finfo(x.dtype.numpy()).min)
     # A product, not Where, which takes ten times as long.
     dy = dy * (~(y <= lowest)).cast(dy.dtype)
-    overlap = None
-    if takes_places_from_values(windows, x.shape[2:], x.dtype):
-        places = _places_from_values(x, y, windows)
-    else:
-        overlap = "add"
-        if len(outputs) > 1 and not attributes.get("storage_order"):
-            places = outputs[1]
-        else:  # positions in a tensor stored row by row, as it is here
-            places = x.ops("MaxPool", outputs=2, **{**attributes, "storage_order": None})[1]
-        places = maximum(places, np.array(0))
+    if finds_maxima_by_value(windows, x.shape[2:], x.dtype):
+        return _to_first_maximum(x, y, dy, windows)
+    if len(outputs) > 1 and not attributes.get("storage_order"):
+        places = outputs[1]
+    else:  # positions in a tensor stored row by row, as it is here
+        places = x.ops("MaxPool", outputs=2, **{**attributes, "storage_order": None})[1]
+    places = maximum(places, np.array(0))
     zeros = x.filled(0.0, (x.size,))
     flat = (dy.size,)
-    spread = zeros.op(
-        "ScatterElements", places.reshape(flat), dy.reshape(flat), axis=0, reduction=overlap
+    added = zeros.op(
+        "ScatterElements", places.reshape(flat), dy.reshape(flat), axis=0, reduction="add"
     )
-    return spread.reshape(x.shape)
+    return added.reshape(x.shape)
 
 
-def _places_from_values(x: Expr, y: Expr, windows: Windows) -> Expr:
-    """The position in x of the first largest element of windows that cover x without overlap.
+def _to_first_maximum(x: Expr, y: Expr, dy: Expr, windows: Windows) -> Expr:
+    """dy for the first element that equals y of windows that cover x without overlap.
 
     The kernel that returns positions beside the maxima takes 15 times as long as the one that
     returns maxima alone. So every element that equals its window's maximum gets a number, the
-    larger the earlier it stands, and the largest number of each window says where that element is.
+    larger the earlier it stands, and the element with the largest number of its window gets dy.
     """
-    size, positions = x.shape[2:], y.shape[2:]
-    scales = x.g.const(np.array([1, 1, *windows.kernel], dtype=np.float32))
-    largest = y.op(
-        "Resize",
-        None,
-        scales,
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    )
-    element = np.arange(math.prod(size)).reshape(size)  # positions within a channel
-    corner = element[tuple(slice(None, None, k) for k in windows.kernel)]
-    offset = element - np.kron(corner, np.ones(windows.kernel, dtype=np.int64))
-    numbers = offset.max() + 1 - offset
-    chosen = (x == largest).cast(x.dtype) * numbers.reshape(1, 1, *size)
-    chosen = chosen.op("MaxPool", kernel_shape=windows.kernel, strides=windows.kernel)
-    # A window of NaN has no such element, and must not point outside of the data.
-    chosen = maximum(chosen, 1.0).cast(ir.DataType.INT64)
-    channels = np.arange(math.prod(x.shape[:2])).reshape(*x.shape[:2], *[1] * len(size))
-    first = x.g.const(channels * math.prod(size))
-    last = x.g.const((corner + offset.max() + 1).reshape(1, 1, *positions))
-    return Expr(x.g, x.g.op("Add", first, last)) - chosen
+    size, kernel = x.shape[2:], windows.kernel
+    scales = x.g.const(np.array([1, 1, *kernel], dtype=np.float32))
+
+    def spread(value: Expr) -> Expr:
+        """The value of each window for all of its elements."""
+        return value.op(
+            "Resize",
+            None,
+            scales,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+
+    ranks = np.arange(math.prod(kernel), 0, -1).reshape(kernel)
+    numbers = np.tile(ranks, [n // k for n, k in zip(size, kernel)])
+    candidates = (x == spread(y)).cast(x.dtype) * numbers.reshape(1, 1, *size)
+    first = candidates.op("MaxPool", kernel_shape=kernel, strides=kernel)
+    return (candidates == spread(first)).cast(x.dtype) * spread(dy)
 
 
 @gradient("AveragePool")
