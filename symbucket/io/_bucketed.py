@@ -13,6 +13,16 @@ from numpy.typing import NDArray
 from symbucket.checks import check_choice, check_integer
 from symbucket.io._buckets import batch_count, order_samples, plan_epoch
 from symbucket.io._seed import epoch_generator, resolve_seed
+from symbucket.io._state import (
+    State,
+    check_kind,
+    data_digest,
+    differences,
+    other_data,
+    pack_ids,
+    tell_changes,
+    unpack_ids,
+)
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 
@@ -51,6 +61,9 @@ class BucketedIter(WholeBatchIter):
         self.shuffle = bool(shuffle)
         self.seed = resolve_seed(seed)
         self.epoch = -1
+        self._left: NDArray[np.int64] | None = None
+        """All that an epoch has left after a change of the layout; None: everything."""
+        self._data_digest: str | None = None
 
     def _hold(self, buckets: Sequence[Any], assigned: NDArray[np.int64]) -> None:
         """Say which samples there are.
@@ -65,6 +78,7 @@ class BucketedIter(WholeBatchIter):
         self._counts: list[int] = np.bincount(assigned, minlength=len(buckets) + 1)[:-1].tolist()
         none = np.empty(0, np.int64)
         self._rolled_over: list[NDArray[np.int64]] = [none] * len(buckets)
+        self._carried = self._rolled_over  # what this epoch begins with
         batches = self._batches(self._counts)
         self.short_buckets = {
             key: n for key, n, b in zip(buckets, self._counts, batches) if n and not b
@@ -92,10 +106,14 @@ class BucketedIter(WholeBatchIter):
     def reset(self) -> None:
         """Begin the next epoch: samples share batches anew, and batches come in a new order."""
         self.epoch += 1
+        self._carried, self._left = self._rolled_over, None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Lay out the batches of the epoch, and go to its beginning."""
         generator = epoch_generator(self.seed, self.epoch) if self.shuffle else None
-        order = order_samples(self._assigned, len(self.buckets), generator)
+        order = self._epoch_order(generator)
         if self.last_batch == "roll_over":
-            order = [np.concatenate(parts) for parts in zip(self._rolled_over, order)]
             # What this epoch will not come to, known before it begins.
             self._rolled_over = [
                 ids[len(ids) - len(ids) % size :]
@@ -108,6 +126,109 @@ class BucketedIter(WholeBatchIter):
         self._plan = plan_epoch(counts, sizes, self.last_batch, generator)
         self._position = 0
         self._current = None
+
+    def _epoch_order(self, generator: np.random.Generator | None) -> list[NDArray[np.int64]]:
+        """Return each bucket's samples in the order of the epoch."""
+        order = order_samples(self._assigned, len(self.buckets), generator)
+        if self._left is not None:
+            return [self._left[self._assigned[self._left] == i] for i in range(len(self.buckets))]
+        return [np.concatenate(parts) for parts in zip(self._carried, order)]
+
+    # Where the iterator is ---------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Return epoch, position and all that they depend on, as JSON values."""
+        left = None if self._left is None else pack_ids(self._left)
+        return {
+            "iterator": type(self).__name__,
+            "data": self._digest,
+            "epoch": self.epoch,
+            "position": self._position,
+            "finished": self._position == len(self._plan),
+            "carried": [pack_ids(ids) for ids in self._carried],
+            "left": left,
+            **self._layout(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go where ``state()`` was: the next batch is the one that followed then.
+
+        If batch size, buckets or the treatment of last batches differ, the epoch goes on with every
+        sample that had no turn yet, once, and a warning says so. Raises DataError if the data
+        differ in the middle of an epoch; nothing is changed then.
+        """
+        check_kind(self, state)
+        same_data, finished = state["data"] == self._digest, state["finished"]
+        changes = [t for t in differences(state, self._layout()) if not t.startswith("seed ")]
+        if not same_data:
+            if state["position"] and not finished:
+                raise other_data(self)
+            changes.append("the data are other ones")
+        # The seed goes with the state: one that nobody gave is another one in every run.
+        self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
+        none = np.empty(0, np.int64)
+        self._carried, self._left = [none] * len(self.buckets), None
+        if not changes:
+            self._carried = [unpack_ids(text) for text in state["carried"]]
+            self._left = None if state["left"] is None else unpack_ids(state["left"])
+        elif not finished and same_data:
+            self._left = self._without_turn(state)
+        self._begin()
+        if not changes or finished:
+            self._position = len(self._plan) if changes else int(state["position"])
+        if changes:
+            tell_changes(self, self.epoch, 0 if finished else self._num_samples, changes)
+
+    @property
+    def _num_samples(self) -> int:
+        return sum(map(len, self._order))
+
+    def _layout(self) -> State:
+        """Return what the batches of an epoch depend on besides its number and the data."""
+        return {
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "last_batch": self.last_batch,
+            "buckets": self._bucket_names(),
+            "batch_sizes": list(self.batch_sizes.values()),
+        }
+
+    @property
+    def _digest(self) -> str:
+        if self._data_digest is None:
+            self._data_digest = data_digest(*self._hashed_data())
+        return self._data_digest
+
+    def _without_turn(self, state: Mapping[str, Any]) -> NDArray[np.int64]:
+        """Return the samples that batches of another layout had not come to, in its order."""
+        generator = epoch_generator(state["seed"], state["epoch"]) if state["shuffle"] else None
+        sizes = state["batch_sizes"]
+        assigned = self._assigned_to(state["buckets"])
+        order = order_samples(assigned, len(sizes), generator)
+        if state["left"] is not None:
+            left = unpack_ids(state["left"])
+            order = [left[assigned[left] == i] for i in range(len(sizes))]
+        else:
+            carried = map(unpack_ids, state["carried"])
+            order = [np.concatenate(parts) for parts in zip(carried, order)]
+        plan = plan_epoch([len(ids) for ids in order], sizes, state["last_batch"], generator)
+        for bucket, offset in plan[: state["position"]]:
+            order[bucket][offset : offset + sizes[bucket]] = -1
+        # Samples that were in no bucket then may be in one now.
+        ids = np.concatenate([*order, np.flatnonzero(assigned == len(sizes))])
+        return ids[ids >= 0]
+
+    @abstractmethod
+    def _bucket_names(self) -> Any:
+        """Return JSON values for the buckets, if they are not known from the data."""
+
+    @abstractmethod
+    def _assigned_to(self, names: Any) -> NDArray[np.int64]:
+        """Return for each sample its position among these buckets, their number if in none."""
+
+    @abstractmethod
+    def _hashed_data(self) -> tuple[Any, ...]:
+        """Return the arguments of ``data_digest``."""
 
     def _following(self) -> DataBatch | None:
         if self._position == len(self._plan):

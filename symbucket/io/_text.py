@@ -134,6 +134,16 @@ class BucketedTextIter(BucketedIter):
             longest,
         )
 
+    def _bucket_names(self) -> list[int]:
+        return self.buckets
+
+    def _assigned_to(self, names: list[int]) -> NDArray[np.int64]:
+        return assign_buckets(self._store.lengths, names)
+
+    def _hashed_data(self) -> tuple[Any, ...]:
+        store = self._store
+        return [store.tokens, store.starts, store.lengths], self.invalid_label
+
     def _batch_size(self, key: int) -> int:
         return self._plan_sizes.get(key, self.batch_size)
 

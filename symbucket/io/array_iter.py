@@ -12,6 +12,16 @@ from symbucket.checks import check_choice, check_integer
 from symbucket.errors import DataError, NameConflictError, StateError
 from symbucket.io._arrays import as_array, float32
 from symbucket.io._seed import epoch_generator, resolve_seed
+from symbucket.io._state import (
+    State,
+    check_kind,
+    data_digest,
+    differences,
+    other_data,
+    pack_ids,
+    tell_changes,
+    unpack_ids,
+)
 from symbucket.io.desc import DataDesc
 from symbucket.io.iterator import DataIter
 
@@ -52,6 +62,7 @@ class NDArrayIter(DataIter):
     _carried: NDArray[np.int64]  # rows that rolled over from the last epoch
     _batch: int  # number of the current batch, -1 before the first
     _exhausted: bool
+    _left: NDArray[np.int64] | None  # all that an epoch has left after a change; None: everything
 
     def __init__(
         self,
@@ -89,6 +100,7 @@ class NDArrayIter(DataIter):
                 "change data_name or label_name"
             )
         self.epoch = -1
+        self._data_digest: str | None = None
         self._carried = np.empty(0, np.int64)
         self._begin()
 
@@ -107,11 +119,14 @@ class NDArrayIter(DataIter):
         self._carried = self._order[:0]
         self._begin()
 
+    @property
+    def _has_next(self) -> bool:
+        left = len(self._order) - (self._batch + 1) * self.batch_size
+        return left >= self.batch_size or (left > 0 and self.last_batch_handle == "pad")
+
     def iter_next(self) -> bool:
         """Move to the next batch; False if the epoch is over."""
-        begin = (self._batch + 1) * self.batch_size
-        left = len(self._order) - begin
-        if left >= self.batch_size or (left > 0 and self.last_batch_handle == "pad"):
+        if self._has_next:
             self._batch += 1
             return True
         self._exhausted = True
@@ -140,16 +155,89 @@ class NDArrayIter(DataIter):
         """Number of rows at the end of the current batch that repeat the epoch's start."""
         return max(0, (self._batch + 1) * self.batch_size - len(self._order))
 
+    def state(self) -> State:
+        """Return epoch, position and all that they depend on, as JSON values."""
+        return {
+            "iterator": type(self).__name__,
+            "data": self._digest,
+            "epoch": self.epoch,
+            "position": self._batch + 1,
+            "exhausted": self._exhausted,
+            "finished": not self._has_next,
+            "carried": pack_ids(self._carried),
+            "left": None if self._left is None else pack_ids(self._left),
+            **self._layout(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go where ``state()`` was: the next batch is the one that followed then.
+
+        If the batch size or the treatment of the last batch differs, the epoch goes on with every
+        row that had no turn yet, once, and a warning says so. Raises DataError if the data differ
+        in the middle of an epoch; nothing is changed then.
+        """
+        check_kind(self, state)
+        same_data, finished = state["data"] == self._digest, state["finished"]
+        changes = [t for t in differences(state, self._layout()) if not t.startswith("seed ")]
+        if not same_data:
+            if state["position"] and not finished:
+                raise other_data(self)
+            changes.append("the data are other ones")
+        # The seed goes with the state: one that nobody gave is another one in every run.
+        self.seed = int(state["seed"])
+        position, batch_size = int(state["position"]), int(state["batch_size"])
+        self._begin_epoch(
+            int(state["epoch"]),
+            unpack_ids(state["carried"]) if same_data else np.empty(0, np.int64),
+            unpack_ids(state["left"]) if same_data and state["left"] is not None else None,
+            bool(state["shuffle"]) if same_data else self.shuffle,
+        )
+        if not changes:
+            self._batch, self._exhausted = position - 1, bool(state["exhausted"])
+            return
+        if finished:
+            self._left = self._order = self._order[:0]
+        elif same_data:
+            self._left = self._order = self._order[position * batch_size :]
+        tell_changes(self, self.epoch, len(self._order), changes)
+
+    def _layout(self) -> State:
+        """Return what the batches of an epoch depend on besides its number and the data."""
+        return {
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "batch_size": self.batch_size,
+            "last_batch_handle": self.last_batch_handle,
+        }
+
+    @property
+    def _digest(self) -> str:
+        if self._data_digest is None:
+            named = self.data + self.label
+            self._data_digest = data_digest((a for _, a in named), [name for name, _ in named])
+        return self._data_digest
+
     def _begin(self) -> None:
-        self.epoch += 1
+        keep = self._carried if self.last_batch_handle == "roll_over" else self._carried[:0]
+        self._begin_epoch(self.epoch + 1, keep, None, self.shuffle)
+
+    def _begin_epoch(
+        self,
+        epoch: int,
+        carried: NDArray[np.int64],
+        left: NDArray[np.int64] | None,
+        shuffle: bool,
+    ) -> None:
+        """Go to the beginning of an epoch, over ``carried`` and all rows, or over ``left``."""
+        self.epoch, self._carried, self._left = epoch, carried, left
         self._batch = -1
         self._exhausted = False
-        if self.shuffle:
-            order = epoch_generator(self.seed, self.epoch).permutation(self.num_data)
+        if shuffle:
+            order = epoch_generator(self.seed, epoch).permutation(self.num_data)
         else:
             order = np.arange(self.num_data)
-        keep = self._carried if self.last_batch_handle == "roll_over" else self._carried[:0]
-        self._order = np.concatenate([keep, order.astype(np.int64)])
+        whole = np.concatenate([carried, order.astype(np.int64)])
+        self._order = whole if left is None else left
 
     def _descs(self, arrays: list[tuple[str, NDArray[Any]]]) -> list[DataDesc]:
         return [

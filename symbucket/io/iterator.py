@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from symbucket.checks import check_integer
@@ -17,7 +17,7 @@ class DataIter:
     A subclass sets ``provide_data`` and ``provide_label`` (what its batches hold; for bucketed
     data, at the default bucket key) and overrides :meth:`reset` and either :meth:`next`, or
     :meth:`iter_next` with :meth:`getdata` and, as needed, :meth:`getlabel`, :meth:`getindex` and
-    :meth:`getpad`. As in MXNet, ``iter()`` does not rewind: call :meth:`reset` between epochs.
+    :meth:`getpad`; :meth:`state` and :meth:`restore`, if training is to resume inside an epoch. As in MXNet, ``iter()`` does not rewind: call :meth:`reset` between epochs.
 
     Args:
         batch_size: rows of a batch; 0 where it is not known.
@@ -77,6 +77,20 @@ class DataIter:
     def getpad(self) -> int | None:
         """Number of rows at the end of the current batch that only fill it up."""
         return 0
+
+    def state(self) -> dict[str, Any]:
+        """Return where the iterator is, as JSON values, for ``restore``.
+
+        What ``next`` has returned had its turn, whatever was read ahead.
+        """
+        raise self._missing("state() and restore(state)")
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go where ``state()`` was, without reading what came before it.
+
+        The iterator is one over the same data, of this or another process.
+        """
+        raise self._missing("state() and restore(state)")
 
     def _missing(self, method: str) -> UnsupportedError:
         name = type(self).__name__

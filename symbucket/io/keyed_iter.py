@@ -135,6 +135,17 @@ class KeyedIter(BucketedIter):
         self._tell_remainder()
         self.reset()
 
+    def _bucket_names(self) -> None:
+        return None  # samples come with their keys
+
+    def _assigned_to(self, names: None) -> NDArray[np.int64]:
+        return self._assigned
+
+    def _hashed_data(self) -> tuple[Any, ...]:
+        named = [pair for d in (*self._data, *self._label) for pair in d.items()]
+        arrays = [self._assigned, *(array for _, array in named)]
+        return arrays, self.buckets, [name for name, _ in named]
+
     def _batch_size(self, key: Hashable) -> int:
         return self._sizes.get(key, self.batch_size)
 

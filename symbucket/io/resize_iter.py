@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from symbucket.checks import check_integer
 from symbucket.errors import DataError
+from symbucket.io._state import State, check_kind
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.iterator import DataIter
@@ -52,6 +56,17 @@ class ResizeIter(WholeBatchIter):
         self._current = None
         if self.reset_internal:
             self.data_iter.reset()
+
+    def state(self) -> State:
+        """Return the state of ``data_iter``, and how many batches were taken from it."""
+        inner = self.data_iter.state()
+        return {"iterator": "ResizeIter", "taken": self._taken, "inner": inner}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go where ``state()`` was, see ``data_iter``."""
+        check_kind(self, state)
+        self.data_iter.restore(state["inner"])
+        self._taken, self._current = int(state["taken"]), None
 
     def _following(self) -> DataBatch | None:
         if self._taken == self.size:

@@ -1,0 +1,84 @@
+"""Where an iterator is, as JSON values: what ``state()`` returns and ``restore()`` takes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symbucket.errors import DataError, InvalidArgumentError
+
+State = dict[str, Any]
+
+logger = logging.getLogger("symbucket.io")
+
+_SAMPLED_BYTES = 1 << 26
+
+
+def data_digest(arrays: Iterable[NDArray[Any]], *labels: object) -> str:
+    """Return a hash of data, by which a state tells whether an iterator has other data now.
+
+    Of an array beyond 64 MB, rows at equal distances count, so that it does not take seconds.
+    """
+    digest = hashlib.sha256(repr(labels).encode())
+    for array in arrays:
+        digest.update(repr((array.dtype.str, array.shape)).encode())
+        step = 1 + array.nbytes // _SAMPLED_BYTES
+        digest.update(np.ascontiguousarray(array[::step] if array.ndim else array).data)
+    return digest.hexdigest()[:32]
+
+
+def pack_ids(ids: NDArray[np.int64]) -> str:
+    """Return positions of samples as text."""
+    return base64.b64encode(np.asarray(ids, "<u4").tobytes()).decode()
+
+
+def unpack_ids(text: str) -> NDArray[np.int64]:
+    """Return the positions in a text of ``pack_ids``."""
+    return np.frombuffer(base64.b64decode(text), "<u4").astype(np.int64)
+
+
+def check_kind(iterator: object, state: Mapping[str, Any]) -> None:
+    """Raise InvalidArgumentError unless ``state`` is that of an iterator of this class."""
+    name = type(iterator).__name__
+    kind = state.get("iterator") if isinstance(state, Mapping) else None
+    if kind != name:
+        raise InvalidArgumentError(
+            f"{name}.restore: the state is that of {kind or 'no iterator'}; expected what "
+            f"{name}.state() returned"
+        )
+
+
+def other_data(iterator: object) -> DataError:
+    """Return the error for a state in the middle of an epoch over other data."""
+    name = type(iterator).__name__
+    return DataError(
+        f"{name}.restore: the state lies in the middle of an epoch over other data (or data cut "
+        "differently), so nobody can tell which of these samples had their turn. Restore with the "
+        "data of then, or begin the epoch anew: set state['position'] to 0"
+    )
+
+
+def differences(state: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return in words how an iterator differs from the one that a state is of."""
+    return [
+        f"{name.replace('_', ' ')} {state.get(name)} is {value} now"
+        for name, value in current.items()
+        if state.get(name) != value
+    ]
+
+
+def tell_changes(iterator: object, epoch: int, left: int, changes: Iterable[str]) -> None:
+    """Warn that an iterator goes on with another layout than the one that a state is of."""
+    logger.warning(
+        "%s: goes on in epoch %d with %d samples that had no turn in it yet: %s",
+        type(iterator).__name__,
+        epoch,
+        left,
+        "; ".join(changes),
+    )
