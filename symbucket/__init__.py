@@ -50,6 +50,7 @@ from symbucket.base import MXNetError
 from symbucket.context import Context, cpu, cpu_pinned, current_context, gpu, num_gpus
 from symbucket.engine import Executor
 from symbucket.errors import SymbucketError
+from symbucket.module.checkpoint_manager import CheckpointManager
 from symbucket.name import NameManager, Prefix
 from symbucket.padding import check_padding
 from symbucket.runtime import NDArray
@@ -60,6 +61,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AttrScope",
     "Bundle",
+    "CheckpointManager",
     "Context",
     "Executor",
     "MXNetError",

@@ -17,6 +17,8 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +58,25 @@ _current = [_State(0, 0)]
 def seed(seed_state: int) -> None:
     """Start all randomness of the library anew from ``seed_state``, a whole number."""
     _current[0] = _State(check_integer(seed_state, "seed"), _current[0].number + 1)
+
+
+def state() -> dict[str, object]:
+    """Return the seed and how far everything that hangs on it has come, for ``restore``."""
+    now = _current[0]
+    return {
+        "seed": now.seed,
+        "generator": now.generator.bit_generator.state,
+        "visits": dict(now.visits),
+    }
+
+
+def restore(earlier: Mapping[str, Any]) -> None:
+    """Go on from a state; what counts runs since a seed was set begins anew if it is another."""
+    now = _current[0]
+    again = _State(earlier["seed"], now.number + (earlier["seed"] != now.seed))
+    again.generator.bit_generator.state = earlier["generator"]
+    again.visits = Counter(earlier["visits"])
+    _current[0] = again
 
 
 def current_seed() -> int:

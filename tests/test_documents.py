@@ -63,6 +63,7 @@ def test_the_pages_are_there():
         operators
         passes
         planner
+        reliability
         runtimes
         streams
         tutorial

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from symbucket.errors import StateError
@@ -41,17 +42,32 @@ def exclusive(
     def guarded(self: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
         lock = self._lock
         if not lock.acquire(False):
-            raise StateError(
-                f"{self._name}: {method.__name__} was called in thread "
-                f"{threading.current_thread().name!r} while another thread uses the module, or "
-                f"one that shares its parameters. {ADVICE}"
-            )
+            raise _busy(self, method.__name__)
         try:
             return method(self, *args, **kwargs)
         finally:
             lock.release()
 
     return guarded
+
+
+@contextmanager
+def exclusive_of(owner: Owned, call: str) -> Iterator[None]:
+    """Hold an owner in a block, as ``exclusive`` does for a method; ``call`` is for messages."""
+    lock = owner._lock
+    if not lock.acquire(False):
+        raise _busy(owner, call)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _busy(owner: Owned, call: str) -> StateError:
+    return StateError(
+        f"{owner._name}: {call} was called in thread {threading.current_thread().name!r} while "
+        f"another thread uses the module, or one that shares its parameters. {ADVICE}"
+    )
 
 
 class _Run:

@@ -6,6 +6,7 @@ from symbucket.files.arrays import (
     pack_arrays,
     read_arrays,
     read_bytes,
+    read_metadata,
     unpack_arrays,
 )
 from symbucket.files.atomic import make_folder, sync_folder, write_atomic, write_checkpoint
@@ -19,6 +20,7 @@ __all__ = [
     "pack_mxnet",
     "read_arrays",
     "read_bytes",
+    "read_metadata",
     "sync_folder",
     "unpack_arrays",
     "unpack_mxnet",

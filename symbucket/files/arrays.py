@@ -22,6 +22,7 @@ _ABOUT = "symbucket"  # the one entry of a file's metadata, since safetensors so
 _DIGEST = "sha256"
 _VERSION = "2"
 _KINDS = ("symbucket-params", "symbucket-nd", "symbucket-states", "symbucket-checkpoint")
+_FAULTS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _UNSIGNED = "1"  # the version that had no checksum, with metadata of several entries
 
 
@@ -63,14 +64,10 @@ def unpack_arrays(data: bytes, where: str, what: str = "parameter file") -> Arra
     """
     try:
         arrays = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata: dict[str, str] = header.get("__metadata__") or {}
-        signed = _ABOUT in metadata or any(map(_is_ours, metadata.values()))
-        about: dict[str, str] = json.loads(metadata[_ABOUT]) if signed else metadata
-        version = about.get("version") if signed or about.get("format") in _KINDS else None
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        reason = str(e) if isinstance(e, SafetensorError) else "it has no readable header"
-        raise CheckpointError(f"{where} is damaged or no {what}: {reason}") from e
+    except (SafetensorError, *_FAULTS) as error:
+        raise CheckpointError(f"{where} is damaged or no {what}: {error!r}") from error
+    about, signed = _about(data[8 : 8 + int.from_bytes(data[:8], "little")], where, what)
+    version = about.get("version") if signed or about.get("format") in _KINDS else None
     if version not in ((_VERSION,) if signed else (_UNSIGNED, None)):
         raise CheckpointError(
             f"{where} has version {version!r} of {about.get('format')!r}; this symbucket reads "
@@ -82,6 +79,31 @@ def unpack_arrays(data: bytes, where: str, what: str = "parameter file") -> Arra
             "older checkpoint"
         )
     return ArrayFile(arrays, about)
+
+
+def read_metadata(path: str | os.PathLike[str], what: str) -> dict[str, str]:
+    """Return what a file of ``pack_arrays`` says of itself, without reading or verifying arrays."""
+    where = repr(os.fspath(path))
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = file.read(min(size, os.fstat(file.fileno()).st_size))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read the {what} {where}: {error}") from error
+    return _about(header, where, what)[0]
+
+
+def _about(header: bytes, where: str, what: str) -> tuple[dict[str, str], bool]:
+    """Return the metadata in a file's header, and whether there is a checksum among them."""
+    try:
+        metadata: dict[str, str] = json.loads(header).get("__metadata__") or {}
+        signed = _ABOUT in metadata or any(map(_is_ours, metadata.values()))
+        about = dict(json.loads(metadata[_ABOUT]) if signed else metadata)
+    except _FAULTS as error:
+        raise CheckpointError(
+            f"{where} is damaged or no {what}: it has no readable header"
+        ) from error
+    return about, signed
 
 
 def _is_ours(text: str) -> bool:

@@ -17,7 +17,8 @@ class DataIter:
     A subclass sets ``provide_data`` and ``provide_label`` (what its batches hold; for bucketed
     data, at the default bucket key) and overrides :meth:`reset` and either :meth:`next`, or
     :meth:`iter_next` with :meth:`getdata` and, as needed, :meth:`getlabel`, :meth:`getindex` and
-    :meth:`getpad`; :meth:`state` and :meth:`restore`, if training is to resume inside an epoch. As in MXNet, ``iter()`` does not rewind: call :meth:`reset` between epochs.
+    :meth:`getpad`; :meth:`state` and :meth:`restore`, if training is to resume inside an epoch.
+    As in MXNet, ``iter()`` does not rewind: call :meth:`reset` between epochs.
 
     Args:
         batch_size: rows of a batch; 0 where it is not known.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,10 @@ import numpy as np
 
 from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
 from symbucket.metric.graph_metric import GraphMetric
+from symbucket.plain_values import from_plain, to_plain
 from symbucket.registry import Registry
+
+_CONFIGURATION = ("name", "output_names", "label_names", "_kwargs")
 
 NameValue = tuple[str, float] | tuple[list[str], list[float]]
 
@@ -102,6 +106,28 @@ class EvalMetric:
         has no sum in the graph unless it defines this too.
         """
         return None
+
+    def state(self) -> dict[str, Any]:
+        """Return what was added since ``reset``, as JSON values, for ``restore``."""
+        sums = {}
+        for name, value in vars(self).items():
+            if name not in _CONFIGURATION:
+                with contextlib.suppress(UnsupportedError):  # a function, say: no sum
+                    sums[name] = to_plain(value)
+        return {"metric": type(self).__name__, "name": self.name, "sums": sums}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state()`` returned; raise InvalidArgumentError if it is another's."""
+        self._check_state(state)
+        for name, value in state["sums"].items():
+            setattr(self, name, from_plain(value))
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        if (state["metric"], state["name"]) != (type(self).__name__, self.name):
+            raise InvalidArgumentError(
+                f"the state of a metric is that of {state['metric']} {state['name']!r}, this one "
+                f"is {type(self).__name__} {self.name!r}"
+            )
 
     def trusted_graph_metric(self) -> GraphMetric | None:
         """Return ``graph_metric()``, or None if a subclass may have changed what is summed."""

@@ -105,6 +105,22 @@ class CompositeEvalMetric(EvalMetric):
             f"({', '.join(metric.name for metric in self.metrics)})."
         )
 
+    def state(self) -> dict[str, Any]:
+        """Return the states of the metrics, for ``restore``."""
+        states = [metric.state() for metric in self.metrics]
+        return {"metric": type(self).__name__, "name": self.name, "metrics": states}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state()`` returned, or raise InvalidArgumentError."""
+        self._check_state(state)
+        if len(state["metrics"]) != len(self.metrics):
+            raise InvalidArgumentError(
+                f"metric {self.name!r}: the state is that of {len(state['metrics'])} metrics, here "
+                f"are {len(self.metrics)}"
+            )
+        for metric, part in zip(self.metrics, state["metrics"]):
+            metric.restore(part)
+
     def reset(self) -> None:
         """Forget everything in every metric."""
         for metric in self.metrics:

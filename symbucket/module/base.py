@@ -19,6 +19,7 @@ from symbucket.io import DataBatch
 from symbucket.kvstore import check_kvstore
 from symbucket.module.interface import ModuleInterface, Pairs
 from symbucket.module.optimization import divided_by_batch
+from symbucket.module.training_run import TrainingRun
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
 
@@ -147,6 +148,8 @@ class BaseModule(ModuleInterface):
         monitor: Monitor | None = None,
         sparse_row_id_fn: Any = None,
         on_divergence: str = "raise",
+        checkpoint: Any = None,
+        resume: str | None = None,
     ) -> None:
         """Train on ``train_data``; arguments are those of MXNet's ``fit``.
 
@@ -157,6 +160,15 @@ class BaseModule(ModuleInterface):
         infinity: "raise"; "skip" the batch, with a warning: it changes neither parameters nor
         auxiliary states, counts in no metric, and is no update of the optimizer; or "ignore": do
         not look.
+
+        An iterator that has an ``epoch`` and was not used yet begins with the order of
+        ``begin_epoch``, as if the epochs before it had been run.
+
+        ``checkpoint`` is a ``CheckpointManager``, or a folder: everything that training depends on
+        is written at the end of each epoch, and in between as the manager says. With
+        ``resume="auto"`` a killed program that is run again goes on from the newest checkpoint:
+        parameters end up the same to the last bit. SIGTERM and Ctrl-C finish the batch and write
+        one, too. One that cannot be written does not end training.
 
         Raises:
             DivergenceError: a gradient, an output or an auxiliary state has NaN or infinity. All
@@ -174,8 +186,17 @@ class BaseModule(ModuleInterface):
             )
         check_kvstore(kvstore, "fit: kvstore")
         check_choice(on_divergence, "fit: on_divergence", ("raise", "skip", "ignore"))
-        # Fetched before anything is changed, since there may be no batch.
-        batches = _epoch(train_data, begin_epoch) if begin_epoch < num_epoch else iter(())
+        eval_metric = metrics.create(eval_metric)
+        run = TrainingRun.begin(self, checkpoint, resume, train_data, eval_data, eval_metric)
+        batches: Iterator[Any] = iter(())
+        if run.earlier is not None:
+            begin_epoch = run.earlier.epoch
+        elif begin_epoch < num_epoch:
+            if getattr(train_data, "epoch", None) == 0:  # untouched: the order of that epoch
+                train_data.epoch = begin_epoch
+            run.begin_epoch()
+            # Fetched before anything is changed, since there may be no batch.
+            batches = _epoch(train_data, begin_epoch)
         self.bind(
             train_data.provide_data,
             train_data.provide_label,
@@ -194,60 +215,78 @@ class BaseModule(ModuleInterface):
         self._check_policy(on_divergence)
         if monitor is not None:
             self.install_monitor(monitor)
-        eval_metric = metrics.create(eval_metric)
+        run.restore()
         validation_metric = eval_metric if validation_metric is None else validation_metric
-        for epoch in range(begin_epoch, num_epoch):
-            tic = time.perf_counter()
-            eval_metric.reset()
-            skipped = 0
-            if epoch > begin_epoch:
-                batches = _epoch(train_data, epoch)
-            for nbatch, data_batch in enumerate(batches):
-                if monitor is not None:
-                    monitor.tic()
-                self.prepare(data_batch)
-                with self.measuring(eval_metric if monitor is None else None):
-                    self.forward_backward(data_batch)
-                failures = [] if on_divergence == "ignore" else self.failures()
-                if failures:
+        with run:
+            for epoch in range(begin_epoch, num_epoch):
+                tic = time.perf_counter()
+                skipped, done = 0, run.batches_done(epoch)
+                if done:
+                    batches = run.rest()
+                else:
+                    eval_metric.reset()
+                if not done and (epoch > begin_epoch or run.earlier is not None):
+                    run.begin_epoch()
+                    batches = _epoch(train_data, epoch)
+                for nbatch, data_batch in enumerate(batches, done):
+                    done = nbatch + 1
                     if monitor is not None:
-                        monitor.toc_print()  # now its numbers matter most
-                    self._undo()
-                    if on_divergence == "raise":
-                        raise self._divergence(epoch, nbatch, data_batch, failures)
-                    skipped += 1
-                    self.logger.warning(
-                        "Epoch[%d] Batch [%d]%s skipped (%d so far in this epoch): %s",
-                        epoch,
-                        nbatch,
-                        _bucket_key(data_batch),
-                        skipped,
-                        _listing(failures),
-                    )
+                        monitor.tic()
+                    self.prepare(data_batch)
+                    with self.measuring(eval_metric if monitor is None else None):
+                        self.forward_backward(data_batch)
+                    failures = [] if on_divergence == "ignore" else self.failures()
+                    if failures:
+                        if monitor is not None:
+                            monitor.toc_print()  # now its numbers matter most
+                        self._undo()
+                        if on_divergence == "raise":
+                            raise self._divergence(epoch, nbatch, data_batch, failures)
+                        skipped += 1
+                        self.logger.warning(
+                            "Epoch[%d] Batch [%d]%s skipped (%d so far in this epoch): %s",
+                            epoch,
+                            nbatch,
+                            _bucket_key(data_batch),
+                            skipped,
+                            _listing(failures),
+                        )
+                        _call(
+                            batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals())
+                        )
+                        run.batch_done(epoch, nbatch)
+                        continue
+                    self.update()
+                    self.update_metric(eval_metric, _labels(data_batch))
+                    if monitor is not None:
+                        monitor.toc_print()
                     _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
-                    continue
-                self.update()
-                self.update_metric(eval_metric, _labels(data_batch))
-                if monitor is not None:
-                    monitor.toc_print()
-                _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
-            for name, value in eval_metric.get_global_name_value():
-                self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
-            self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.perf_counter() - tic)
-            if epoch_end_callback is not None:
-                arg, aux = self.get_params()
-                for callback in callback_list(epoch_end_callback):
-                    callback(epoch, self._saved_symbol(), arg, aux)
-            if eval_data is not None:
-                scores = self.score(
-                    eval_data,
-                    validation_metric,
-                    batch_end_callback=eval_batch_end_callback,
-                    score_end_callback=eval_end_callback,
-                    epoch=epoch,
-                )
-                for name, value in scores:
-                    self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
+                    run.batch_done(epoch, nbatch)
+                named = {}
+                for name, value in eval_metric.get_global_name_value():
+                    named[f"train-{name}"] = value
+                    self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
+                self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.perf_counter() - tic)
+                if epoch_end_callback is not None:
+                    arg, aux = self.get_params()
+                    for callback in callback_list(epoch_end_callback):
+                        callback(epoch, self._saved_symbol(), arg, aux)
+                if eval_data is not None:
+                    before = run.before_scoring(epoch, done)
+                    scores = self.score(
+                        eval_data,
+                        validation_metric,
+                        batch_end_callback=[
+                            *callback_list(eval_batch_end_callback),
+                            lambda _, before=before: run.scored_batch(before),
+                        ],
+                        score_end_callback=eval_end_callback,
+                        epoch=epoch,
+                    )
+                    for name, value in scores:
+                        self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
+                        named[f"val-{name}"] = value
+                run.epoch_done(epoch, named)
 
     def _divergence(
         self, epoch: int, nbatch: int, batch: Any, failures: Sequence[str]

@@ -29,7 +29,7 @@ from symbucket.module.sym_gen import SymGen, generate, with_symbols
 from symbucket.module.terminals import Terminal, Terminals
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
-from symbucket.types import Shape
+from symbucket.types import Array, Shape
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -103,6 +103,7 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
         )
         self._policy = EvictionPolicy(max_executors, max_executors_bytes)
         self._binding: BucketingBinding | None = None
+        self._carried: dict[str, Array] = {}  # restored, for keys that have not come yet
 
     @classmethod
     def from_terminals(
@@ -252,7 +253,11 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
                 "the batch has no bucket_key; give DataBatch(..., bucket_key=key), or use Module "
                 "for one fixed network"
             )
-        return self._bound.module_for(batch.bucket_key, batch.provide_data, batch.provide_label)
+        key = batch.bucket_key
+        module = self._bound.module_for(key, batch.provide_data, batch.provide_label)
+        if self._carried:
+            self._hand_over(key, module)
+        return module
 
     @exclusive
     def prepare(self, data_batch: DataBatch, sparse_row_id_fn: Any = None) -> None:
@@ -311,6 +316,26 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         self._require_own("get_outputs")
         return (self._bound.last or self.current_module).get_outputs(merge_multi_context)
+
+    def carried_arrays(self) -> dict[str, Array]:
+        return self._carried | {
+            f"{key!r}/{name}": array
+            for key, module in self._bound.modules.items()
+            for name, array in module.carried_arrays().items()
+        }
+
+    def set_carried_arrays(self, arrays: Mapping[str, Array]) -> None:
+        self._carried = dict(arrays)
+        for key, module in self._bound.modules.items():
+            self._hand_over(key, module)
+
+    def _hand_over(self, key: Hashable, module: Module) -> None:
+        """Give a key's module the arrays that were restored for it."""
+        prefix = f"{key!r}/"
+        names = [name for name in self._carried if name.startswith(prefix)]
+        if names:
+            arrays = {n.removeprefix(prefix): self._carried.pop(n) for n in names}
+            module.set_carried_arrays(arrays)
 
     # Files -----------------------------------------------------------------------------------
 

@@ -339,6 +339,12 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
         self.executor.feed(values)
         self._states = values
 
+    def carried_arrays(self) -> dict[str, Array]:
+        return dict(self._states)
+
+    def set_carried_arrays(self, arrays: Mapping[str, Array]) -> None:
+        self._states = dict(arrays)
+
     def results(self) -> Mapping[str, Any]:
         sums = self._bound.sums
         return super().results() if sums is None else sums[1]

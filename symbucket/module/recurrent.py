@@ -242,6 +242,12 @@ class RecurrentModule(CompiledModule):
         segment, frame = self._require_run().ran[-1]
         return [frame.outputs[n].copy() for n in segment.state_outputs]
 
+    def carried_arrays(self) -> dict[str, Array]:
+        return dict(self._begin)
+
+    def set_carried_arrays(self, arrays: Mapping[str, Array]) -> None:
+        self._begin = dict(arrays)
+
     def _initial_states(self, executor: FrameExecutor) -> dict[str, Array]:
         """Return the states to begin with, checked."""
         states = {}

@@ -52,7 +52,15 @@ class Optimizer(Hyperparameters):
     per_parameter: ClassVar[bool] = False
     """Whether ``scalars`` differs between parameters of equal count, lr and wd."""
 
-    _by_value = ("rescale_grad", "lr", "wd", "clip_gradient", "begin_num_update", "num_update")
+    _by_value = (
+        "rescale_grad",
+        "lr",
+        "wd",
+        "clip_gradient",
+        "begin_num_update",
+        "num_update",
+        "initial_lr",
+    )
 
     def __init__(
         self,
@@ -82,6 +90,7 @@ class Optimizer(Hyperparameters):
         if learning_rate is None:
             learning_rate = getattr(lr_scheduler, "base_lr", 0.01)
         self.lr = self._number("learning_rate", learning_rate, 0)
+        self.initial_lr = self.lr  # by which resuming tells a new rate from one that has changed
         base_lr = getattr(lr_scheduler, "base_lr", self.lr)
         if base_lr != self.lr:
             logging.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,14 @@ class _Settings:
 
 
 _settings = _Settings()
+
+
+def thread_count() -> int:
+    """Return on how many threads new sessions run a node."""
+    if _settings.threads:
+        return _settings.threads
+    affinity = getattr(os, "sched_getaffinity", None)
+    return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
 
 
 @contextmanager

@@ -380,7 +380,6 @@ def test_a_write_that_fails_half_way_leaves_the_old_checkpoint(
 def test_a_folder_that_is_not_there(trained, tmp_path):
     prefix = str(tmp_path / "nowhere" / "model")
     for action in (
-        lambda: trained.module.save_checkpoint(prefix, 1),
         lambda: trained.module.save_params(f"{prefix}.params"),
         lambda: trained.module.save_optimizer_states(f"{prefix}.states"),
     ):

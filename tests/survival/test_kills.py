@@ -1,0 +1,52 @@
+"""Processes are killed for real, and what they end with is what they would have ended with."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.survival.program import KINDS
+
+SPAN = 600_000
+"""Microseconds within which a process is killed after its first batch."""
+
+
+def run(kind, folder="", kill_after=None):
+    """The exit code and the digest that the program printed, if it came to its end."""
+    argv = [sys.executable, "-m", "tests.survival.program", kind, str(folder)]
+    argv += [] if kill_after is None else [str(kill_after)]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+    return ended.returncode, ended.stdout.strip()
+
+
+def survive(kind, tmp_path, kills, seed):
+    """Kill a run and those that go on from it; return how often that was."""
+    rng = np.random.default_rng(seed)
+    _, uninterrupted = run(kind)
+    folder, killed, finished = tmp_path / "0", 0, 0
+    while killed < kills:
+        code, digest = run(kind, folder, rng.integers(0, SPAN))
+        killed += code != 0
+        if code == 0:
+            assert digest == uninterrupted
+            finished += 1
+            folder = tmp_path / str(finished)
+    assert run(kind, folder) == (0, uninterrupted)
+    left = [name for name in os.listdir(folder) if not name.startswith("checkpoint-")]
+    assert left == []
+    return killed
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path):
+    assert survive("language", tmp_path, kills=2, seed=0) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hundred_kills(kind, tmp_path):
+    kills = 100 // len(KINDS)
+    assert survive(kind, tmp_path, kills, seed=len(kind)) == kills
