@@ -79,7 +79,7 @@ def open_bundle(folder: str | os.PathLike[str], map_parameters: bool = False) ->
     changes nothing. With ``map_parameters`` they are mapped: processes share the memory, but
     whoever truncates the file ends them all, and whoever writes into it changes their answers.
     """
-    path = _resolved(folder)
+    path = resolved(folder)
     manifest = read_manifest(path)
     handles = {}
     try:
@@ -114,7 +114,8 @@ def open_bundle(folder: str | os.PathLike[str], map_parameters: bool = False) ->
     return Opened(path, manifest, models, attachments, arrays)
 
 
-def _resolved(folder: str | os.PathLike[str]) -> Path:
+def resolved(folder: str | os.PathLike[str]) -> Path:
+    """Return the real path of a bundle's folder; raise BundleError if it cannot be one."""
     try:
         return Path(os.path.realpath(folder))
     except (OSError, ValueError) as error:  # a NUL byte, a loop of links

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import secrets
-import shutil
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -35,6 +32,8 @@ from symbucket.export.spec import (
     is_file_name,
     largest_shapes,
 )
+from symbucket.export.verify import resolved
+from symbucket.files import replaced_folder
 from symbucket.ir import IR_VERSION, OPSET
 from symbucket.module.compiled import CompiledModule
 
@@ -60,7 +59,7 @@ def export_module(
 ) -> Manifest:
     """Write a bundle, as ``module.export`` does; report to ``progress(what, done, total)``."""
     free = free_of(dynamic_batch, dynamic_length)
-    target = Path(os.path.realpath(folder))
+    target = resolved(folder)
     check_target(target)
     mode: Mode = "training" if training else "inference"
     for key in keys if isinstance(keys, (list, tuple)) else ():
@@ -72,18 +71,11 @@ def export_module(
             "and dynamic_length out"
         )
     networks = networks_of(module, keys, mode, batch_size, padding, progress, free)
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        try:
-            written = _write(temporary, networks, module, mode, attached, progress)
-            _put_in_place(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with replaced_folder(target) as temporary:
+            return _write(temporary, networks, module, mode, attached, progress)
     except OSError as error:
         raise BundleError(f"cannot write the bundle {str(target)!r}: {error}") from error
-    return written
 
 
 def free_of(dynamic_batch: bool, dynamic_length: bool) -> Free:
@@ -112,21 +104,6 @@ def check_target(target: Path) -> None:
             f"{str(target)!r} is a bundle, but {foreign[0]!r} in it does not belong to it. "
             f"{refusal}"
         )
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    """Rename into place; if that fails, put the old bundle back."""
-    if not target.exists():
-        temporary.rename(target)
-        return
-    old = target.parent / f".{target.name}.{secrets.token_hex(6)}.old"
-    target.rename(old)
-    try:
-        temporary.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write(
@@ -175,12 +152,6 @@ def _write(
     for name, content in attached.items():
         _write_file(folder / name, content)
     _write_file(folder / MANIFEST_FILE, manifests.to_json(manifest).encode("ascii"))
-    with contextlib.suppress(OSError):  # not every system can sync a folder
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
     tell("done", len(networks), len(networks))
     return manifest
 

@@ -10,6 +10,7 @@ from symbucket.files.arrays import (
     unpack_arrays,
 )
 from symbucket.files.atomic import make_folder, sync_folder, write_atomic, write_checkpoint
+from symbucket.files.folders import replaced_folder
 from symbucket.files.mxnet_arrays import pack_mxnet, unpack_mxnet
 
 __all__ = [
@@ -20,10 +21,4 @@ __all__ = [
     "pack_mxnet",
     "read_arrays",
     "read_bytes",
-    "read_metadata",
-    "sync_folder",
-    "unpack_arrays",
-    "unpack_mxnet",
-    "write_atomic",
-    "write_checkpoint",
-]
+    "replaced_folder",

@@ -12,6 +12,7 @@ import symbucket as sb
 from symbucket import sym
 from symbucket.errors import BundleError, InvalidArgumentError, StateError
 from symbucket.export import open_bundle
+from symbucket.files import folders
 from tests.export.bundles import bound, probabilities, sentences, trained
 from tests.small_networks import bound_regression, bucketing, sentence_batch, shapes
 
@@ -266,7 +267,7 @@ def test_folders_that_are_no_bundles_are_left_alone(tmp_path):
     assert (tmp_path / "b" / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("broken", ["check_model", "rename"])
+@pytest.mark.parametrize("broken", ["check_model", "exchange", "rename"])
 def test_a_failure_leaves_the_old_bundle(tmp_path, monkeypatch, broken):
     module = trained(keys=(4,))
     module.export(tmp_path / "b")
@@ -277,11 +278,14 @@ def test_a_failure_leaves_the_old_bundle(tmp_path, monkeypatch, broken):
 
     if broken == "check_model":
         monkeypatch.setattr(onnx.checker, "check_model", fail)
-    else:
+    elif broken == "exchange":
+        monkeypatch.setattr(folders, "_exchange", fail)
+    else:  # as on systems that cannot exchange folders
+        monkeypatch.setattr(folders, "_exchange", lambda *paths: False)
         rename = type(tmp_path).rename
 
         def second(path, target):
-            if path.name.startswith(".b.") and not path.name.endswith(".old"):
+            if path.name.endswith(".new"):
                 raise OSError("no space left")
             return rename(path, target)
 
