@@ -21,4 +21,11 @@ __all__ = [
     "pack_mxnet",
     "read_arrays",
     "read_bytes",
+    "read_metadata",
     "replaced_folder",
+    "sync_folder",
+    "unpack_arrays",
+    "unpack_mxnet",
+    "write_atomic",
+    "write_checkpoint",
+]
