@@ -83,7 +83,7 @@ PUBLIC = {
     "symbucket.rnn": """
         BaseRNNCell BidirectionalCell BucketSentenceIter DropoutCell FusedRNNCell GRUCell LSTMCell
         ModifierCell RNNCell RNNParams ResidualCell SequentialRNNCell ZoneoutCell do_rnn_checkpoint
-        encode_sentences load_rnn_checkpoint save_rnn_checkpoint sequence_mask
+        encode_sentences io load_rnn_checkpoint rnn_cell save_rnn_checkpoint sequence_mask
     """,
     "symbucket.engine": "Executor bind simple_bind",
     "symbucket.runtime": "NDArray RowSparse Session",
