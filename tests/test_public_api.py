@@ -70,7 +70,8 @@ PUBLIC = {
         normal normal_like poisson poisson_like randint randn shuffle uniform uniform_like
     """,
     "symbucket.operator": """
-        OperatorArguments get_all_registered_operators get_operator_arguments
+        CustomOp CustomOpProp NDArrayOp NumpyOp OperatorArguments get_all_registered_operators
+        get_operator_arguments register
     """,
     "symbucket.optimizer": """
         AdaDelta AdaGrad Adam Adamax Ftrl NAG Nadam Optimizer RMSProp SGD Signum Updater create

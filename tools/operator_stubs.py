@@ -190,6 +190,9 @@ def _parameters(signature: inspect.Signature, method: bool) -> Iterator[str]:
             starred = True
             yield f"*{parameter.name}: {annotation}"
             continue
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            yield f"**{parameter.name}: {annotation}"
+            continue
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not starred:
             starred = True
             yield "*"

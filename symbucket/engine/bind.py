@@ -10,7 +10,7 @@ import numpy as np
 
 from symbucket.checks import listing
 from symbucket.context import Context, cpu
-from symbucket.engine.executor import Executor
+from symbucket.engine.make_executor import ExecutorOnContext, make_executor
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.runtime.ndarray import NDArray
 from symbucket.symbol.symbol import Symbol
@@ -54,10 +54,10 @@ def simple_bind(
     grad_req: GradReq,
     type_dict: Mapping[str, Any] | None,
     shared_arg_names: Sequence[str] | None,
-    shared_exec: Executor | None,
+    shared_exec: ExecutorOnContext | None,
     shared_buffer: dict[str, NDArray] | None,
     shapes: Mapping[str, Sequence[int]],
-) -> Executor:
+) -> ExecutorOnContext:
     """Return an executor over new arrays of zeros, or shared ones; see ``Symbol.simple_bind``."""
     context = ctx or cpu()
     names, aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
@@ -76,7 +76,7 @@ def simple_bind(
         if array.dtype.kind != "f":
             requests[name] = "null"
     grads = {n: shared.gradient(n, a) for n, a in args.items() if requests[n] != "null"}
-    return Executor(symbol, context, args, grads, requests, aux, symbol.name or "group")
+    return make_executor(symbol, context, args, grads, requests, aux, symbol.name or "group")
 
 
 class _Shared:
@@ -85,7 +85,7 @@ class _Shared:
     def __init__(
         self,
         names: Sequence[str],
-        executor: Executor | None,
+        executor: ExecutorOnContext | None,
         buffer: dict[str, NDArray] | None,
         context: Context,
     ) -> None:
@@ -136,7 +136,7 @@ def bind(
     args_grad: Mapping[str, Any] | Sequence[Any] | None,
     grad_req: GradReq,
     aux_states: Mapping[str, Any] | Sequence[Any] | None,
-) -> Executor:
+) -> ExecutorOnContext:
     """Return an executor over arrays; NDArrays on the context are shared, others are copied."""
     context = ctx or cpu()
     names, aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
@@ -158,7 +158,7 @@ def bind(
                     f"needs {shape}"
                 )
     grads = {n: g for n, g in grads.items() if requests[n] != "null"}
-    return Executor(
+    return make_executor(
         symbol, context, arg_arrays, grads, requests, aux_arrays, symbol.name or "group"
     )
 

@@ -12,14 +12,14 @@ from symbucket.engine.batch_split import split_batch
 from symbucket.engine.bound_arrays import ExecutorArrays
 from symbucket.engine.contexts import ContextGroup
 from symbucket.engine.data_parallel import ExecutorGroup, normalized_losses
-from symbucket.engine.executor import Executor
+from symbucket.engine.make_executor import ExecutorOnContext, make_executor
 from symbucket.engine.network_interface import BatchShapes, GradientRequest, NetworkInterface
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import ShapeError
 from symbucket.runtime import NDArray
 from symbucket.runtime.buffers import Pool
 
-AnyExecutor = Executor | ExecutorGroup
+AnyExecutor = ExecutorOnContext | ExecutorGroup
 
 
 class BoundNetwork:
@@ -107,7 +107,7 @@ class BoundNetwork:
         network, contexts = self.network, self.contexts
         arrays = self.arrays(shapes)
         if len(contexts) == 1:
-            return Executor(
+            return make_executor(
                 network.symbol,
                 contexts.contexts[0],
                 arrays.args,

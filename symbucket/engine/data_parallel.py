@@ -24,7 +24,7 @@ from symbucket.compiler import CompilerOptions
 from symbucket.engine.batch_split import BatchSplit, Join, find_join
 from symbucket.engine.bound_arrays import BoundArrays, ExecutorArrays
 from symbucket.engine.contexts import ContextGroup
-from symbucket.engine.executor import Executor
+from symbucket.engine.make_executor import ExecutorOnContext, make_executor
 from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.metric import GraphMetric
 from symbucket.runtime import NDArray, RowSparse
@@ -119,7 +119,7 @@ class ExecutorGroup(BoundArrays):
             for i, (name, shape) in enumerate(zip(self.symbol.list_outputs(), whole))
         ]
 
-    def _part(self, number: int, types: Types, pool: Pool) -> Executor:
+    def _part(self, number: int, types: Types, pool: Pool) -> ExecutorOnContext:
         contexts = self._contexts
         context = contexts.contexts[number]
         args, grads = {}, {}
@@ -138,7 +138,7 @@ class ExecutorGroup(BoundArrays):
             else:
                 grads[key] = contexts.array("grad", number, key, whole)
         aux = {n: contexts.array("aux", number, n, a) for n, a in self.aux_dict.items()}
-        return Executor(
+        return make_executor(
             self.symbol,
             context,
             args,
@@ -171,7 +171,7 @@ class ExecutorGroup(BoundArrays):
                 state[...] = self.aux_dict[name]
 
     def _run(
-        self, is_train: bool, kind: Hashable, run_part: Callable[[Executor], Any]
+        self, is_train: bool, kind: Hashable, run_part: Callable[[ExecutorOnContext], Any]
     ) -> list[Any]:
         """Run all parts; returns what ``run_part`` returns for each."""
         self._check_bounds()

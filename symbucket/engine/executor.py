@@ -137,10 +137,14 @@ class Executor(BoundArrays):
         if data:
             self.feed(data)
         self._run(is_train, ALL_OUTPUTS)
+        self.tell_watchers(is_train)
+        return self.outputs
+
+    def tell_watchers(self, is_train: bool) -> None:
+        """Let those who watch see the values of the last run."""
         watchers = [watcher for watcher in self.watchers if watcher.activated]
         if watchers:
             self._inner.show(watchers, is_train, self._noise_key)
-        return self.outputs
 
     def run(self, is_train: bool, noise_key: NoiseKey) -> None:
         """Run with the random numbers of another run."""

@@ -14,6 +14,7 @@ from symbucket.checkpoint import (
     states_path,
 )
 from symbucket.engine.bound_network import BoundNetwork
+from symbucket.engine.cut import runs_python
 from symbucket.engine.executor_pool import ExecutorPool
 from symbucket.engine.graph_metrics import MetricSums, metric_sums
 from symbucket.engine.network_interface import BatchShapes, GradientRequest, Signature
@@ -116,7 +117,8 @@ class ModuleBinding(PooledBinding):
         if key not in self._metric_sums:
             outputs = dict(self.network.network.output_shapes(shapes))
             labels = {d.name: d.shape for d in shapes.labels}
-            self._metric_sums[key] = metric_sums(metric, outputs, labels)
+            in_graph = not runs_python(self.network.network.symbol)
+            self._metric_sums[key] = metric_sums(metric, outputs, labels) if in_graph else None
         return self._metric_sums[key]
 
 

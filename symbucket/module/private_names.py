@@ -8,7 +8,7 @@ from typing import Any
 from symbucket.context import Context
 from symbucket.engine.bound_network import AnyExecutor
 from symbucket.engine.data_parallel import ExecutorGroup
-from symbucket.engine.executor import Executor
+from symbucket.engine.make_executor import ExecutorOnContext
 from symbucket.optimizer import Optimizer
 from symbucket.runtime import NDArray
 
@@ -29,7 +29,7 @@ class ExecutorGroupView:
         return executor
 
     @property
-    def execs(self) -> list[Executor]:
+    def execs(self) -> list[ExecutorOnContext]:
         """The executor of each context."""
         executor = self._executor
         return executor.parts if isinstance(executor, ExecutorGroup) else [executor]

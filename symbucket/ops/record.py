@@ -165,6 +165,8 @@ class Operator:
     """Every output element is some input element; ranges of values survive it."""
     random: ClassVar[bool] = False
     """May draw random numbers: equal nodes differ in value."""
+    runs_python: ClassVar[bool] = False
+    """Runs Python code, and is part of no model: networks are cut there."""
     foreign: ClassVar[bool] = False
     """Holds nodes that others wrote: whether they can be trained is checked when it is bound."""
 
@@ -240,6 +242,11 @@ class Operator:
     def fields(cls) -> dict[str, Any]:
         """Return attribute name -> annotation."""
         return _annotations(cls)
+
+    @classmethod
+    def takes(cls, name: str) -> bool:
+        """Return whether an attribute of a symbol file is one of the operator's."""
+        return name in cls.fields()
 
     @classmethod
     def required(cls) -> list[str]:

@@ -160,6 +160,16 @@ def Crop(
 ) -> Symbol:
     """A part of images: of the size ``h_w``, or of that of a second input."""
 
+def Custom(
+    *args: Symbol,
+    op_type: str,
+    params: str = "{}",
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+    **kwargs: Any,
+) -> Symbol:
+    """An operator of your own, in Python; ``op_type`` is the name that it was registered under."""
+
 def Deconvolution(
     data: Symbol,
     weight: Symbol = ...,

@@ -118,9 +118,9 @@ def _operator(
     """Return a node's operator, and the attributes that are the user's."""
     kind = find(current_name(record["op"]))
     upgrade_attributes(kind, raw, version)
-    fields, ignored = kind.fields(), kind.ignored_attributes()
-    own = {k: v for k, v in raw.items() if k in fields}
-    user = {k: v for k, v in raw.items() if k not in fields}
+    ignored = kind.ignored_attributes()
+    own = {k: v for k, v in raw.items() if kind.takes(k)}
+    user = {k: v for k, v in raw.items() if k not in own}
     for key in [k for k in user if not (k.startswith("__") and k.endswith("__"))]:
         if key in ignored:
             del user[key]

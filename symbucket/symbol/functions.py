@@ -68,6 +68,8 @@ def signature(record: type[Operator]) -> inspect.Signature:
             "attr", Parameter.KEYWORD_ONLY, default=None, annotation=Mapping[str, str] | None
         ),
     ]
+    if record.runs_python:
+        parameters.append(Parameter("kwargs", Parameter.VAR_KEYWORD, annotation=Any))
     return inspect.Signature(parameters, return_annotation=Symbol)
 
 
