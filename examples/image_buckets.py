@@ -150,7 +150,7 @@ def accuracy(module: sb.mod.BucketingModule, data: sb.io.KeyedIter) -> float:
     right = total = 0
     for outputs, _, batch in module.iter_predict(data):
         kinds = outputs[0].asnumpy().argmax(axis=1)
-        right += int((kinds == batch.label[0][: len(kinds)]).sum())
+        right += int((kinds == batch.label[0].asnumpy()[: len(kinds)]).sum())
         total += len(kinds)
     return right / total
 

@@ -219,7 +219,7 @@ def accuracy(module: sb.mod.BucketingModule, texts: Sequence[str], args) -> floa
     right = total = 0
     for outputs, _, batch in module.iter_predict(batches(texts, args.batch_size, args.seed)):
         kinds = outputs[0].asnumpy().argmax(axis=1)  # without padding
-        right += int((kinds == batch.label[0][: len(kinds)]).sum())
+        right += int((kinds == batch.label[0].asnumpy()[: len(kinds)]).sum())
         total += len(kinds)
     return right / total
 

@@ -1,12 +1,14 @@
-"""Arrays of numbers as networks take them."""
+"""Arrays of numbers as networks take them, and as batches hold them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from symbucket import runtime
 from symbucket.errors import DataError
 
 
@@ -35,3 +37,8 @@ def float32(where: str, array: NDArray[Any]) -> NDArray[Any]:
                 f"{limit}. Renumber or scale them"
             )
     return array.astype(np.float32, copy=False)
+
+
+def in_batch(arrays: Iterable[NDArray[Any]]) -> list[runtime.NDArray]:
+    """Return fresh arrays as a batch holds them: as NDArrays over the same memory."""
+    return [runtime.NDArray.over(np.ascontiguousarray(array)) for array in arrays]

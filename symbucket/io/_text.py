@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from symbucket.checks import check_choice, check_integer, is_integer
 from symbucket.errors import DataError, InvalidArgumentError
+from symbucket.io._arrays import in_batch
 from symbucket.io._bucketed import BucketedIter, logger
 from symbucket.io._buckets import assign_buckets, checked_buckets, choose_buckets
 from symbucket.io._tokens import store_sentences
@@ -193,7 +194,8 @@ class BucketedTextIter(BucketedIter):
             data.append(np.where(ids >= 0, self._store.lengths[ids], 0).astype(np.float32))
         provide_data, provide_label = self._descs(key)
         index = ids if self._sentence_of is None else np.append(self._sentence_of, -1)[ids]
-        return DataBatch(data, label, pad, index, key, provide_data, provide_label)
+        arrays = in_batch(data), in_batch(label)
+        return DataBatch(*arrays, pad, index, key, provide_data, provide_label)
 
     def _refuse_if_no_batch(self, largest: int) -> None:
         if self._num_batches:

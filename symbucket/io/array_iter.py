@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symbucket import runtime
 from symbucket.checks import check_choice, check_integer
 from symbucket.errors import DataError, NameConflictError, StateError
-from symbucket.io._arrays import as_array, float32
+from symbucket.io._arrays import as_array, float32, in_batch
 from symbucket.io._seed import epoch_generator, resolve_seed
 from symbucket.io._state import (
     State,
@@ -24,6 +25,9 @@ from symbucket.io._state import (
 )
 from symbucket.io.desc import DataDesc
 from symbucket.io.iterator import DataIter
+
+Named = list[tuple[str, runtime.NDArray]]
+"""Arrays with their names, in order."""
 
 
 class NDArrayIter(DataIter):
@@ -47,6 +51,9 @@ class NDArrayIter(DataIter):
             iterator to iterator, then readable as ``seed``.
 
     Attributes:
+        data: all rows, a list of ``(name, NDArray)``: float32, over the memory of the arrays that
+            were given if that could be, else copies.
+        label: likewise.
         num_data: number of examples.
         epoch: 0 at first, one more with each reset.
 
@@ -132,15 +139,15 @@ class NDArrayIter(DataIter):
         self._exhausted = True
         return False
 
-    def getdata(self) -> list[NDArray[Any]]:
+    def getdata(self) -> list[runtime.NDArray]:
         """Data arrays of the current batch, each (batch_size, ...) float32, freshly made."""
         rows = self.getindex()
-        return [array[rows] for _, array in self.data]
+        return in_batch(array.view()[rows] for _, array in self.data)
 
-    def getlabel(self) -> list[NDArray[Any]]:
+    def getlabel(self) -> list[runtime.NDArray]:
         """Label arrays of the current batch, each (batch_size, ...) float32."""
         rows = self.getindex()
-        return [array[rows] for _, array in self.label]
+        return in_batch(array.view()[rows] for _, array in self.label)
 
     def getindex(self) -> NDArray[np.int64]:
         """Row numbers of the current batch in the given arrays: (batch_size,) int64."""
@@ -239,14 +246,14 @@ class NDArrayIter(DataIter):
         whole = np.concatenate([carried, order.astype(np.int64)])
         self._order = whole if left is None else left
 
-    def _descs(self, arrays: list[tuple[str, NDArray[Any]]]) -> list[DataDesc]:
+    def _descs(self, arrays: Named) -> list[DataDesc]:
         return [
             DataDesc(name, (self.batch_size, *array.shape[1:]), array.dtype)
             for name, array in arrays
         ]
 
 
-def _named_arrays(source: Any, what: str, default: str) -> list[tuple[str, NDArray[Any]]]:
+def _named_arrays(source: Any, what: str, default: str) -> Named:
     if isinstance(source, Mapping):
         for name in source:
             if not isinstance(name, str):
@@ -262,15 +269,16 @@ def _named_arrays(source: Any, what: str, default: str) -> list[tuple[str, NDArr
     return [(name, _rows(name, what, array)) for name, array in named]
 
 
-def _rows(name: str, what: str, source: Any) -> NDArray[Any]:
+def _rows(name: str, what: str, source: Any) -> runtime.NDArray:
     where = f"NDArrayIter: {what} array {name!r}"
     array = as_array(where, source)
     if array.ndim == 0 and array.dtype.kind in "biuf":
         raise DataError(f"{where} is a single number; expected axis 0 to count the examples")
-    return float32(where, array)
+    (rows,) = in_batch([float32(where, array)])
+    return rows
 
 
-def _common_length(arrays: list[tuple[str, NDArray[Any]]]) -> int:
+def _common_length(arrays: Named) -> int:
     first_name, first = arrays[0]
     for name, array in arrays:
         if len(array) != len(first):

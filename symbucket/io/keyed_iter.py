@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from symbucket.checks import check_integer
 from symbucket.errors import DataError, InvalidArgumentError, NameConflictError
-from symbucket.io._arrays import as_array, float32
+from symbucket.io._arrays import as_array, float32, in_batch
 from symbucket.io._bucketed import BucketedIter
 from symbucket.io._buckets import order_samples
 from symbucket.io.batch import DataBatch
@@ -189,8 +189,8 @@ class KeyedIter(BucketedIter):
         places = self._place[rows]
         inputs, labels = self._data[bucket], self._label[bucket]
         return DataBatch(
-            [array[places] for array in inputs.values()],
-            [array[places] for array in labels.values()],
+            in_batch(array[places] for array in inputs.values()),
+            in_batch(array[places] for array in labels.values()),
             pad,
             rows,
             self.buckets[bucket],

@@ -27,6 +27,7 @@ from symbucket.runtime.operator_methods import OperatorMethods
 from symbucket.runtime.providers import provider_of
 from symbucket.types import Array
 
+_CPU = Context("cpu")
 _ALIGN = 64  # bytes; a cache line, and what the runtime's vector kernels like best
 
 
@@ -84,16 +85,14 @@ class NDArray(Arithmetic, MXNetNames, OperatorMethods):
         array[...] = values
         return array
 
-    def _describe(self, shape: Sequence[int], dtype: Any, context: Context) -> None:
-        self.context = context
-        self.shape = tuple(int(d) for d in shape)
-        self.dtype = np.dtype(dtype)
+    def _describe(self, shape: tuple[int, ...], dtype: np.dtype[Any], context: Context) -> None:
+        self.context, self.shape, self.dtype = context, shape, dtype
         self._host = self._ortvalue = self._whole = self._part = None
 
     def _allocate(
         self, shape: Sequence[int], dtype: Any, context: Context, zeros: bool = False
     ) -> None:
-        self._describe(shape, dtype, context)
+        self._describe(tuple(int(d) for d in shape), np.dtype(dtype), context)
         provider = provider_of(context)
         if provider.host_memory:
             self._host = aligned_empty(self.shape, self.dtype, zeros)
@@ -137,7 +136,7 @@ class NDArray(Arithmetic, MXNetNames, OperatorMethods):
         if not values.flags.c_contiguous:
             raise ShapeError(f"NDArray.over: memory of shape {values.shape} is not contiguous")
         array = cls.__new__(cls)
-        array._describe(values.shape, values.dtype, context or Context("cpu"))
+        array._describe(values.shape, values.dtype, context or _CPU)
         array._host = values
         return array
 
@@ -206,15 +205,6 @@ class NDArray(Arithmetic, MXNetNames, OperatorMethods):
         values, whole = self._whole._fetch()
         assert self._part is not None
         return values, self._part(whole)
-
-    def _write(self, key: Any, values: Any) -> None:
-        """Assign to elements of an array on a device, or of a part of one."""
-        host, part = self._fetch()
-        part[key] = values
-        array = self
-        while array._whole is not None:
-            array = array._whole
-        array._ortvalue.update_inplace(np.ascontiguousarray(host))
 
     def asscalar(self) -> Any:
         """Return the value of an array of one element, as a number of numpy."""
@@ -299,18 +289,30 @@ class NDArray(Arithmetic, MXNetNames, OperatorMethods):
     def __setitem__(self, key: Any, values: Any) -> None:
         plain = key if key is Ellipsis else numpy_key(key, (NDArray,))[0]
         source = values.view() if isinstance(values, NDArray) else np.asarray(values)
-        if source.dtype.kind not in "biuf":
+        if source.dtype.kind in "OSUMmc":
             raise ShapeError(f"{values!r} of type {type(values).__name__} cannot be assigned")
         try:
-            with np.errstate(all="ignore"):
-                if self._host is not None:
-                    self._host[plain] = source
-                else:
-                    self._write(plain, source)
+            if source.dtype == self.dtype and self._host is not None:
+                self._host[plain] = source
+            else:
+                self._assign(plain, source)
         except IndexError as error:
             raise IndexingError(f"array of shape {self.shape}: {error}") from None
         except ValueError as error:
             raise ShapeError(f"array of shape {self.shape}: {error}") from None
+
+    def _assign(self, key: Any, source: Array) -> None:
+        """Assign values of any dtype, or to elements of an array on a device."""
+        with np.errstate(all="ignore"):  # as MXNet converts: what does not fit is undefined
+            if self._host is not None:
+                self._host[key] = source
+                return
+            whole, part = self._fetch()
+            part[key] = source
+        array = self
+        while array._whole is not None:
+            array = array._whole
+        array._ortvalue.update_inplace(np.ascontiguousarray(whole))
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -72,7 +72,7 @@ def test_every_picture_comes_once_in_its_bucket():
         assert batch.data[0].shape == (4, 1, height, width)
         assert (height % 8, width % 8) == (0, 0)
         seen += 4 - batch.pad
-        for image in batch.data[0][: 4 - batch.pad, 0]:
+        for image in batch.data[0].asnumpy()[: 4 - batch.pad, 0]:
             # No smaller bucket would do.
             assert image[height - 8 :].any()
             assert image[:, width - 8 :].any()

@@ -104,12 +104,12 @@ def test_iterator_puts_every_pair_where_it_fits():
     assert set(first) == {(2, 2), (2, 4), (5, 2), (5, 4)}
     batches.reset()
     for batch in batches:
-        source, lengths, target = batch.data
+        source, lengths, target = (array.asnumpy() for array in batch.data)
         assert source.shape == (4, batch.bucket_key[0])
         assert target.shape == (4, batch.bucket_key[1])
         assert np.array_equal((source != example.PAD).sum(axis=1), lengths)
         assert (target[:, 0] == example.BEGIN).all()
-        assert ((batch.label[0] == example.END).sum(axis=1) == 1).all()
+        assert ((batch.label[0].asnumpy() == example.END).sum(axis=1) == 1).all()
 
 
 def test_small_run_learns():

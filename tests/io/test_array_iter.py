@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import symbucket as sb
 from symbucket.errors import DataError, InvalidArgumentError, NameConflictError, StateError
 from symbucket.io import DataDesc, NDArrayIter
 
@@ -15,14 +16,14 @@ LABEL = np.arange(10)
 
 
 def first_columns(it):
-    return [batch.data[0][:, 0].astype(int).tolist() for batch in it]
+    return [batch.data[0][:, 0].asnumpy().astype(int).tolist() for batch in it]
 
 
 def test_pad_wraps_from_the_start():
     it = NDArrayIter(DATA, LABEL, 4)
     batches = list(it)
     assert [batch.pad for batch in batches] == [0, 0, 2]
-    assert batches[2].label[0].tolist() == [8, 9, 0, 1]
+    assert batches[2].label[0].asnumpy().tolist() == [8, 9, 0, 1]
     np.testing.assert_array_equal(batches[2].data[0], DATA[[8, 9, 0, 1]])
     assert batches[2].index.tolist() == [8, 9, 0, 1]
     assert list(it) == []
@@ -32,7 +33,7 @@ def test_pad_wraps_from_the_start():
 
 def test_pad_wraps_more_than_once_in_a_wide_batch():
     batch = NDArrayIter(np.arange(3), None, 8).next()
-    assert batch.data[0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert batch.data[0].asnumpy().tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert batch.pad == 5
 
 
@@ -49,7 +50,7 @@ def test_roll_over_opens_the_next_epoch_with_the_rest():
     it = NDArrayIter(np.arange(10), None, 4, last_batch_handle="roll_over")
     epochs = []
     for _ in range(3):
-        epochs.append([batch.data[0].astype(int).tolist() for batch in it])
+        epochs.append([batch.data[0].asnumpy().astype(int).tolist() for batch in it])
         it.reset()
     assert epochs == [
         [[0, 1, 2, 3], [4, 5, 6, 7]],
@@ -63,19 +64,19 @@ def test_roll_over_forgets_after_a_broken_epoch_or_hard_reset():
     list(it)
     it.reset()
     it.reset()  # not begun: still holds row 4
-    assert it.next().data[0].tolist() == [4, 0]
+    assert it.next().data[0].asnumpy().tolist() == [4, 0]
     it.reset()
-    assert it.next().data[0].tolist() == [0, 1]
+    assert it.next().data[0].asnumpy().tolist() == [0, 1]
     list(it)
     it.hard_reset()
-    assert it.next().data[0].tolist() == [0, 1]
+    assert it.next().data[0].asnumpy().tolist() == [0, 1]
 
 
 def test_roll_over_gathers_until_a_wide_batch_is_full():
     it = NDArrayIter(np.arange(3), None, 4, last_batch_handle="roll_over")
     assert list(it) == []
     it.reset()
-    assert it.next().data[0].tolist() == [0, 1, 2, 0]
+    assert it.next().data[0].asnumpy().tolist() == [0, 1, 2, 0]
 
 
 def test_descriptions_and_names():
@@ -100,7 +101,7 @@ def test_shuffle_repeats_by_seed_and_keeps_data_with_label():
         for _ in range(2):
             for batch in it:
                 np.testing.assert_array_equal(batch.data[0] * 2, batch.label[0])
-                result.append(batch.data[0].tolist())
+                result.append(batch.data[0].asnumpy().tolist())
             it.reset()
         return result
 
@@ -188,3 +189,31 @@ def test_no_current_batch():
     it = NDArrayIter(DATA)
     with pytest.raises(StateError, match="no current batch"):
         it.getdata()
+
+
+def test_batches_and_the_iterator_hold_ndarrays():
+    x, y = np.arange(12, dtype=np.float32).reshape(6, 2), np.arange(6)
+    it = NDArrayIter(x, y, 4)
+    ((name, data),) = it.data
+    assert (name, data.shape) == ("data", (6, 2))
+    assert it.label[0][1].asnumpy().tolist() == y.tolist()
+    first, second = it
+    for array in (*first.data, *first.label, *second.data):
+        assert isinstance(array, sb.NDArray)
+    first.data[0][:] = -1  # a batch belongs to who takes it
+    it.reset()
+    np.testing.assert_array_equal(it.next().data[0].asnumpy(), x[:4])
+    np.testing.assert_array_equal(x[:2], [[0, 1], [2, 3]])
+    transposed = NDArrayIter(np.asfortranarray(x), y, 3)
+    np.testing.assert_array_equal(transposed.next().data[0].asnumpy(), x[:3])
+
+
+@pytest.mark.parametrize("kind", ["BucketSentenceIter", "StepSentenceIter", "KeyedIter"])
+def test_batches_of_buckets_hold_ndarrays(kind):
+    sentences = [[1, 2, 3]] * 4
+    if kind == "KeyedIter":
+        it = sb.io.KeyedIter([3] * 4, sentences, batch_size=2)
+    else:
+        it = getattr(sb.io, kind)(sentences, 2, [3], invalid_label=0)
+    batch = next(iter(it))
+    assert all(isinstance(a, sb.NDArray) for a in [*batch.data, *(batch.label or [])])

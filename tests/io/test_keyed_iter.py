@@ -21,7 +21,14 @@ LABEL = [5, 6, 7, 8, 9]
 def seen(it):
     """One epoch as plain data."""
     return [
-        (b.bucket_key, b.pad, b.index.tolist(), b.data[0].tolist(), b.label[0].tolist()) for b in it
+        (
+            b.bucket_key,
+            b.pad,
+            b.index.tolist(),
+            b.data[0].asnumpy().tolist(),
+            b.label[0].asnumpy().tolist(),
+        )
+        for b in it
     ]
 
 
@@ -78,7 +85,7 @@ def test_several_arrays_and_names_that_depend_on_the_key():
     it = KeyedIter(keys, data, label, 2, shuffle=False, last_batch="keep")
     first, second = it
     assert [(d.name, d.shape) for d in first.provide_data] == [("words", (2, 2)), ("lengths", (2,))]
-    assert [a.tolist() for a in first.data] == [[[1, 2], [3, 0]], [2, 1]]
+    assert [a.asnumpy().tolist() for a in first.data] == [[[1, 2], [3, 0]], [2, 1]]
     assert [(d.name, d.shape) for d in second.provide_data] == [("number", (1,))]
     assert [(d.name, d.shape) for d in second.provide_label] == [("next", (1, 1))]
 
@@ -131,7 +138,7 @@ def test_every_sample_comes_once_under_its_key(keys, batch_size, last_batch, shu
         rows = [r for b in batches for r in b.index[: len(b.index) - b.pad].tolist()]
         assert len(set(rows)) == len(rows) == len(keys) - it.remainder
         for batch in batches:
-            assert batch.data[0].tolist() == batch.index.tolist()
+            assert batch.data[0].asnumpy().tolist() == batch.index.tolist()
             assert {keys[i] for i in batch.index} == {batch.bucket_key}
             assert len(batch.index) == batch_size or last_batch == "keep"
         it.reset()
@@ -151,7 +158,7 @@ def test_a_batch_belongs_to_who_takes_it():
     it = KeyedIter([1], [[1, 2]])
     it.next().data[0][...] = 0
     it.reset()
-    assert it.next().data[0].tolist() == [[1, 2]]
+    assert it.next().data[0].asnumpy().tolist() == [[1, 2]]
 
 
 def test_a_bucketing_module_learns_from_it():

@@ -135,7 +135,8 @@ def test_long_sentences_are_cut_split_or_refused(caplog):
     def rows(**options):
         it = BucketSentenceIter(sentences, 1, [2, 5], shuffle=False, **options)
         return [
-            (b.index.tolist(), b.data[0][0].tolist(), b.label[0][0].tolist()) for b in it
+            (b.index.tolist(), b.data[0][0].asnumpy().tolist(), b.label[0][0].asnumpy().tolist())
+            for b in it
         ], it.discarded
 
     assert rows()[1] == 1
@@ -164,7 +165,7 @@ def test_split_sentences_keep_every_pair_of_neighbours_once(seed):
     )
     pairs = Counter()
     for batch in it:
-        for data, label in zip(batch.data[0], batch.label[0]):
+        for data, label in zip(batch.data[0].asnumpy(), batch.label[0].asnumpy()):
             pairs.update((a, b) for a, b in zip(data.tolist(), label.tolist()) if b)
     expected = Counter(pair for s in sentences for pair in pairwise(s))
     assert pairs == expected

@@ -108,7 +108,7 @@ def test_bad_options(arguments, text):
 def test_tokens_fit_narrow_dtypes_exactly():
     sentences = [[2048, 255]]
     it = BucketSentenceIter(sentences, 1, [2], dtype="float16")
-    assert it.next().data[0].tolist() == sentences
+    assert it.next().data[0].asnumpy().tolist() == sentences
     with pytest.raises(DataError, match=r"token 2049, which dtype float16 .*-2048 to 2048"):
         BucketSentenceIter([[2049]], 1, [2], dtype="float16")
     with pytest.raises(DataError, match="token 256, which dtype uint8"):

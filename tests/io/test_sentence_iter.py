@@ -20,7 +20,14 @@ SENTENCES = [[1], [2, 3], [4, 5, 6], [7, 8, 9, 10], [11, 12], [13, 14, 15]]
 def epoch(it):
     """One epoch as plain data, then reset."""
     result = [
-        (b.bucket_key, b.pad, b.index.tolist(), b.data[0].tolist(), b.label[0].tolist()) for b in it
+        (
+            b.bucket_key,
+            b.pad,
+            b.index.tolist(),
+            b.data[0].asnumpy().tolist(),
+            b.label[0].asnumpy().tolist(),
+        )
+        for b in it
     ]
     it.reset()
     return result
@@ -74,7 +81,7 @@ def test_layout_tn_is_the_transpose():
     for nt, tn in zip(rows, columns, strict=True):
         np.testing.assert_array_equal(nt.data[0].T, tn.data[0])
         np.testing.assert_array_equal(nt.label[0].T, tn.label[0])
-        assert tn.data[0].flags.c_contiguous
+        assert tn.data[0].view().flags.c_contiguous
         assert tn.provide_label[0].shape == tn.label[0].shape == (tn.bucket_key, 2)
 
 
@@ -208,8 +215,8 @@ def test_protocol_methods_see_the_current_batch():
     assert it.iter_next()
     assert it.getpad() == 2
     assert it.getindex().tolist() == [4, 5, -1, -1]
-    assert it.getdata()[0][0].tolist() == [11, 12, -1, -1]
-    assert it.getlabel()[0][0].tolist() == [12, -1, -1, -1]
+    assert it.getdata()[0][0].asnumpy().tolist() == [11, 12, -1, -1]
+    assert it.getlabel()[0][0].asnumpy().tolist() == [12, -1, -1, -1]
     assert not it.iter_next()
     with pytest.raises(StopIteration):
         it.next()
@@ -236,8 +243,8 @@ def test_sentences_may_be_arrays_tuples_generators_or_mixed():
 def test_invalid_label_may_occur_in_sentences():
     it = BucketSentenceIter([[3, 0], [0, 4]], 2, [3], invalid_label=0, shuffle=False)
     batch = it.next()
-    assert batch.data[0].tolist() == [[3, 0, 0], [0, 4, 0]]
-    assert batch.label[0].tolist() == [[0, 0, 0], [4, 0, 0]]
+    assert batch.data[0].asnumpy().tolist() == [[3, 0, 0], [0, 4, 0]]
+    assert batch.label[0].asnumpy().tolist() == [[0, 0, 0], [4, 0, 0]]
 
 
 def test_bucket_table():
@@ -291,7 +298,8 @@ def test_every_short_sentence_once_an_epoch(corpus, batch_size, layout, shuffle)
         for batch in it:
             key = batch.bucket_key
             keys.append(key)
-            data, label = (a.T if layout == "TN" else a for a in (batch.data[0], batch.label[0]))
+            arrays = [a.asnumpy() for a in (*batch.data, *batch.label)]
+            data, label = (a.T if layout == "TN" else a for a in arrays)
             assert data.shape == label.shape == (batch_size, key)
             assert batch.provide_data[0].shape == batch.data[0].shape
             assert (batch.index[batch_size - batch.pad :] == -1).all()

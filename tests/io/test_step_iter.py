@@ -28,19 +28,19 @@ def test_names_shapes_and_states():
     assert [desc.name for desc in batch.provide_data] == [
         "data/0", "data/1", "l0_init_c", "l0_init_h",
     ]  # fmt: skip
-    assert [a.tolist() for a in batch.data[:2]] == [[1, 6], [2, 0]]
-    assert [a.tolist() for a in batch.label] == [[2, 0], [0, 0]]
-    assert all(a.flags.c_contiguous for a in batch.data + batch.label)
+    assert [a.asnumpy().tolist() for a in batch.data[:2]] == [[1, 6], [2, 0]]
+    assert [a.asnumpy().tolist() for a in batch.label] == [[2, 0], [0, 0]]
+    assert all(a.view().flags.c_contiguous for a in batch.data + batch.label)
     for array, desc in zip(batch.data, batch.provide_data, strict=True):
         assert (array.shape, array.dtype) == (desc.shape, desc.dtype)
-    assert not batch.data[2].any()
-    assert not batch.data[3].any()
+    assert not batch.data[2].asnumpy().any()
+    assert not batch.data[3].asnumpy().any()
 
 
 def test_states_are_fresh_zeros_in_every_batch():
     it = StepSentenceIter(SENTENCES, 1, [3], STATES[:1])
     it.next().data[-1][:] = 7
-    assert not it.next().data[-1].any()
+    assert not it.next().data[-1].asnumpy().any()
 
 
 def test_own_names_and_dtype():
@@ -50,7 +50,7 @@ def test_own_names_and_dtype():
     batch = it.next()
     assert [desc.name for desc in batch.provide_data] == ["x/0", "x/1", "x/2"]
     assert batch.data[0].dtype == np.int64
-    assert batch.label[-1].tolist() == [-1]
+    assert batch.label[-1].asnumpy().tolist() == [-1]
 
 
 @settings(deadline=None, print_blob=True)
