@@ -57,6 +57,7 @@ def lower_symbol(c: Compilation) -> None:
         request.trains,
         request.name,
         loops=roll_loops.name not in request.options.disable and request.target.compiles_loops,
+        labels_in_range=request.options.out_of_range == "error",
     )
     states = set(request.symbol.list_auxiliary_states())
     inputs = {

@@ -49,22 +49,24 @@ def lower(
     training: bool,
     name: str,
     loops: bool = False,
+    labels_in_range: bool = True,
 ) -> Lowered:
     """Return the forward graph of ``symbol`` for these shapes of its variables.
 
     Nodes are of standard ONNX and of our own domain; their names start with the name of the
-    symbol's node that they came from. With ``loops`` equal steps are one Scan. Raises ShapeError if
-    shapes are missing or do not fit.
+    symbol's node that they came from. With ``loops`` equal steps are one Scan. Labels are
+    ``labels_in_range`` if the host refuses others. Raises ShapeError if shapes are missing or do
+    not fit.
     """
     symbol.variables()  # refuses two variables of one name
     nodes = symbol.nodes()
     steps = grouped(symbol) if loops else Grouped(nodes, symbol.heads)
     if steps.loops:
         try:
-            return _lower(nodes, steps, shapes, dtypes, training, name, loops)
+            return _lower(nodes, steps, shapes, dtypes, training, name, loops, labels_in_range)
         except SymbucketError as error:  # raised again by the steps as the user wrote them
             steps = Grouped(nodes, symbol.heads, (), (*steps.unrolled, str(error)))
-    return _lower(nodes, steps, shapes, dtypes, training, name, loops)
+    return _lower(nodes, steps, shapes, dtypes, training, name, loops, labels_in_range)
 
 
 def _lower(
@@ -75,6 +77,7 @@ def _lower(
     training: bool,
     name: str,
     loops: bool,
+    labels_in_range: bool,
 ) -> Lowered:
     nodes = steps.nodes
     table = infer_shapes(nodes, shapes)
@@ -82,7 +85,7 @@ def _lower(
     types = infer_types(nodes, dtypes)
 
     emitter = Emitter(new_graph(name), training)
-    emitter.loops = loops
+    emitter.loops, emitter.labels_in_range = loops, labels_in_range
     values: dict[Entry, ir.Value] = {}
     variables: dict[str, ir.Value] = {}
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from types import NoneType
+from typing import Literal
 
 from symbucket.errors import InvalidArgumentError
 
@@ -34,6 +35,9 @@ class CompilerOptions:
             never an error. None, the default, keeps nothing.
         cache_bytes: bytes that the files there may take together; the least recently used ones are
             removed.
+        out_of_range: what training does with ids beyond an embedding's table and labels that are no
+            class: "error" raises DataError before anything runs; "mxnet" computes what MXNet does:
+            an id counts as the last row, and a label as none of the classes.
     """
 
     disable: Collection[str] = field(default_factory=frozenset)
@@ -42,6 +46,7 @@ class CompilerOptions:
     loss_chunks: int = 1
     cache_dir: str | os.PathLike[str] | None = None
     cache_bytes: int = 1 << 30
+    out_of_range: Literal["error", "mxnet"] = "error"
 
     def without(self, *names: str) -> CompilerOptions:
         """Return the same options with these passes disabled too."""
@@ -54,6 +59,10 @@ class CompilerOptions:
                     f"disable={self.disable!r}: there is no optional pass {name!r}; the passes "
                     f"are {', '.join(sorted(OPTIONAL_PASSES))}"
                 )
+        if self.out_of_range not in ("error", "mxnet"):
+            raise InvalidArgumentError(
+                f'out_of_range={self.out_of_range!r}: must be "error" or "mxnet"'
+            )
         if not isinstance(self.cache_dir, (str, os.PathLike, NoneType)):
             raise InvalidArgumentError(
                 f"cache_dir={self.cache_dir!r}: must be the path of a folder, or None"

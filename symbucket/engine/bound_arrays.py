@@ -134,8 +134,11 @@ class BoundArrays(abc.ABC):
 
     # Writing ---------------------------------------------------------------------------------
 
-    def feed(self, data: Mapping[str, Any]) -> None:
-        """Copy arrays into arguments by name; all are checked before the first is written."""
+    def feed(self, data: Mapping[str, Any], training: bool = True) -> None:
+        """Copy arrays into arguments by name; all are checked before the first is written.
+
+        ``training``: also for ids and labels that only training refuses.
+        """
         for name, values in data.items():
             target = self.arg_dict.get(name)
             if target is None:
@@ -151,28 +154,34 @@ class BoundArrays(abc.ABC):
                 raise ShapeError(
                     f"{self.name}: {name} has shape {shape}, it is bound with {target.shape}"
                 )
-        self.write(data)
+        self.write(data, training)
 
-    def write(self, data: Mapping[str, Any]) -> None:
+    def write(self, data: Mapping[str, Any], training: bool = True) -> None:
         """Copy arrays into arguments of their shapes; types and values are checked first."""
-        writes = []
+        writes, lenient = [], self._is_lenient(training)
         for name, values in data.items():
             array = values.view() if isinstance(values, NDArray) else np.asarray(values)
             if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
                 raise DataError(f"{self.name}: {name} has dtype {array.dtype}, not numbers")
             for bounds in self._bounds:
                 if bounds.name == name:
-                    bounds.check(array, self.name)
+                    bounds.check(array, self.name, lenient)
             writes.append((self.arg_dict[name], array))
         for target, array in writes:
             target[...] = array
-        self._checked.update(data)
+        if training:
+            self._checked.update(data)
 
-    def _check_bounds(self) -> None:
+    def _is_lenient(self, training: bool) -> bool:
+        """Whether ids and labels may lie outside their ranges."""
+        return not training or self.options.out_of_range == "mxnet"
+
+    def _check_bounds(self, training: bool) -> None:
         """Check labels and row numbers that were written into ``arg_dict`` by other means."""
         for bounds in self._bounds:
             if bounds.name not in self._checked:
-                bounds.check(self.arg_dict[bounds.name].view(), self.name)
+                values = self.arg_dict[bounds.name].view()
+                bounds.check(values, self.name, self._is_lenient(training))
         self._checked.clear()
 
     def copy_params_from(

@@ -174,7 +174,7 @@ class ExecutorGroup(BoundArrays):
         self, is_train: bool, kind: Hashable, run_part: Callable[[ExecutorOnContext], Any]
     ) -> list[Any]:
         """Run all parts; returns what ``run_part`` returns for each."""
-        self._check_bounds()
+        self._check_bounds(is_train)
         self._ran, self._trained, self._joined = False, False, None
         self._spread()
         for part in self.parts:
@@ -195,7 +195,7 @@ class ExecutorGroup(BoundArrays):
 
     def forward(self, is_train: bool = False, **data: Any) -> list[NDArray]:
         if data:
-            self.feed(data)
+            self.feed(data, is_train)
         self._run(is_train, ("forward", is_train), lambda part: part.forward(is_train))
         return self.outputs
 

@@ -135,7 +135,7 @@ class Executor(BoundArrays):
 
     def forward(self, is_train: bool = False, **data: Any) -> list[NDArray]:
         if data:
-            self.feed(data)
+            self.feed(data, is_train)
         self._run(is_train, ALL_OUTPUTS)
         self.tell_watchers(is_train)
         return self.outputs
@@ -179,7 +179,7 @@ class Executor(BoundArrays):
 
     def _run(self, is_train: bool, request: RunRequest, noise_key: NoiseKey | None = None) -> None:
         if self._checks_inputs:
-            self._check_bounds()
+            self._check_bounds(is_train)
         part: Part = "inference"
         if is_train:
             part = "forward" if self.programs.training(request).step is None else "step"

@@ -94,8 +94,9 @@ class FrameExecutor:
         self.outputs = _output_types(symbol, types)
         """(shape, dtype) of the outputs of a frame by name."""
         self._shared, self._grads, self._adding = dict(shared), dict(grads), set(adding)
+        self.options = options or CompilerOptions()
         self._compiled = NetworkPrograms(
-            symbol, context, types, [*grads, *wanted], name, options or CompilerOptions()
+            symbol, context, types, [*grads, *wanted], name, self.options
         )
         self._runners: dict[Part, Runner] = {}
         self._parts: dict[str, NDArray] = {}

@@ -264,7 +264,7 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
         read = batch_of_network(self.network, batch, bound.shapes, bound.labelled, training)
         executor = bound.pool.use(bound.network, read.shapes)
         executor.feed(self._states)
-        executor.write(read.arrays)  # its shapes are those of the executor
+        executor.write(read.arrays, training)  # its shapes are those of the executor
         sums = None if metric is None else bound.metric_sums(metric, read.shapes)
         if sums is None:
             executor.forward(is_train=training)

@@ -285,7 +285,8 @@ class RecurrentModule(CompiledModule):
         arrays = {n: np.asarray(a) for n, a in read.arrays.items() if n in first.inputs}
         for bounds in first.bounds:
             if bounds.name in arrays:
-                bounds.check(arrays[bounds.name], "RecurrentModule")
+                lenient = not training or first.options.out_of_range == "mxnet"
+                bounds.check(arrays[bounds.name], "RecurrentModule", lenient)
         # From here on buffers of the last batch are written.
         bound.ran, bound.outputs, self._trained = [], None, False
         self._began = self._begin

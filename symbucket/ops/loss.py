@@ -105,6 +105,9 @@ def _expand_softmax_output_grad(g: Builder, node: ir.Node) -> Sequence[ir.Value]
     # Labels to ignore may lie outside the classes; their weight is zero.
     index = clip(label, 0, classes - 1)
     hit = (weight * -(1.0 - smooth - off)).expand(column)
+    if attr(node, "any_label", 0):  # a label that is no class has no class to move towards
+        is_class = (label >= 0) & (label < classes)
+        hit = hit * is_class.cast(hit.dtype).reshape(column)
     index = index.reshape(column)
     return [scaled.op("ScatterElements", index, hit, axis=axis, reduction="add").value]
 
@@ -208,7 +211,7 @@ class SoftmaxOutput(_Output):
         elif self.preserve_shape:
             classes = data[-1]
         ignored = self.ignore_label if self.use_ignore else None
-        return {"label": IndexBounds("classes", classes, also=ignored)}
+        return {"label": IndexBounds("classes", classes, also=ignored, lenient=True)}
 
     def emit(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
         shape = shape_of(data)
@@ -237,6 +240,7 @@ class SoftmaxOutput(_Output):
             divisor=float(batch * spatial),
             smooth_alpha=self.smooth_alpha,
             out_grad=int(self.out_grad),
+            any_label=int(not g.labels_in_range),
         )
         return g.reshape(out, shape)
 
@@ -329,7 +333,7 @@ class SVMOutput(_Output):
         return [data, label], [data]
 
     def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
-        return {"label": IndexBounds("classes", math.prod(ins[0][1:]))}
+        return {"label": IndexBounds("classes", math.prod(ins[0][1:]), lenient=True)}
 
     def emit(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
         shape = shape_of(data)

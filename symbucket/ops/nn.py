@@ -65,7 +65,11 @@ class FullyConnected(Operator):
 
 @operator("Embedding")
 class Embedding(Operator):
-    """Rows of ``weight`` (input_dim, output_dim) chosen by the integers in ``data``."""
+    """Rows of ``weight`` (input_dim, output_dim) chosen by the integers in ``data``.
+
+    Negative ids read the first row. Ids that are too large read the last one at inference; training
+    refuses them, unless ``CompilerOptions.out_of_range`` says otherwise.
+    """
 
     shapes = "(*d), (input_dim, output_dim) -> (*d, output_dim)"
     implicit = ("weight",)
@@ -99,10 +103,11 @@ class Embedding(Operator):
         rows = data
         if dtype_of(rows) not in (ir.DataType.INT32, ir.DataType.INT64):
             rows = g.cast(rows, ir.DataType.INT64)
-        # Negative ids are padding and read row 0, as MXNet clips them; ONNX would count from the
-        # end. Ids that are too large are refused on the host, see index_bounds.
-        rows = g.op("Max", rows, g.const(0, like=rows))
+        # Ids outside the table read its first or last row, as in MXNet; ONNX would count negative
+        # ones from the end. In training the host refuses ids that are too large: index_bounds.
+        last = self.input_dim - 1
+        rows = g.op("Clip", rows, g.const(0, like=rows), g.const(last, like=rows))
         return g.op("Gather", weight, rows, axis=0)
 
     def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
-        return {"data": IndexBounds("ids of the table", self.input_dim, low=None)}
+        return {"data": IndexBounds("ids of the table", self.input_dim, low=None, lenient=True)}

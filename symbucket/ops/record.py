@@ -43,12 +43,14 @@ class IndexBounds:
     """Integers from ``low`` to ``high - 1``, and ``also``, a label to ignore.
 
     ``what`` names in words what they count. ``low`` None: anything negative is taken as 0.
+    ``lenient``: the operator computes what MXNet does with others, so only training refuses them.
     """
 
     what: str
     high: int
     low: int | None = 0
     also: float | None = None
+    lenient: bool = False
 
 
 class LoopEmitter(Protocol):
@@ -71,6 +73,7 @@ class Emitter(Builder):
         self.first_draw: Mapping[Any, int] = {}  # the number of the first draw of the user's nodes
         self.loop: LoopEmitter | None = None
         self.loops = False  # whether an operator may emit loops
+        self.labels_in_range = True  # whether the host refuses labels that are no class
         self._outputs: tuple[Sequence[Shape], Sequence[DType]] | None = None
 
     def noise(

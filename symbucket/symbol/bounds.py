@@ -21,9 +21,13 @@ class InputBounds:
     node: str
     bounds: IndexBounds
 
-    def check(self, values: Array, where: str) -> None:
-        """Raise DataError if a value lies outside; ``where`` names the batch's bucket."""
-        if values.size == 0:
+    def check(self, values: Array, where: str, lenient: bool = False) -> None:
+        """Raise DataError if a value lies outside the range; ``where`` names the batch's bucket.
+
+        ``lenient``: accept what a lenient operator computes something for: all values but NaN.
+        """
+        accepts = lenient and self.bounds.lenient
+        if values.size == 0 or (accepts and not np.isnan(values).any()):
             return
         b = self.bounds
         low = -np.inf if b.low is None else b.low
@@ -42,6 +46,8 @@ class InputBounds:
             if b.also is not None or b.low is None
             else (" Padding needs use_ignore=True and ignore_label.")
         )
+        if b.lenient:
+            hint += ' CompilerOptions(out_of_range="mxnet") computes what MXNet does with them.'
         raise DataError(
             f"{where}: {self.name}{list(place)} is {values[place]:g}, but {self.node!r} reads it "
             f"as one of {b.high} {b.what}: 0 to {b.high - 1}{ignored}. {int(bad.sum())} values of "

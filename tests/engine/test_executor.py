@@ -5,6 +5,7 @@ import pytest
 
 import symbucket as sb
 from symbucket import sym
+from symbucket.compiler import CompilerOptions
 from symbucket.errors import (
     DataError,
     DeviceError,
@@ -302,7 +303,7 @@ def test_tokens_out_of_range_are_named_also_behind_reshapes():
     net = sym.Embedding(ids, input_dim=6, output_dim=2, name="embed")
     executor = net.simple_bind(data=(2, 3))
     with pytest.raises(DataError, match=r"data\[1, 2\] is 6, but 'embed' reads it as one of 6 ids"):
-        executor.forward(data=[[0, 1, 2], [3, 4, 6]])
+        executor.forward(True, data=[[0, 1, 2], [3, 4, 6]])
     with pytest.raises(DataError, match=r"data\[0, 0\] is nan"):
         executor.forward(data=np.full((2, 3), np.nan))
 
@@ -312,13 +313,40 @@ def test_values_written_into_arg_dict_are_checked_too():
     executor = net.simple_bind(data=(2,))
     executor.arg_dict["data"][:] = [1, 17]
     with pytest.raises(DataError, match=r"data\[1\] is 17"):
-        executor.forward()
+        executor.forward(True)
     executor.arg_dict["data"][:] = [1, 5]
     executor.forward()
     executor.forward(data=[0, 1])
     executor.arg_dict["data"][:] = [8, 1]
     with pytest.raises(DataError, match=r"data\[0\] is 8"):
-        executor.forward()
+        executor.forward(True)
+
+
+def test_inference_reads_the_last_row_for_ids_beyond_the_table_as_mxnet_does():
+    ids = sym.Variable("data")
+    for data in (ids, ids + 0):  # also for ids that are computed
+        net = sym.Embedding(data, input_dim=3, output_dim=2, name="embed")
+        executor = net.simple_bind(data=(4,))
+        executor.arg_dict["embed_weight"][:] = np.arange(1, 7).reshape(3, 2)
+        rows = executor.forward(data=[3, -2, 1, 7])[0].asnumpy()
+        assert rows.tolist() == [[5, 6], [1, 2], [3, 4], [5, 6]]
+
+
+def test_training_computes_what_mxnet_does_with_ids_and_labels_if_it_is_told_to():
+    options = CompilerOptions(out_of_range="mxnet")
+    net = sym.Embedding(sym.Variable("data"), input_dim=3, output_dim=3, name="embed")
+    net = sym.SoftmaxOutput(net, name="softmax")
+    module = sb.mod.Module(net, options=options)
+    module.bind([("data", (4,))], [("softmax_label", (4,))])
+    module.init_params(arg_params={"embed_weight": np.tile([1.0, 2.0, 3.0], (3, 1))})
+    batch = sb.io.DataBatch([np.array([3, -2, 1, 7])], [np.array([0, 3, -1, 7])])
+    module.forward_backward(batch)
+    # MXNet: p - onehot(label), where a label that is no class has no 1; rows are added up.
+    p = np.array([0.09003057, 0.24472848, 0.66524094])
+    expected = np.stack([p, p, p + p])
+    expected[2, 0] -= 1.0
+    gradient = module._exec_group.grad_arrays[0][0].asnumpy()
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
 def test_integer_and_float64_data():
@@ -365,7 +393,7 @@ def test_reshape_shares_parameters_and_makes_new_data():
     executor.arg_dict["fc_weight"][:] = 0
     _close(other.forward()[0], np.tile(B, (7, 1)))
     with pytest.raises(ShapeError):
-        executor.reshape(data=(7,))
+        executor.reshape(data=(0, 3))
 
 
 # Devices and sessions ---------------------------------------------------------------------------

@@ -38,7 +38,9 @@ ROW_COUNT = "kept_rows"  # the name of a number of rows that depends on a batch'
 
 x, weight, bias, label, gradient = variables("x", "weight", "bias", "label", "gradient")
 LOGITS = Op("Gemm", x, weight, Optional(bias), transA=0, transB=1, alpha=1, beta=1, users=1)
-PROBABILITIES = Op("SoftmaxOutput", LOGITS, label, domain=OWN_DOMAIN, smooth_alpha=0, out_grad=0)
+PROBABILITIES = Op(
+    "SoftmaxOutput", LOGITS, label, domain=OWN_DOMAIN, smooth_alpha=0, out_grad=0, any_label=0
+)
 LOSS = Op("LabelLoss", PROBABILITIES, label, domain=OWN_DOMAIN)
 INPUT_GRADIENT = Op("Gemm", gradient, weight, transA=0, transB=0, alpha=1)
 WEIGHT_GRADIENT = Op("Gemm", gradient, x, transA=1, transB=0, alpha=1)

@@ -10,7 +10,7 @@ from tests.compiler.rewrite.graph_text import changed
 
 SOFTMAX = (
     "<axis = 1, grad_scale = 2.0, ignore_label = 0.0, use_ignore = {ignore}, "
-    'normalization = "{norm}", divisor = 1.0, smooth_alpha = 0.0, out_grad = 0>'
+    'normalization = "{norm}", divisor = 1.0, smooth_alpha = 0.0, out_grad = 0, any_label = 0>'
 )
 LAYER = """(float[4,3] x, float[4] label, float[5,3] w, float[5] b)
 => (float[4,3] dx, float[5,3] dw, float[5] db) <int64[1] rows = {0}> {
