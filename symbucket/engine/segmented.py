@@ -118,9 +118,9 @@ class SegmentedExecutor(BoundArrays):
 
     def forward(self, is_train: bool = False, **data: Any) -> list[NDArray]:
         if data:
-            self.feed(data)
+            self.feed(data, is_train)
         if self._checks_inputs:
-            self._check_bounds()
+            self._check_bounds(is_train)
         self._ran = self._trained = False
         key = self._noise_clock.next_key(self.name, is_train)
         watchers = [watcher for watcher in self.watchers if watcher.activated]
