@@ -23,7 +23,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 100.0
-        monkeypatch.setattr(callback.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr("symbucket.callback.progress.time.perf_counter", lambda: self.now)
 
 
 def run_epoch(callbacks, batches, metric, epoch=0, clock=None, seconds=0.0):

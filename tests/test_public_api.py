@@ -22,8 +22,8 @@ PUBLIC = {
     """,
     "symbucket.base": "MXNetError integer_types numeric_types string_types",
     "symbucket.callback": """
-        BatchEndParam LogValidationMetricsCallback ProgressBar Speedometer do_checkpoint
-        log_train_metric module_checkpoint
+        BatchEndParam EarlyStopping LogValidationMetricsCallback ProgressBar Speedometer
+        do_checkpoint log_train_metric module_checkpoint
     """,
     "symbucket.serve": "Bundle Histogram KeyStatistics Request format_statistics",
     "symbucket.export": """

@@ -27,6 +27,8 @@ Scalars have shape (1,). New values must have the shape and dtype of the weight.
 """
 
 SCALARS = "scalars"
+MAX_NORM = "max_norm"
+"""The scalar, the same in all rows, that limits the norm of all gradients together."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,18 @@ def build_update(spec: UpdateSpec, emit: Emit, name: str) -> ir.Model:
     g = Builder(graph)
     rows = _split_table(g, spec.scalars)
     pairs: dict[ir.Value, ir.Value] = {}
-    for i, (shape, row) in enumerate(zip(spec.shapes, spec.rows)):
-        weight = g.input(input_name("weight", i), shape, ir.DataType.FLOAT)
-        grad = g.input(input_name("grad", i), shape, ir.DataType.FLOAT)
-        states = {s: g.input(input_name(s, i), shape, ir.DataType.FLOAT) for s in spec.states}
+    kinds = ("weight", "grad", *spec.states)
+    inputs = [
+        {kind: g.input(input_name(kind, i), shape, ir.DataType.FLOAT) for kind in kinds}
+        for i, shape in enumerate(spec.shapes)
+    ]
+    factor = _norm_factor(g, [arrays["grad"] for arrays in inputs], rows)
+    for i, (arrays, row) in enumerate(zip(inputs, spec.rows)):
+        weight, grad = arrays["weight"], arrays["grad"]
+        states = {s: arrays[s] for s in spec.states}
         with g.scoped(f"update/{i}"):
+            if factor is not None:
+                grad = g.op("Mul", grad, factor)
             new_weight, new_states = emit(g, weight, grad, dict(states), dict(rows[row]))
             if set(new_states) != set(states):
                 raise InvalidArgumentError(
@@ -94,6 +103,18 @@ def build_update(spec: UpdateSpec, emit: Emit, name: str) -> ir.Model:
         graph.outputs.append(new)
     check_in_place(graph, pairs)
     return ir.Model(graph, ir_version=IR_VERSION, producer_name="symbucket")
+
+
+def _norm_factor(
+    g: Builder, grads: Sequence[ir.Value], rows: Sequence[Mapping[str, ir.Value]]
+) -> ir.Value | None:
+    """Return what limits the norm of all gradients together to ``max_norm``; None without one."""
+    limit = rows[0].get(MAX_NORM) if rows else None
+    if limit is None:
+        return None
+    squares = [g.op("ReduceSumSquare", grad, keepdims=0) for grad in grads]
+    norm = g.op("Sqrt", g.op("Sum", *squares) if len(squares) > 1 else squares[0])
+    return g.op("Div", limit, g.op("Max", limit, norm))
 
 
 def _split_table(g: Builder, scalars: Sequence[Sequence[str]]) -> list[dict[str, ir.Value]]:

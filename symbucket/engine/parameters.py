@@ -208,7 +208,7 @@ class ParameterStore:
         """Return the parameters that an optimizer updates exactly from the rows of a gradient."""
         if optimizer is None:
             return []
-        return [n for i, n in enumerate(self.grads) if optimizer.rows_suffice(i)]
+        return [n for i, n in enumerate(self.grads) if optimizer.updates_rows(i)]
 
     def copies(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
         """Return copies of parameters and auxiliary states in host memory."""

@@ -130,7 +130,7 @@ def plan_pool(
     gradients = sum(_bytes(a.shape, a.dtype) for a in store.grads.values())
     states, update = 0, None
     if optimizer is not None and store.grads and for_training:
-        states = gradients * len(optimizer.state_values())
+        states = gradients * len(optimizer.update_states())
         update = _plan_update(optimizer, [a.shape for a in store.grads.values()])
     return PoolPlan(
         {k: p.models for k, p in plans.items()},
@@ -147,12 +147,12 @@ def plan_pool(
 def _plan_update(optimizer: opt.Optimizer, shapes: list[Shape]) -> MemoryPlan:
     """The plan of the optimizer's model, with one row of scalars for all parameters."""
     optimizer = copy.copy(optimizer)  # some count in scalars
-    scalars = tuple(optimizer.scalars(1, optimizer.lr, optimizer.wd))
+    scalars = tuple(optimizer.update_scalars(1, optimizer.lr, optimizer.wd))
     spec = UpdateSpec(
-        tuple(shapes), tuple(optimizer.state_values()), (scalars,), (0,) * len(shapes)
+        tuple(shapes), tuple(optimizer.update_states()), (scalars,), (0,) * len(shapes)
     )
-    spec = in_pieces(spec, pieces_of(spec, optimizer.emit))
-    return plan_graph(build_update(spec, optimizer.emit, "optimizer").graph)
+    spec = in_pieces(spec, pieces_of(spec, optimizer.emit_update))
+    return plan_graph(build_update(spec, optimizer.emit_update, "optimizer").graph)
 
 
 def _bytes(shape: Sequence[int], dtype: DType) -> int:

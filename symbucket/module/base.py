@@ -11,7 +11,8 @@ import numpy as np
 
 from symbucket import metric as metrics
 from symbucket.callback import BatchEndParam
-from symbucket.checks import check_choice
+from symbucket.callback.early_stopping import EarlyStopping
+from symbucket.checks import check_choice, check_integer
 from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
@@ -19,7 +20,7 @@ from symbucket.io import DataBatch
 from symbucket.kvstore import check_kvstore
 from symbucket.module.interface import ModuleInterface, Pairs
 from symbucket.module.optimization import divided_by_batch
-from symbucket.module.training_run import TrainingRun
+from symbucket.module.training_run import TrainingRun, full_disks_said
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
 
@@ -150,6 +151,8 @@ class BaseModule(ModuleInterface):
         on_divergence: str = "raise",
         checkpoint: Any = None,
         resume: str | None = None,
+        early_stopping: EarlyStopping | None = None,
+        accumulate: int = 1,
     ) -> None:
         """Train on ``train_data``; arguments are those of MXNet's ``fit``.
 
@@ -168,7 +171,12 @@ class BaseModule(ModuleInterface):
         is written at the end of each epoch, and in between as the manager says. With
         ``resume="auto"`` a killed program that is run again goes on from the newest checkpoint:
         parameters end up the same to the last bit. SIGTERM and Ctrl-C finish the batch and write
-        one, too. One that cannot be written does not end training.
+        one, too. One that cannot be written does not end training; neither does an
+        ``epoch_end_callback`` whose file cannot be written.
+
+        ``early_stopping`` is a ``symbucket.callback.EarlyStopping``. ``accumulate`` batches, of
+        whatever bucket keys, make one update with the sum of their gradients, divided by all of
+        their samples; what is left at the end of an epoch makes one too.
 
         Raises:
             DivergenceError: a gradient, an output or an auxiliary state has NaN or infinity. All
@@ -187,7 +195,10 @@ class BaseModule(ModuleInterface):
         check_kvstore(kvstore, "fit: kvstore")
         check_choice(on_divergence, "fit: on_divergence", ("raise", "skip", "ignore"))
         eval_metric = metrics.create(eval_metric)
-        run = TrainingRun.begin(self, checkpoint, resume, train_data, eval_data, eval_metric)
+        check_integer(accumulate, "fit: accumulate", 1)
+        run = TrainingRun.begin(
+            self, checkpoint, resume, train_data, eval_data, eval_metric, early_stopping
+        )
         batches: Iterator[Any] = iter(())
         if run.earlier is not None:
             begin_epoch = run.earlier.epoch
@@ -202,6 +213,7 @@ class BaseModule(ModuleInterface):
             train_data.provide_label,
             for_training=True,
             force_rebind=force_rebind,
+            grad_req="add" if accumulate > 1 else "write",
         )
         self.init_params(
             initializer if initializer is not None else Uniform(0.01),
@@ -210,15 +222,16 @@ class BaseModule(ModuleInterface):
             allow_missing,
             force_init,
         )
-        params = divided_by_batch(optimizer_params, optimizer, train_data)
+        params = divided_by_batch(optimizer_params, optimizer, train_data, accumulate)
         self.init_optimizer(kvstore, optimizer, params)
         self._check_policy(on_divergence)
+        run.check_accumulation(accumulate)
         if monitor is not None:
             self.install_monitor(monitor)
         run.restore()
         validation_metric = eval_metric if validation_metric is None else validation_metric
         with run:
-            for epoch in range(begin_epoch, num_epoch):
+            for epoch in range(begin_epoch, begin_epoch if run.is_over else num_epoch):
                 tic = time.perf_counter()
                 skipped, done = 0, run.batches_done(epoch)
                 if done:
@@ -256,12 +269,13 @@ class BaseModule(ModuleInterface):
                         )
                         run.batch_done(epoch, nbatch)
                         continue
-                    self.update()
+                    run.update(accumulate)
                     self.update_metric(eval_metric, _labels(data_batch))
                     if monitor is not None:
                         monitor.toc_print()
                     _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
                     run.batch_done(epoch, nbatch)
+                run.update_rest()
                 named = {}
                 for name, value in eval_metric.get_global_name_value():
                     named[f"train-{name}"] = value
@@ -270,7 +284,8 @@ class BaseModule(ModuleInterface):
                 if epoch_end_callback is not None:
                     arg, aux = self.get_params()
                     for callback in callback_list(epoch_end_callback):
-                        callback(epoch, self._saved_symbol(), arg, aux)
+                        with full_disks_said(self.logger):
+                            callback(epoch, self._saved_symbol(), arg, aux)
                 if eval_data is not None:
                     before = run.before_scoring(epoch, done)
                     scores = self.score(
@@ -286,7 +301,9 @@ class BaseModule(ModuleInterface):
                     for name, value in scores:
                         self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
                         named[f"val-{name}"] = value
-                run.epoch_done(epoch, named)
+                if run.epoch_done(epoch, named):
+                    break
+            run.use_best()
 
     def _divergence(
         self, epoch: int, nbatch: int, batch: Any, failures: Sequence[str]

@@ -8,11 +8,11 @@ from typing import Any
 
 from symbucket.engine.finite import FiniteCheck
 from symbucket.engine.ownership import exclusive
-from symbucket.module.checkpointed import Checkpointed
+from symbucket.module.averaging import Averaging
 from symbucket.runtime import RowSparse
 
 
-class Checked(Checkpointed):
+class Checked(Averaging):
     """A module that can be asked if its last step is finite."""
 
     def __init__(self, logger: Any = logging) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from symbucket.callback.early_stopping import best_mode, check_monitored
 from symbucket.checkpoint.whole import (
     WholeCheckpoint,
     checkpoint_name,
     checkpoints_in,
     read_record,
 )
-from symbucket.checks import check_choice, check_integer, check_number
+from symbucket.checks import check_integer, check_number
 from symbucket.engine.ownership import exclusive_of
 from symbucket.errors import CheckpointError, InvalidArgumentError
 from symbucket.files import make_folder
@@ -32,8 +33,6 @@ from symbucket.module.training_state import (
 )
 
 logger = logging.getLogger("symbucket.checkpoint")
-
-_HIGHER_IS_BETTER = ("acc", "accuracy", "f1", "mcc", "pcc", "pearsonr", "top_k", "correlation")
 
 
 class CheckpointManager:
@@ -67,20 +66,14 @@ class CheckpointManager:
     ) -> None:
         who = "CheckpointManager"
         self.keep = check_integer(keep, f"{who}: keep", 1)
-        if keep_best is not None and not keep_best.startswith(("val-", "train-")):
-            raise InvalidArgumentError(
-                f"{who}: keep_best is {keep_best!r}; expected val-NAME or train-NAME of a metric, "
-                "as val-perplexity"
-            )
+        check_monitored(keep_best, f"{who}: keep_best")
         self.keep_best = keep_best
         if every_batches is not None:
             check_integer(every_batches, f"{who}: every_batches", 1)
         if every_minutes is not None:
             check_number(every_minutes, f"{who}: every_minutes", 0)
         self.every_batches, self.every_minutes = every_batches, every_minutes
-        if mode is None:
-            mode = "max" if is_higher_better(keep_best or "") else "min"
-        self.mode = check_choice(mode, f"{who}: mode", ("min", "max"))
+        self.mode = best_mode(keep_best or "", mode)
         self.folder = Path(folder)
         make_folder(self.folder / "checkpoint")
         if not os.access(self.folder, os.W_OK):
@@ -119,12 +112,14 @@ class CheckpointManager:
             record["metric"] = None if metric is None else metric.state()
             return self.write(module, record)
 
-    def write(self, module: Any, record: Mapping[str, Any]) -> WholeCheckpoint:
-        """Write a record with the module's arrays of now; ``save`` makes the record too."""
+    def write(
+        self, module: Any, record: Mapping[str, Any], more: Mapping[str, Any] | None = None
+    ) -> WholeCheckpoint:
+        """Write a record with the module's arrays of now, and more of them; see ``save``."""
         present = checkpoints_in(self.folder)
         number = 1 + max((int(p.stem.rpartition("-")[2]) for p in present), default=0)
         path = self.folder / checkpoint_name(number)
-        checkpoint = WholeCheckpoint(take_arrays(module), record).write(path)
+        checkpoint = WholeCheckpoint(take_arrays(module) | dict(more or {}), record).write(path)
         self._scores[path] = checkpoint.scores
         self._prune([path, *present])
         return WholeCheckpoint({}, record, str(path))
@@ -242,11 +237,6 @@ class Schedule:
     def begin_anew(self) -> None:
         """Count from now, after a checkpoint was written."""
         self._batches, self._since = 0, time.monotonic()
-
-
-def is_higher_better(name: str) -> bool:
-    """Return whether a metric of this name is the better the higher it is."""
-    return any(word in name.lower() for word in _HIGHER_IS_BETTER)
 
 
 def restore_metric(metric: Any, state: Mapping[str, Any]) -> None:

@@ -48,6 +48,8 @@ class Lifecycle(Described):
         By default a metric that can be computed in the graph is, and outputs are not kept; with
         plain sgd the gradient of an Embedding's table is never made as a whole.
         """
+        self.accumulates = False
+        """Whether ``fit`` adds up gradients, and sets them back after each update."""
         self._name = type(self).__name__  # how messages call this module
         self._binding: Binding | None = None
         self._lock = threading.RLock()  # of the parameters, once there are any

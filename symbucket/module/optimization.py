@@ -38,17 +38,20 @@ def make_optimizer(
 
 
 def divided_by_batch(
-    params: Mapping[str, Any] | Iterable[tuple[str, Any]], optimizer: Any, train_data: Any
+    params: Mapping[str, Any] | Iterable[tuple[str, Any]],
+    optimizer: Any,
+    train_data: Any,
+    accumulate: int = 1,
 ) -> dict[str, Any]:
     """Return an optimizer's parameters for data whose buckets may have batches of several sizes.
 
-    Each gradient is then divided by the size of its own batch, unless ``params`` or a ready
-    optimizer say otherwise.
+    Each gradient is then divided by the size of its own batch, and a sum over several batches by
+    all their samples, unless ``params`` or a ready optimizer say otherwise.
     """
     options = dict(params)
     sizes = getattr(train_data, "batch_sizes", None)
     varied = isinstance(sizes, Mapping) and len({*sizes.values()}) > 1
-    if varied and not isinstance(optimizer, opt.Optimizer):
+    if (varied or accumulate > 1) and not isinstance(optimizer, opt.Optimizer):
         options.setdefault("rescale_grad", "batch")
     return options
 
@@ -65,7 +68,8 @@ def apply_gradients(
     ``first`` describes the first data of the batch, whose size the optimizer may divide by.
     """
     if updater.optimizer.rescale_by_batch:
-        updater.optimizer.rescale_grad = 1.0 / first.shape[first.batch_axis]
+        updater.optimizer.rescale_grad = 1.0 / (updater.samples or first.shape[first.batch_axis])
+    updater.samples = None
     index = {n: i for i, n in enumerate(store.grads)}
     dense = [n for n in names if n not in row_gradients]
     updater.step(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checkpoint.whole import WholeCheckpoint
 from symbucket.errors import CheckpointError, InvalidArgumentError
 from symbucket.metric import EvalMetric
 from symbucket.module.checkpoint_manager import CheckpointManager, Schedule
+from symbucket.module.lifecycle import Lifecycle
 from symbucket.module.stop_signals import StopSignals
 from symbucket.module.training_state import (
     Record,
@@ -30,6 +33,9 @@ class TrainingRun:
         module: what is trained.
         manager: where checkpoints go; None: there are none, and nothing here does anything.
         train_data, eval_data, metric: those of ``fit``.
+        stopping: what may end training early.
+        pending: batches whose gradients were added up since the last update, and
+        samples: how many samples they had.
         earlier: the checkpoint to go on from, if any.
     """
 
@@ -38,7 +44,10 @@ class TrainingRun:
     train_data: Any
     eval_data: Any
     metric: EvalMetric
+    stopping: EarlyStopping | None = None
     earlier: WholeCheckpoint | None = None
+    pending: int = 0
+    samples: int = 0
     signals: StopSignals = field(default_factory=StopSignals)
     _schedule: Schedule | None = None
     _epoch_random: Any = None
@@ -52,13 +61,16 @@ class TrainingRun:
         train_data: Any,
         eval_data: Any,
         metric: EvalMetric,
+        stopping: EarlyStopping | None,
     ) -> TrainingRun:
         """Check the arguments of ``fit`` and read the checkpoint to go on from."""
         manager = _manager_of(checkpoint, resume)
         if manager is not None:
             require_trainable(module)
         earlier = None if manager is None else manager.latest()
-        return TrainingRun(module, manager, train_data, eval_data, metric, earlier)
+        if stopping is not None:
+            stopping.reset()
+        return TrainingRun(module, manager, train_data, eval_data, metric, stopping, earlier)
 
     # Beginning -------------------------------------------------------------------------------
 
@@ -78,6 +90,10 @@ class TrainingRun:
             return
         self.manager.restore(self.module, self.train_data, self.metric, self.earlier)
         record = self.earlier.record
+        self.pending = record["progress"]["pending"]
+        self.samples = record["progress"]["samples"]
+        if self.stopping is not None and record["early_stopping"] is not None:
+            self.stopping.restore(record["early_stopping"], self.earlier.group("best"))
         restore_iterator(self.eval_data, record["eval_iterator"])
         self.earlier = WholeCheckpoint({}, record, self.earlier.path)  # its arrays have been copied
         self._scores = self.earlier.scores
@@ -103,6 +119,43 @@ class TrainingRun:
         """Return the batches of an epoch that began before this call of ``fit``."""
         return iter(self.train_data)
 
+    # Updates ---------------------------------------------------------------------------------
+
+    def check_accumulation(self, accumulate: int) -> None:
+        """Raise InvalidArgumentError if gradients of several batches cannot be added up."""
+        module = self.module
+        if accumulate > 1 and not (isinstance(module, Lifecycle) and module.sums_gradients):
+            raise InvalidArgumentError(
+                f"fit: accumulate={accumulate} needs a module whose gradients add up, and "
+                f'{type(module).__name__} is bound with grad_req="write"; bind it with '
+                'grad_req="add", or let fit do it (force_rebind=True)'
+            )
+        if accumulate > 1:
+            module.accumulates = True
+
+    def update(self, accumulate: int) -> None:
+        """Count a batch; update if it is the last of ``accumulate``."""
+        module = self.module
+        if not getattr(module, "accumulates", False):
+            module.update()
+            return
+        first = module.data_shapes[0]
+        self.pending += 1
+        self.samples += first.shape[first.batch_axis]
+        if self.pending >= accumulate:
+            self.update_rest()
+
+    def update_rest(self) -> None:
+        """Update with the gradients that were added up since the last update, if any."""
+        if not self.pending:
+            return
+        module = self.module
+        module.updater.samples = self.samples
+        module.update()
+        self.pending = self.samples = 0
+        for gradient in module.store.grads.values():
+            gradient[...] = 0
+
     # Going on --------------------------------------------------------------------------------
 
     def batch_done(self, epoch: int, nbatch: int) -> None:
@@ -125,18 +178,53 @@ class TrainingRun:
             self._write(before)
             self._stop_if_told(before["progress"]["epoch"], before["progress"]["batch"])
 
-    def epoch_done(self, epoch: int, scores: Mapping[str, float]) -> None:
-        """Write the checkpoint between two epochs."""
+    def epoch_done(self, epoch: int, scores: Mapping[str, float]) -> bool:
+        """Write the checkpoint between two epochs; return whether training ends with this one."""
+        ends = False
+        if self.stopping is not None:
+            store = self.module.store
+            params = {f"arg:{n}": a for n, a in store.args.items()}
+            params |= {f"aux:{n}": a for n, a in store.aux.items()}
+            ends = self.stopping.epoch_done(epoch, scores, params)
         if self.manager is None:
-            return
+            return ends
         self._scores = dict(scores)
         self._write(self._record(epoch + 1, 0))
         self._stop_if_told(epoch + 1, 0)
+        return ends
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run that is gone on with was ended early."""
+        stopping = self.stopping
+        return stopping is not None and stopping.waited >= stopping.patience
+
+    def use_best(self) -> None:
+        """Set the parameters of the best epoch, if there is one and they are wanted."""
+        stopping = self.stopping
+        if stopping is None or not stopping.params:
+            return
+        store = self.module.store
+        for prefix, arrays in (("arg", store.args), ("aux", store.aux)):
+            for name, array in arrays.items():
+                array[...] = stopping.params[f"{prefix}:{name}"]
+        self.module.logger.info(
+            "Epoch[%d] was the best one, with %s=%f; its parameters are set",
+            stopping.best_epoch,
+            stopping.metric,
+            stopping.best,
+        )
 
     def _record(self, epoch: int, batch: int) -> Record:
         module = self.module
         updates = module.updater.optimizer.num_update
-        progress = {"epoch": epoch, "batch": batch, "updates": updates}
+        progress = {
+            "epoch": epoch,
+            "batch": batch,
+            "updates": updates,
+            "pending": self.pending,
+            "samples": self.samples,
+        }
         record = take_record(module, progress, self._scores if batch == 0 else {})
         state = iterator_state(self.train_data)
         if state is None:
@@ -151,6 +239,7 @@ class TrainingRun:
             "eval_iterator": evaluation,
             "epoch_random": self._epoch_random,
             "metric": self.metric.state(),
+            "early_stopping": None if self.stopping is None else self.stopping.state(),
         }
 
     def _write(self, record: Record) -> None:
@@ -159,7 +248,8 @@ class TrainingRun:
         assert self._schedule is not None
         self._schedule.begin_anew()
         try:
-            self.manager.write(self.module, record)
+            best = {} if self.stopping is None else self.stopping.params
+            self.manager.write(self.module, record, {f"best:{n}": a for n, a in best.items()})
         except (CheckpointError, OSError, MemoryError) as error:
             self.module.logger.error(
                 "NO CHECKPOINT WAS WRITTEN: %s. Training goes on; the next one is tried when it is "
@@ -183,6 +273,19 @@ class TrainingRun:
             str(self.manager.folder),
         )
         signals.obey()
+
+
+@contextmanager
+def full_disks_said(logger: Any) -> Iterator[None]:
+    """Log a checkpoint that cannot be written in the block as an error, and go on."""
+    try:
+        yield
+    except CheckpointError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        logger.error(
+            "NO CHECKPOINT WAS WRITTEN: %s. Training goes on; older files are as they were", error
+        )
 
 
 def _manager_of(checkpoint: Any, resume: str | None) -> CheckpointManager | None:

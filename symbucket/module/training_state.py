@@ -121,6 +121,7 @@ def _numbers(optimizer: Any) -> dict[str, float]:
         if isinstance(value, (int, float))
         and not name.startswith("_")
         and name not in ("lr", "num_update", "begin_num_update", "initial_lr")
+        and not (name == "rescale_grad" and optimizer.rescale_by_batch)
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import numbers
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -11,11 +12,15 @@ from typing import Any, ClassVar, TypeVar
 import onnx_ir as ir
 
 from symbucket.checks import did_you_mean
+from symbucket.compiler.update import MAX_NORM
 from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
 from symbucket.ir import Builder, Expr
 from symbucket.optimizer.hyperparameters import Hyperparameters, Index
 from symbucket.optimizer.operands import Operands, Step, limit
 from symbucket.registry import Registry
+
+EMA = "ema"
+"""The state that is a weight's moving average."""
 
 _C = TypeVar("_C", bound="type[Optimizer]")
 
@@ -38,6 +43,10 @@ class Optimizer(Hyperparameters):
         begin_num_update: the number of updates that count as made already.
         multi_precision: accepted for MXNet's sake; parameters are float32 in any case.
         param_dict: objects with ``lr_mult`` and ``wd_mult`` by index; they come before all else.
+        clip_global_norm: the L2 norm of all gradients together, after ``rescale_grad``, is limited
+            to this: beyond it all of them are scaled down by one factor.
+        ema_decay: keep an exponential moving average of each weight, ``ema = ema_decay * ema + (1 -
+            ema_decay) * weight``, as a further state (see ``averages``).
 
     A subclass defines ``state_values``, ``scalars`` and ``step``. ``step`` runs once, while the
     graph is built, so what it reads from ``self`` is frozen into the graph: values that change from
@@ -60,6 +69,8 @@ class Optimizer(Hyperparameters):
         "begin_num_update",
         "num_update",
         "initial_lr",
+        "clip_global_norm",
+        "ema_decay",
     )
 
     def __init__(
@@ -74,10 +85,14 @@ class Optimizer(Hyperparameters):
         begin_num_update: int = 0,
         multi_precision: bool = False,
         param_dict: Mapping[int, Any] | None = None,
+        clip_global_norm: float | None = None,
+        ema_decay: float | None = None,
     ) -> None:
         self.rescale_by_batch = rescale_grad == "batch"
         self.rescale_grad: Any = 1.0 if self.rescale_by_batch else rescale_grad
         self.clip_gradient = clip_gradient
+        self.clip_global_norm = self._limit("clip_global_norm", clip_global_norm, math.inf)
+        self.ema_decay = self._limit("ema_decay", ema_decay, 1.0)
         self.multi_precision = multi_precision
         self._preprocessing()
         self.wd = self._number("wd", wd)
@@ -127,6 +142,55 @@ class Optimizer(Hyperparameters):
         """
         return {"lr": lr, "wd": wd, **self._preprocessing()}
 
+    def update_states(self) -> dict[str, float]:
+        """Return the initial value of every state: those of the formula, and the average."""
+        return self.state_values() | ({} if self.ema_decay is None else {EMA: 0.0})
+
+    def update_scalars(self, t: int, lr: float, wd: float) -> dict[str, float]:
+        """Return all numbers that an update reads: those of the formula, and those around it."""
+        numbers = dict(self.scalars(t, lr, wd))
+        if self.clip_global_norm is not None:  # of gradients that are not rescaled yet
+            rescale = self._number("rescale_grad", self.rescale_grad)
+            numbers[MAX_NORM] = self.clip_global_norm / abs(rescale)
+        if self.ema_decay is not None:
+            numbers |= {"ema_keep": self.ema_decay, "ema_take": 1 - self.ema_decay}
+        return numbers
+
+    def emit_update(
+        self,
+        g: Builder,
+        weight: ir.Value,
+        grad: ir.Value,
+        states: dict[str, ir.Value],
+        scalars: dict[str, ir.Value],
+    ) -> tuple[ir.Value, dict[str, ir.Value]]:
+        """Append the nodes of ``emit``, and those of the average of the weight if there is one."""
+        ema = states.pop(EMA, None)
+        around = {MAX_NORM, "ema_keep", "ema_take"}
+        own = {name: value for name, value in scalars.items() if name not in around}
+        new, new_states = self.emit(g, weight, grad, states, own)
+        if ema is not None:
+            kept = Expr(g, ema) * Expr(g, scalars["ema_keep"])
+            new_states = {**new_states, EMA: (kept + Expr(g, new) * scalars["ema_take"]).value}
+        return new, new_states
+
+    def average_scale(self, index: Index) -> float:
+        """Return what the average of a weight is multiplied by: it began with 0.
+
+        As in Adam (Kingma & Ba, 2015), the bias of the first updates is taken out by it.
+        """
+        assert self.ema_decay is not None
+        return 1 / (1 - self.ema_decay ** self._index_update_count.get(index, 0))
+
+    def is_counted(self, index: Index) -> bool:
+        """Return whether a parameter had an update."""
+        return self._index_update_count.get(index, 0) > 0
+
+    def updates_rows(self, index: Index) -> bool:
+        """Return whether a row-sparse gradient may update its rows alone, exactly."""
+        whole = self.clip_global_norm is not None or self.ema_decay is not None
+        return not whole and self.rows_suffice(index)
+
     def rows_suffice(self, index: Index) -> bool:
         """Return whether a parameter's update is now no more than ``w -= step * gradient``.
 
@@ -167,6 +231,14 @@ class Optimizer(Hyperparameters):
         return new.value, {name: value.value for name, value in new_states.items()}
 
     # What subclasses share.
+
+    def _limit(self, name: str, value: float | None, below: float) -> float | None:
+        if value is not None and not 0 < self._number(name, value) < below:
+            end = "" if below == math.inf else f" and below {below:g}"
+            raise InvalidArgumentError(
+                f"{self._name()}: {name} is {value!r}; expected a number above 0{end}, or None"
+            )
+        return None if value is None else float(value)
 
     def _preprocessing(self, l2: float = 0.0, folded: bool = False) -> dict[str, float]:
         """Return the scalars that ``preprocessed`` reads.
@@ -264,7 +336,7 @@ class Optimizer(Hyperparameters):
             key = (t, lr, wd, i if self.per_parameter else None)
             if key not in row_of_key:
                 row_of_key[key] = len(rows)
-                rows.append(self.scalars(t, lr, wd))
+                rows.append(self.update_scalars(t, lr, wd))
             row_of_parameter.append(row_of_key[key])
         return rows, row_of_parameter
 

@@ -18,7 +18,7 @@ from symbucket.errors import (
     UnsupportedError,
 )
 from symbucket.files import read_bytes, write_checkpoint
-from symbucket.optimizer.base import Optimizer
+from symbucket.optimizer.base import EMA, Optimizer
 from symbucket.optimizer.hyperparameters import Index
 from symbucket.optimizer.states import pack, unpack
 from symbucket.optimizer.update_session import DenseRun, RowRun, RowUpdate, UpdateGraph
@@ -52,6 +52,8 @@ class Updater:
             )
         self.optimizer = optimizer
         self.builds = 0
+        self.samples: int | None = None
+        """Samples of the next gradients, if they are the sum of several batches."""
         self._states: dict[Index, dict[str, NDArray]] = {}
         self._loaded: dict[Index, dict[str, _Host]] = {}
         self._mirrors: dict[tuple[Index, str], NDArray] = {}
@@ -100,10 +102,10 @@ class Updater:
         whole = [
             (i, NDArray(g.dense(w.shape), w.context), w)
             for i, g, w in by_rows
-            if not self.optimizer.rows_suffice(i)
+            if not self.optimizer.updates_rows(i)
         ]
         self._step(
-            [*dense, *whole], [row for row in by_rows if self.optimizer.rows_suffice(row[0])]
+            [*dense, *whole], [row for row in by_rows if self.optimizer.updates_rows(row[0])]
         )
 
     def _step(
@@ -205,7 +207,7 @@ class Updater:
     ) -> UpdateGraph:
         spec = UpdateSpec(
             shapes=tuple(w.shape for w in weights),
-            states=tuple(self.optimizer.state_values()),
+            states=tuple(self.optimizer.update_states()),
             scalars=tuple(tuple(row) for row in table),
             rows=tuple(rows),
         )
@@ -214,7 +216,7 @@ class Updater:
         graph = self._graphs.get(key)
         if graph is None:
             name = f"optimizer {type(self.optimizer).__name__.lower()}"
-            graph = self._graphs[key] = UpdateGraph(spec, self.optimizer.emit, context, name)
+            graph = self._graphs[key] = UpdateGraph(spec, self.optimizer.emit_update, context, name)
             self.builds += 1
             if len(self._graphs) > MAX_CACHED_GRAPHS:
                 self._graphs.popitem(last=False)
@@ -230,7 +232,7 @@ class Updater:
 
         Call it before ``set_states`` to have the states checked against the weights at once.
         """
-        values = self.optimizer.state_values()
+        values = self.optimizer.update_states()
         for index, weight in zip(indices, weights):
             self._check_dtype(index, "weight", weight)
             if weight.ndim == 0 or weight.size == 0:
@@ -257,9 +259,17 @@ class Updater:
             self._loaded.pop(index, None)
         return [self._states[index] for index in indices]
 
+    def averages(self) -> dict[Index, _Host]:
+        """The moving averages of all weights that were updated, by index; needs ``ema_decay``."""
+        return {
+            index: states[EMA].asnumpy() * np.float32(self.optimizer.average_scale(index))
+            for index, states in self._states.items()
+            if EMA in states and self.optimizer.is_counted(index)
+        }
+
     def states(self) -> dict[str, _Host]:
         """Copies of all states as ``{"adam/mean/embed_weight": array}``."""
-        kinds = list(self.optimizer.state_values())
+        kinds = list(self.optimizer.update_states())
         arrays: dict[str, _Host] = {}
         for index, states in self._states.items():
             arrays |= {self._key(k, index): states[k].asnumpy() for k in kinds if k in states}
@@ -350,7 +360,7 @@ class Updater:
 
     def _sorted(self, states: Mapping[str, Any], where: str) -> dict[Index, dict[str, _Host]]:
         """States by index and kind, all of them checked."""
-        kinds = list(self.optimizer.state_values())
+        kinds = list(self.optimizer.update_states())
         labels = {self._label(i): i for i in [*self.optimizer.idx2name, *self._states]}
         new: dict[Index, dict[str, _Host]] = {}
         for key, value in states.items():

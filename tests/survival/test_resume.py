@@ -116,11 +116,11 @@ def test_the_second_signal_is_obeyed_at_once(tmp_path):
 def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch, caplog):
     original, calls = sb.CheckpointManager.write, []
 
-    def full(self, module, record):
+    def full(self, module, record, more):
         calls.append(record["progress"]["batch"])
         if 2 <= len(calls) <= 4:
             raise CheckpointError("cannot write 'x': No space left on device")
-        return original(self, module, record)
+        return original(self, module, record, more)
 
     monkeypatch.setattr(sb.CheckpointManager, "write", full)
     assert fresh("language", tmp_path) == whole("language")
@@ -129,6 +129,24 @@ def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch, caplog):
     assert "NO CHECKPOINT WAS WRITTEN: cannot write 'x': No space left" in messages[0].getMessage()
     assert "The newest one is" in messages[0].getMessage()
     assert calls[1:5] == [4, 6, 8, 10]  # tried again with the next one
+
+
+def test_a_callback_that_cannot_write_does_not_end_training(tmp_path, caplog):
+    module, data, _ = program.regression()
+    save = sb.callback.do_checkpoint(str(tmp_path / "run" / "net"))
+    os.rmdir(tmp_path / "run")
+    (tmp_path / "run").write_text("")  # a file where the folder was
+    module.fit(data, num_epoch=2, eval_metric="mse", epoch_end_callback=save)
+    errors = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert len(errors) == 2
+    assert "NO CHECKPOINT WAS WRITTEN" in caplog.text
+    module.fit(data, num_epoch=1, eval_metric="mse")
+
+    def wrong(*_):
+        raise CheckpointError("a fault of the callback's own")
+
+    with pytest.raises(CheckpointError, match="own"):
+        module.fit(data, num_epoch=1, eval_metric="mse", epoch_end_callback=wrong)
 
 
 def test_other_buckets_and_batches_are_said(tmp_path, caplog, monkeypatch):

@@ -1,4 +1,4 @@
-"""Functions that ``fit`` and ``score`` call after a batch or an epoch, as ``mx.callback``.
+"""Callbacks that say how training goes.
 
 Messages go to the root logger, as in MXNet: scripts configure that one.
 """
@@ -9,26 +9,13 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from symbucket.checks import check_integer
-from symbucket.files import make_folder
 
 if TYPE_CHECKING:
     from symbucket.metric import EvalMetric
-
-__all__ = [
-    "BatchEndParam",
-    "LogValidationMetricsCallback",
-    "ProgressBar",
-    "Speedometer",
-    "do_checkpoint",
-    "log_train_metric",
-    "module_checkpoint",
-]
-
-EpochEndCallback = Callable[[int, Any, Mapping[str, Any], Mapping[str, Any]], None]
 
 
 class BatchEndParam(NamedTuple):
@@ -44,51 +31,8 @@ class BatchEndParam(NamedTuple):
     locals: dict[str, Any] | None = None
 
 
-class _SavesCheckpoints(Protocol):
-    def save_checkpoint(
-        self, prefix: str, epoch: int, save_optimizer_states: bool = False
-    ) -> object: ...
-
-
 def _values_text(metric: EvalMetric) -> str:
     return "".join(f"\t{name}={value:f}" for name, value in metric.get_name_value())
-
-
-def do_checkpoint(prefix: str, period: int = 1, format: str = "safetensors") -> EpochEndCallback:
-    """An epoch callback that saves symbol and parameters every ``period`` epochs.
-
-    The callback takes ``(iter_no, sym, arg, aux)``, ``iter_no`` counting from 0; the checkpoint
-    after the first epoch carries number 1. ``format="mxnet"`` writes files for MXNet 1.x. The
-    folder is made now, so that one that cannot be made does not cost an epoch.
-    """
-    period = check_integer(period, "do_checkpoint: period", 1)
-    make_folder(prefix)
-
-    def callback(iter_no: int, sym: Any, arg: Mapping[str, Any], aux: Mapping[str, Any]) -> None:
-        # Imported here: this module stays usable with numpy alone.
-        from symbucket.checkpoint import save_checkpoint
-
-        if (iter_no + 1) % period == 0:
-            save_checkpoint(prefix, iter_no + 1, sym, arg, aux, format=format)
-
-    return callback
-
-
-def module_checkpoint(
-    mod: _SavesCheckpoints, prefix: str, period: int = 1, save_optimizer_states: bool = False
-) -> Callable[..., None]:
-    """An epoch callback that calls ``mod.save_checkpoint`` every ``period`` epochs.
-
-    Unlike :func:`do_checkpoint` it can save the optimizer's states as well. The folder is made now.
-    """
-    period = check_integer(period, "module_checkpoint: period", 1)
-    make_folder(prefix)
-
-    def callback(iter_no: int, sym: Any = None, arg: Any = None, aux: Any = None) -> None:
-        if (iter_no + 1) % period == 0:
-            mod.save_checkpoint(prefix, iter_no + 1, save_optimizer_states)
-
-    return callback
 
 
 def log_train_metric(period: int, auto_reset: bool = False) -> Callable[[BatchEndParam], None]:
