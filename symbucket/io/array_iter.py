@@ -221,7 +221,8 @@ class NDArrayIter(DataIter):
     def _digest(self) -> str:
         if self._data_digest is None:
             named = self.data + self.label
-            self._data_digest = data_digest((a for _, a in named), [name for name, _ in named])
+            arrays = (np.asarray(array) for _, array in named)
+            self._data_digest = data_digest(arrays, [name for name, _ in named])
         return self._data_digest
 
     def _begin(self) -> None:
