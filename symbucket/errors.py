@@ -74,3 +74,7 @@ class DeadlineError(SymbucketError, TimeoutError):
 
 class OverloadedError(SymbucketError):
     """A server has as many requests waiting as it accepts."""
+
+
+class WorkerError(SymbucketError):
+    """Workers of one job differ, or one of them does not answer."""

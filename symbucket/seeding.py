@@ -53,6 +53,7 @@ class _State:
 
 
 _current = [_State(0, 0)]
+_worker = [0]
 
 
 def seed(seed_state: int) -> None:
@@ -108,6 +109,16 @@ def _digest(number: int, key: tuple[str | int, ...]) -> int:
 def fast_stream(*key: str | int) -> np.random.Generator:
     """Like :func:`stream`, with numpy's fastest bit generator (SFC64): for masks at every step."""
     return np.random.Generator(np.random.SFC64(_digest(_current[0].seed, key)))
+
+
+def set_worker(rank: int) -> None:
+    """Say which of several workers this process is: their masks differ, as their samples do."""
+    _worker[0] = rank
+
+
+def worker() -> int:
+    """The number of this process among several workers, from 0."""
+    return _worker[0]
 
 
 def seedings() -> int:

@@ -67,6 +67,7 @@ def test_the_pages_are_there():
         runtimes
         streams
         tutorial
+        workers
     """
     assert [f"docs/{name}.md" for name in names.split()] == PAGES
     assert set(DOCUMENTS) - set(WITH_PROGRAMS) == {

@@ -40,10 +40,10 @@ PUBLIC = {
     "symbucket.executor": "Executor",
     "symbucket.io": """
         BucketPlan BucketRow BucketSentenceIter DataBatch DataDesc DataIter Field KeyedIter
-        NDArrayIter ResizeIter Source StepSentenceIter StreamIter encode_sentences
+        NDArrayIter PartIter ResizeIter Source StepSentenceIter StreamIter encode_sentences
         format_bucket_table normalize_descs plan_buckets
     """,
-    "symbucket.kvstore": "KVStore create",
+    "symbucket.kvstore": "DistributedKVStore KVStore create",
     "symbucket.lr_scheduler": """
         CosineScheduler FactorScheduler LRScheduler MultiFactorScheduler PolyScheduler
     """,

@@ -10,6 +10,7 @@ from symbucket.io.desc import DataDesc, normalize_descs
 from symbucket.io.field import Field
 from symbucket.io.iterator import DataIter
 from symbucket.io.keyed_iter import KeyedIter
+from symbucket.io.part_iter import PartIter
 from symbucket.io.resize_iter import ResizeIter
 from symbucket.io.sentence_iter import BucketSentenceIter, encode_sentences
 from symbucket.io.sources import Source
@@ -26,6 +27,7 @@ __all__ = [
     "Field",
     "KeyedIter",
     "NDArrayIter",
+    "PartIter",
     "ResizeIter",
     "Source",
     "StepSentenceIter",

@@ -17,7 +17,7 @@ from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
-from symbucket.kvstore import check_kvstore
+from symbucket.kvstore import as_kvstore
 from symbucket.module.interface import ModuleInterface, Pairs
 from symbucket.module.optimization import divided_by_batch
 from symbucket.module.training_run import TrainingRun, full_disks_said
@@ -192,7 +192,7 @@ class BaseModule(ModuleInterface):
             raise InvalidArgumentError(
                 f"fit: monitor is {monitor!r}; expected a symbucket.mon.Monitor, or None"
             )
-        check_kvstore(kvstore, "fit: kvstore")
+        kvstore = as_kvstore(kvstore, "fit: kvstore")
         check_choice(on_divergence, "fit: on_divergence", ("raise", "skip", "ignore"))
         eval_metric = metrics.create(eval_metric)
         check_integer(accumulate, "fit: accumulate", 1)

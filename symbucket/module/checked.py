@@ -28,7 +28,8 @@ class Checked(Averaging):
         """Return what has NaN or infinity after the last backward, in words; [] if all is well.
 
         It looks at all gradients, auxiliary states, and outputs or sums of a metric. ``fit`` calls
-        it before each update; a loop of your own may, ``update`` does not.
+        it before each update; a loop of your own may, ``update`` does not. Of several workers all
+        have to call it, and each gets the failures of all.
         """
         self._require_own("failures")
         by_rows = self.row_gradients()
@@ -38,7 +39,9 @@ class Checked(Averaging):
         ]
         named += [(f"the auxiliary state {n!r}", a) for n, a in self.auxiliary().items()]
         named += [(f"the {name}", a) for name, a in self.results().items()]
-        return self._check.failures(named)
+        failures = self._check.failures(named)
+        exchange = self.updater.exchange if self.optimizer_initialized else None
+        return failures if exchange is None else exchange.failures(failures)
 
     def first_failure(self) -> str | None:
         """Return the first node of the last training step that gives NaN or infinity, in words.

@@ -15,7 +15,6 @@ from symbucket.engine.ownership import exclusive
 from symbucket.files import make_folder
 from symbucket.module.binding import PendingCheckpoint
 from symbucket.module.lifecycle import Lifecycle
-from symbucket.symbol import Symbol
 
 
 class Checkpointed(Lifecycle):
@@ -47,10 +46,6 @@ class Checkpointed(Lifecycle):
             self.updater.save(path, parameters_digest(*params))
             logging.info('Saved optimizer state to "%s"', path)
         save_checkpoint(prefix, epoch, self._saved_symbol(), *params, format=format)
-
-    def _saved_symbol(self) -> Symbol:
-        """Return the symbol that checkpoints hold."""
-        return self.symbol
 
     def save_params(self, fname: str, format: str = "safetensors") -> None:
         """Write parameters and auxiliary states to a file, atomically; MXNet reads "mxnet"."""

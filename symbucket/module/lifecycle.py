@@ -19,15 +19,17 @@ from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
-from symbucket.kvstore import check_kvstore
+from symbucket.kvstore import DistributedKVStore, as_kvstore
 from symbucket.metric import EvalMetric
 from symbucket.module.binding import Binding, PendingCheckpoint, unbound
 from symbucket.module.described import Described
 from symbucket.module.filling import Filling, filling_of
 from symbucket.module.interface import Pairs
+from symbucket.module.optimization import join_workers
 from symbucket.module.snapshot import Snapshot
-from symbucket.optimizer import Updater
+from symbucket.optimizer import Optimizer, Updater
 from symbucket.runtime import NDArray
+from symbucket.symbol import Symbol
 from symbucket.types import Array
 
 
@@ -265,18 +267,28 @@ class Lifecycle(Described):
     ) -> None:
         """Make the optimizer, one for all buckets; ``rescale_grad`` is 1 / batch size unless given.
 
-        ``kvstore`` is MXNet's: "local", "device", a KVStore or None. On one machine there is
-        nothing to store elsewhere, and they are the same. Raises UnsupportedError for kinds that
-        need several processes ("dist_sync"), and InvalidArgumentError for other words.
+        ``kvstore`` is MXNet's. "local", "device", a local KVStore and None are the same: in one
+        process there is nothing to store elsewhere. "dist_sync" trains in step with all processes
+        that ``mpirun`` started: parameters become those of worker 0, gradients are summed at each
+        update, and the batch of ``rescale_grad`` is that of all workers. Raises UnsupportedError
+        for asynchronous kinds, InvalidArgumentError for other words, WorkerError if workers differ.
         """
-        check_kvstore(kvstore, f"{self._name}.init_optimizer: kvstore")
+        workers = as_kvstore(kvstore, f"{self._name}.init_optimizer: kvstore")
         self._require(params=True)
         if self.optimizer_initialized and not force_init:
             self.logger.warning("optimizer already initialized, ignoring...")
             return
-        self._init_optimizer(optimizer, dict(optimizer_params))
+        params = dict(optimizer_params)
+        self._init_optimizer(optimizer, params)
         if self._pending is not None:
             self._pending.set_states(self.updater)
+        if isinstance(workers, DistributedKVStore):
+            given = "rescale_grad" in params or isinstance(optimizer, Optimizer)
+            join_workers(workers, self.updater, self.store, self._saved_symbol(), given)
+
+    def _saved_symbol(self) -> Symbol:
+        """Return the symbol that checkpoints hold, and that workers compare."""
+        return self.symbol
 
     @abc.abstractmethod
     def _init_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from symbucket import optimizer as opt
 from symbucket.engine.parameters import ParameterStore
 from symbucket.io import DataDesc
+from symbucket.kvstore import DistributedKVStore
+from symbucket.kvstore.exchange import Exchange
+from symbucket.optimizer.updater import Rows
 from symbucket.runtime import RowSparse
 from symbucket.symbol import Symbol
 
@@ -67,12 +71,49 @@ def apply_gradients(
 
     ``first`` describes the first data of the batch, whose size the optimizer may divide by.
     """
+    exchange = updater.exchange
     if updater.optimizer.rescale_by_batch:
-        updater.optimizer.rescale_grad = 1.0 / (updater.samples or first.shape[first.batch_axis])
+        workers = 1 if exchange is None else exchange.num_workers
+        samples = updater.samples or first.shape[first.batch_axis]
+        updater.optimizer.rescale_grad = 1.0 / (workers * samples)
     updater.samples = None
     index = {n: i for i, n in enumerate(store.grads)}
-    dense = [n for n in names if n not in row_gradients]
-    updater.step(
-        [(index[n], store.grads[n], store.args[n]) for n in dense],
-        [(index[n], gradient, store.args[n]) for n, gradient in row_gradients.items()],
-    )
+    dense = [(index[n], store.grads[n], store.args[n]) for n in names if n not in row_gradients]
+    by_rows: list[Rows] = [(index[n], rows, store.args[n]) for n, rows in row_gradients.items()]
+    if exchange is not None:
+        by_rows = exchange(dense, by_rows, repr(first))
+    updater.step(dense, by_rows)
+
+
+def join_workers(
+    kvstore: DistributedKVStore,
+    updater: opt.Updater,
+    store: ParameterStore,
+    symbol: Symbol,
+    rescale_given: bool,
+) -> None:
+    """Let an updater's gradients be summed over all workers; start from worker 0's parameters.
+
+    The default ``rescale_grad`` becomes 1 / (batch size * workers), as in MXNet: the update is that
+    of one process on the joint batch.
+
+    Raises:
+        WorkerError: workers differ in network, versions or optimizer.
+    """
+    from symbucket import __version__  # the package is complete only now
+
+    exchange = Exchange(kvstore.group, store.args, store.aux, kvstore.check_every)
+    if not rescale_given:
+        updater.optimizer.rescale_grad /= exchange.num_workers
+    shapes = {n: a.shape for n, a in (*store.args.items(), *store.aux.items())}
+    described = {
+        "the version of symbucket": __version__,
+        "the network": _digest(symbol.tojson()),
+        "the shapes of parameters": _digest(repr(sorted(shapes.items()))),
+    }
+    exchange.begin(described, updater)
+    updater.exchange = exchange
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -26,10 +26,26 @@ from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
 
 Array = NDArray | np.ndarray[Any, Any]
+Dense = tuple[Index, NDArray, NDArray]
+"""Index, gradient and weight of a parameter."""
+Rows = tuple[Index, RowSparse, NDArray]
+"""Index, row-sparse gradient and weight of a table."""
 _Host = np.ndarray[Any, Any]
 
 MAX_CACHED_GRAPHS = 64
 """Parameters updated one by one need a graph for each shape; structures change seldom."""
+
+
+class GradientExchange(Protocol):
+    """What several workers do before each update: see ``symbucket.kvstore``."""
+
+    num_workers: int
+
+    def __call__(self, dense: Sequence[Dense], by_rows: Sequence[Rows], batch: str) -> list[Rows]:
+        """Sum gradients over the workers, in place; return those by rows of all workers."""
+
+    def failures(self, failures: Sequence[str]) -> list[str]:
+        """Return the failures of all workers."""
 
 
 class Updater:
@@ -54,6 +70,8 @@ class Updater:
         self.builds = 0
         self.samples: int | None = None
         """Samples of the next gradients, if they are the sum of several batches."""
+        self.exchange: GradientExchange | None = None
+        """Of several workers: modules call it before each step."""
         self._states: dict[Index, dict[str, NDArray]] = {}
         self._loaded: dict[Index, dict[str, _Host]] = {}
         self._mirrors: dict[tuple[Index, str], NDArray] = {}
@@ -90,8 +108,8 @@ class Updater:
 
     def step(
         self,
-        dense: Sequence[tuple[Index, NDArray, NDArray]],
-        by_rows: Sequence[tuple[Index, RowSparse, NDArray]],
+        dense: Sequence[Dense],
+        by_rows: Sequence[Rows],
     ) -> None:
         """Update all parameters, or none if anything fails: one step.
 
@@ -111,7 +129,7 @@ class Updater:
     def _step(
         self,
         dense: Sequence[tuple[Index, Any, Any]],
-        by_rows: Sequence[tuple[Index, RowSparse, NDArray]],
+        by_rows: Sequence[Rows],
     ) -> None:
         indices = [i for i, _, _ in dense]
         grads = [self._buffer(i, "gradient", g) for i, g, _ in dense]

@@ -18,14 +18,15 @@ NoiseKey = tuple[str | int, ...]
 
 
 def draw(noise: NoiseInput, target: NDArray, key: NoiseKey) -> None:
-    """Fill ``target`` with what ``noise`` asks for; equal keys give equal numbers.
+    """Fill ``target`` with what ``noise`` asks for; equal keys give a worker equal numbers.
 
     The generator is SFC64, seeded with a hash of the library's seed, the key and the stream: it
     takes a tenth of the time of the runtime's own.
     """
     on_host = provider_of(target.context).host_memory
+    worker = ("worker", seeding.worker()) if seeding.worker() else ()
     out = target.view() if on_host else np.empty(target.shape, target.dtype)
-    _fill(noise, out.reshape(-1), seeding.fast_stream("noise", *key, noise.stream))
+    _fill(noise, out.reshape(-1), seeding.fast_stream("noise", *worker, *key, noise.stream))
     if not on_host:
         target[...] = out
 

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from symbucket.checks import check_integer
 from symbucket.context import Context
-from symbucket.errors import DeviceError, InvalidArgumentError, StateError
+from symbucket.errors import DeviceError, StateError
 from symbucket.runtime.arena import arena_of, sharing
 from symbucket.runtime.backend import ort, session_provider
 from symbucket.runtime.ndarray import NDArray
@@ -44,13 +45,17 @@ def thread_count() -> int:
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let sessions created in the block run each node on ``count`` threads; 0: one per core."""
-    if count < 0:
-        raise InvalidArgumentError(f"threads({count}): the count must be 0 (all cores) or more")
-    previous, _settings.threads = _settings.threads, count
+    previous = _settings.threads
+    set_threads(count)
     try:
         yield
     finally:
         _settings.threads = previous
+
+
+def set_threads(count: int) -> None:
+    """Let sessions created from now on run each node on ``count`` threads; 0: one per core."""
+    _settings.threads = check_integer(count, "threads", 0)
 
 
 @contextmanager

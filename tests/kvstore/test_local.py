@@ -106,8 +106,8 @@ def test_errors_change_nothing():
         store.push(1.5, ones(2))
     with pytest.raises(StateError, match="call set_optimizer first"):
         store.save_optimizer_states("x")
-    with pytest.raises(UnsupportedError, match="one process"):
-        sb.kv.create("dist_sync")
+    with pytest.raises(UnsupportedError, match="dist_async"):
+        sb.kv.create("dist_async")
     with pytest.raises(InvalidArgumentError, match="Did you mean 'local'"):
         sb.kv.create("locl")
 
@@ -127,8 +127,8 @@ def test_modules_refuse_stores_that_would_have_no_effect(method):
         else:
             module.init_optimizer(store, force_init=True)
 
-    with pytest.raises(UnsupportedError, match="kvstore is 'dist_sync': this version trains in"):
-        call("dist_sync")
+    with pytest.raises(UnsupportedError, match="kvstore is 'dist_async'; several processes train"):
+        call("dist_async")
     # The optimizer in the place of the store: it would train with the default one.
     with pytest.raises(InvalidArgumentError, match="kvstore is 'adam'; expected one of 'local'"):
         call("adam")

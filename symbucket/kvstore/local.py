@@ -1,9 +1,4 @@
-"""Arrays by key that are summed when they are pushed, as ``mx.kvstore``.
-
-A store of the kinds "local" and "device" lives in this process. Modules do not need one: on one
-machine their parameters are shared already, so ``kvstore=`` of ``fit`` is checked and changes
-nothing. A loop of your own may push gradients and pull weights.
-"""
+"""``KVStore``: arrays by key that are summed when they are pushed, in one process."""
 
 from __future__ import annotations
 
@@ -13,17 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.checks import check_choice, is_integer
+from symbucket.checks import is_integer
 from symbucket.errors import InvalidArgumentError, ShapeError, StateError, UnsupportedError
 from symbucket.optimizer import Optimizer, Updater, get_updater
 from symbucket.runtime import NDArray
 
-__all__ = ["KVStore", "create"]
-
 Key = int | str
 Values = NDArray | Sequence[NDArray]
-
-_LOCAL = ("local", "device", "local_allreduce_cpu", "local_allreduce_device", "local_update_cpu")
 
 
 class KVStore:
@@ -65,7 +56,7 @@ class KVStore:
                     f"KVStore.init: key {name!r} has a value already; use push to change it"
                 )
         for name, arrays in pairs:
-            self._arrays[name] = _one(arrays).copy()
+            self._arrays[name] = self._first_value(_one(arrays).copy())
 
     def push(self, key: Key | Sequence[Key], value: Any, priority: int = 0) -> None:
         """Sum the arrays of each key, and update the stored array from the sum.
@@ -74,8 +65,8 @@ class KVStore:
         otherwise it replaces the stored array. ``priority`` has no effect: calls are synchronous.
         """
         sums = [(k, _sum(k, self._stored(k, "push"), a)) for k, a in _pairs(key, value, "push")]
-        for name, total in sums:
-            stored = self._arrays[name]
+        for name, local in sums:
+            stored, total = self._arrays[name], self._total(local)
             if self._updater is None:
                 stored[...] = total
             else:
@@ -149,6 +140,14 @@ class KVStore:
     def barrier(self) -> None:
         """Return at once: there is one worker."""
 
+    def _first_value(self, array: NDArray) -> NDArray:
+        """Return what is stored for a key's first value."""
+        return array
+
+    def _total(self, array: NDArray) -> NDArray:
+        """Return the sum of what all workers push."""
+        return array
+
     def _optimizer(self, method: str) -> Updater:
         if not isinstance(self._updater, Updater):
             raise StateError(f"KVStore.{method}: call set_optimizer first")
@@ -161,33 +160,6 @@ class KVStore:
                 f"KVStore.{method}: key {key!r} has no value; call init first. Keys: {names}"
             )
         return self._arrays[key]
-
-
-def create(name: str = "local") -> KVStore:
-    """Return a store: "local" or "device", which are the same here.
-
-    Raises UnsupportedError for the kinds that need several processes ("dist_sync" and others).
-    """
-    return KVStore(_local_kind(name, "kvstore.create: name"))
-
-
-def check_kvstore(store: KVStore | str | None, name: str) -> None:
-    """Raise unless ``store`` is one that a module can do without: None, a KVStore, a local kind.
-
-    A "dist_sync" without effect would train a model of its own in every worker. ``name`` is how
-    the error calls it. Raises UnsupportedError as :func:`create`, or InvalidArgumentError.
-    """
-    if store is not None and not isinstance(store, KVStore):
-        _local_kind(store, name)
-
-
-def _local_kind(kind: str, name: str) -> str:
-    if isinstance(kind, str) and (kind.startswith("dist") or kind in ("nccl", "horovod", "p3")):
-        raise UnsupportedError(
-            f"{name} is {kind!r}: this version trains in one process; give Module or "
-            "BucketingModule several contexts, and use the kvstore 'local'"
-        )
-    return check_choice(kind, name, _LOCAL)
 
 
 def _pairs(key: Any, value: Any, method: str) -> list[tuple[Key, list[NDArray]]]:
