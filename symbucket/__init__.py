@@ -56,8 +56,8 @@ from symbucket.padding import check_padding
 from symbucket.runtime import NDArray
 from symbucket.serve import Bundle
 from symbucket.symbol import Symbol
+from symbucket.version import __version__ as __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "AttrScope",
     "Bundle",

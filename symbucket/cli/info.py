@@ -13,6 +13,7 @@ from symbucket.errors import RuntimeMissingError
 from symbucket.runtime import backend
 from symbucket.runtime.providers import PROVIDERS, Provider
 from symbucket.tables import format_table
+from symbucket.version import __version__
 
 HELP = "versions, providers, devices, extras"
 DESCRIPTION = (
@@ -46,8 +47,6 @@ def run(args: argparse.Namespace) -> int:
 
 def collect() -> dict[str, dict[str, Any]]:
     """Return everything that ``info`` prints, by section."""
-    from symbucket import __version__
-
     runtime, providers = _runtime()
     return {
         "versions": {

@@ -12,6 +12,7 @@ from typing import NoReturn
 from symbucket.checks import did_you_mean
 from symbucket.cli import export, import_mxnet, info, plan, run, train, view
 from symbucket.errors import SymbucketError
+from symbucket.version import __version__
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 something broke (--debug shows where); 2 bad arguments or files;
@@ -37,8 +38,6 @@ class _Parser(argparse.ArgumentParser):
 
 def build(prog: str = "symbucket") -> tuple[_Parser, dict[str, _Parser]]:
     """Return the parser, and those of the commands by name."""
-    from symbucket import __version__
-
     parser = _Parser(
         prog=prog,
         description="Bucketing on ONNX Runtime: train, export, serve.",

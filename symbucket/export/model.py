@@ -11,6 +11,7 @@ import onnx
 from symbucket.export.keys import encode_key
 from symbucket.export.networks import ServedNetwork
 from symbucket.export.spec import ARENA, KEY, Mode, StoredTensor
+from symbucket.version import __version__
 
 
 def file_model(
@@ -21,8 +22,6 @@ def file_model(
     symbucket's programs have parameters as inputs, since training changes them. In a file nothing
     does, so they are initializers, and any runtime may fold and pack them.
     """
-    from symbucket import __version__
-
     model = network.program.proto()
     model.producer_name, model.producer_version = "symbucket", __version__
     entries: list[tuple[str, str]] = [("symbucket.mode", mode)]

@@ -36,6 +36,7 @@ from symbucket.export.verify import resolved
 from symbucket.files import replaced_folder
 from symbucket.ir import IR_VERSION, OPSET
 from symbucket.module.compiled import CompiledModule
+from symbucket.version import __version__
 
 PARAMETER_FILE = "parameters.bin"
 SHARED_FILE = "network.onnx"
@@ -114,8 +115,6 @@ def _write(
     attached: Mapping[str, bytes],
     progress: Progress | None,
 ) -> Manifest:
-    from symbucket import __version__
-
     tell = progress or (lambda what, done, total: None)
     names = [SHARED_FILE if KEY in n.spec.free else file_name(n.spec.key) for n in networks]
     if len({n.lower() for n in names}) != len(names) and {*names} != {SHARED_FILE}:

@@ -15,6 +15,7 @@ from symbucket.kvstore.exchange import Exchange
 from symbucket.optimizer.updater import Rows
 from symbucket.runtime import RowSparse
 from symbucket.symbol import Symbol
+from symbucket.version import __version__
 
 
 def make_optimizer(
@@ -100,8 +101,6 @@ def join_workers(
     Raises:
         WorkerError: workers differ in network, versions or optimizer.
     """
-    from symbucket import __version__  # the package is complete only now
-
     exchange = Exchange(kvstore.group, store.args, store.aux, kvstore.check_every)
     if not rescale_given:
         updater.optimizer.rescale_grad /= exchange.num_workers

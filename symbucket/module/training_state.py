@@ -18,6 +18,7 @@ from symbucket.plain_values import from_plain, to_plain
 from symbucket.runtime import NDArray
 from symbucket.runtime.backend import ort
 from symbucket.runtime.session import thread_count
+from symbucket.version import __version__
 
 logger = logging.getLogger("symbucket.checkpoint")
 
@@ -89,8 +90,6 @@ def take_record(module: Any, progress: Mapping[str, int], scores: Mapping[str, f
 
 def versions() -> dict[str, Any]:
     """Return what the last bits of numbers depend on besides the program."""
-    from symbucket import __version__
-
     return {
         "symbucket": __version__,
         "onnxruntime": ort.__version__,
