@@ -279,6 +279,8 @@ def get_operator_arguments(op_name: str) -> OperatorArguments:
     """
     record = ops.find(op_name)
     attributes, required = record.fields(), record.required()
+    if record.holds_graphs:
+        return OperatorArguments(1, ["args"], ["Symbol[]"])
     # Which inputs there are depends on the attributes (no_bias). These are at their defaults, or
     # where there is none at any value of their type, so the record's own checks are left out.
     instance = object.__new__(record)

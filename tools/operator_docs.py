@@ -91,7 +91,7 @@ SAMPLES: dict[str, tuple[dict[str, Any], Shapes]] = {
     "one_hot": ({"depth": 3}, {"indices": (2,)}),
 }
 # Their inputs and gradients are those of the graph that they hold.
-OPEN = {"_onnx_graph", "Custom"}
+OPEN = {"_onnx_graph", "_foreach", "_while_loop", "_cond", "Custom"}
 
 
 @dataclass

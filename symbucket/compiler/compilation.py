@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.autodiff import row_sparse, split
 from symbucket.compiler.autodiff.differentiate import differentiate, needs_head
+from symbucket.compiler.capture_inputs import capture_inputs
 from symbucket.compiler.loops.roll_loops import roll_loops
 from symbucket.compiler.lower import Lowered, lower, outputs_that_depend
 from symbucket.compiler.memory import plan_graph, recompute
@@ -170,6 +171,7 @@ def serialize(c: Compilation) -> None:
         outputs = tuple(Port.of_value(port, value) for port, value in ported.outputs.items())
         names = {port.name for port in inputs}
         noise = tuple(draw for draw in c.noise if draw.name in names)
+        capture_inputs(graph)
         if not value_info:
             _forget_types(graph)
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name=PRODUCER)

@@ -9,11 +9,11 @@ from typing import Any
 import onnx_ir as ir
 
 from symbucket.compiler.loops.group import Grouped, grouped
-from symbucket.compiler.lower_nodes import lower_nodes
 from symbucket.errors import SymbucketError
 from symbucket.ir import new_graph
 from symbucket.ops.record import Emitter
 from symbucket.symbol.infer import infer_shapes, infer_types
+from symbucket.symbol.lower_nodes import lower_nodes
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import Shape

@@ -12,12 +12,10 @@ def shorten_names(graph: onnx.GraphProto) -> None:
     """Give intermediate values and constants short names; inputs, outputs and nodes keep theirs.
 
     The runtime stores every name several times over as long as a session lives. Short ones make a
-    session smaller by an eighth. The bodies of Scans are renamed with the graph around them;
-    graphs with other nodes that have graphs of their own stay as they are.
+    session smaller by an eighth. The bodies of loops and branches are renamed with the graph around
+    them: a name in one is its own or one of a graph around it.
     """
-    bodies = list(_bodies(graph))
-    if len(bodies) != sum(1 for _ in _attribute_graphs(graph)):
-        return
+    bodies = list(_graphs_in(graph))
     names: dict[str, str] = {v.name: v.name for v in [*graph.input, *graph.output]} | {"": ""}
     interface = set(names)
     fresh = (short for short in map("v{:x}".format, itertools.count()) if short not in interface)
@@ -39,15 +37,10 @@ def shorten_names(graph: onnx.GraphProto) -> None:
             value.name = short(value.name)
 
 
-def _attribute_graphs(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def _graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs of all nodes, and those of the nodes in them."""
     for node in graph.node:
-        for a in node.attribute:
-            if a.type in (a.GRAPH, a.GRAPHS):
-                yield node
-
-
-def _bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield the bodies of Scans; every name in one is its own or one of the graph around it."""
-    for node in _attribute_graphs(graph):
-        if node.op_type == "Scan":
-            yield next(a.g for a in node.attribute if a.name == "body")
+        for attribute in node.attribute:
+            if attribute.type == attribute.GRAPH:
+                yield attribute.g
+                yield from _graphs_in(attribute.g)

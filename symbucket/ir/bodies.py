@@ -19,6 +19,55 @@ def body_of(node: ir.Node) -> ir.Graph | None:
     return body
 
 
+def branches_of(node: ir.Node) -> tuple[ir.Graph, ...]:
+    """The graphs of an If, of which it runs one: that for true and that for false.
+
+    In the compiler an If has what its branches read as further inputs, and branches have inputs for
+    them; only constants are read from outside. ``capture_inputs`` writes it as ONNX has it.
+    """
+    if node.op_type != "If" or node.domain:
+        return ()
+    return node.attributes["then_branch"].value, node.attributes["else_branch"].value
+
+
+def graphs_of(node: ir.Node) -> tuple[ir.Graph, ...]:
+    """All graphs that a node has: the body of a loop, the branches of an If."""
+    body = body_of(node)
+    return branches_of(node) if body is None else (body,)
+
+
+def append_if(
+    g: Builder,
+    condition: ir.Value,
+    inputs: Sequence[ir.Value],
+    then: ir.Graph,
+    otherwise: ir.Graph,
+) -> list[ir.Value]:
+    """Append an If and return its outputs.
+
+    Args:
+        g: the builder of the graph around the branches.
+        condition: boolean, one element.
+        inputs: the values that the inputs of both branches stand for.
+        then: the branch for true; its outputs have the shapes and dtypes of the other's.
+        otherwise: the branch for false.
+    """
+    name = g.unique(f"{g.scope}/If" if g.scope else "If")
+    node = ir.Node(
+        "",
+        "If",
+        [condition, *inputs],
+        [ir.AttrGraph("then_branch", then), ir.AttrGraph("else_branch", otherwise)],
+        num_outputs=len(then.outputs),
+        name=name,
+    )
+    for i, (out, inner) in enumerate(zip(node.outputs, then.outputs)):
+        out.shape, out.type = inner.shape, inner.type
+        out.name = name if i == 0 else g.unique(f"{name}:{i}")
+    g.place(node)
+    return list(node.outputs)
+
+
 def states_of(scan: ir.Node) -> int:
     """How many states a Scan has; the pieces of its other inputs come behind them in its body."""
     body = body_of(scan)
@@ -69,8 +118,17 @@ def reads(node: ir.Node) -> Sequence[ir.Value | None]:
     own = set(body.inputs)
     for inner in body:
         own.update(inner.outputs)
-    outside = [v for inner in body for v in inner.inputs if v is not None and v not in own]
+    inside = [v for inner in body for v in reads(inner)]
+    inside += [v for inner in body for branch in branches_of(inner) for v in _constants(branch)]
+    outside = [v for v in inside if v is not None and v not in own]
     return [*node.inputs, *outside]
+
+
+def _constants(branch: ir.Graph) -> Iterator[ir.Value]:
+    for node in branch:
+        yield from (v for v in node.inputs if v is not None and v.const_value is not None)
+        for inner in branches_of(node):
+            yield from _constants(inner)
 
 
 def runner(node: ir.Node) -> ir.Node:
@@ -167,11 +225,11 @@ def steps_of(node: ir.Node) -> int:
 
 def clear_body(node: ir.Node) -> None:
     """Take the nodes out of the body of a node that is removed: they read nothing any more."""
-    body = body_of(node)
-    if body is not None:
+    for body in graphs_of(node):
         body.outputs.clear()
         for inner in reversed(list(body)):
             body.remove(inner, safe=True)
+            clear_body(inner)
 
 
 def trim_scan(node: ir.Node, remove_dead: Callable[[ir.Graph], int]) -> int:
@@ -224,13 +282,16 @@ def adopt_body(node: ir.Node, root: ir.Graph, replacement: Callable[[ir.Value], 
 
     ``replacement`` returns what the body reads in place of a value from outside.
     """
-    body = body_of(node)
-    if body is None:
-        return
-    own = {*body.inputs, *(out for inner in body for out in inner.outputs)}
-    for inner in body:
-        for i, value in enumerate(inner.inputs):
-            if value is not None and value not in own:
-                inner.replace_input_with(i, replacement(value))
-    graph_notes(body).root = root
+    for body in graphs_of(node):
+        own = {*body.inputs, *(out for inner in body for out in inner.outputs)}
+
+        def inside(value: ir.Value, own: set[ir.Value] = own) -> ir.Value:
+            return value if value in own else replacement(value)
+
+        for inner in body:
+            for i, value in enumerate(inner.inputs):
+                if value is not None and value not in own:
+                    inner.replace_input_with(i, replacement(value))
+            adopt_body(inner, root, inside)
+        graph_notes(body).root = root
     own_body(node)

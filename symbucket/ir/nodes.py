@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from symbucket.ir.notes import phase_of, set_phase
+from symbucket.ir.notes import graph_notes, phase_of, set_phase
 from symbucket.ir.registry import OPSET
 
 
@@ -91,12 +91,19 @@ def copy_type(source: ir.Value, target: ir.Value) -> None:
 
 
 def copy_node(node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Node:
-    """Return a node like ``node``, of its phase, that reads ``inputs``; it is in no graph yet."""
+    """Return a node like ``node``, of its phase, that reads ``inputs``; it is in no graph yet.
+
+    The branches of an If are copied, the body of a loop is the same.
+    """
+    attributes = [
+        ir.AttrGraph(a.name, _copy_graph(a.value)) if node.op_type == "If" else a
+        for a in node.attributes.values()
+    ]
     copy = ir.Node(
         node.domain,
         node.op_type,
         inputs,
-        list(node.attributes.values()),
+        attributes,
         num_outputs=len(node.outputs),
         name=node.name,
     )
@@ -104,3 +111,24 @@ def copy_node(node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Node:
         copy_type(old, new)
     set_phase(copy, phase_of(node))
     return copy
+
+
+def copy_into(graph: ir.Graph, source: ir.Graph) -> dict[ir.Value, ir.Value]:
+    """Append inputs and nodes like those of ``source``; return the copy of each of its values."""
+    copies: dict[ir.Value, ir.Value] = {}
+    for value in source.inputs:
+        copies[value] = ir.Value(name=value.name, shape=value.shape, type=value.type)
+        graph.inputs.append(copies[value])
+    for node in source:
+        copy = copy_node(node, [None if v is None else copies.get(v, v) for v in node.inputs])
+        copies.update(zip(node.outputs, copy.outputs))
+        graph.append(copy)
+    return copies
+
+
+def _copy_graph(source: ir.Graph) -> ir.Graph:
+    graph = ir.Graph([], [], nodes=[], opset_imports={}, name=source.name)
+    graph_notes(graph).root = graph_notes(source).root
+    copies = copy_into(graph, source)
+    graph.outputs.extend(copies[value] for value in source.outputs)
+    return graph

@@ -82,6 +82,8 @@ def _parse_scalar(annotation: Any, raw: Any) -> Any:
         if isinstance(name, str):
             return name
         raise ValueError
+    if isinstance(annotation, type) and isinstance(raw, annotation):
+        return raw  # what symbol files do not hold as text, as the graph of a loop
     raise TypeError
 
 
@@ -97,6 +99,8 @@ def describe(annotation: Any) -> str:
     if origin is tuple:
         return f"a tuple of {describe(typing.get_args(annotation)[0])}"
     words = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
+    if isinstance(annotation, type) and annotation not in words:
+        return f"a {annotation.__name__}"
     return words.get(annotation, str(annotation))
 
 

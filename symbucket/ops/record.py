@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import onnx_ir as ir
 
 from symbucket import seeding
-from symbucket.errors import InvalidArgumentError
+from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.ir import Builder, Distribution
 from symbucket.ops.attributes import describe, parse
 from symbucket.ops.shape import unify_all
@@ -74,6 +74,7 @@ class Emitter(Builder):
         self.loop: LoopEmitter | None = None
         self.loops = False  # whether an operator may emit loops
         self.labels_in_range = True  # whether the host refuses labels that are no class
+        self.branch = ""  # the operator whose nodes may not run at all, while they are written
         self._outputs: tuple[Sequence[Shape], Sequence[DType]] | None = None
 
     def noise(
@@ -84,6 +85,11 @@ class Emitter(Builder):
         ``probability``: of true, for "bernoulli". Draws are counted in the order of the user's
         nodes. The body of a loop reads slices of what is drawn for all steps.
         """
+        if self.branch:
+            raise UnsupportedError(
+                f"random numbers are drawn before each run, and {self.branch} decides while it "
+                "runs what to compute; draw them outside of it and use them inside"
+            )
         numbers = [number + 1 for number in self.draw_numbers]
         self.draw_numbers = tuple(numbers)
         if self.loop is not None:
@@ -170,6 +176,8 @@ class Operator:
     """May draw random numbers: equal nodes differ in value."""
     runs_python: ClassVar[bool] = False
     """Runs Python code, and is part of no model: networks are cut there."""
+    holds_graphs: ClassVar[bool] = False
+    """Runs graphs that come from functions; inputs and gradients are those that they have."""
     foreign: ClassVar[bool] = False
     """Holds nodes that others wrote: whether they can be trained is checked when it is bound."""
 
@@ -179,6 +187,10 @@ class Operator:
 
     def auxiliary(self) -> tuple[str, ...]:
         """Names of the inputs that are auxiliary states; they follow the arguments."""
+        return ()
+
+    def subgraphs(self) -> Sequence[Any]:
+        """Return the graphs that the operator runs, as a symbol file lists them."""
         return ()
 
     def draws(self, training: bool) -> int:
@@ -326,7 +338,7 @@ def _key_of(cls: type[Operator], raw: Mapping[str, Any]) -> tuple[Any, ...] | No
 
     Types count: 1, 1.0 and True are equal, and so are 0.0 and -0.0.
     """
-    if cls.foreign:
+    if cls.foreign or cls.holds_graphs:
         return None
     key: list[Any] = [cls]
     for name, value in raw.items():

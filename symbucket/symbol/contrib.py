@@ -1,6 +1,7 @@
 """Operators that MXNet has in ``sym.contrib``."""
 
+from symbucket.symbol.control_flow import cond, foreach, while_loop
 from symbucket.symbol.namespaces import attributes_of
 
-__all__: list[str] = []
-__getattr__, __dir__ = attributes_of("contrib")
+__all__ = ["cond", "foreach", "while_loop"]
+__getattr__, __dir__ = attributes_of("contrib", ("cond", "foreach", "while_loop"))

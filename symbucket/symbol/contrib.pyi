@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from symbucket.symbol.control_flow.cond import cond as cond
+from symbucket.symbol.control_flow.foreach import foreach as foreach
+from symbucket.symbol.control_flow.while_loop import while_loop as while_loop
 from symbucket.symbol.symbol import Symbol
 
 DtypeLike = str | type[Any] | np.dtype[Any]

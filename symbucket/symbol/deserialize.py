@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +19,9 @@ from symbucket.symbol.old_files import (
     upgrade_attributes,
     version_of,
 )
+from symbucket.symbol.subgraph import Subgraph
 
-_FAULTS = (IndexError, TypeError, ValueError, AttributeError, OverflowError)
+_FAULTS = (IndexError, TypeError, ValueError, AttributeError, OverflowError, SyntaxError)
 
 
 def from_json(text: str) -> list[Entry]:
@@ -100,7 +102,8 @@ class _Reader:
         self.nodes.append(node)
 
     def _applied(self, record: dict[str, Any], name: str, raw: dict[str, Any]) -> Node:
-        op, user = _operator(record, raw, self.version)
+        read = _with_subgraphs if record.get("subgraphs") else _operator
+        op, user = read(record, raw, self.version)
         inputs = [_entry(i, self.nodes) for i in record["inputs"]]
         inputs = complete_inputs(op, name, inputs, user, self.version)
         names = [*op.arguments(), *op.auxiliary()]
@@ -110,6 +113,26 @@ class _Reader:
             )
         give_to_inputs(user, names, [self.variables.get(node) for node, _ in inputs])
         return Node(op, name, tuple(inputs), user)
+
+
+def _with_subgraphs(
+    record: dict[str, Any], raw: dict[str, Any], version: int
+) -> tuple[Operator, dict[str, str]]:
+    """Return a node's operator, a loop or branch, and the attributes that are the user's."""
+    kind: Any = find(record["op"])
+    if not hasattr(kind, "read"):
+        raise InvalidArgumentError(f"{record['op']} is no operator that has subgraphs")
+    graphs = []
+    for graph in record["subgraphs"]:
+        reader = _Reader(version)
+        for inner in graph["nodes"]:
+            reader.add(inner)
+        heads = tuple(_entry(head, reader.nodes) for head in graph["heads"])
+        variables = tuple(node for node in reader.nodes if node.op is None)
+        graphs.append(Subgraph(variables, heads))
+    user = {k: v for k, v in raw.items() if k.startswith("__") and k.endswith("__")}
+    own = {k: ast.literal_eval(str(v)) for k, v in raw.items() if k not in user}
+    return kind.read(own, graphs), user
 
 
 def _operator(

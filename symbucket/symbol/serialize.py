@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from symbucket.errors import InvalidArgumentError
+from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.files import write_atomic
 from symbucket.ops.attributes import render
 from symbucket.symbol.node import Entry, Node, topological
@@ -29,7 +29,32 @@ def operator_attrs(node: Node) -> dict[str, str]:
 
 
 def to_json(heads: Sequence[Entry]) -> str:
-    """Return the graph beneath ``heads`` as JSON."""
+    """Return the graph beneath ``heads`` as JSON.
+
+    Raises UnsupportedError for a loop or branch that MXNet's layout cannot hold.
+    """
+    _require_layout(heads)
+    whole = {**graph_of(heads), "attrs": {"mxnet_version": _VERSION}}
+    return json.dumps(whole, indent=2)
+
+
+def _require_layout(heads: Sequence[Entry]) -> None:
+    for node in topological(heads):
+        if node.op is not None:
+            graphs = node.op.subgraphs()
+            for name, places in node.op.attributes().items() if graphs else ():
+                if isinstance(places, list) and -1 in places:
+                    raise UnsupportedError(
+                        f"Node {node.name!r} ({node.op.op_name}): its function does not use "
+                        f"argument {places.index(-1)} of {name}, which MXNet's symbol files "
+                        "cannot say; leave that argument out, or use it"
+                    )
+            for graph in graphs:
+                _require_layout(graph.heads)
+
+
+def graph_of(heads: Sequence[Entry]) -> dict[str, Any]:
+    """Return the graph beneath ``heads`` in the form of a symbol file."""
     nodes = topological(heads)
     index = {id(node): i for i, node in enumerate(nodes)}
     records: list[dict[str, Any]] = []
@@ -43,16 +68,17 @@ def to_json(heads: Sequence[Entry]) -> str:
         if attrs:
             record["attrs"] = attrs
         record["inputs"] = [[index[id(child)], i, 0] for child, i in node.inputs]
+        graphs = () if node.op is None else node.op.subgraphs()
+        if graphs:
+            record["subgraphs"] = [graph_of(graph.heads) for graph in graphs]
         records.append(record)
         rows.append(rows[-1] + node.num_outputs)
-    whole = {
+    return {
         "nodes": records,
         "arg_nodes": [i for i, node in enumerate(nodes) if node.op is None],
         "node_row_ptr": rows,
         "heads": [[index[id(node)], i, 0] for node, i in heads],
-        "attrs": {"mxnet_version": _VERSION},
     }
-    return json.dumps(whole, indent=2)
 
 
 def save(heads: Sequence[Entry], path: str) -> None:

@@ -42,7 +42,7 @@ def test_inner_names_become_short_and_the_model_stays_the_same():
     assert y.tolist() == [6.0, 24.0]
 
 
-def test_graphs_within_a_graph_may_read_by_name_so_nothing_is_renamed():
+def test_graphs_within_a_graph_are_renamed_with_it():
     inner = helper.make_graph(
         [helper.make_node("Identity", ["a/long/name"], ["z"])],
         "inner",
@@ -55,6 +55,11 @@ def test_graphs_within_a_graph_may_read_by_name_so_nothing_is_renamed():
             helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner),
         ]
     )
-    before = graph.SerializeToString()
     shorten_names(graph)
-    assert graph.SerializeToString() == before
+    assert [(*n.input, "->", *n.output) for n in graph.node] == [
+        ("v1", "v0", "->", "v2"),
+        ("v3", "->", "y"),
+    ]
+    for attribute in graph.node[1].attribute:
+        assert list(attribute.g.node[0].input) == ["v2"]
+        assert attribute.g.node[0].output[0] == attribute.g.output[0].name == "v4"

@@ -20,6 +20,7 @@ from symbucket.ir import (
     attr,
     attributes_of,
     body_of,
+    graphs_of,
     info_of,
     nbytes_of,
     output_of_body,
@@ -94,7 +95,7 @@ class _Loop:
 
     def _free_direction(self, node: ir.Node) -> int | bool | None:
         """The direction of a node's results; False if they wait for the step before."""
-        if body_of(node) is not None or info_of(node).random:
+        if graphs_of(node) or info_of(node).random:
             return False
         ways: set[int] = set()
         varying = []

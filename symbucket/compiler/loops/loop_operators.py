@@ -11,11 +11,12 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from symbucket.compiler.lower_nodes import lower_nodes
 from symbucket.ir import append_scan, dtype_of, new_body, output_of_body, shape_of
+from symbucket.ops.loop_body import LoopBodyWriter
 from symbucket.ops.record import Emitter, Operator
 from symbucket.ops.shape import unify
 from symbucket.symbol.infer import ShapeTable, infer_types, propagate_shapes, propagate_types
+from symbucket.symbol.lower_nodes import lower_nodes
 from symbucket.symbol.node import Entry, Node
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
@@ -139,7 +140,7 @@ class Loop(Operator):
                 values[node, 0] = value
         stacks = list(inputs[carried:outer])
         directions = [direction for _, direction in self.sequences]
-        writer = _BodyWriter(g, body, stacks, directions)
+        writer = LoopBodyWriter(g, body, stacks, directions)
         g.loop = writer
         with g.inside(body):
             lower_nodes(g, self.nodes, values, table.shape_of, types, self._draw_numbers(g))
@@ -156,24 +157,6 @@ class Loop(Operator):
             directions,
             [self.direction] * len(self.stacked),
         )
-
-
-class _BodyWriter:
-    """Adds sequences to a loop while its body is written."""
-
-    def __init__(
-        self, g: Emitter, body: ir.Graph, stacks: list[ir.Value], directions: list[int]
-    ) -> None:
-        self.outer = g.graph
-        self._g, self._body, self._stacks, self._directions = g, body, stacks, directions
-
-    def slice_of(self, stack: ir.Value) -> ir.Value:
-        name = self._g.unique(f"{stack.name}/slice")
-        value = ir.Value(name=name, shape=ir.Shape(shape_of(stack)[1:]), type=stack.type)
-        self._stacks.append(stack)
-        self._directions.append(0)
-        self._body.inputs.append(value)
-        return value
 
 
 def _slice(shape: PartialShape) -> PartialShape:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from symbucket.compiler.memory.traits import overwrites_input, shares_buffer
-from symbucket.ir import attr, body_of, bounds, reads, shape_of, states_of
+from symbucket.ir import attr, body_of, bounds, branches_of, reads, shape_of, states_of
 from symbucket.ir.notes import Phase, phase_of
 
 ALIGN = 256  # bytes; the runtime's arena rounds every request up to a multiple of it
@@ -138,6 +138,9 @@ def _size_inside(node: ir.Node) -> int:
     """
     if node.op_type in _GATES and not node.domain:
         return _size_inside_recurrent(node)
+    branches = branches_of(node)
+    if branches:
+        return max(lower_bound(live_ranges(branch)) for branch in branches)
     body = body_of(node)
     if body is None:
         return 0

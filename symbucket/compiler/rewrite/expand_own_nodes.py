@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
-from symbucket.ir import OWN_DOMAIN, Builder, body_of, info_of
+from symbucket.ir import OWN_DOMAIN, Builder, graphs_of, info_of
 from symbucket.ir.notes import phase_of
 
 
@@ -15,8 +15,7 @@ def expand_own_nodes(graph: ir.Graph) -> int:
     """Replace every own-domain node by its registered expansion."""
     expanded = 0
     for node in list(graph):
-        body = body_of(node)
-        if body is not None:
+        for body in graphs_of(node):
             expanded += expand_own_nodes(body)
         if node.domain != OWN_DOMAIN:
             continue

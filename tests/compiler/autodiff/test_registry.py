@@ -21,6 +21,7 @@ ELSEWHERE = {
     ("symbucket", "SoftmaxOutput"): "ops/test_losses.py",
     ("symbucket", "LossOutput"): "ops/test_losses.py",
     ("symbucket", "CTCLoss"): "ops/test_ctc.py",
+    ("", "If"): "symbol/test_control_flow.py",
     ("", "Scan"): "compiler/loops/test_scan_gradient.py",
 }
 _FLOAT_TYPES = ("tensor(float)", "tensor(double)", "tensor(float16)", "tensor(bfloat16)")

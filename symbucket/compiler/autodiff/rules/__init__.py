@@ -2,6 +2,7 @@
 
 from symbucket.compiler.autodiff.rules import (
     activations,
+    branch,
     convolution,
     elementwise,
     linear,
@@ -15,6 +16,7 @@ from symbucket.compiler.autodiff.rules import (
 
 __all__ = [
     "activations",
+    "branch",
     "convolution",
     "elementwise",
     "linear",
