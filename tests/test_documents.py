@@ -55,6 +55,7 @@ def test_the_pages_are_there():
         DESIGN
         buckets
         bundles
+        control-flow
         ctc
         glossary
         lengths
