@@ -65,5 +65,7 @@ def test_gradient_is_that_of_the_forward_pass(name: str) -> None:
 def test_every_operator_has_a_case() -> None:
     checked = {ops.find(case.op).op_name for case in CASES}
     every = {ops.find(name).op_name for name in ops.names()}
-    elsewhere = LOSSES | WITHOUT_INPUT | RANDOM | INTEGERS_ONLY | IMPORTED | IN_PYTHON | CONTROL_FLOW
+    elsewhere = (
+        LOSSES | WITHOUT_INPUT | RANDOM | INTEGERS_ONLY | IMPORTED | IN_PYTHON | CONTROL_FLOW
+    )
     assert every - checked == elsewhere

@@ -174,6 +174,16 @@ def test_one_loop_whatever_the_steps() -> None:
     assert nodes(10).count("Scan") == 1
 
 
+def test_operators_with_states_may_stand_outside() -> None:
+    normal = sym.BatchNorm(V("x"), name="bn")
+    summed, _ = sym.contrib.foreach(lambda d, s: (d + sym.sum(normal), s), V("x"), V("s"))
+    assert summed.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"]
+    bound = summed.simple_bind(sb.cpu(), x=(3, 2), s=(1,))
+    bound.copy_params_from({}, {"bn_moving_var": np.ones(2)}, allow_extra_params=True)
+    bound.forward(is_train=False, x=np.ones((3, 2), np.float32))
+    assert bound.outputs[0].shape == (3, 2)
+
+
 @pytest.mark.parametrize("loops", [True, False])
 def test_dropout_draws_anew_in_every_step(loops: bool) -> None:
     outputs, _ = sym.contrib.foreach(lambda d, s: (sym.Dropout(d, p=0.5), s), V("x"), V("s"))

@@ -107,12 +107,20 @@ def capture(
     """
     variables = [symbol.heads[0][0] for symbol in given]
     heads = _distinct(outputs, set(variables))
-    states = auxiliary_states(topological(heads))
+    order = topological(heads)
+    inside = [n for n in order if n.op is not None and n.attrs.get(_SCOPE) == mark]
+    states = auxiliary_states(inside)
     if states:
         names = ", ".join(sorted(node.name for node in states))
         raise UnsupportedError(
             f"{operator}: the function has operators with auxiliary states ({names}), which a loop "
             "or branch cannot update; apply them outside"
+        )
+    python = [n.name for n in inside if n.op is not None and n.op.runs_python]
+    if python:
+        raise UnsupportedError(
+            f"{operator}: the function has operators in Python ({', '.join(python)}), at which "
+            "networks are cut; apply them outside"
         )
     copies: dict[Node, Node] = {variable: variable for variable in variables}
     outside: dict[Entry, Node] = {}
@@ -131,9 +139,8 @@ def capture(
             outside[entry] = Node(None, name, (), {k: v for k, v in attrs.items() if k != _SCOPE})
         return outside[entry], 0
 
-    for node in topological(heads):
-        if node.op is not None and node.attrs.get(_SCOPE) == mark:
-            copies[node] = Node(node.op, node.name, tuple(map(read, node.inputs)), node.attrs)
+    for node in inside:
+        copies[node] = Node(node.op, node.name, tuple(map(read, node.inputs)), node.attrs)
     results = tuple(map(read, heads))
     return Captured(Subgraph((*variables, *outside.values()), results), tuple(outside))
 
