@@ -74,8 +74,8 @@ PUBLIC = {
         get_operator_arguments register
     """,
     "symbucket.optimizer": """
-        AdaDelta AdaGrad Adam Adamax Ftrl NAG Nadam Optimizer RMSProp SGD Signum Updater create
-        get_updater register
+        AdaDelta AdaGrad Adam AdamW Adamax DCASGD FTML Ftrl HostUpdater LAMB LARS LBSGD NAG Nadam
+        Optimizer RMSProp SGD SGLD Signum Test Updater ccSGD create get_updater register
     """,
     "symbucket.random": """
         exponential gamma generalized_negative_binomial generator multinomial negative_binomial

@@ -33,7 +33,9 @@ class Piece:
 
 def pieces_of(spec: UpdateSpec, emit: Emit) -> tuple[Piece, ...]:
     """Return the pieces of all parameters in order; those of up to two pieces stay whole."""
-    cut = max(map(math.prod, spec.shapes), default=0) > 2 * PIECE and _is_elementwise(spec, emit)
+    cut = max(map(math.prod, spec.shapes), default=0) > 2 * PIECE and all(
+        _is_elementwise(spec, emit, names) for names in {*spec.scalars}
+    )
     return tuple(
         piece
         for i, shape in enumerate(spec.shapes)
@@ -56,13 +58,13 @@ def _cut(parameter: int, shape: Shape) -> Sequence[Piece]:
     return [Piece(parameter, start, min(start + length, size)) for start in starts]
 
 
-def _is_elementwise(spec: UpdateSpec, emit: Emit) -> bool:
+def _is_elementwise(spec: UpdateSpec, emit: Emit, names: Sequence[str]) -> bool:
+    """Return whether the formula over scalars of these names is elementwise."""
     graph = new_graph("trial")
     g = Builder(graph)
     shape = max(spec.shapes, key=math.prod)
     weight, grad = (g.input(name, shape, ir.DataType.FLOAT) for name in ("weight", "grad"))
     states = {name: g.input(f"state {name}", shape, ir.DataType.FLOAT) for name in spec.states}
-    names = spec.scalars[spec.rows[0]]
     scalars = {name: g.input(f"scalar {name}", (1,), ir.DataType.FLOAT) for name in names}
     emit(g, weight, grad, states, scalars)
     return all(info_of(node).elementwise for node in graph)

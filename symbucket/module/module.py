@@ -35,7 +35,7 @@ from symbucket.module.optimization import apply_gradients, make_optimizer
 from symbucket.module.planned import ModulePlans
 from symbucket.module.private_names import ModuleNames
 from symbucket.monitor import arrays_of
-from symbucket.optimizer import Optimizer, Updater
+from symbucket.optimizer import Optimizer, get_updater
 from symbucket.runtime import NDArray, RowSparse
 from symbucket.symbol import Symbol
 from symbucket.symbol.onnx_import import as_symbol
@@ -246,7 +246,7 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
     # Optimizer -------------------------------------------------------------------------------
 
     def _init_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any]) -> None:
-        self._bound.updater = Updater(self._make_optimizer(optimizer, optimizer_params))
+        self._bound.updater = get_updater(self._make_optimizer(optimizer, optimizer_params))
 
     def _make_optimizer(self, optimizer: Any, params: dict[str, Any]) -> Optimizer:
         first = self.data_shapes[0]

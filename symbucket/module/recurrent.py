@@ -31,7 +31,7 @@ from symbucket.module.segments import (
     sequence_length,
     slice_steps,
 )
-from symbucket.optimizer import Updater
+from symbucket.optimizer import get_updater
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
 from symbucket.types import Array, Shape
@@ -194,7 +194,7 @@ class RecurrentModule(CompiledModule):
         bound, first = self._bound, self.data_shapes[0]
         names, batch_size = list(bound.store.grads), int(first.shape[first.batch_axis])
         optimizer = make_optimizer(optimizer, optimizer_params, self.symbol, names, batch_size)
-        bound.updater = Updater(optimizer)
+        bound.updater = get_updater(optimizer)
 
     def _update(self) -> None:
         apply_gradients(self.updater, self.store, self.gradients(), {}, self.data_shapes[0])

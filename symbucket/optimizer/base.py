@@ -13,9 +13,10 @@ import onnx_ir as ir
 
 from symbucket.checks import did_you_mean
 from symbucket.compiler.update import MAX_NORM
-from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
+from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.ir import Builder, Expr
-from symbucket.optimizer.hyperparameters import Hyperparameters, Index
+from symbucket.optimizer.host_interface import HostInterface
+from symbucket.optimizer.hyperparameters import Index
 from symbucket.optimizer.operands import Operands, Step, limit
 from symbucket.registry import Registry
 
@@ -25,7 +26,7 @@ EMA = "ema"
 _C = TypeVar("_C", bound="type[Optimizer]")
 
 
-class Optimizer(Hyperparameters):
+class Optimizer(HostInterface):
     """Base of all optimizers; arguments and attributes are those of ``mx.optimizer.Optimizer``.
 
     Args:
@@ -48,11 +49,13 @@ class Optimizer(Hyperparameters):
         ema_decay: keep an exponential moving average of each weight, ``ema = ema_decay * ema + (1 -
             ema_decay) * weight``, as a further state (see ``averages``).
 
-    A subclass defines ``state_values``, ``scalars`` and ``step``. ``step`` runs once, while the
-    graph is built, so what it reads from ``self`` is frozen into the graph: values that change from
-    update to update go through ``scalars``. If an attribute named in ``structural`` changes, the
-    graph is built again; by default those are all public attributes that hold a number, a string,
-    a boolean or None. A subclass may override ``emit`` to append nodes itself.
+    A subclass of your own overrides ``update`` (and ``create_state``), as in MXNet: then it
+    computes in Python. The library's define ``state_values``, ``scalars`` and ``step``. ``step``
+    runs once, while the graph is built, so what it reads from ``self`` is frozen into the graph:
+    values that change from update to update go through ``scalars``. If an attribute named in
+    ``structural`` changes, the graph is built again; by default those are all public attributes
+    that hold a number, a string, a boolean or None. A subclass may override ``emit`` to append
+    nodes itself.
     """
 
     structural: ClassVar[tuple[str, ...] | None] = None
@@ -134,6 +137,9 @@ class Optimizer(Hyperparameters):
         """Return the initial value of each state by name; states have the weight's shape."""
         return {}
 
+    def _states(self) -> dict[str, float]:
+        return self.update_states()
+
     def scalars(self, t: int, lr: float, wd: float) -> dict[str, float]:
         """Return the numbers that update ``t`` (from 1) of a parameter needs, in float64.
 
@@ -146,9 +152,12 @@ class Optimizer(Hyperparameters):
         """Return the initial value of every state: those of the formula, and the average."""
         return self.state_values() | ({} if self.ema_decay is None else {EMA: 0.0})
 
-    def update_scalars(self, t: int, lr: float, wd: float) -> dict[str, float]:
+    def update_scalars(
+        self, t: int, lr: float, wd: float, index: Index | None = None
+    ) -> dict[str, float]:
         """Return all numbers that an update reads: those of the formula, and those around it."""
-        numbers = dict(self.scalars(t, lr, wd))
+        own = self.scalars(t, lr, wd) if index is None else self.scalars_of(index, t, lr, wd)
+        numbers = dict(own)
         if self.clip_global_norm is not None:  # of gradients that are not rescaled yet
             rescale = self._number("rescale_grad", self.rescale_grad)
             numbers[MAX_NORM] = self.clip_global_norm / abs(rescale)
@@ -191,6 +200,10 @@ class Optimizer(Hyperparameters):
         whole = self.clip_global_norm is not None or self.ema_decay is not None
         return not whole and self.rows_suffice(index)
 
+    def scalars_of(self, index: Index, t: int, lr: float, wd: float) -> dict[str, float]:
+        """Return ``scalars``; a subclass may add to them for some parameters."""
+        return self.scalars(t, lr, wd)
+
     def rows_suffice(self, index: Index) -> bool:
         """Return whether a parameter's update is now no more than ``w -= step * gradient``.
 
@@ -214,7 +227,8 @@ class Optimizer(Hyperparameters):
             k: what ``scalars`` returns by name (``k.lr``), each of shape (1,).
         """
         raise UnsupportedError(
-            f"{type(self).__name__} has no step(w, g, s, k); an optimizer must define it."
+            f"{type(self).__name__} has no step(w, g, s, k) and no update(index, weight, grad, "
+            "state); an optimizer must define one of them."
         )
 
     def emit(
@@ -298,25 +312,6 @@ class Optimizer(Hyperparameters):
 
     # Learning rate, multipliers, counts.
 
-    @property
-    def learning_rate(self) -> float:
-        """The current learning rate, without multipliers."""
-        if self.lr_scheduler is not None:
-            return self._number(
-                f"lr_scheduler({self.num_update})", self.lr_scheduler(self.num_update), 0
-            )
-        return self.lr
-
-    def set_learning_rate(self, lr: float) -> None:
-        """Set the learning rate; raise StateError if a scheduler decides it."""
-        if self.lr_scheduler is not None:
-            raise StateError(
-                f"{self._name()}: set_learning_rate({lr!r}) would have no effect, because "
-                f"lr_scheduler={type(self.lr_scheduler).__name__} decides the learning rate. "
-                "Change the scheduler's base_lr, or make the optimizer without a scheduler."
-            )
-        self.lr = self._number("learning_rate", lr, 0)
-
     def _update_count(self, index: Index | Sequence[Index]) -> None:
         """Count one more update of one or several parameters."""
         for i in [index] if isinstance(index, (int, str)) else index:
@@ -336,7 +331,7 @@ class Optimizer(Hyperparameters):
             key = (t, lr, wd, i if self.per_parameter else None)
             if key not in row_of_key:
                 row_of_key[key] = len(rows)
-                rows.append(self.update_scalars(t, lr, wd))
+                rows.append(self.update_scalars(t, lr, wd, index))
             row_of_parameter.append(row_of_key[key])
         return rows, row_of_parameter
 

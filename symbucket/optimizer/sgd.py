@@ -53,3 +53,8 @@ class SGD(Optimizer):
             step = step + w * k.decay
         mom = s.mom * k.momentum - step
         return w + mom, {"mom": mom}
+
+
+@register
+class ccSGD(SGD):  # noqa: N801 - MXNet's name
+    """SGD by an older name."""

@@ -285,6 +285,10 @@ class Updater:
             if EMA in states and self.optimizer.is_counted(index)
         }
 
+    def use_states(self, index: Index, states: Mapping[str, NDArray]) -> None:
+        """Let these arrays be the states of a parameter."""
+        self._states[index] = dict(states)
+
     def states(self) -> dict[str, _Host]:
         """Copies of all states as ``{"adam/mean/embed_weight": array}``."""
         kinds = list(self.optimizer.update_states())
@@ -359,15 +363,22 @@ class Updater:
                     "alone (load_optimizer_states=False), which starts the optimizer anew."
                 )
             counters = record.get("counters")
-        new = self._sorted(states, where)
         checked = None if counters is None else self._counters(counters, where)
-        if checked is not None:
-            before = self.optimizer.counters()
-            try:
+        before = self.optimizer.counters()
+        try:
+            if checked is not None:
                 self.optimizer.set_counters(checked)
-            except (KeyError, TypeError, ValueError) as error:
-                self.optimizer.set_counters(before)
-                raise CheckpointError(f"{where}: damaged counters {counters!r}: {error}") from error
+            self._take(states, where)
+        except CheckpointError:
+            self.optimizer.set_counters(before)
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            self.optimizer.set_counters(before)
+            raise CheckpointError(f"{where}: damaged counters {counters!r}: {error}") from error
+
+    def _take(self, states: Mapping[str, Any], where: str) -> None:
+        """Set the states, all of them checked before the first is written."""
+        new = self._sorted(states, where)
         self._loaded = {}
         for index, arrays in new.items():
             if index not in self._states:
@@ -435,8 +446,3 @@ class Updater:
 
     def _key(self, kind: str, index: Index) -> str:
         return f"{self._kind()}/{kind}/{self._label(index)}"
-
-
-def get_updater(optimizer: Optimizer) -> Updater:
-    """An updater with states of its own for ``optimizer``."""
-    return Updater(optimizer)
