@@ -52,6 +52,7 @@ from symbucket.engine import Executor
 from symbucket.errors import SymbucketError
 from symbucket.module.checkpoint_manager import CheckpointManager
 from symbucket.name import NameManager, Prefix
+from symbucket.ndarray.functions import operator_function as _array_function
 from symbucket.padding import check_padding
 from symbucket.runtime import NDArray
 from symbucket.serve import Bundle
@@ -115,5 +116,5 @@ __all__ = [
 hooks.bind.connect(engine.bind)
 hooks.simple_bind.connect(engine.simple_bind)
 hooks.export_module.connect(export.export_module)
-hooks.array_function.connect(ndarray.functions.operator_function)
+hooks.array_function.connect(_array_function)
 hooks.num_gpus.connect(runtime.backend.num_gpus)

@@ -59,10 +59,10 @@ PUBLIC = {
     "symbucket.mon": "Monitor",
     "symbucket.name": "NameManager Prefix",
     "symbucket.ndarray": """
-        NDArray add arange array concatenate divide empty equal eye from_numpy full greater
-        greater_equal histogram hypot lesser lesser_equal linspace load logical_and logical_or
-        logical_xor maximum minimum modulo moveaxis multiply not_equal onehot_encode ones power
-        random save subtract true_divide waitall zeros
+        NDArray add arange array concatenate contrib divide empty equal eye from_numpy full greater
+        greater_equal histogram hypot image lesser lesser_equal linalg linspace load logical_and
+        logical_or logical_xor maximum minimum modulo moveaxis multiply ndarray not_equal
+        onehot_encode ones power random save subtract true_divide waitall zeros
     """,
     "symbucket.ndarray.random": """
         exponential exponential_like gamma gamma_like generalized_negative_binomial

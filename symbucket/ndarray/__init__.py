@@ -12,7 +12,7 @@ from typing import Any
 
 import symbucket.ops as _ops
 from symbucket.errors import InvalidArgumentError
-from symbucket.ndarray import random
+from symbucket.ndarray import contrib, image, linalg, ndarray, random
 from symbucket.ndarray.create import (
     arange,
     array,
@@ -60,6 +60,7 @@ __all__ = [
     "arange",
     "array",
     "concatenate",
+    "contrib",
     "divide",
     "empty",
     "equal",
@@ -70,8 +71,10 @@ __all__ = [
     "greater_equal",
     "histogram",
     "hypot",
+    "image",
     "lesser",
     "lesser_equal",
+    "linalg",
     "linspace",
     "load",
     "logical_and",
@@ -82,6 +85,7 @@ __all__ = [
     "modulo",
     "moveaxis",
     "multiply",
+    "ndarray",
     "not_equal",
     "onehot_encode",
     "ones",
@@ -98,11 +102,18 @@ __all__ = [
 def __getattr__(name: str) -> Callable[..., Any]:
     if name.startswith("__"):
         raise AttributeError(name)
+    if name in random.BY_OPERATOR:
+        return random.BY_OPERATOR[name]
     try:
-        return _operator_function(name)
+        return _operator_function(_LINALG.get(name, name))
     except InvalidArgumentError as error:
         raise AttributeError(str(error)) from None
 
 
+# MXNet has nd.linalg.gemm2 as nd.linalg_gemm2, too.
+_LINALG = {f"linalg_{name}": full_name for name, full_name in _ops.in_namespace("linalg").items()}
+
+
 def __dir__() -> list[str]:
-    return sorted({*__all__, *(n for n in _ops.names() if not n.startswith("_"))})
+    operators = (n for n in _ops.names() if not n.startswith("_"))
+    return sorted({*__all__, *operators, *_LINALG, *random.BY_OPERATOR})

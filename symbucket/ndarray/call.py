@@ -89,6 +89,8 @@ def _make(record: type[Operator], attributes: tuple[tuple[str, Any], ...]) -> Op
         hash(attributes)
     except TypeError:
         return record.make(dict(attributes))
+    if record.runs_python:  # each call has properties of its own
+        return record.make(dict(attributes))
     return _cached(record, attributes)  # type: ignore[arg-type] # a class can be hashed
 
 

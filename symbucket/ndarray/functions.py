@@ -12,7 +12,8 @@ from symbucket.context import Context, current_context
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.ndarray.call import Call, read_call
 from symbucket.ndarray.in_numpy import KERNELS
-from symbucket.ndarray.program import OperatorProgram, operator_program
+from symbucket.ndarray.program import OperatorProgram, operator_program, symbol_of
+from symbucket.ndarray.signature import documentation, signature
 from symbucket.ops import Operator, find
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
@@ -34,6 +35,8 @@ def operator_function(name: str) -> Callable[..., Result]:
 
     function.__name__ = function.__qualname__ = name
     function.__module__ = "symbucket.ndarray"
+    function.__doc__ = documentation(record)
+    function.__signature__ = signature(record)  # type: ignore[attr-defined]
     return function
 
 
@@ -63,9 +66,20 @@ def _compute(call: Call, called: str) -> list[NDArray]:
     kernel = KERNELS.get(op.op_name)
     if kernel is not None and provider_of(context).host_memory:
         return [inputs[0].beside(kernel(op, *(array.view() for array in inputs)))]
+    if op.runs_python:
+        return _run_python(op, inputs, context)
     if not op.is_loss:  # the outputs of a loss do not depend on its labels
         inputs = _within_bounds(op, called, inputs)
     return _program(op, inputs, context).run(inputs)
+
+
+def _run_python(op: Operator, inputs: Sequence[NDArray], context: Context) -> list[NDArray]:
+    symbol = symbol_of(op)
+    count = len(op.arguments())
+    arguments = dict(zip(op.arguments(), inputs[:count]))
+    states = dict(zip(op.auxiliary(), inputs[count:]))
+    executor = symbol.bind(context, arguments, grad_req="null", aux_states=states)
+    return [output.copy() for output in executor.forward()]
 
 
 def _program(op: Operator, inputs: Sequence[NDArray], context: Context) -> OperatorProgram:

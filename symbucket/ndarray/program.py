@@ -107,12 +107,16 @@ def operator_program(op: Operator, inputs: Signature, context: Context) -> Opera
     return OperatorProgram(op, inputs, context)
 
 
+def symbol_of(op: Operator) -> Symbol:
+    """Return the operator applied to variables with the names of its inputs."""
+    names = (*op.arguments(), *op.auxiliary())
+    node = Node(op, op.op_name, tuple((Node(None, name), 0) for name in names))
+    return Symbol([(node, i) for i in range(node.num_outputs)])
+
+
 def _compile(op: Operator, names: Sequence[str], inputs: Signature, context: Context) -> Program:
-    variables = [Node(None, name) for name in names]
-    node = Node(op, op.op_name, tuple((variable, 0) for variable in variables))
-    symbol = Symbol([(node, i) for i in range(node.num_outputs)])
     return compile_inference(
-        symbol,
+        symbol_of(op),
         {name: shape for name, (shape, _) in zip(names, inputs)},
         {name: dtype for name, (_, dtype) in zip(names, inputs)},
         name=f"nd.{op.op_name}",

@@ -261,3 +261,16 @@ gamma_like = _like(gamma)
 poisson_like = _like(poisson)
 negative_binomial_like = _like(negative_binomial)
 generalized_negative_binomial_like = _like(generalized_negative_binomial)
+
+_NAMES = (
+    "exponential gamma generalized_negative_binomial negative_binomial normal poisson uniform"
+).split()
+
+BY_OPERATOR: dict[str, Callable[..., Any]] = {
+    **{f"random_{name}": globals()[name] for name in (*_NAMES, "randint")},
+    **{f"sample_{name}": globals()[name] for name in (*_NAMES, "multinomial")},
+    "uniform": uniform,
+    "normal": normal,
+    "shuffle": shuffle,
+}
+"""The functions by the names that MXNet's operators have in ``mx.nd``."""

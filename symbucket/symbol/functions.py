@@ -22,6 +22,8 @@ from symbucket.symbol.symbol import Symbol
 DtypeLike = str | type | np.dtype  # type: ignore[type-arg] # short in help()
 """The values that an attribute ``dtype`` accepts."""
 
+_LEFT_OUT = "a new variable if it is left out"
+
 
 class _NewVariable:
     """The default of an input that becomes a variable if it is left out."""
@@ -107,13 +109,16 @@ def _accepted(name: str, annotation: Any) -> Any:
     return annotation
 
 
-def documentation(record: type[Operator]) -> str:
-    """Return what ``help`` shows: the record's docstring, inputs, outputs, gradient, attributes."""
+def documentation(record: type[Operator], makes_variables: bool = True) -> str:
+    """Return what ``help`` shows: the record's docstring, inputs, outputs, gradient, attributes.
+
+    ``makes_variables``: inputs that are left out become variables.
+    """
     inputs = record.inputs()
     lines = [inspect.cleandoc(record.__doc__ or ""), "", "Inputs:"]
     for name, always in (inputs or {}).items():
         notes = [
-            *(["a new variable if it is left out"] if name in record.implicit else []),
+            *([_LEFT_OUT] if makes_variables and name in record.implicit else []),
             *([] if always else ["not with all values of the attributes"]),
         ]
         lines.append(f"    {name}{': ' if notes else ''}{', '.join(notes)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 import threading
 
 import numpy as np
@@ -15,7 +17,6 @@ from symbucket.errors import (
     ShapeError,
     UnsupportedError,
 )
-from symbucket.ndarray.functions import operator_function
 from symbucket.ndarray.in_numpy import KERNELS
 from symbucket.ndarray.program import OperatorProgram, operator_program
 from tests.ops.op_cases import CASES
@@ -230,5 +231,41 @@ def test_shapes_that_do_not_fit():
 
 
 def test_functions_describe_themselves():
-    assert operator_function("exp").__name__ == "exp"
-    assert {"exp", "FullyConnected", "array", "zeros"} <= set(dir(nd))
+    assert {"exp", "FullyConnected", "array", "zeros", "random_gamma"} <= set(dir(nd))
+    parameters = inspect.signature(nd.FullyConnected).parameters
+    assert list(parameters)[:4] == ["data", "weight", "bias", "num_hidden"]
+    assert parameters["weight"].default is inspect.Parameter.empty
+    assert parameters["bias"].default is None
+    assert "out" in parameters
+    text = pydoc.render_doc(nd.FullyConnected)
+    assert "num_hidden: an integer; required." in text
+    assert "variable" not in text
+
+
+def test_namespaces():
+    x = nd.ones((2, 4))
+    assert nd.contrib.div_sqrt_dim(x).asnumpy().tolist() == [[0.5] * 4] * 2
+    with pytest.raises(AttributeError, match=r"nd.contrib has no operator 'no_such'"):
+        nd.contrib.no_such
+    for namespace in ("contrib", "image", "linalg"):
+        assert dir(getattr(nd, namespace)) == sorted(ops.in_namespace(namespace))
+    assert nd.ndarray.NDArray is nd.NDArray
+    for name in ops.in_namespace("linalg"):
+        assert callable(getattr(nd, f"linalg_{name}"))
+    assert nd.sample_normal(nd.zeros((3,)), nd.ones((3,)), shape=(2,)).shape == (3, 2)
+    assert nd.random_randint(0, 3, shape=(2,)).dtype == np.int32
+
+
+def test_operators_in_python():
+    @sb.operator.register("triple_of_nd")
+    class Triple(sb.operator.CustomOpProp):
+        def create_operator(self, ctx, shapes, dtypes):
+            return TripleOp()
+
+    class TripleOp(sb.operator.CustomOp):
+        def forward(self, is_train, req, in_data, out_data, aux):
+            self.assign(out_data[0], req[0], in_data[0] * 3)
+
+    x = nd.ones((2,))
+    assert nd.Custom(x, op_type="triple_of_nd").asnumpy().tolist() == [3, 3]
+    assert nd.Custom(data=x * 2, op_type="triple_of_nd").asnumpy().tolist() == [6, 6]

@@ -44,6 +44,14 @@ x.expand_dims()  # type: ignore[call-arg]
 x.reshaped((2, 3))  # type: ignore[attr-defined]
 sym.FullyConected(x, num_hidden=3)  # type: ignore[attr-defined]
 length: int = sym.tanh(x)  # type: ignore[assignment]
+
+array: sb.NDArray = sb.nd.exp(sb.nd.ones((2, 3))) + 1
+array = array.sum(axis=0, keepdims=True).reshape((0, -1))[0].T
+array = sb.nd.maximum(array, 0.0)
+sb.nd.FullyConnected(array, array)  # type: ignore[call-arg]
+sb.nd.exp([1, 2])  # type: ignore[arg-type]
+sb.nd.no_such(array)  # type: ignore[attr-defined]
+total: int = array.sum()  # type: ignore[assignment]
 """
 
 
