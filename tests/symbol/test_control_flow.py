@@ -176,7 +176,9 @@ def test_one_loop_whatever_the_steps() -> None:
 
 def test_operators_with_states_may_stand_outside() -> None:
     normal = sym.BatchNorm(V("x"), name="bn")
-    summed, _ = sym.contrib.foreach(lambda d, s: (d + sym.sum(normal), s), V("x"), V("s"))
+    summed, _ = sym.contrib.foreach(
+        lambda d, s: (sym.broadcast_add(d, sym.sum(normal)), s), V("x"), V("s")
+    )
     assert summed.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"]
     bound = summed.simple_bind(sb.cpu(), x=(3, 2), s=(1,))
     bound.copy_params_from({}, {"bn_moving_var": np.ones(2)}, allow_extra_params=True)
