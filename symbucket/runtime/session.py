@@ -98,6 +98,10 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     options.enable_mem_reuse = False
     # Idle threads of one key's session must not compete with the threads of the next one's.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Nodes follow each other within microseconds, so threads wait for the next one awake; but a
+    # thread that waits longer than this waits for one that another process keeps off its core, and
+    # must not take the core as well. onnxruntime 1.19 does not know the entry and ignores it.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "500")
     return options
 
 
