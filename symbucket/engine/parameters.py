@@ -17,6 +17,7 @@ from symbucket.file_values import digest_in, digest_of
 from symbucket.initializer import InitDesc, Initializer
 from symbucket.optimizer import Optimizer
 from symbucket.runtime import NDArray
+from symbucket.runtime.providers import provider_of
 from symbucket.types import Array, DType, Shape
 
 _FILE_ADVICE = (
@@ -205,10 +206,19 @@ class ParameterStore:
                 yield array, values
 
     def row_sparse_names(self, optimizer: Optimizer | None) -> list[str]:
-        """Return the parameters that an optimizer updates exactly from the rows of a gradient."""
+        """Return the parameters whose gradients a step may return by rows.
+
+        The optimizer updates those rows, or, if it needs all of them, they are added to zeros
+        before: outside of the step, where a faster kernel may do it (`RowUpdate`). On other devices
+        that would take the zeros there in every step.
+        """
         if optimizer is None:
             return []
-        return [n for i, n in enumerate(self.grads) if optimizer.updates_rows(i)]
+        return [
+            name
+            for i, (name, grad) in enumerate(self.grads.items())
+            if provider_of(grad.context).host_memory or optimizer.updates_rows(i)
+        ]
 
     def copies(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
         """Return copies of parameters and auxiliary states in host memory."""

@@ -80,7 +80,13 @@ def apply_gradients(
     updater.samples = None
     index = {n: i for i, n in enumerate(store.grads)}
     dense = [(index[n], store.grads[n], store.args[n]) for n in names if n not in row_gradients]
-    by_rows: list[Rows] = [(index[n], rows, store.args[n]) for n, rows in row_gradients.items()]
+    by_rows: list[Rows] = []
+    for name, rows in row_gradients.items():
+        if updater.optimizer.updates_rows(index[name]):
+            by_rows.append((index[name], rows, store.args[name]))
+        else:
+            updater.make_dense(index[name], rows, store.grads[name])
+            dense.append((index[name], store.grads[name], store.args[name]))
     if exchange is not None:
         by_rows = exchange(dense, by_rows, repr(first))
     updater.step(dense, by_rows)

@@ -106,6 +106,14 @@ class Updater:
         """
         self.step([], [(index, grad, weight)])
 
+    def make_dense(self, index: Index, grad: RowSparse, dense: NDArray) -> None:
+        """Set ``dense``, of the table's shape, to the gradient that ``grad`` is by rows.
+
+        The array must be in host memory, and should be the same one in every step.
+        """
+        dense[...] = 0
+        self._row_update(index, dense).run(grad, -1.0)
+
     def step(
         self,
         dense: Sequence[Dense],

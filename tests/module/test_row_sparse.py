@@ -24,7 +24,8 @@ def sym_gen(length):
     )
 
 
-def fit(keep_outputs, **settings):
+def fitted(keep_outputs, optimizer="sgd", **settings):
+    """A module after two epochs, and its metric."""
     sb.random.seed(3)
     rng = np.random.default_rng(0)
     # Few words, so that rows come several times in a batch.
@@ -36,34 +37,50 @@ def fit(keep_outputs, **settings):
     module.fit(
         train,
         eval_metric=metric,
+        optimizer=optimizer,
         optimizer_params={"learning_rate": 0.5, "rescale_grad": 1.0, **settings},
         num_epoch=2,
         initializer=sb.init.Uniform(0.1),
     )
+    return module, metric
+
+
+def fit(keep_outputs, **settings):
+    module, metric = fitted(keep_outputs, **settings)
     params, _ = module.get_params()
     by_rows = set(module.current_module.executor.row_gradients)
     return {n: a.asnumpy() for n, a in params.items()}, metric.get_global()[1], by_rows
 
 
 @pytest.mark.parametrize(
-    ("settings", "sparse"),
+    "settings",
     [
-        ({}, True),
-        ({"lr_scheduler": lambda updates: 0.5 / updates}, True),
-        ({"momentum": 0.9}, False),
-        ({"wd": 0.01}, False),
-        ({"clip_gradient": 0.1}, False),
+        {},
+        {"lr_scheduler": lambda updates: 0.5 / updates},
+        {"momentum": 0.9},
+        {"wd": 0.01},
+        {"clip_gradient": 0.1},
+        {"optimizer": "adam", "learning_rate": 0.01},
     ],
-    ids=["plain", "schedule", "momentum", "decay", "clip"],
+    ids=["plain", "schedule", "momentum", "decay", "clip", "adam"],
 )
-def test_sparse_and_dense_updates_are_equal(settings, sparse):
+def test_gradients_by_rows_and_dense_ones_give_equal_updates(settings):
     params, perplexity, by_rows = fit(False, **settings)
     dense, same_perplexity, none = fit(True, **settings)
-    assert by_rows == ({"embed_weight"} if sparse else set())
+    assert by_rows == {"embed_weight"}
     assert none == set()
     for name, values in params.items():
         np.testing.assert_allclose(values, dense[name], rtol=1e-5, atol=1e-6, err_msg=name)
     assert perplexity == pytest.approx(same_perplexity, rel=1e-5)
+
+
+def test_the_gradient_of_a_table_is_whole_after_an_update_that_needs_it():
+    gradients = []
+    for keep_outputs in (False, True):
+        module, _ = fitted(keep_outputs, momentum=0.9)
+        gradients.append(module.current_module.executor.grad_dict["embed_weight"].asnumpy())
+    np.testing.assert_allclose(*gradients, rtol=1e-5, atol=1e-7)
+    assert np.any(gradients[0])
 
 
 def test_rows_are_made_dense_where_the_optimizer_needs_it():
