@@ -92,6 +92,7 @@ class Executor(BoundArrays):
         self._ran = False
         self._trained = False
         self._request = ALL_OUTPUTS
+        self._by_rows: dict[RunRequest, list[str]] = {}
         self._noise_key: NoiseKey = ()
 
     @property
@@ -199,12 +200,20 @@ class Executor(BoundArrays):
         gradients = {}
         if self._trained and self._request.row_sparse:
             self._require_contents(STASH, "gradients", "forward(is_train=True)")
-            for name in self._request.row_sparse:
-                rows = self.buffers.get(Role.ROWS.tensor_name(name))
-                if rows is not None:
-                    values = self.buffers[Role.VALUES.tensor_name(name)]
-                    gradients[name] = RowSparse(rows, values)
+            for name in self._names_by_rows(self._request):
+                rows = self.buffers[Role.ROWS.tensor_name(name)]
+                gradients[name] = RowSparse(rows, self.buffers[Role.VALUES.tensor_name(name)])
         return gradients
+
+    def _names_by_rows(self, request: RunRequest) -> list[str]:
+        """Return the parameters whose gradients the step of a request returns by rows."""
+        names = self._by_rows.get(request)
+        if names is None:
+            step = self.programs.training(request).step
+            ports = () if step is None else step.outputs
+            names = [port.of for port in ports if port.role is Role.ROWS]
+            self._by_rows[request] = names
+        return names
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         if not self._ran:

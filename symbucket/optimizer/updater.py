@@ -74,6 +74,7 @@ class Updater:
         """Of several workers: modules call it before each step."""
         self._states: dict[Index, dict[str, NDArray]] = {}
         self._loaded: dict[Index, dict[str, _Host]] = {}
+        self._allocated: tuple[list[Any], Sequence[NDArray]] = [], []  # names, indices; weights
         self._mirrors: dict[tuple[Index, str], NDArray] = {}
         self._row_updates: dict[Index, tuple[NDArray, RowUpdate]] = {}
         self._graphs: OrderedDict[Hashable, UpdateGraph] = OrderedDict()
@@ -259,6 +260,10 @@ class Updater:
         Call it before ``set_states`` to have the states checked against the weights at once.
         """
         values = self.optimizer.update_states()
+        request = [tuple(values), *indices], weights
+        same = not self._loaded and self._allocated[0] == request[0]
+        if same and all(a is b for a, b in zip(weights, self._allocated[1])):
+            return [self._states[index] for index in indices]
         for index, weight in zip(indices, weights):
             self._check_dtype(index, "weight", weight)
             if weight.ndim == 0 or weight.size == 0:
@@ -283,6 +288,7 @@ class Updater:
                     states[name] = state
             self._states[index] = states
             self._loaded.pop(index, None)
+        self._allocated = request
         return [self._states[index] for index in indices]
 
     def averages(self) -> dict[Index, _Host]:
