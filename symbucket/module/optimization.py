@@ -13,7 +13,7 @@ from symbucket.io import DataDesc
 from symbucket.kvstore import DistributedKVStore
 from symbucket.kvstore.exchange import Exchange
 from symbucket.optimizer.updater import Rows
-from symbucket.runtime import RowSparse
+from symbucket.runtime import NDArray, RowSparse
 from symbucket.symbol import Symbol
 from symbucket.version import __version__
 
@@ -79,14 +79,16 @@ def apply_gradients(
         updater.optimizer.rescale_grad = 1.0 / (workers * samples)
     updater.samples = None
     index = {n: i for i, n in enumerate(store.grads)}
-    dense = [(index[n], store.grads[n], store.args[n]) for n in names if n not in row_gradients]
+    dense: list[tuple[int, NDArray, NDArray]] = []
     by_rows: list[Rows] = []
-    for name, rows in row_gradients.items():
-        if updater.optimizer.updates_rows(index[name]):
-            by_rows.append((index[name], rows, store.args[name]))
-        else:
-            updater.make_dense(index[name], rows, store.grads[name])
-            dense.append((index[name], store.grads[name], store.args[name]))
+    for name in names:
+        i, weight, rows = index[name], store.args[name], row_gradients.get(name)
+        if rows is not None and updater.optimizer.updates_rows(i):
+            by_rows.append((i, rows, weight))
+            continue
+        if rows is not None:
+            updater.make_dense(i, rows, store.grads[name])
+        dense.append((i, store.grads[name], weight))
     if exchange is not None:
         by_rows = exchange(dense, by_rows, repr(first))
     updater.step(dense, by_rows)
