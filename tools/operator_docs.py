@@ -34,6 +34,7 @@ from symbucket.compiler.autodiff.differentiate import differentiate  # noqa: E40
 from symbucket.compiler.lower import lower  # noqa: E402
 from symbucket.errors import SymbucketError  # noqa: E402
 from symbucket.ops.attributes import describe  # noqa: E402
+from symbucket.ops.distributions import DISTRIBUTIONS  # noqa: E402
 from symbucket.symbol.functions import shape_texts  # noqa: E402
 from tests.ops.op_cases import CASES  # noqa: E402
 
@@ -85,11 +86,17 @@ SAMPLES: dict[str, tuple[dict[str, Any], Shapes]] = {
     "_linspace": ({"start": 0.0, "stop": 1.0, "num": 3}, {}),
     "_full": ({"shape": (2,), "value": 1.0}, {}),
     "_ones": ({"shape": (2,)}, {}),
-    "_random_normal": ({"shape": (2,)}, {}),
-    "_random_uniform": ({"shape": (2,)}, {}),
+    "_random_randint": ({"low": 0, "high": 3, "shape": (2,)}, {}),
+    "_sample_multinomial": ({"get_prob": True}, {"data": (2, 3)}),
+    "_shuffle": ({}, {"data": (2, 3)}),
     "_zeros": ({"shape": (2,)}, {}),
     "one_hot": ({"depth": 3}, {"indices": (2,)}),
 }
+for _name, _distribution in DISTRIBUTIONS.items():
+    _shapes = dict.fromkeys(_distribution.defaults, (2,))
+    SAMPLES[f"_random_{_name}"] = ({"shape": (2,)}, {})
+    SAMPLES[f"_random_{_name}_like"] = ({}, {"data": (2,)})
+    SAMPLES[f"_sample_{_name}"] = ({}, _shapes)
 # Their inputs and gradients are those of the graph that they hold.
 OPEN = {"_onnx_graph", "_foreach", "_while_loop", "_cond", "Custom"}
 

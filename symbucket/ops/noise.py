@@ -95,7 +95,7 @@ class Dropout(Operator):
         return g.own("Masked", data, keep, scale=1.0 / (1.0 - self.p))
 
 
-class _Draw(Operator):
+class Drawn(Operator):
     """Random numbers of a shape; 0 in ``shape`` is a dimension to be inferred from its use."""
 
     shapes = "-> (*shape)"
@@ -114,18 +114,19 @@ class _Draw(Operator):
         return 1
 
     def onnx_dtype(self) -> ir.DataType:
-        """The dtype; MXNet's files say "None" for the default."""
-        return ir.DataType.from_numpy(np.dtype(self._name()))
+        """The dtype."""
+        return ir.DataType.from_numpy(np.dtype(self.name_of_dtype()))
 
-    def _name(self) -> str:
+    def name_of_dtype(self) -> str:
+        """The name of the dtype; MXNet's files say "None" for the default."""
         return "float32" if self.dtype == "None" else self.dtype
 
     def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
-        return [], [np.dtype(self._name())]
+        return [], [np.dtype(self.name_of_dtype())]
 
 
 @operator("_random_uniform", "random_uniform", "uniform")
-class RandomUniform(_Draw):
+class RandomUniform(Drawn):
     """Numbers drawn evenly from ``low`` up to below ``high``, new ones at every run."""
 
     low: float = 0.0
@@ -139,7 +140,7 @@ class RandomUniform(_Draw):
 
 
 @operator("_random_normal", "random_normal", "normal")
-class RandomNormal(_Draw):
+class RandomNormal(Drawn):
     """Numbers of the normal distribution around ``loc`` with standard deviation ``scale``."""
 
     loc: float = 0.0

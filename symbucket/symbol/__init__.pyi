@@ -1405,7 +1405,71 @@ def radians(
 ) -> Symbol:
     """``radians(data)``, element by element."""
 
+def random_exponential(
+    lam: float = 1.0,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Numbers of the exponential distribution of rate ``lam``, new ones at every run."""
+
+def random_gamma(
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Numbers of the gamma distribution of shape ``alpha`` and scale ``beta``, new ones at every run."""
+
+def random_generalized_negative_binomial(
+    mu: float = 1.0,
+    alpha: float = 1.0,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Numbers of the negative binomial distribution of mean ``mu`` and dispersion ``alpha``, new ones at every run."""
+
+def random_negative_binomial(
+    k: float = 1.0,
+    p: float = 1.0,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Numbers of the negative binomial distribution: failures before ``k`` successes of probability ``p``, new ones at every run."""
+
 random_normal = normal
+
+def random_poisson(
+    lam: float = 1.0,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Numbers of the Poisson distribution of mean ``lam``, new ones at every run."""
+
+def random_randint(
+    low: int,
+    high: int,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "int32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Whole numbers from ``low`` up to below ``high``, new ones at every run."""
 
 def random_uniform(
     low: float = 0.0,
@@ -1492,6 +1556,92 @@ def rsqrt(
 ) -> Symbol:
     """``rsqrt(data)``, element by element."""
 
+def sample_exponential(
+    lam: Symbol,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """For each element of the inputs ``shape`` numbers of the exponential distribution of rate ``lam``."""
+
+def sample_gamma(
+    alpha: Symbol,
+    beta: Symbol,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """For each element of the inputs ``shape`` numbers of the gamma distribution of shape ``alpha`` and scale ``beta``."""
+
+def sample_generalized_negative_binomial(
+    mu: Symbol,
+    alpha: Symbol,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """For each element of the inputs ``shape`` numbers of the negative binomial distribution of mean ``mu`` and dispersion ``alpha``."""
+
+def sample_multinomial(
+    data: Symbol,
+    shape: int | Sequence[int] = (),
+    get_prob: bool = False,
+    dtype: DtypeLike = "int32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """For each row of probabilities ``shape`` numbers of classes."""
+
+def sample_negative_binomial(
+    k: Symbol,
+    p: Symbol,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """For each element of the inputs ``shape`` numbers of the negative binomial distribution: failures before ``k`` successes of probability ``p``."""
+
+def sample_normal(
+    loc: Symbol,
+    scale: Symbol,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """For each element of the inputs ``shape`` numbers of the normal distribution around ``loc`` with standard deviation ``scale``."""
+
+def sample_poisson(
+    lam: Symbol,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """For each element of the inputs ``shape`` numbers of the Poisson distribution of mean ``lam``."""
+
+def sample_uniform(
+    low: Symbol,
+    high: Symbol,
+    shape: int | Sequence[int] = (),
+    dtype: DtypeLike = "float32",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """For each element of the inputs ``shape`` numbers of the uniform distribution from ``low`` up to below ``high``."""
+
 def scatter_nd(
     data: Symbol,
     indices: Symbol,
@@ -1509,6 +1659,14 @@ def shape_array(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """The shape of the data, int64."""
+
+def shuffle(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The slices along the first axis in random order."""
 
 def sigmoid(
     data: Symbol,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from symbucket import sym
+from symbucket.ops.distributions import DISTRIBUTIONS
 from symbucket.symbol import Symbol
 from symbucket.types import Shape
 from tests.fuzz.networks import Drawing
@@ -465,6 +466,37 @@ def _new(d: Drawing, name: str) -> Symbol:
             attrs["value"] = -1.25
         constant = getattr(sym, name)(**attrs)
     return sym.broadcast_add(value, constant)
+
+
+@drawn(
+    *(f"_random_{name}" for name in DISTRIBUTIONS if name not in ("uniform", "normal")),
+    "_random_randint",
+)
+def _random_numbers(d: Drawing, name: str) -> Symbol:
+    value, shape = _value(d)
+    attrs: dict[str, Any] = {"shape": shape}
+    if name == "_random_randint":
+        attrs.update(low=-1, high=3)
+    drawn_numbers = sym.Cast(getattr(sym, name)(**attrs), dtype=np.dtype(d.dtype).name)
+    return sym.broadcast_add(value, drawn_numbers)
+
+
+@drawn(*(f"_random_{name}_like" for name in DISTRIBUTIONS), "_shuffle")
+def _random_like(d: Drawing, name: str) -> Symbol:
+    return getattr(sym, name)(_value(d)[0])
+
+
+@drawn(*(f"_sample_{name}" for name in DISTRIBUTIONS))
+def _sample(d: Drawing, name: str) -> Symbol:
+    value = sym.sigmoid(_value(d)[0])  # parameters between 0 and 1
+    count = len(DISTRIBUTIONS[name.removeprefix("_sample_")].defaults)
+    return getattr(sym, name)(*[value] * count, shape=2, dtype=np.dtype(d.dtype).name)
+
+
+@drawn("_sample_multinomial")
+def _multinomial(d: Drawing, name: str) -> Symbol:
+    value = sym.softmax(_value(d)[0])
+    return sym.sample_multinomial(value, shape=2, dtype=np.dtype(d.dtype).name)
 
 
 @drawn("BlockGrad")

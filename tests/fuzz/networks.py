@@ -30,9 +30,8 @@ from tests.ops.op_cases import BINARY, CASES, UNARY, Case, Maker
 
 PER_NETWORK = 3  # operators of the deck in one network
 ROWS = 6  # samples of a network of rows; no other axis has this size
-NOISE = {"Dropout", "_random_normal", "_random_uniform"}
 # The way "imported" runs every network through the first; the others are made from functions.
-NOT_DRAWN = {"_onnx_graph", "_cond", "_foreach", "_while_loop"}
+NOT_DRAWN = {"_onnx_graph", "Custom", "_cond", "_foreach", "_while_loop"}
 
 
 @dataclass
@@ -68,9 +67,7 @@ class Network:
     @property
     def draws(self) -> bool:
         """Whether a run draws random numbers."""
-        return any(
-            op.op_name in NOISE or (op.op_name == "RNN" and op.p > 0) for op in self.operators
-        )
+        return any(op.random and op.draws(training=True) > 0 for op in self.operators)
 
     @property
     def has_modes(self) -> bool:

@@ -24,17 +24,9 @@ LOSSES = {
     "SVMOutput",
     "SoftmaxOutput",
 }  # test_ops_losses.py: their gradient is not that of their output
-WITHOUT_INPUT = {
-    "_arange",
-    "_eye",
-    "_full",
-    "_linspace",
-    "_ones",
-    "_random_normal",
-    "_random_uniform",
-    "_zeros",
-}
-RANDOM = {"Dropout"}  # test_ops_random.py
+WITHOUT_INPUT = {"_arange", "_eye", "_full", "_linspace", "_ones", "_zeros"}
+RANDOM = {ops.find(n).op_name for n in ops.names() if ops.find(n).random} - {"LeakyReLU", "RNN"}
+# test_random.py, test_samplers.py
 INTEGERS_ONLY = {"one_hot"}
 IMPORTED = {"_onnx_graph"}  # tests/symbol/test_onnx_import.py
 IN_PYTHON = {"Custom"}  # tests/engine/test_custom_operators.py
