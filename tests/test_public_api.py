@@ -25,7 +25,7 @@ PUBLIC = {
         BatchEndParam EarlyStopping LogValidationMetricsCallback ProgressBar Speedometer
         do_checkpoint log_train_metric module_checkpoint
     """,
-    "symbucket.serve": "Bundle Histogram KeyStatistics Request format_statistics",
+    "symbucket.serve": "Batcher Bundle Histogram KeyStatistics Request format_statistics",
     "symbucket.export": """
         InputSpec Manifest NetworkSpec OutputSpec StoredTensor TensorSpec export_module
         open_bundle

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from symbucket.checks import did_you_mean
-from symbucket.cli import export, import_mxnet, info, plan, run, train, view
+from symbucket.cli import export, import_mxnet, info, plan, run, serve, train, view
 from symbucket.errors import SymbucketError
 from symbucket.version import __version__
 
@@ -18,7 +18,7 @@ EXIT_CODES = """\
 exit codes: 0 done; 1 something broke (--debug shows where); 2 bad arguments or files;
 130 interrupted"""
 
-_COMMANDS = (train, export, import_mxnet, run, plan, view, info)
+_COMMANDS = (train, export, import_mxnet, run, serve, plan, view, info)
 _CHOICE = re.compile(r"invalid choice: '?([^']*?)'? \(choose from (.*)\)")
 
 

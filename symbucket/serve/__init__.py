@@ -1,8 +1,9 @@
 """Serving exported networks: requests of any length in, answers out."""
 
+from symbucket.serve.batcher import Batcher
 from symbucket.serve.bundle import Bundle
 from symbucket.serve.histogram import Histogram
 from symbucket.serve.route import Request
 from symbucket.serve.statistics import KeyStatistics, format_statistics
 
-__all__ = ["Bundle", "Histogram", "KeyStatistics", "Request", "format_statistics"]
+__all__ = ["Batcher", "Bundle", "Histogram", "KeyStatistics", "Request", "format_statistics"]

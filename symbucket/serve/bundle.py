@@ -138,6 +138,11 @@ class Bundle:
         """Files that were exported with the networks, such as a vocabulary, by name."""
 
     @property
+    def engine(self) -> Engine:
+        """What answers requests now; another one after ``reload``."""
+        return self._engine
+
+    @property
     def networks(self) -> dict[Hashable, NetworkSpec]:
         """The network of each key: inputs, outputs, axes."""
         return self._engine.networks
@@ -227,7 +232,7 @@ class Bundle:
         answers = engine.run(placed, deadline)
         milliseconds = 1000 * (time.monotonic() - began)
         for one in placed:
-            self._statistics[one.network.key].latencies.record(milliseconds)
+            self.record_latency(one.network.key, milliseconds)
         return answers
 
     # Statistics ------------------------------------------------------------------------------
@@ -235,6 +240,10 @@ class Bundle:
     def statistics(self) -> dict[Hashable, KeyStatistics]:
         """Return what was served so far, by key; the objects continue to count."""
         return dict(self._statistics)
+
+    def record_latency(self, key: Hashable, milliseconds: float) -> None:
+        """Count how long a request of this key took from its arrival to its answer."""
+        self._statistics[key].latencies.record(milliseconds)
 
     def reset_statistics(self) -> None:
         """Start all counts from zero."""

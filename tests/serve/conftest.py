@@ -1,0 +1,5 @@
+"""The bundles that the tests of exports use too."""
+
+from tests.export.conftest import folder, original
+
+__all__ = ["folder", "original"]
