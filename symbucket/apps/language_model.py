@@ -265,6 +265,7 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
         optimizer_params={"learning_rate": args.lr, "rescale_grad": 1.0},
         begin_epoch=args.resume,
         num_epoch=args.num_epochs,
+        progress="none",  # there is one already
     )
     if args.samples:
         _, inputs, _ = sym_gen(NEXT_WORD)

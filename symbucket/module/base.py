@@ -11,6 +11,7 @@ import numpy as np
 
 from symbucket import metric as metrics
 from symbucket.callback import BatchEndParam
+from symbucket.callback.display import Display, batches_of
 from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checks import check_choice, check_integer
 from symbucket.engine.ownership import exclusive
@@ -153,11 +154,14 @@ class BaseModule(ModuleInterface):
         resume: str | None = None,
         early_stopping: EarlyStopping | None = None,
         accumulate: int = 1,
+        progress: str = "auto",
     ) -> None:
         """Train on ``train_data``; arguments are those of MXNet's ``fit``.
 
         Logs the training metrics of every epoch, and the validation metrics if there is
-        ``eval_data``. ``monitor`` is a ``symbucket.mon.Monitor``.
+        ``eval_data``. Shows a bar on a terminal (``progress="auto"``; "bar", "lines" or "none"
+        choose), and prints what it logs if the program has not configured ``logging``.
+        ``monitor`` is a ``symbucket.mon.Monitor``.
 
         ``on_divergence`` says what to do if a gradient, an output or an auxiliary state has NaN or
         infinity: "raise"; "skip" the batch, with a warning: it changes neither parameters nor
@@ -230,7 +234,8 @@ class BaseModule(ModuleInterface):
             self.install_monitor(monitor)
         run.restore()
         validation_metric = eval_metric if validation_metric is None else validation_metric
-        with run:
+        display = Display(self.logger, progress, batches_of(train_data), num_epoch)
+        with run, display.shown():
             for epoch in range(begin_epoch, begin_epoch if run.is_over else num_epoch):
                 tic = time.perf_counter()
                 skipped, done = 0, run.batches_done(epoch)
@@ -273,8 +278,11 @@ class BaseModule(ModuleInterface):
                     self.update_metric(eval_metric, _labels(data_batch))
                     if monitor is not None:
                         monitor.toc_print()
-                    _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
+                    param = BatchEndParam(epoch, nbatch, eval_metric, locals())
+                    display.batch_done(param)
+                    _call(batch_end_callback, param)
                     run.batch_done(epoch, nbatch)
+                display.clear()
                 run.update_rest()
                 named = {}
                 for name, value in eval_metric.get_global_name_value():

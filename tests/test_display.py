@@ -1,0 +1,177 @@
+"""What fit shows: a bar on a terminal, lines elsewhere, and nothing that was not asked for."""
+
+import io
+import logging
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import symbucket as sb
+from symbucket.callback import display as module
+from symbucket.callback.display import Display, batches_of
+from symbucket.errors import InvalidArgumentError
+
+PROGRAM = """
+import logging, sys
+import numpy as np
+import symbucket as sb
+{before}
+x = sb.sym.FullyConnected(sb.sym.Variable("data"), num_hidden=2, name="fc")
+net = sb.mod.Module(sb.sym.SoftmaxOutput(x, name="softmax"))
+net.fit(sb.io.NDArrayIter(np.eye(4), np.zeros(4), 2), num_epoch=1, {options})
+assert {after}, (logging.root.handlers, logging.root.level)
+"""
+
+
+class Terminal(io.StringIO):
+    """Standard error that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+class Clock:
+    """A time that stands still until a test moves it."""
+
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def use_terminal(monkeypatch):
+    """Make standard error a terminal, from within a test: pytest sets it before each phase."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "100")
+    return sys.stderr
+
+
+def _run(before="", options="", after="not logging.root.handlers"):
+    program = PROGRAM.format(before=before, options=options, after=after)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stderr.splitlines()
+
+
+def test_a_program_that_configures_nothing_sees_lines():
+    lines = _run()
+    assert lines[0] == "Epoch[0] Train-accuracy=1.000000"
+    assert lines[1].startswith("Epoch[0] Time cost=")
+    assert len(lines) == 2
+    # So does one in which a warning came first, which adds a handler.
+    lines = _run("logging.warning('first')", after="logging.root.level == logging.WARNING")
+    assert lines[0] == "WARNING:root:first"
+    assert lines[1] == "Epoch[0] Train-accuracy=1.000000"
+
+
+def test_a_program_that_configures_logging_decides():
+    lines = _run(
+        "logging.basicConfig(level=logging.INFO, format='my %(message)s')",
+        after="len(logging.root.handlers) == 1",
+    )
+    assert lines[0] == "my Epoch[0] Train-accuracy=1.000000"
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+def test_configured_logging_stays_as_it_is(monkeypatch, clock, level):
+    """Nothing is added, whatever the program has chosen."""
+    handler = logging.StreamHandler(io.StringIO())
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    before = logging.root.level
+    logging.root.setLevel(level)
+    try:
+        with Display(logging, "auto", None, 1).shown():
+            assert logging.root.handlers == [handler]
+            assert logging.root.level == level
+    finally:
+        logging.root.setLevel(before)
+
+
+def _param(batch, epoch=0, metric=None):
+    return sb.callback.BatchEndParam(epoch, batch, metric)
+
+
+def test_the_bar(monkeypatch, clock):
+    terminal = use_terminal(monkeypatch)
+    metric = sb.metric.create("acc")
+    metric.update_sums(3, 4)
+    display = Display(logging, "auto", 10, 2)
+    with display.shown():
+        display.batch_done(_param(0, metric=metric))
+        assert terminal.getvalue() == (
+            "\rEpoch 1/2  [==                      ]  1/10  accuracy=0.75"
+        )
+        clock.now += 0.1
+        display.batch_done(_param(1, metric=metric))  # too soon
+        clock.now += 1.9
+        display.batch_done(_param(4, metric=metric))
+        last = terminal.getvalue().rpartition("\r")[2]
+        assert last == (
+            "Epoch 1/2  [============            ]  5/10  accuracy=0.75  2.0 batches/s  0:02 left"
+        )
+        assert terminal.getvalue().count("\r") == 2
+        clock.now += 1
+        display.batch_done(_param(0, epoch=1))
+        assert terminal.getvalue().rpartition("\r")[2].startswith("Epoch 2/2  [==  ")
+    assert re.search(r"\r +\r$", terminal.getvalue())  # nothing is left of it
+
+
+def test_lines_of_others_begin_on_a_line_of_their_own(monkeypatch, clock):
+    terminal = use_terminal(monkeypatch)
+    handler = logging.StreamHandler(terminal)
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    display = Display(logging, "bar", 10, 1)
+    with display.shown():
+        display.batch_done(_param(0))
+        logging.error("a line")
+    assert re.search(r"\r {43}\ra line\n$", terminal.getvalue())
+    assert not handler.filters
+
+
+def test_lines_now_and_then(monkeypatch, clock):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(logging.root, "handlers", [])
+    display = Display(logging, "auto", None, 1)
+    with display.shown():
+        display.batch_done(_param(0))
+        clock.now += 29
+        display.batch_done(_param(1))
+        assert sys.stderr.getvalue() == ""
+        clock.now += 11
+        display.batch_done(_param(20))
+    assert sys.stderr.getvalue() == "Epoch 1/1  batch 21  0.5 batches/s\n"
+
+
+def test_configured_logging_elsewhere_gets_no_lines(monkeypatch, clock, caplog):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    display = Display(logging, "auto", None, 1)
+    with display.shown():
+        display.batch_done(_param(0))
+        clock.now += 100
+        display.batch_done(_param(1))
+    assert sys.stderr.getvalue() == ""
+
+
+def test_how_many_batches_there_are():
+    assert batches_of([1, 2, 3]) == 3
+    assert batches_of(sb.io.NDArrayIter(np.ones((5, 1)), batch_size=2)) == 3
+    assert batches_of(iter([])) is None
+
+
+def test_arguments():
+    with pytest.raises(InvalidArgumentError, match="fit: progress is 'bars'; expected one of"):
+        Display(logging, "bars", None, 1)
