@@ -67,6 +67,7 @@ def test_the_pages_are_there():
         reliability
         runtimes
         streams
+        training
         tutorial
         workers
     """

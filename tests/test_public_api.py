@@ -22,8 +22,9 @@ PUBLIC = {
     """,
     "symbucket.base": "MXNetError integer_types numeric_types string_types",
     "symbucket.callback": """
-        BatchEndParam EarlyStopping LogValidationMetricsCallback ProgressBar Speedometer
-        do_checkpoint log_train_metric module_checkpoint
+        BatchEndParam CSVTracker EarlyStopping LogValidationMetricsCallback MLflowTracker
+        ProgressBar Speedometer TensorBoardTracker Tracker do_checkpoint log_train_metric
+        module_checkpoint
     """,
     "symbucket.serve": "Batcher Bundle Histogram KeyStatistics Request format_statistics",
     "symbucket.export": """

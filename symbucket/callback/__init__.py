@@ -9,13 +9,18 @@ from symbucket.callback.progress import (
     Speedometer,
     log_train_metric,
 )
+from symbucket.callback.trackers import CSVTracker, MLflowTracker, TensorBoardTracker, Tracker
 
 __all__ = [
     "BatchEndParam",
+    "CSVTracker",
     "EarlyStopping",
     "LogValidationMetricsCallback",
+    "MLflowTracker",
     "ProgressBar",
     "Speedometer",
+    "TensorBoardTracker",
+    "Tracker",
     "do_checkpoint",
     "log_train_metric",
     "module_checkpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from symbucket.io import DataBatch
 from symbucket.kvstore import as_kvstore
 from symbucket.module.interface import ModuleInterface, Pairs
 from symbucket.module.optimization import divided_by_batch
+from symbucket.module.tracking import Trackers
 from symbucket.module.training_run import TrainingRun, full_disks_said
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
@@ -155,12 +157,14 @@ class BaseModule(ModuleInterface):
         early_stopping: EarlyStopping | None = None,
         accumulate: int = 1,
         progress: str = "auto",
+        trackers: Any = None,
     ) -> None:
         """Train on ``train_data``; arguments are those of MXNet's ``fit``.
 
         Logs the training metrics of every epoch, and the validation metrics if there is
         ``eval_data``. Shows a bar on a terminal (``progress="auto"``; "bar", "lines" or "none"
         choose), and prints what it logs if the program has not configured ``logging``.
+        ``trackers`` (a ``symbucket.callback.CSVTracker``, ...) get the values of each epoch.
         ``monitor`` is a ``symbucket.mon.Monitor``.
 
         ``on_divergence`` says what to do if a gradient, an output or an auxiliary state has NaN or
@@ -200,6 +204,7 @@ class BaseModule(ModuleInterface):
         check_choice(on_divergence, "fit: on_divergence", ("raise", "skip", "ignore"))
         eval_metric = metrics.create(eval_metric)
         check_integer(accumulate, "fit: accumulate", 1)
+        tracking = Trackers(trackers, self)
         run = TrainingRun.begin(
             self, checkpoint, resume, train_data, eval_data, eval_metric, early_stopping
         )
@@ -235,7 +240,8 @@ class BaseModule(ModuleInterface):
         run.restore()
         validation_metric = eval_metric if validation_metric is None else validation_metric
         display = Display(self.logger, progress, batches_of(train_data), num_epoch)
-        with run, display.shown():
+        with run, display.shown(), contextlib.closing(tracking):
+            tracking.begin()
             for epoch in range(begin_epoch, begin_epoch if run.is_over else num_epoch):
                 tic = time.perf_counter()
                 skipped, done = 0, run.batches_done(epoch)
@@ -280,6 +286,7 @@ class BaseModule(ModuleInterface):
                         monitor.toc_print()
                     param = BatchEndParam(epoch, nbatch, eval_metric, locals())
                     display.batch_done(param)
+                    tracking.batch_done(epoch, nbatch, eval_metric)
                     _call(batch_end_callback, param)
                     run.batch_done(epoch, nbatch)
                 display.clear()
@@ -309,6 +316,7 @@ class BaseModule(ModuleInterface):
                     for name, value in scores:
                         self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
                         named[f"val-{name}"] = value
+                tracking.epoch_done(epoch, named)
                 if run.epoch_done(epoch, named):
                     break
             run.use_best()
