@@ -5,6 +5,8 @@ Train "different but similar" networks that share one set of parameters: write
 batches say which bucket they are.
 """
 
+from functools import partial as _partial
+
 import symbucket.ir  # noqa: F401 - before onnx_ir, which it makes lighter
 from symbucket import (
     attribute,
@@ -52,7 +54,6 @@ from symbucket.engine import Executor
 from symbucket.errors import SymbucketError
 from symbucket.module.checkpoint_manager import CheckpointManager
 from symbucket.name import NameManager, Prefix
-from symbucket.ndarray.functions import operator_function as _array_function
 from symbucket.padding import check_padding
 from symbucket.runtime import NDArray
 from symbucket.serve import Bundle
@@ -116,5 +117,5 @@ __all__ = [
 hooks.bind.connect(engine.bind)
 hooks.simple_bind.connect(engine.simple_bind)
 hooks.export_module.connect(export.export_module)
-hooks.array_function.connect(_array_function)
+hooks.array_function.connect(_partial(getattr, ndarray))
 hooks.num_gpus.connect(runtime.backend.num_gpus)

@@ -27,6 +27,8 @@ class Context:
 
     devtype2str: ClassVar[dict[int, str]] = {1: "cpu", 2: "gpu", 3: "cpu_pinned"}
     """MXNet's numbers of the types of devices."""
+    default_ctx: ClassVar[Context]
+    """The context that is current where no block is open."""
     devstr2type: ClassVar[dict[str, int]] = {name: i for i, name in devtype2str.items()}
 
     def __post_init__(self) -> None:
@@ -64,12 +66,12 @@ class _Entered(threading.local):
 
 
 _entered = _Entered()
-_DEFAULT = Context("cpu")
+Context.default_ctx = Context("cpu")
 
 
 def current_context() -> Context:
     """Return the context of the innermost open ``with context:`` block, else ``cpu()``."""
-    return _entered.contexts[-1] if _entered.contexts else _DEFAULT
+    return _entered.contexts[-1] if _entered.contexts else Context.default_ctx
 
 
 def cpu(device_id: int = 0) -> Context:

@@ -63,7 +63,7 @@ PUBLIC = {
         NDArray add arange array concatenate contrib divide empty equal eye from_numpy full greater
         greater_equal histogram hypot image lesser lesser_equal linalg linspace load logical_and
         logical_or logical_xor maximum minimum modulo moveaxis multiply ndarray not_equal
-        onehot_encode ones power random save subtract true_divide waitall zeros
+        onehot_encode ones power random save split_v2 subtract true_divide waitall zeros
     """,
     "symbucket.ndarray.random": """
         exponential exponential_like gamma gamma_like generalized_negative_binomial

@@ -28,6 +28,7 @@ sys.path[:0] = [str(ROOT)]
 
 from symbucket import ndarray, ops, runtime, symbol  # noqa: E402
 from symbucket.ndarray.functions import operator_function as function_of_arrays  # noqa: E402
+from symbucket.runtime.mxnet_names import MXNetNames  # noqa: E402
 from symbucket.symbol.functions import operator_function as function_of_symbols  # noqa: E402
 
 WIDTH = 100
@@ -75,7 +76,7 @@ ARRAYS = Package(
     ("from symbucket.context import Context", "from symbucket.runtime.ndarray import NDArray"),
     Path("symbucket/runtime/operator_methods"),
     "OperatorMethods",
-    frozenset(vars(runtime.NDArray)),
+    frozenset({*vars(runtime.NDArray), *vars(MXNetNames)}),
     tuple(
         (name, f"symbucket.ndarray.random:{function.__name__}")
         for name, function in ndarray.random.BY_OPERATOR.items()

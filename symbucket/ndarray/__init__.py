@@ -16,14 +16,12 @@ from symbucket.ndarray import contrib, image, linalg, ndarray, random
 from symbucket.ndarray.create import (
     arange,
     array,
-    concatenate,
     empty,
     eye,
     from_numpy,
     full,
     histogram,
     linspace,
-    moveaxis,
     onehot_encode,
     ones,
     waitall,
@@ -52,6 +50,7 @@ from symbucket.ndarray.of_numbers import (
     subtract,
     true_divide,
 )
+from symbucket.ndarray.parts import concatenate, moveaxis, split_v2
 from symbucket.runtime import NDArray
 
 __all__ = [
@@ -92,6 +91,7 @@ __all__ = [
     "power",
     "random",
     "save",
+    "split_v2",
     "subtract",
     "true_divide",
     "waitall",

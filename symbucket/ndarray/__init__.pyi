@@ -16,14 +16,12 @@ from symbucket.ndarray import ndarray as ndarray
 from symbucket.ndarray import random as random
 from symbucket.ndarray.create import arange as arange
 from symbucket.ndarray.create import array as array
-from symbucket.ndarray.create import concatenate as concatenate
 from symbucket.ndarray.create import empty as empty
 from symbucket.ndarray.create import eye as eye
 from symbucket.ndarray.create import from_numpy as from_numpy
 from symbucket.ndarray.create import full as full
 from symbucket.ndarray.create import histogram as histogram
 from symbucket.ndarray.create import linspace as linspace
-from symbucket.ndarray.create import moveaxis as moveaxis
 from symbucket.ndarray.create import onehot_encode as onehot_encode
 from symbucket.ndarray.create import ones as ones
 from symbucket.ndarray.create import waitall as waitall
@@ -48,6 +46,9 @@ from symbucket.ndarray.of_numbers import multiply as multiply
 from symbucket.ndarray.of_numbers import not_equal as not_equal
 from symbucket.ndarray.of_numbers import power as power
 from symbucket.ndarray.of_numbers import subtract as subtract
+from symbucket.ndarray.parts import concatenate as concatenate
+from symbucket.ndarray.parts import moveaxis as moveaxis
+from symbucket.ndarray.parts import split_v2 as split_v2
 from symbucket.runtime.ndarray import NDArray as NDArray
 from symbucket.ndarray.random import exponential as random_exponential
 from symbucket.ndarray.random import gamma as random_gamma
@@ -110,6 +111,7 @@ __all__ = [
     "power",
     "random",
     "save",
+    "split_v2",
     "subtract",
     "true_divide",
     "waitall",

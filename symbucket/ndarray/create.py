@@ -138,32 +138,6 @@ def eye(
     return holding(np.eye(N, M or None, k, as_dtype(dtype)), ctx)
 
 
-def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = True) -> NDArray:
-    """The arrays along an axis that exists; a single one itself if not ``always_copy``."""
-    if not arrays:
-        raise InvalidArgumentError("nd.concatenate: there are no arrays; give one or more")
-    if len(arrays) == 1 and not always_copy:
-        return arrays[0]
-    dtypes = {array.dtype for array in arrays}
-    if len(dtypes) > 1:
-        raise ShapeError(f"nd.concatenate: dtypes differ: {', '.join(sorted(map(str, dtypes)))}")
-    try:
-        values = np.concatenate([array.view() for array in arrays], axis)
-    except ValueError as error:
-        raise ShapeError(f"nd.concatenate: {error}") from error
-    return arrays[0].beside(values)
-
-
-def moveaxis(
-    tensor: NDArray, source: int | Sequence[int], destination: int | Sequence[int]
-) -> NDArray:
-    """A new array with axes moved to other places; the others keep their order."""
-    try:
-        return tensor.beside(np.moveaxis(tensor.view(), source, destination).copy())
-    except ValueError as error:  # numpy's error of axes is one, and so is that of lengths
-        raise ShapeError(f"nd.moveaxis of shape {tensor.shape}: {error}") from error
-
-
 def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:
     """Write 1 at column ``indices[i]`` of every row i of ``out`` (n, k), 0 elsewhere; return it."""
     columns = np.arange(out.shape[1])

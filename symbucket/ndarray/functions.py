@@ -12,8 +12,9 @@ from symbucket.context import Context, current_context
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.ndarray.call import Call, read_call
 from symbucket.ndarray.in_numpy import KERNELS
-from symbucket.ndarray.program import OperatorProgram, operator_program, symbol_of
+from symbucket.ndarray.program import symbol_of
 from symbucket.ndarray.signature import documentation, signature
+from symbucket.ndarray.widened import program_for
 from symbucket.ops import Operator, find
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
@@ -70,7 +71,7 @@ def _compute(call: Call, called: str) -> list[NDArray]:
         return _run_python(op, inputs, context)
     if not op.is_loss:  # the outputs of a loss do not depend on its labels
         inputs = _within_bounds(op, called, inputs)
-    return _program(op, inputs, context).run(inputs)
+    return _run(op, inputs, context)
 
 
 def _run_python(op: Operator, inputs: Sequence[NDArray], context: Context) -> list[NDArray]:
@@ -82,16 +83,9 @@ def _run_python(op: Operator, inputs: Sequence[NDArray], context: Context) -> li
     return [output.copy() for output in executor.forward()]
 
 
-def _program(op: Operator, inputs: Sequence[NDArray], context: Context) -> OperatorProgram:
+def _run(op: Operator, inputs: Sequence[NDArray], context: Context) -> list[NDArray]:
     signature = tuple((array.shape, array.dtype) for array in inputs)
-    try:
-        return operator_program(op, signature, context)
-    except TypeError:
-        try:
-            hash(op)
-        except TypeError:
-            return OperatorProgram(op, signature, context)
-        raise
+    return program_for(op, signature, context).run(inputs)
 
 
 def _within_bounds(op: Operator, called: str, inputs: list[NDArray]) -> list[NDArray]:

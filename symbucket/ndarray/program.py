@@ -44,6 +44,7 @@ class OperatorProgram:
     """A session that computes one operator; threads take turns."""
 
     def __init__(self, op: Operator, inputs: Signature, context: Context) -> None:
+        self.dtypes = [dtype for _, dtype in inputs]
         self._names = [*op.arguments(), *op.auxiliary()]
         self._context = context
         self._lock = threading.Lock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from symbucket import hooks
 from symbucket.context import Context
 from symbucket.errors import UnsupportedError
 
@@ -60,6 +61,23 @@ class MXNetNames:
     def as_nd_ndarray(self) -> NDArray:
         """Return this array."""
         return self  # type: ignore[return-value]
+
+    def broadcast_to(self, shape: Any) -> NDArray:
+        """Return the array repeated to ``shape``, with axes of size 1 in front as needed."""
+        array: Any = self
+        sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+        if len(sizes) > array.ndim:
+            array = array.reshape((*[1] * (len(sizes) - array.ndim), *array.shape))
+        result: NDArray = hooks.array_function("broadcast_to")(array, shape=sizes)
+        return result
+
+    def split_v2(
+        self, indices_or_sections: Any, axis: int = 0, squeeze_axis: bool = False
+    ) -> NDArray | list[NDArray]:
+        """Return ``nd.split_v2`` of this array."""
+        function = hooks.array_function("split_v2")
+        result: NDArray | list[NDArray] = function(self, indices_or_sections, axis, squeeze_axis)
+        return result
 
     def detach(self) -> NDArray:
         """Return a view of this array."""

@@ -87,9 +87,6 @@ class OperatorMethods:
     ) -> NDArray:
         """``lhs`` with axes of size 1 repeated to the sizes of ``rhs``."""
 
-    def broadcast_to(self, shape: int | Sequence[int], *, out: NDArray | None = None) -> NDArray:
-        """The data with axes of size 1 repeated to ``shape``; 0 in ``shape`` keeps a size."""
-
     def cbrt(self, *, out: NDArray | None = None) -> NDArray:
         """``cbrt(data)``, element by element."""
 

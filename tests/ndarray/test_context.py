@@ -40,6 +40,7 @@ def test_names_of_mxnet():
     assert [sb.gpu().device_typeid, sb.cpu_pinned().device_typeid] == [2, 3]
     assert sb.Context("npu").device_typeid == 0
     assert str(sb.cpu_pinned(1)) == "cpu_pinned(1)"
+    assert sb.Context.default_ctx == sb.cpu()
     sb.cpu().empty_cache()
 
 

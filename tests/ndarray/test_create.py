@@ -88,6 +88,19 @@ def test_joining_and_moving():
         nd.moveaxis(a, 5, 0)
 
 
+def test_parts():
+    x = nd.arange(6)
+    assert [part.asnumpy().tolist() for part in nd.split_v2(x, 2)] == [[0, 1, 2], [3, 4, 5]]
+    first, _, third = nd.split_v2(x, (1, 3))
+    assert third.asnumpy().tolist() == [3, 4, 5]
+    first[:] = 9
+    assert x.asnumpy()[0] == 0
+    assert nd.split_v2(x, 1).shape == (6,)
+    assert [part.shape for part in nd.split_v2(nd.ones((2, 3)), 2, squeeze_axis=True)] == [(3,)] * 2
+    with pytest.raises(ShapeError, match=r"nd.split_v2 of shape \(6,\) at 4 along axis 0"):
+        nd.split_v2(x, 4)
+
+
 def test_memory_of_numpy():
     source = np.zeros(3, np.float32)
     shared, copied = nd.from_numpy(source), nd.from_numpy(source, zero_copy=False)

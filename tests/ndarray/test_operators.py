@@ -18,7 +18,8 @@ from symbucket.errors import (
     UnsupportedError,
 )
 from symbucket.ndarray.in_numpy import KERNELS
-from symbucket.ndarray.program import OperatorProgram, operator_program
+from symbucket.ndarray.program import OperatorProgram
+from symbucket.ndarray.widened import program_for
 from tests.ops.op_cases import CASES
 
 RANDOM = {name for name in ops.names() if ops.find(name).random}
@@ -169,18 +170,20 @@ def test_methods():
         if ops.find(name).method == name:
             assert callable(getattr(nd.NDArray, name)), name
     assert nd.NDArray.sum(x).asscalar() == 21
+    assert nd.array([1, 2]).broadcast_to((3, 2)).asnumpy().tolist() == [[1, 2]] * 3
+    assert [part.shape for part in x.split_v2((1,), axis=1)] == [(2, 1), (2, 2)]
 
 
 def test_one_compilation_for_each_signature():
     shape = (3, 5, 7)  # no other test has it
     nd.erf(nd.ones(shape))
-    before = operator_program.cache_info()
+    before = program_for.cache_info()
     for _ in range(3):
         nd.erf(nd.ones(shape))
-    after = operator_program.cache_info()
+    after = program_for.cache_info()
     assert (after.misses - before.misses, after.hits - before.hits) == (0, 3)
     nd.erf(nd.ones(shape, dtype="float32")[0:2])
-    assert operator_program.cache_info().misses == before.misses + 1
+    assert program_for.cache_info().misses == before.misses + 1
 
 
 @pytest.mark.parametrize("rows", [2, 400])  # copied into the session's arrays, and bound
@@ -212,6 +215,25 @@ def test_threads_take_turns():
     assert not wrong
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "int8"])
+def test_dtypes_without_a_kernel_are_computed_in_wider_ones(dtype):
+    a, b = nd.array([7, 8, 0], dtype=dtype), nd.array([2, 3, 5], dtype=dtype)
+    for result, expected in [
+        (nd.exp(b), [7, 20, 148 if dtype != "int8" else -108]),
+        (a.sum(), [15]),
+        (a.mean(), [5]),
+        (b.prod(), [30]),
+        (nd.round(a), [7, 8, 0]),
+        (a.argmax(axis=0), [1]),
+        (nd.where(a, a, b), [7, 8, 5]),
+        (nd.cumsum(a), [7, 15, 15]),
+    ]:
+        assert result.dtype == dtype
+        assert result.asnumpy().tolist() == expected
+    large = nd.array([200, 100], dtype="uint8")
+    assert large.sum().asnumpy().tolist() == [44]
+
+
 def test_what_the_runtime_has_no_kernel_for():
     class Odd(ops.Operator):
         """Refused by the runtime."""
@@ -223,6 +245,8 @@ def test_what_the_runtime_has_no_kernel_for():
 
     with pytest.raises(UnsupportedError, match=r"nd.odd of uint8\[2\]: the runtime refuses it"):
         OperatorProgram(Odd(), (((2,), np.dtype(np.uint8)),), sb.cpu())
+    with pytest.raises(UnsupportedError, match=r"nd.odd of float64\[2\]: the runtime refuses it"):
+        program_for(Odd(), (((2,), np.dtype(np.float64)),), sb.cpu())
 
 
 def test_shapes_that_do_not_fit():
