@@ -53,6 +53,7 @@ WITH_PROGRAMS = [document for document in DOCUMENTS if programs(document)]
 def test_the_pages_are_there():
     names = """
         DESIGN
+        arrays
         buckets
         bundles
         control-flow

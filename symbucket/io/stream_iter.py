@@ -10,6 +10,7 @@ import numpy as np
 
 from symbucket.checks import check_choice, check_integer, is_integer
 from symbucket.errors import DataError, InvalidArgumentError, NameConflictError, StateError
+from symbucket.io._arrays import in_batch
 from symbucket.io._boxes import assign_boxes
 from symbucket.io._buckets import plan_epoch
 from symbucket.io._samples import Sample, SampleReader
@@ -272,7 +273,8 @@ class StreamIter(WholeBatchIter):
         index[: len(samples)] = [sample.number for sample in samples]
         provide_data, provide_label = self._descs(key)
         pad = rows - len(samples)
-        return DataBatch(data, label, pad, index, key, provide_data, provide_label)
+        held = in_batch(data), in_batch(label)
+        return DataBatch(*held, pad, index, key, provide_data, provide_label)
 
     # Where the iterator is ---------------------------------------------------------------------
 
