@@ -27,6 +27,7 @@ from symbucket.compiler.ports import PortedGraph
 from symbucket.compiler.request import CompileRequest
 from symbucket.compiler.rewrite.base import Pass, PassContext
 from symbucket.compiler.rewrite.batch_gemms import batch_gemms
+from symbucket.compiler.rewrite.cast_to_kernels import cast_to_kernels
 from symbucket.compiler.rewrite.choose_gemm_layout import choose_gemm_layout
 from symbucket.compiler.rewrite.chunk_output_layer import chunk_output_layer
 from symbucket.compiler.rewrite.expand_own_nodes import expand_own_nodes
@@ -101,6 +102,7 @@ PIPELINE: tuple[Stage, ...] = (
         passes=(
             remove_dead_nodes,
             expand_own_nodes,
+            cast_to_kernels,
             merge_common_subexpressions,
             remove_identities,
             remove_dead_nodes,

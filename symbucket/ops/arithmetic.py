@@ -39,6 +39,8 @@ def _xor(a: Expr, b: Expr) -> Expr:
 def _modulo(a: Expr, b: Expr) -> Expr:
     # Python's sign rule, which ONNX's Mod has for integers only; x % 0 is 0, as in MXNet.
     is_zero = b == 0.0
+    if not a.dtype.is_floating_point():
+        return where(is_zero, b.const(0), a.op("Mod", where(is_zero, b.const(1), b)))
     divisor = where(is_zero, b.const(1.0), b)
     return where(is_zero, b.const(0.0), a - divisor * (a / divisor).op("Floor"))
 

@@ -48,6 +48,7 @@ joint/fuse-output-layer
 joint/choose-gemm-layout
 final/remove-dead-nodes
 final/expand-own-nodes
+final/cast-to-kernels
 final/merge-common-subexpressions
 final/remove-identities
 final/remove-dead-nodes

@@ -104,7 +104,9 @@ class Step:
         self.feeds = {n: self._cast(a) for n, a in inputs.items()}
         shapes = {n: a.shape for n, a in self.feeds.items()}
         dtypes = {n: a.dtype for n, a in self.feeds.items()}
-        self.programs = compile_training(symbol, shapes, dtypes, wanted)
+        # float64 shall not be computed in float32: differences need its digits.
+        options = CompilerOptions(disable={"cast-to-kernels"})
+        self.programs = compile_training(symbol, shapes, dtypes, wanted, options=options)
         self.names = symbol.list_outputs()
         self._runners = {n: Runner(p.model) for n, p in parts(self.programs).items()}
 
