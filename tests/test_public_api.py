@@ -49,8 +49,9 @@ PUBLIC = {
         CosineScheduler FactorScheduler LRScheduler MultiFactorScheduler PolyScheduler
     """,
     "symbucket.metric": """
-        Accuracy CompositeEvalMetric CrossEntropy CustomMetric EvalMetric F1 GraphMetric Loss
-        MAE MSE NegativeLogLikelihood Perplexity RMSE TopKAccuracy alias create np register
+        Accuracy Caffe CompositeEvalMetric CrossEntropy CustomMetric EvalMetric F1 GraphMetric
+        Loss MAE MCC MSE NegativeLogLikelihood PCC PearsonCorrelation Perplexity RMSE TopKAccuracy
+        Torch alias check_label_shapes create np register
     """,
     "symbucket.mod": """
         BaseModule BucketingModule Module PythonLossModule PythonModule RecurrentModule

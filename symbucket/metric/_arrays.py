@@ -115,3 +115,23 @@ def same_shape(metric: str, label: Array, pred: Array) -> tuple[Array, Array]:
             "do not match; give both the same shape."
         )
     return label.reshape(-1), pred.reshape(-1)
+
+
+def check_label_shapes(
+    labels: Any, preds: Any, wrap: bool = False, shape: bool = False
+) -> tuple[Any, Any]:
+    """Raise ShapeError unless there are as many labels as outputs; a metric of one's own calls it.
+
+    Args:
+        labels, preds: lists of arrays, or two arrays.
+        wrap: return a single array as a list of one.
+        shape: compare the shapes of two arrays.
+    """
+    sizes = (np.shape(labels), np.shape(preds)) if shape else (len(labels), len(preds))
+    if sizes[0] != sizes[1]:
+        raise ShapeError(
+            f"Shape of labels {sizes[0]} does not match shape of predictions {sizes[1]}"
+        )
+    if wrap:
+        labels, preds = (a if isinstance(a, (list, tuple)) else [a] for a in (labels, preds))
+    return labels, preds

@@ -181,10 +181,25 @@ class EvalMetric:
         """Sum since the last :meth:`reset`."""
         return self._past_sum + self.sum_metric
 
+    @global_sum_metric.setter
+    def global_sum_metric(self, value: float) -> None:
+        """Let metrics written for MXNet keep both sums: this one follows from ``sum_metric``.
+
+        Setting it to 0, as their ``reset`` does, forgets the windows before.
+        """
+        if value == 0:
+            self._past_sum = 0.0
+
     @property
     def global_num_inst(self) -> float:
         """Count since the last :meth:`reset`."""
         return self._past_num + self.num_inst
+
+    @global_num_inst.setter
+    def global_num_inst(self, value: float) -> None:
+        """See ``global_sum_metric``."""
+        if value == 0:
+            self._past_num = 0
 
     def _value(self, total: float, count: float) -> float:
         """Return the measure of ``count`` instances with sum ``total``; NaN if there are none."""

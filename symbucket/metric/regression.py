@@ -102,3 +102,29 @@ class Loss(EvalMetric):
     def graph_metric(self) -> GraphMetric | None:
         """See :meth:`EvalMetric.graph_metric`."""
         return GraphMetric("sum")
+
+
+@register
+class Torch(Loss):
+    """:class:`Loss` under another name."""
+
+    def __init__(
+        self,
+        name: str = "torch",
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(name, output_names, label_names)
+
+
+@register
+class Caffe(Loss):
+    """:class:`Loss` under another name."""
+
+    def __init__(
+        self,
+        name: str = "caffe",
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(name, output_names, label_names)
