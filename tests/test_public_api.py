@@ -84,9 +84,10 @@ PUBLIC = {
         next_stream normal poisson randint randn seed shuffle stream uniform
     """,
     "symbucket.rnn": """
-        BaseRNNCell BidirectionalCell BucketSentenceIter DropoutCell FusedRNNCell GRUCell LSTMCell
-        ModifierCell RNNCell RNNParams ResidualCell SequentialRNNCell ZoneoutCell do_rnn_checkpoint
-        encode_sentences io load_rnn_checkpoint rnn_cell save_rnn_checkpoint sequence_mask
+        BaseConvRNNCell BaseRNNCell BidirectionalCell BucketSentenceIter ConvGRUCell ConvLSTMCell
+        ConvRNNCell DropoutCell FusedRNNCell GRUCell LSTMCell ModifierCell RNNCell RNNParams
+        ResidualCell SequentialRNNCell ZoneoutCell do_rnn_checkpoint encode_sentences io
+        load_rnn_checkpoint rnn_cell save_rnn_checkpoint sequence_mask
     """,
     "symbucket.engine": "Executor bind simple_bind",
     "symbucket.runtime": "NDArray RowSparse Session",

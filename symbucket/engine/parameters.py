@@ -200,10 +200,12 @@ class ParameterStore:
             elif name in params:
                 yield array, values
             elif initializer is not None:
-                values = np.zeros(array.shape, array.dtype)
+                blank: Any = NDArray.zeros(
+                    array.shape, array.dtype
+                )  # what MXNet's initializers get
                 desc = InitDesc(name, dict(self.attrs[name]), global_init=initializer)
-                initializer(desc, values)
-                yield array, values
+                initializer(desc, blank)
+                yield array, blank.view()
 
     def row_sparse_names(self, optimizer: Optimizer | None) -> list[str]:
         """Return the parameters whose gradients a step may return by rows.

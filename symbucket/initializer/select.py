@@ -22,7 +22,8 @@ class Mixed(Initializer):
 
     Args:
         patterns: regular expressions, tried in order from the start of the name (``re.match``).
-        initializers: as many initializers (instances or names); the first match is used.
+        initializers: as many initializers (instances or names); the first match is used. None
+            stands for parameters that must be given: asking for one is an error.
 
     A variable's own ``init=`` precedes its chosen initializer.
     """
@@ -34,7 +35,7 @@ class Mixed(Initializer):
                 f"{len(initializers)} initializers."
             )
         super().__init__()
-        self.map: list[tuple[re.Pattern[str], Initializer]] = []
+        self.map: list[tuple[re.Pattern[str], Initializer | None]] = []
         for pattern, initializer in zip(patterns, initializers):
             try:
                 compiled = re.compile(pattern)
@@ -42,7 +43,7 @@ class Mixed(Initializer):
                 raise InvalidArgumentError(
                     f"Mixed: pattern {pattern!r} is not a regular expression: {error}."
                 ) from error
-            self.map.append((compiled, create(initializer)))
+            self.map.append((compiled, None if initializer is None else create(initializer)))
 
     def dumps(self) -> str:
         """Raises: a Mixed speaks of names, so it belongs to a network, not to one variable."""
@@ -55,6 +56,11 @@ class Mixed(Initializer):
         """Fill ``arr`` by the first initializer whose pattern fits ``desc``."""
         for pattern, initializer in self.map:
             if pattern.match(desc):
+                if initializer is None:
+                    raise ParameterError(
+                        f"parameter {str(desc)!r} fits Mixed's pattern {pattern.pattern!r}, which "
+                        "has None in place of an initializer; give its value in arg_params."
+                    )
                 initializer(desc, arr)
                 return
         raise ParameterError(

@@ -11,6 +11,7 @@ from symbucket.rnn import io, rnn_cell
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.rnn.bidirectional import BidirectionalCell
 from symbucket.rnn.checkpoint import do_rnn_checkpoint, load_rnn_checkpoint, save_rnn_checkpoint
+from symbucket.rnn.convolutional import BaseConvRNNCell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from symbucket.rnn.dropout import DropoutCell
 from symbucket.rnn.fused import FusedRNNCell
 from symbucket.rnn.gru import GRUCell
@@ -24,9 +25,13 @@ from symbucket.rnn.vanilla import RNNCell
 from symbucket.rnn.zoneout import ZoneoutCell
 
 __all__ = [
+    "BaseConvRNNCell",
     "BaseRNNCell",
     "BidirectionalCell",
     "BucketSentenceIter",
+    "ConvGRUCell",
+    "ConvLSTMCell",
+    "ConvRNNCell",
     "DropoutCell",
     "FusedRNNCell",
     "GRUCell",

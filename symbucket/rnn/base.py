@@ -177,18 +177,23 @@ class BaseRNNCell:
         if not self._gate_names:
             return dict(args)
         hidden = self._num_hidden
-        return packing.unpack_gates(args, self._params.prefix, self._gate_names, hidden, repr(self))
+        return packing.unpack_gates(
+            args, self._params.prefix, self._gate_names, hidden, repr(self), self._weight_axes
+        )
 
     def pack_weights(self, args: packing.Arrays) -> dict[str, Any]:
         """The reverse of ``unpack_weights``."""
         if not self._gate_names:
             return dict(args)
         hidden = self._num_hidden
-        return packing.pack_gates(args, self._params.prefix, self._gate_names, hidden, repr(self))
+        return packing.pack_gates(
+            args, self._params.prefix, self._gate_names, hidden, repr(self), self._weight_axes
+        )
 
     # Helpers of subclasses ---------------------------------------------------------------------
 
     _num_hidden: int
+    _weight_axes = 2
 
     def _start(self, length: int, inputs: Inputs, layout: str, valid_length: Symbol | None) -> None:
         """The checks of ``unroll``, then ``reset``."""
@@ -238,6 +243,8 @@ class BaseRNNCell:
             return activation(data, **kwargs)
         act_type: Any = activation  # checked when the cell was made
         return sym.Activation(data, act_type=act_type, **kwargs)
+
+    _get_activation = _activate  # MXNet's name of it, for cells of one's own
 
     def _checked_activation(self, activation: Activation) -> Activation:
         if not callable(activation):

@@ -17,7 +17,7 @@ from symbucket.symbol import Symbol
 class ModifierCell(BaseRNNCell):
     """Base of ResidualCell and ZoneoutCell; parameters and states are the base cell's.
 
-    From then on the base cell cannot be called by itself.
+    From then on the base cell cannot be called by itself; another modifier may have it too.
 
     Args:
         base_cell: the cell to modify.
@@ -28,7 +28,6 @@ class ModifierCell(BaseRNNCell):
             raise InvalidArgumentError(f"{type(self).__name__} modifies a cell, not {base_cell!r}")
         self.base_cell = base_cell
         super().__init__(prefix="", params=base_cell.params)
-        base_cell._require_unmodified("modified again")
         base_cell._modified = True
 
     def __repr__(self) -> str:

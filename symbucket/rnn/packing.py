@@ -39,12 +39,15 @@ def require_shape(
 
 
 def unpack_gates(
-    args: Arrays, prefix: str, gates: Sequence[str], hidden: int, who: str
+    args: Arrays, prefix: str, gates: Sequence[str], hidden: int, who: str, axes: int = 2
 ) -> dict[str, Any]:
-    """Return a copy of ``args`` with a cell's four stacked arrays split into one NDArray a gate."""
+    """Return a copy of ``args`` with a cell's four stacked arrays split into one NDArray a gate.
+
+    ``axes``: of the weights.
+    """
     out = dict(args)
     rows = len(gates) * hidden
-    for name, trailing in _stacked(prefix):
+    for name, trailing in _stacked(prefix, axes):
         stem, kind = name.rsplit("_", 1)
         whole = take(out, name, who)
         require_shape(name, whole, (rows, *trailing), who)
@@ -54,11 +57,11 @@ def unpack_gates(
 
 
 def pack_gates(
-    args: Arrays, prefix: str, gates: Sequence[str], hidden: int, who: str
+    args: Arrays, prefix: str, gates: Sequence[str], hidden: int, who: str, axes: int = 2
 ) -> dict[str, Any]:
     """The reverse of ``unpack_gates``."""
     out = dict(args)
-    for name, trailing in _stacked(prefix):
+    for name, trailing in _stacked(prefix, axes):
         stem, kind = name.rsplit("_", 1)
         parts: list[np.ndarray[Any, Any]] = []
         for gate in gates:
@@ -72,7 +75,7 @@ def pack_gates(
     return out
 
 
-def _stacked(prefix: str) -> Iterable[tuple[str, tuple[None, ...]]]:
+def _stacked(prefix: str, axes: int) -> Iterable[tuple[str, tuple[None, ...]]]:
     for group in ("i2h", "h2h"):
-        yield f"{prefix}{group}_weight", (None,)
+        yield f"{prefix}{group}_weight", (None,) * (axes - 1)
         yield f"{prefix}{group}_bias", ()

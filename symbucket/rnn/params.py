@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from symbucket import symbol as sym
-from symbucket.errors import NameConflictError, ParameterError
+from symbucket.errors import ParameterError
 from symbucket.symbol import Symbol
 
 
@@ -52,15 +53,19 @@ class RNNParams:
         return self.get(name, **kwargs)
 
     def merge(self, other: RNNParams, owner: str) -> None:
-        """Take over the variables of ``other``, or nothing at all.
+        """Take over the variables of ``other``.
 
-        Raises NameConflictError where both have a variable of one name that is not the same one.
+        If both have a variable of one name that is not the same one, that is logged: as in MXNet,
+        such cells unroll, and binding the network refuses it.
         """
         for name, variable in other._params.items():
             if self._params.get(name, variable) is not variable:
-                raise NameConflictError(
-                    f"{owner}: two of its cells have a parameter {name!r} of their own. Give each "
-                    "cell its own prefix=, or the same params= where they shall share it."
+                logging.warning(
+                    "%s: two of its cells have a parameter %r of their own, so the network cannot "
+                    "be bound. Give each cell its own prefix=, or the same params= where they "
+                    "shall share it.",
+                    owner,
+                    name,
                 )
         self._params.update(other._params)
         self._claims.update(other._claims)

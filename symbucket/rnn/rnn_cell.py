@@ -2,6 +2,7 @@
 
 from symbucket.rnn.base import BaseRNNCell
 from symbucket.rnn.bidirectional import BidirectionalCell
+from symbucket.rnn.convolutional import BaseConvRNNCell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from symbucket.rnn.dropout import DropoutCell
 from symbucket.rnn.fused import FusedRNNCell
 from symbucket.rnn.gru import GRUCell
@@ -14,8 +15,12 @@ from symbucket.rnn.vanilla import RNNCell
 from symbucket.rnn.zoneout import ZoneoutCell
 
 __all__ = [
+    "BaseConvRNNCell",
     "BaseRNNCell",
     "BidirectionalCell",
+    "ConvGRUCell",
+    "ConvLSTMCell",
+    "ConvRNNCell",
     "DropoutCell",
     "FusedRNNCell",
     "GRUCell",

@@ -89,7 +89,6 @@ def test_a_modified_cell_is_only_used_by_its_modifier(wrap):
         lambda: base.unroll(2, X),
         base.begin_state,
         lambda: rnn.SequentialRNNCell().add(base),
-        lambda: rnn.ResidualCell(base),
     ):
         with pytest.raises(StateError, match=r"RNNCell\('rnn_'\) is inside a modifier"):
             use()

@@ -42,14 +42,18 @@ def test_same_rows_but_another_hidden_size_is_refused():
         rnn.LSTMCell(5, params=params)
 
 
-def test_two_cells_of_one_prefix_cannot_be_stacked():
+def test_networks_with_two_cells_of_one_prefix_cannot_be_bound(caplog):
     stack = rnn.SequentialRNNCell()
     stack.add(rnn.LSTMCell(4))
-    with pytest.raises(NameConflictError, match=r"'lstm_i2h_weight'.*prefix="):
-        stack.add(rnn.LSTMCell(4))
-    assert len(stack) == 1
+    stack.add(rnn.LSTMCell(4))  # as in MXNet, it unrolls
+    assert "parameter 'lstm_i2h_weight' of their own" in caplog.text
+    outputs, _ = stack.unroll(2, sym.Variable("data"), merge_outputs=True)
+    with pytest.raises(NameConflictError, match="'lstm_i2h_weight'"):
+        outputs.simple_bind(data=(2, 2, 3))
+    both = rnn.BidirectionalCell(rnn.RNNCell(4), rnn.RNNCell(4))
+    outputs, _ = both.unroll(2, sym.Variable("data"), merge_outputs=True)
     with pytest.raises(NameConflictError, match="rnn_i2h_weight"):
-        rnn.BidirectionalCell(rnn.RNNCell(4), rnn.RNNCell(4))
+        outputs.list_arguments()
 
 
 def test_shared_cells_can_be_stacked():
