@@ -115,10 +115,15 @@ def _symbol(symbol: Symbol) -> list[Any]:
     def places(entries: Collection[tuple[Any, int]]) -> list[tuple[int, int]]:
         return [(index[node], output) for node, output in entries]
 
+    records: dict[int, str] = {}  # many nodes share one
     content: list[Any] = [places(symbol.heads)]
     for node in nodes:
-        op = None if node.op is None else (node.op.op_name, _attributes(node.op))
-        content.append((op, node.name, sorted(node.attrs.items()), places(node.inputs)))
+        record = records.get(id(node.op))
+        if record is None:
+            op = node.op
+            record = "" if op is None else repr((op.op_name, _attributes(op)))
+            records[id(op)] = record
+        content.append((record, node.name, sorted(node.attrs.items()), places(node.inputs)))
     return content
 
 

@@ -1,0 +1,138 @@
+"""The worker's side of the compile benchmark: one network made ready, in a process of its own.
+
+The job comes as JSON in the first argument, the result goes as JSON to standard output. Times are
+CPU seconds of the whole process, with those in which threads of the runtime wait by spinning.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import symbucket as sb
+from symbucket.compiler import CompilerOptions
+
+
+def resident() -> float:
+    """KB of the process in memory; 0 where there is no /proc."""
+    gc.collect()
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0.0
+    lines = status.read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def cell(kind: str, hidden: int, prefix: str) -> Any:
+    """A cell of one layer by its name."""
+    if kind == "bi-gru":
+        left, right = (sb.rnn.GRUCell(hidden // 2, prefix=f"{prefix}{way}_") for way in "lr")
+        return sb.rnn.BidirectionalCell(left, right, output_prefix=prefix)
+    if kind == "zoneout":
+        return sb.rnn.ZoneoutCell(sb.rnn.LSTMCell(hidden, prefix=prefix), zoneout_states=0.1)
+    if kind == "residual":
+        return sb.rnn.ResidualCell(sb.rnn.LSTMCell(hidden, prefix=prefix))
+    if kind == "fused":
+        return sb.rnn.FusedRNNCell(hidden, mode="lstm", prefix=prefix)
+    cells = {"rnn": sb.rnn.RNNCell, "lstm": sb.rnn.LSTMCell, "gru": sb.rnn.GRUCell}
+    return cells[kind](hidden, prefix=prefix)
+
+
+def network(job: dict[str, Any]) -> Callable[[int], Any]:
+    """``sym_gen`` of a language model."""
+
+    def sym_gen(length: int) -> Any:
+        hidden, vocabulary = job["hidden"], job["vocabulary"]
+        embedded = sb.sym.Embedding(
+            sb.sym.Variable("data"), input_dim=vocabulary, output_dim=hidden, name="embed"
+        )
+        stack = sb.rnn.SequentialRNNCell()
+        for layer in range(job["layers"]):
+            stack.add(cell(job["cell"], hidden, f"layer{layer}_"))
+        outputs, _ = stack.unroll(length, embedded, layout="NTC", merge_outputs=True)
+        scores = sb.sym.FullyConnected(
+            sb.sym.Reshape(outputs, shape=(-1, hidden)), num_hidden=vocabulary, name="pred"
+        )
+        label = sb.sym.Reshape(sb.sym.Variable("softmax_label"), shape=(-1,))
+        symbol = sb.sym.SoftmaxOutput(
+            scores, label, name="softmax", use_ignore=True, ignore_label=0, normalization="valid"
+        )
+        return symbol, ("data",), ("softmax_label",)
+
+    return sym_gen
+
+
+class Trainer:
+    """A module that is trained on one batch of each length."""
+
+    def __init__(self, job: dict[str, Any], longest: int) -> None:
+        self.batch = job["batch"]
+        self.symbol_seconds = 0.0
+        self._sym_gen = network(job)
+        self._metric = sb.metric.Perplexity(0)
+        self.module = sb.mod.BucketingModule(
+            self._timed, longest, options=CompilerOptions(cache_dir=job.get("cache_dir"))
+        )
+        shape = (self.batch, longest)
+        self.module.bind([("data", shape)], [("softmax_label", shape)])
+        start = time.process_time()
+        self.module.init_params(sb.init.Uniform(0.08))
+        self.init_seconds = time.process_time() - start
+        self.module.init_optimizer(optimizer="sgd", optimizer_params={"rescale_grad": 1.0})
+
+    def _timed(self, length: int) -> Any:
+        start = time.process_time()
+        symbol = self._sym_gen(length)
+        self.symbol_seconds += time.process_time() - start
+        return symbol
+
+    def step(self, length: int) -> None:
+        """One step on ids that are all 1."""
+        shape = (self.batch, length)
+        ids = sb.nd.array(np.ones(shape, np.float32))
+        described = [("data", shape)], [("softmax_label", shape)]
+        batch = sb.io.DataBatch([ids], [ids], 0, None, length, *described)
+        self.module.forward_backward(batch)
+        self.module.update()
+
+
+def measure(job: dict[str, Any]) -> dict[str, Any]:
+    """Seconds from nothing to the end of each length's first step, and of one more step each."""
+    lengths = job["lengths"]
+    warm = {**job, "cell": "rnn", "layers": 1, "hidden": 8, "vocabulary": 10, "cache_dir": None}
+    Trainer(warm, 5).step(5)  # what the process does once
+    start = time.process_time()
+    trainer = Trainer(job, max(lengths))
+    trainer.step(max(lengths))
+    rest = [length for length in lengths if length != max(lengths)]
+    before, first = resident(), time.process_time()
+    for length in rest:
+        trainer.step(length)
+    end, after = time.process_time(), resident()
+    for length in lengths:
+        trainer.step(length)
+    return {
+        "symbols": trainer.symbol_seconds,
+        "ready": end - start - trainer.init_seconds,
+        "later": end - first,
+        "steps": time.process_time() - end,
+        "kilobytes": (after - before) / max(len(rest), 1),
+        "threads": threads(),
+    }
+
+
+def threads() -> int:
+    """Threads of the process."""
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.exists() else 0
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.argv[1]))))
