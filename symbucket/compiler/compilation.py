@@ -10,7 +10,7 @@ import onnx_ir as ir
 from symbucket.compiler.autodiff import row_sparse, split
 from symbucket.compiler.autodiff.differentiate import differentiate, needs_head
 from symbucket.compiler.capture_inputs import capture_inputs
-from symbucket.compiler.loops.roll_loops import roll_loops
+from symbucket.compiler.loops.group import Grouped, grouped
 from symbucket.compiler.lower import Lowered, lower, outputs_that_depend
 from symbucket.compiler.memory import plan_graph, recompute
 from symbucket.compiler.metrics import emit_metrics
@@ -31,6 +31,7 @@ class Compilation:
 
     Attributes:
         request: what is asked.
+        network: the symbol with loops in the place of equal steps; None: as the user wrote it.
         lowered: the forward graph with the symbol's values.
         graphs: the graphs of the models; one, or after the split those of forward and backward.
         forward_nodes: the nodes that are no part of the gradients.
@@ -40,12 +41,19 @@ class Compilation:
     """
 
     request: CompileRequest
+    network: Grouped | None = None
     lowered: Lowered = field(init=False)
     graphs: list[PortedGraph] = field(default_factory=list)
     forward_nodes: list[ir.Node] = field(default_factory=list)
     heads: tuple[str, ...] = ()
     noise: list[NoiseInput] = field(default_factory=list)
     programs: list[Program] = field(default_factory=list)
+
+
+def roll_loops(c: Compilation) -> None:
+    """Put loops into the place of equal steps, if the target runs or unrolls them."""
+    if c.request.target.compiles_loops:
+        c.network = grouped(c.request.symbol)
 
 
 def lower_symbol(c: Compilation) -> None:
@@ -57,7 +65,7 @@ def lower_symbol(c: Compilation) -> None:
         request.dtypes,
         request.trains,
         request.name,
-        loops=roll_loops.name not in request.options.disable and request.target.compiles_loops,
+        c.network,
         labels_in_range=request.options.out_of_range == "error",
     )
     states = set(request.symbol.list_auxiliary_states())
@@ -149,7 +157,7 @@ def plan_memory(c: Compilation) -> None:
         for port, value in ported.outputs.items():
             value.name = port.name
         graph.outputs.extend(ported.outputs.values())
-        if "roll-loops" in ported.changes:
+        if c.network is not None:
             loops = sum(body_of(node) is not None for node in graph)
             operators = ported.changes.get("use-recurrent-operators", 0)
             ported.changes["roll-loops"] = loops + operators

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from symbucket.compiler.loops.group import Grouped, grouped
+from symbucket.compiler.loops.group import Grouped
 from symbucket.errors import SymbucketError
 from symbucket.ir import new_graph
 from symbucket.ops.record import Emitter
@@ -48,19 +48,20 @@ def lower(
     dtypes: Mapping[str, Any],
     training: bool,
     name: str,
-    loops: bool = False,
+    network: Grouped | None = None,
     labels_in_range: bool = True,
 ) -> Lowered:
     """Return the forward graph of ``symbol`` for these shapes of its variables.
 
     Nodes are of standard ONNX and of our own domain; their names start with the name of the
-    symbol's node that they came from. With ``loops`` equal steps are one Scan. Labels are
-    ``labels_in_range`` if the host refuses others. Raises ShapeError if shapes are missing or do
-    not fit.
+    symbol's node that they came from. ``network``: the symbol with loops in it, each of which
+    becomes a Scan; with it, operators may emit loops too. Labels are ``labels_in_range`` if the
+    host refuses others. Raises ShapeError if shapes are missing or do not fit.
     """
     symbol.variables()  # refuses two variables of one name
     nodes = symbol.nodes()
-    steps = grouped(symbol) if loops else Grouped(nodes, symbol.heads)
+    loops = network is not None
+    steps = network or Grouped(nodes, symbol.heads)
     if steps.loops:
         try:
             return _lower(nodes, steps, shapes, dtypes, training, name, loops, labels_in_range)

@@ -14,15 +14,16 @@ from symbucket.compiler.compilation import (
     bind_noise,
     lower_symbol,
     plan_memory,
+    roll_loops,
     serialize,
     split_at_heads,
     take_rows,
 )
-from symbucket.compiler.loops.hoist_factors import hoist_factors
 from symbucket.compiler.loops.hoist_products import hoist_products
-from symbucket.compiler.loops.roll_loops import roll_loops
+from symbucket.compiler.loops.regroup_factors import regroup_factors
 from symbucket.compiler.loops.unroll_loops import unroll_loops
 from symbucket.compiler.loops.use_recurrent_operators import use_recurrent_operators
+from symbucket.compiler.options import OPTIONAL_PASSES
 from symbucket.compiler.ports import PortedGraph
 from symbucket.compiler.request import CompileRequest
 from symbucket.compiler.rewrite.base import Pass, PassContext
@@ -54,9 +55,13 @@ class Stage:
     name: str
     step: Callable[[Compilation], None] | None = None
     passes: tuple[Pass, ...] = ()
+    optional: bool = False
+    """Whether ``CompilerOptions.disable`` may name the step."""
 
 
 PIPELINE: tuple[Stage, ...] = (
+    # Equal steps of the symbol -> loops over one step.
+    Stage("roll-loops", roll_loops, optional=True),
     # Symbol -> forward graph in ONNX and symbucket's own domain.
     Stage("lower", lower_symbol),
     # Random numbers become inputs, if whoever runs the model draws them.
@@ -107,10 +112,10 @@ PIPELINE: tuple[Stage, ...] = (
             remove_identities,
             remove_dead_nodes,
             schedule_for_memory,
-            roll_loops,
             use_recurrent_operators,
             join_gate_gradients,
-            hoist_factors,
+            regroup_factors,
+            hoist_products,
             unroll_loops,
             merge_reshapes,
             remove_dead_nodes,
@@ -122,6 +127,9 @@ PIPELINE: tuple[Stage, ...] = (
 )
 
 
+OPTIONAL_PASSES.update(stage.name for stage in PIPELINE if stage.optional)
+
+
 def pipeline_order() -> list[str]:
     """Return the names of all stages and passes in order, a pass as ``stage/pass``."""
     order = []
@@ -131,9 +139,12 @@ def pipeline_order() -> list[str]:
 
 
 def pass_names() -> list[str]:
-    """Return the names of the passes that ``CompilerOptions.disable`` may contain, in order."""
-    passes = [one for stage in PIPELINE for one in stage.passes]
-    return list(dict.fromkeys(one.name for one in passes if not one.required))
+    """Return the names that ``CompilerOptions.disable`` may contain, in order."""
+    names: list[str] = []
+    for stage in PIPELINE:
+        names += [stage.name] if stage.optional else []
+        names += [one.name for one in stage.passes if not one.required]
+    return list(dict.fromkeys(names))
 
 
 def run_pipeline(request: CompileRequest, after_each: AfterEach | None = None) -> Compilation:
@@ -146,7 +157,8 @@ def run_pipeline(request: CompileRequest, after_each: AfterEach | None = None) -
     context = PassContext(request.options, request.target)
     for stage in PIPELINE:
         if stage.step is not None:
-            stage.step(c)
+            if not (stage.optional and stage.name in request.options.disable):
+                stage.step(c)
         else:
             for ported in c.graphs:
                 _run_passes(stage, ported, context, after_each)

@@ -1,4 +1,4 @@
-"""Typed notes: what the compiler knows of graphs, nodes and values beyond ONNX.
+"""Typed notes: what the compiler knows of graphs and nodes beyond ONNX.
 
 Notes are kept in the ``meta`` that onnx-ir gives every object, and never written to a model. Only
 this file knows how.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import onnx_ir as ir
 
@@ -33,8 +33,6 @@ class GraphNotes:
         size_bounds: the largest value of each size that is known only at run time, by its name.
         enclosing_node: the node that runs the graph as its body.
         root: of a body the model's graph, which has its names and constants.
-        signatures: what ``loops.loop.alike`` compares of a node. Valid as long as the graph stays
-            as it is; who changes it clears them.
     """
 
     names: dict[str, int] = field(default_factory=dict)
@@ -42,21 +40,6 @@ class GraphNotes:
     size_bounds: dict[str, int] = field(default_factory=dict)
     enclosing_node: ir.Node | None = None
     root: ir.Graph | None = None
-    signatures: dict[ir.Node, tuple[Any, ...]] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class CarriedStacks:
-    """Which outputs of a Scan are stacks of its carried values.
-
-    Attributes:
-        carried: the number of the carried value, by the number of the output.
-        initial_included: the stack of the values that each iteration starts with, by the number of
-            the carried value; made when it is first asked for.
-    """
-
-    carried: dict[int, int]
-    initial_included: dict[int, ir.Value] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -65,27 +48,12 @@ class NodeNotes:
 
     Attributes:
         phase: the part of the training step.
-        carried_stacks: of a Scan that was rolled from steps.
-        splits_evenly: whether all outputs of a Split have one size; None if not asked yet.
     """
 
     phase: Phase = Phase.FORWARD
-    carried_stacks: CarriedStacks | None = None
-    splits_evenly: bool | None = None
 
 
-@dataclass(slots=True, eq=False)
-class ValueNotes:
-    """What is known of a value.
-
-    Attributes:
-        equal_slices: slices of stacks with the same numbers, from which it is not computed.
-    """
-
-    equal_slices: list[ir.Value] = field(default_factory=list)
-
-
-Notes = TypeVar("Notes", GraphNotes, NodeNotes, ValueNotes)
+Notes = TypeVar("Notes", GraphNotes, NodeNotes)
 
 
 def graph_notes(graph: ir.Graph) -> GraphNotes:
@@ -98,12 +66,7 @@ def node_notes(node: ir.Node) -> NodeNotes:
     return _notes(node, NodeNotes)
 
 
-def value_notes(value: ir.Value) -> ValueNotes:
-    """Return the notes of a value, to read and to write."""
-    return _notes(value, ValueNotes)
-
-
-def _notes(of: ir.Graph | ir.Node | ir.Value, kind: type[Notes]) -> Notes:
+def _notes(of: ir.Graph | ir.Node, kind: type[Notes]) -> Notes:
     notes = of.meta.get(_KEY)
     if notes is None:
         notes = of.meta[_KEY] = kind()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar
@@ -15,7 +16,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from symbucket.errors import InvalidArgumentError
-from symbucket.ir import new_graph, shape_of
+from symbucket.ir import info, new_graph, shape_of
 from symbucket.ops.foreign import emit_graph
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import is_known, unify
@@ -30,6 +31,8 @@ from symbucket.types import (
 )
 
 FAMILY = "Graphs from elsewhere"
+
+_MOST_DRAWS = 1_000_000  # numbers that a graph has to itself: how many it needs shows when written
 
 
 def pack(model: onnx.ModelProto) -> str:
@@ -66,6 +69,7 @@ class OnnxGraph(Operator):
     """
 
     foreign: ClassVar[bool] = True
+    random: ClassVar[bool] = True  # if the graph has nodes that draw
 
     graph: str
     states: tuple[str, ...] = ()
@@ -81,6 +85,17 @@ class OnnxGraph(Operator):
     def model(self) -> onnx.ModelProto:
         """The model; not to be changed."""
         return unpack(self.graph)
+
+    def draws(self, training: bool) -> int:
+        return _MOST_DRAWS if _draws(self.graph) else 0
+
+    def repeated_weights(self, least: int) -> dict[str, int]:
+        """Return the inputs and constants that ``least`` products or more read, with how many."""
+        graph = self.model.graph
+        outside = {value.name for value in (*graph.input, *graph.initializer)}
+        products = (node for node in graph.node if node.op_type in ("Gemm", "MatMul"))
+        counts = Counter(name for node in products for name in {*node.input} & outside)
+        return {name: count for name, count in counts.items() if count >= least}
 
     def constant(self, name: str) -> Array | None:
         """Return the constant with a name; None if the graph has none."""
@@ -132,6 +147,20 @@ class OnnxGraph(Operator):
             dims = tuple(int(d.dim_value) for d in tensor.shape.dim)
             shapes[value.name] = dims if tensor.HasField("shape") else None
         return [shapes[n] for n in [*self.arguments(), *self.states]]
+
+
+@lru_cache(maxsize=64)
+def _draws(text: str) -> bool:
+    """Whether some node of a packed model draws random numbers, those of bodies among them."""
+    model = unpack(text)
+    bodies = [model.graph.node, *(function.node for function in model.functions)]
+    for nodes in bodies:  # grows
+        for node in nodes:
+            if info(node.op_type).random:
+                return True
+            for attribute in node.attribute:
+                bodies += [graph.node for graph in (attribute.g, *attribute.graphs)]
+    return False
 
 
 def _dtype(value: onnx.ValueInfoProto) -> DType:

@@ -16,15 +16,15 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError, UnsupportedError
-from symbucket.ir import append_scan, new_body, output_of_body, shape_of
+from symbucket.ir import shape_of
 from symbucket.ops.noise import Dropout
 from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
+from symbucket.ops.recurrence import loop_over, may_loop
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 FAMILY = "Recurrent layers"
 
-_LEAST = 4  # steps of a loop; fewer are written one by one
 _GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
 
 
@@ -266,8 +266,8 @@ class RNN(Operator):
         apart = self.mode == "gru"
         bias = weights.bw if apart else g.op("Add", weights.bw, weights.br)
         z = g.op("Gemm", rows, weights.w, bias, transB=1)
-        if g.loops and g.loop is None and steps >= _LEAST:
-            return self._loop(g, z, weights, states, is_running, steps, int(backwards))
+        if may_loop(g, steps):
+            return self._loop(g, z, weights, states, is_running, steps, backwards)
         shares = _pieces(g, z, [shape_of(rows)[0] // steps] * steps, axis=0)
         outputs = []
         for t in reversed(range(steps)) if backwards else range(steps):
@@ -286,29 +286,19 @@ class RNN(Operator):
         states: list[ir.Value],
         is_running: ir.Value | None,
         steps: int,
-        direction: int,
+        backwards: bool,
     ) -> tuple[ir.Value, list[ir.Value]]:
-        """Do the same by a Scan whose body is one step."""
+        """Do the same by a loop over one step."""
         rows, columns = shape_of(z)
         sequences = [g.reshape(z, (steps, rows // steps, columns))]
         if is_running is not None:
             sequences.append(is_running)
-        body = new_body(g.root, g.scope)
-        for kind, value, shape in (
-            *(("carried", state, shape_of(state)) for state in states),
-            *(("slice", sequence, shape_of(sequence)[1:]) for sequence in sequences),
-        ):
-            name = g.unique(f"{g.scope}/{kind}")
-            body.inputs.append(ir.Value(name=name, shape=ir.Shape(shape), type=value.type))
-        carried, (share, *runs) = body.inputs[: len(states)], body.inputs[len(states) :]
-        with g.inside(body):
-            following, output = self._masked_step(
-                g, share, weights, list(carried), runs[0] if runs else None
-            )
-        body.outputs.extend(following)
-        body.outputs.append(output_of_body(g, body, output))
-        directions = [direction] * len(sequences)
-        *finals, stack = append_scan(g, body, states, sequences, directions, [direction])
+
+        def step(slices: list[ir.Value], states: list[ir.Value]) -> tuple[list[ir.Value], ir.Value]:
+            runs = slices[1] if len(slices) > 1 else None
+            return self._masked_step(g, slices[0], weights, states, runs)
+
+        finals, stack = loop_over(g, sequences, states, step, backwards)
         return g.reshape(stack, (rows, self.state_size)), finals
 
     def _masked_step(

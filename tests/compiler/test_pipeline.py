@@ -24,6 +24,7 @@ from tests.compiler.loops.rolled import scans_in
 from tests.small_networks import language_model
 
 ORDER = """
+roll-loops
 lower
 noise
 metrics
@@ -53,10 +54,10 @@ final/merge-common-subexpressions
 final/remove-identities
 final/remove-dead-nodes
 final/schedule-for-memory
-final/roll-loops
 final/use-recurrent-operators
 final/join-gate-gradients
-final/hoist-factors
+final/regroup-factors
+final/hoist-products
 final/unroll-loops
 final/merge-reshapes
 final/remove-dead-nodes

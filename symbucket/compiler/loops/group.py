@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from symbucket.compiler.gc_pause import paused_collector
+from symbucket.compiler.loops.columns import DiffersError, Steps, Users
 from symbucket.compiler.loops.rewire import rewire
-from symbucket.compiler.loops.steps import DiffersError, Steps, Users, Walk
+from symbucket.compiler.loops.steps import Walk
+from symbucket.ops.graph import OnnxGraph
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.symbol import Symbol
 
 LEAST = 4  # steps; fewer stay as they are
+_MOST_CHAINS = 8  # that have one weight
+_MOST_USES = 4  # of one weight in a step, each waiting for the one before
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,6 @@ def _grouped(symbol: Symbol) -> Grouped:
 
 def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
     """Find the recurrences among ``nodes`` and put a loop into the place of each."""
-    if any(node.op is not None and node.op.foreign for node in nodes):
-        return Grouped(list(nodes), heads, (), ("nodes that others wrote may draw numbers",))
     users: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
     for node in nodes:
         for slot, (source, _) in enumerate(node.inputs):
@@ -51,11 +53,15 @@ def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
     position = {node: i for i, node in enumerate(nodes)}
     taken: dict[Node, None] = {}
     walks: list[tuple[Walk, Steps]] = []
-    reasons: list[str] = []
+    reasons = _reasons_of_graphs(nodes)
     for weight, products in _candidates(nodes, users):
         if any(node in taken for node in products):
             continue
-        for chain, number in _chains(nodes, position, products):
+        chains = _chains(nodes, position, products)
+        if isinstance(chains, str):
+            reasons.append(f"{weight.name}: {chains}")
+            continue
+        for chain, number in chains:
             found = _walk(chain, number, users, position, taken)
             if isinstance(found, str):
                 reasons.append(f"{weight.name}: {found}")
@@ -71,6 +77,16 @@ def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
         return Grouped(list(nodes), heads, (), (*reasons, "loops wait for each other"))
     names = tuple(f"{one.columns[0].model.name} ({one.count} steps)" for one in groups)
     return Grouped(new[0], new[1], names, tuple(reasons), new[2])
+
+
+def _reasons_of_graphs(nodes: Sequence[Node]) -> list[str]:
+    """What to say of steps that are written out in graphs of ONNX files."""
+    return [
+        f"{name}: {count} products of {node.name}, a graph from an ONNX file that is kept as it is"
+        for node in nodes
+        if isinstance(node.op, OnnxGraph)
+        for name, count in node.op.repeated_weights(LEAST).items()
+    ]
 
 
 def _with_readers(walk: Walk, steps: Steps, taken: dict[Node, None]) -> Steps:
@@ -114,15 +130,16 @@ Chain = tuple[list[Node], dict[Node, int]]
 
 def _chains(
     nodes: Sequence[Node], position: dict[Node, int], products: Sequence[Node]
-) -> list[Chain]:
+) -> list[Chain] | str:
     """The products that wait for each other, in order, with the numbers of what depends on them.
 
-    Several chains have one weight if they do not wait for each other (siamese networks).
+    Several chains have one weight if they do not wait for each other (siamese networks). Of
+    products that wait for the same ones, the first stands for the step. Returns the reason if
+    there is no order.
     """
     members = set(products)
     reached: dict[Node, tuple[int, int]] = {}  # chain, number of the last product on the way
     chains: list[list[Node]] = []
-    split = 0
     for node in nodes[position[products[0]] :]:
         best: tuple[int, int] | None = None
         for source, _ in node.inputs:
@@ -131,15 +148,13 @@ def _chains(
                 best = one
         if node in members:
             if best is None:
+                if len(chains) == _MOST_CHAINS:
+                    return f"{len(products)} uses, most of which do not wait for each other"
                 chains.append([])
                 best = len(chains) - 1, -1
-                split += 1
-                if split > 8:
-                    return []
             chain, number = best
-            if number + 1 != len(chains[chain]):
-                return []
-            chains[chain].append(node)
+            if number + 1 == len(chains[chain]):
+                chains[chain].append(node)
             best = chain, number + 1
         if best is not None:
             reached[node] = best
@@ -157,19 +172,31 @@ def _walk(
     position: dict[Node, int],
     taken: dict[Node, None],
 ) -> tuple[Walk, Steps] | str:
-    """The steps around a chain, maybe without its first or last product; else the reason."""
+    """The steps around a chain; else the reason.
+
+    The first or last product may belong to no step, and a step may use the weight several times.
+    """
     reason = ""
-    count = len(chain)
-    for first, last in ((0, count), (1, count), (0, count - 1), (1, count - 1)):
-        if last - first < LEAST:
-            continue
-        products = chain[first:last]
+    for stride, first, last in _cuts(len(chain)):
+        products = chain[first:last:stride]
         shifted = number
-        if first:
-            shifted = {node: n - first for node, n in number.items() if n >= first}
+        if first or stride > 1:
+            shifted = {node: (n - first) // stride for node, n in number.items() if n >= first}
         try:
             walk = Walk(products, shifted, users, position, taken)
             return walk, walk.steps()
         except DiffersError as error:
             reason = reason or str(error)
     return reason
+
+
+def _cuts(count: int) -> Iterator[tuple[int, int, int]]:
+    """Uses of a weight in a step, and the first and last one of ``count`` uses to look at."""
+    for first, last in ((0, count), (1, count), (0, count - 1), (1, count - 1)):
+        if last - first >= LEAST:
+            yield 1, first, last
+    for stride in range(2, _MOST_USES + 1):
+        for first in sorted({0, count % stride}):
+            steps = (count - first) // stride
+            if steps >= LEAST:
+                yield stride, first, first + steps * stride

@@ -11,6 +11,12 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from symbucket.compiler.loops.batch import batch_rule, is_product
+from symbucket.compiler.loops.free_values import (
+    find_free,
+    is_inside,
+    is_worth_hoisting,
+    slice_directions,
+)
 from symbucket.compiler.rewrite.base import graph_pass
 from symbucket.compiler.rewrite.graph_queries import only_user
 from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
@@ -20,8 +26,6 @@ from symbucket.ir import (
     attr,
     attributes_of,
     body_of,
-    graphs_of,
-    info_of,
     nbytes_of,
     output_of_body,
     producer_of,
@@ -35,10 +39,8 @@ from symbucket.ir import (
 from symbucket.ir.nodes import scope_of
 from symbucket.ir.notes import graph_notes, phase_of
 
-_LARGEST = 1 << 16  # bytes of a step's value; larger elementwise results stay in the cache
 
-
-@graph_pass("forward", "joint")
+@graph_pass("forward", "joint", "final")
 def hoist_products(graph: ir.Graph) -> int:
     """Take out of every loop what can be; returns the number of nodes that left a body."""
     return sum(_hoist(graph, node) for node in list(graph) if body_of(node) is not None)
@@ -66,9 +68,7 @@ class _Loop:
         self._carried = states_of(scan)
         self._steps = steps_of(scan)
         slices = body.inputs[self._carried :]
-        self._direction: dict[ir.Value, int | None] = dict(
-            zip(slices, attr(scan, "scan_input_directions", [0] * len(slices)))
-        )
+        self._direction = slice_directions(scan)
         self._stacks: dict[ir.Value, ir.Value] = {
             one: stack for one, stack in zip(slices, scan.inputs[self._carried :]) if stack
         }
@@ -78,40 +78,11 @@ class _Loop:
     # What is there before the loop ---------------------------------------------------------------
 
     def _is_inside(self, value: ir.Value) -> bool:
-        node = value.producer()
-        return value in self._inputs or (node is not None and node.graph is self._body)
+        return is_inside(value, self._body, self._inputs)
 
     def _find_free(self) -> None:
-        """Give every value that does not wait for the step before its direction.
-
-        None stands for those that are the same in every step.
-        """
         self._inputs = set(self._body.inputs)
-        for node in self._body:
-            direction = self._free_direction(node)
-            if direction is not False:
-                for out in node.outputs:
-                    self._direction[out] = None if direction is None else int(direction)
-
-    def _free_direction(self, node: ir.Node) -> int | bool | None:
-        """The direction of a node's results; False if they wait for the step before."""
-        if graphs_of(node) or info_of(node).random:
-            return False
-        ways: set[int] = set()
-        varying = []
-        for value in node.inputs:
-            inside = value is not None and self._is_inside(value)
-            if inside and value not in self._direction:
-                return False
-            way = None if value is None else self._direction.get(value)
-            varying.append(way is not None)
-            if way is not None:
-                ways.add(way)
-        if not ways:
-            return None
-        if len(ways) > 1 or batch_rule(node, varying) is None:
-            return False
-        return ways.pop()
+        find_free(self._body, self._direction)
 
     def add_products_to_carried(self) -> None:
         """``(x w^T + a) + (h r^T + b)`` becomes ``h r^T + (x w^T + (a + b))``, h being carried.
@@ -179,7 +150,9 @@ class _Loop:
                 waiting = any(
                     any(o not in self._direction for o in user.outputs) for user, _ in out.uses()
                 )
-                if (waiting or out in outputs) and self._is_worth_it(out):
+                if (waiting or out in outputs) and is_worth_hoisting(
+                    out, self._body, self._direction
+                ):
                     wanted.append(out)
         if not wanted:
             return 0
@@ -189,23 +162,6 @@ class _Loop:
         self._rebuild()
         remove_dead_nodes(self._body)
         return moved - len(list(self._body))
-
-    def _is_worth_it(self, value: ir.Value) -> bool:
-        """Whether a value is better computed outside: small ones, and those with products."""
-        if self._direction[value] is None or nbytes_of(value) <= _LARGEST:
-            return True
-        seen: set[ir.Value] = set()
-        stack = [value]
-        while stack:
-            one = stack.pop()
-            node = one.producer()
-            if one in seen or node is None or node.graph is not self._body:
-                continue
-            seen.add(one)
-            if is_product(node):
-                return True
-            stack.extend(v for v in node.inputs if v is not None)
-        return False
 
     def _replace(self, value: ir.Value) -> None:
         stack = self._outside(value)

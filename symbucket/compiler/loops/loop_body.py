@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from symbucket.compiler.loops.columns import Column, Invariant, Sequential, Steps
 from symbucket.compiler.loops.loop_operators import Loop
-from symbucket.compiler.loops.steps import Column, Invariant, Sequential, Steps
 from symbucket.ops.slicing import SliceChannel
 from symbucket.symbol.node import Entry, Node
 

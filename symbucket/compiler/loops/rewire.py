@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from symbucket.compiler.loops.columns import Invariant, Sequential, Steps, Users
 from symbucket.compiler.loops.loop_body import (
     LoopBody,
     LoopPlan,
@@ -19,7 +20,6 @@ from symbucket.compiler.loops.sequence_operators import (
     StackSteps,
     UnstackSteps,
 )
-from symbucket.compiler.loops.steps import Invariant, Sequential, Steps, Users
 from symbucket.ops.reshape import ExpandDims
 from symbucket.ops.slicing import Concat, SliceChannel
 from symbucket.symbol.node import Entry, Node

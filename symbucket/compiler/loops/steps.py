@@ -8,80 +8,21 @@ sequence). Whoever wrote the steps, they are grouped by what they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
+from symbucket.compiler.loops.columns import (
+    Column,
+    DiffersError,
+    Internal,
+    Invariant,
+    Sequential,
+    Source,
+    Steps,
+    Users,
+    alike,
+    may_loop,
+)
 from symbucket.symbol.node import Entry, Node
-
-Users = Mapping[Node, Sequence[tuple[Node, int]]]
-"""The nodes that read a node, with the number of the input."""
-
-
-class DiffersError(Exception):
-    """Steps are not equal, for the reason given."""
-
-
-@dataclass(frozen=True)
-class Invariant:
-    """An operand that is the same in every step."""
-
-    entry: Entry
-
-
-@dataclass(eq=False)
-class Sequential:
-    """An operand from outside that is another one in every step."""
-
-    entries: list[Entry | None]
-
-
-@dataclass(frozen=True)
-class Internal:
-    """An operand that a column makes, ``distance`` steps before."""
-
-    column: Column = field(repr=False)
-    output: int
-    distance: int
-
-
-Source = Invariant | Sequential | Internal
-
-
-@dataclass(eq=False)
-class Column:
-    """The nodes that do the same in every step; None in last steps where nobody reads them."""
-
-    nodes: list[Node | None]
-    sources: list[Source] = field(default_factory=list)
-
-    @property
-    def model(self) -> Node:
-        """The first step's node."""
-        node = self.nodes[0]
-        assert node is not None
-        return node
-
-    def present(self) -> Iterator[tuple[int, Node]]:
-        """The steps that have such a node, with the node."""
-        for step, node in enumerate(self.nodes):
-            if node is not None:
-                yield step, node
-
-
-@dataclass(eq=False)
-class Steps:
-    """Equal steps; ``initial`` has what is read of the steps before the first one (-1, -2, ...)."""
-
-    count: int
-    columns: list[Column]
-    initial: dict[tuple[Column, int], dict[int, Entry]]
-    places: dict[Node, tuple[Column, int]]
-
-
-def may_loop(node: Node) -> bool:
-    """Whether an operator can be in the body of a loop."""
-    op = node.op
-    return op is not None and not (op.is_loss or op.foreign or op.auxiliary())
 
 
 class Walk:
@@ -376,25 +317,23 @@ class Walk:
             outputs = {entry[1] for entry in read.entries if entry is not None}
             if len(outputs) != 1:
                 return
-        columns, initial = len(self._columns), dict(self._initial)
-        try:
-            sources = [
-                self._source([(t, node.inputs[slot]) for t, node in nodes.items()])
-                for slot in range(len(present[0].inputs))
-            ]
-        except DiffersError:
-            sources = None
-        if sources is None or len(self._columns) > columns or len(self._initial) > len(initial):
-            for column in self._columns[columns:]:
-                for _, node in column.present():
-                    self._places.pop(node, None)
-            del self._columns[columns:]
-            self._initial = initial
-            return
-        column = Column([nodes[t] for t in range(self._count)], sources)
+        count, initial = len(self._columns), dict(self._initial)
+        column = Column([nodes[t] for t in range(self._count)])
         self._columns.append(column)
         for t, node in nodes.items():
             self._places[node] = column, t
+        try:
+            self._find_sources(column)
+            fits = len(self._columns) == count + 1
+        except DiffersError:
+            fits = False
+        if not fits or (read is not None and len(self._initial) > len(initial)):
+            for one in self._columns[count:]:
+                for _, node in one.present():
+                    self._places.pop(node, None)
+            del self._columns[count:]
+            self._initial = initial
+            return
         if read is not None:
             for other in self._columns:
                 for slot, source in enumerate(other.sources):
@@ -403,9 +342,3 @@ class Walk:
                     entry = source.entries[0]
                     if entry is not None and entry[0] is column.model:
                         other.sources[slot] = Internal(column, entry[1], 0)
-
-
-def alike(a: Node, b: Node) -> bool:
-    """Whether two nodes are the same operation of as many operands."""
-    same = a.op is b.op or (a.op == b.op and type(a.op) is type(b.op))
-    return same and len(a.inputs) == len(b.inputs)

@@ -1,4 +1,4 @@
-"""The recurrent operators of ONNX (LSTM, GRU, RNN), unrolled over the steps of the bucket.
+"""The recurrent operators of ONNX (LSTM, GRU, RNN), as loops over the steps of the bucket.
 
 Formulas are those of the operators' definitions in the ONNX standard.
 """
@@ -14,6 +14,8 @@ from symbucket.errors import ShapeError
 from symbucket.ir import const_of, shape_of
 from symbucket.ops.foreign.call import Call, Results, translation
 from symbucket.ops.record import Emitter
+from symbucket.ops.recurrence import Step as OneStep
+from symbucket.ops.recurrence import loop_over, may_loop
 
 # One step: what the input adds to the gates, h, c, recurrent weight, recurrent bias -> h, c.
 Step = Callable[[ir.Value, ir.Value, "ir.Value | None", ir.Value, "ir.Value | None"], "_State"]
@@ -69,30 +71,47 @@ def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], cell: bool)
             "Gemm", flat, _slice(g, w, d), *([into] if into is not None else []), transB=1
         )
         each = g.reshape(product, (length, batch, gates * hidden))
-        parts = (
-            [each]
-            if length == 1
-            else g.ops("Split", each, outputs=length, axis=0, num_outputs=length)
-        )
-        h, c = (_start(g, call, i, d, (batch, hidden), x) for i in (5, 6))
+        starts = [_start(g, call, i, d, (batch, hidden), x) for i in ((5, 6) if cell else (5,))]
         weight = _slice(g, r, d)
         backward = way == "reverse" or d == 1
-        states = []
-        for part in reversed(parts) if backward else parts:
-            gated = g.reshape(part, (batch, gates * hidden))
-            new, cell_state = step(gated, h, c if cell else None, weight, recurrent)
-            h, c = new, cell_state if cell_state is not None else c
-            states.append(g.reshape(h, (1, 1, batch, hidden)))
-        if backward:
-            states.reverse()
-        steps.append(states[0] if length == 1 else g.op("Concat", *states, axis=0))
-        last_h.append(g.reshape(h, (1, batch, hidden)))
-        last_c.append(g.reshape(c, (1, batch, hidden)))
+        one = _with_weight(step, weight, recurrent)
+        if may_loop(g, length):
+            last, stack = loop_over(g, [each], starts, one, backward)
+        else:
+            last, stack = _unrolled(g, each, starts, one, backward)
+        steps.append(g.reshape(stack, (length, 1, batch, hidden)))
+        last_h.append(g.reshape(last[0], (1, batch, hidden)))
+        last_c.append(g.reshape(last[-1], (1, batch, hidden)))
     outputs = [_join(g, steps, 1), _join(g, last_h, 0), _join(g, last_c, 0)]
     if batch_first:
         outputs[0] = g.transpose(outputs[0], [2, 0, 1, 3])
         outputs[1:] = [g.transpose(last, [1, 0, 2]) for last in outputs[1:]]
     return outputs[: 3 if cell else 2]
+
+
+def _with_weight(step: Step, weight: ir.Value, bias: ir.Value | None) -> OneStep:
+    """Return a step of one direction as a function of the input's share and the states."""
+
+    def one(slices: list[ir.Value], states: list[ir.Value]) -> tuple[list[ir.Value], ir.Value]:
+        h, c = step(slices[0], states[0], states[1] if len(states) > 1 else None, weight, bias)
+        return ([h] if c is None else [h, c]), h
+
+    return one
+
+
+def _unrolled(
+    g: Emitter, sequence: ir.Value, states: list[ir.Value], step: OneStep, backwards: bool
+) -> tuple[list[ir.Value], ir.Value]:
+    """Do what ``loop_over`` does, step by step."""
+    length, *shape = shape_of(sequence)
+    parts = [sequence]
+    if length > 1:
+        parts = g.ops("Split", sequence, outputs=length, axis=0, num_outputs=length)
+    outputs = []
+    for part in reversed(parts) if backwards else parts:
+        states, output = step([g.reshape(part, tuple(shape))], states)
+        outputs.append(g.reshape(output, (1, *shape_of(output))))
+    return states, _join(g, outputs[::-1] if backwards else outputs, 0)
 
 
 def _join(g: Emitter, parts: list[ir.Value], axis: int) -> ir.Value:

@@ -9,7 +9,7 @@ from symbucket.compiler import compile_inference, compile_training
 from symbucket.compiler.loops.group import group_steps
 from symbucket.compiler.loops.loop_operators import Loop
 from symbucket.errors import ShapeError
-from tests.compiler.loops.test_roll_loops_cells import CELLS, gru, lstm, network, stacked
+from tests.compiler.loops.test_cells_as_loops import CELLS, gru, lstm, network, stacked
 
 ROWS, WIDTH = 2, 4
 # Loops, and nodes of the new network, however many steps there are.

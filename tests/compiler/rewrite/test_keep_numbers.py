@@ -311,7 +311,7 @@ def test_the_graph_is_well_formed_between_passes(name):
     training = replace(inference, training=True, gradients=parameters(net))
     check_model(compile_request(training, after_each).step)
     compile_request(inference, after_each)
-    assert set(ran) >= set(pass_names())
+    assert set(ran) >= set(pass_names()) - {"roll-loops"}  # which is done before there is a graph
 
 
 # What the passes are for -------------------------------------------------------------------------

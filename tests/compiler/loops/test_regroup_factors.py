@@ -1,14 +1,15 @@
-"""What a step computes from its inputs alone leaves the Scan: on small text, before and after."""
+"""Factors of a step that are known before the loop: they come together, and leave it."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 import symbucket as sb
 from symbucket import sym
 from symbucket.compiler import CompilerOptions, compile_training
-from symbucket.compiler.loops.hoist_factors import hoist_factors
-from symbucket.compiler.loops.roll_loops import roll_loops
-from symbucket.ir import body_of
+from symbucket.compiler.loops.hoist_products import hoist_products
+from symbucket.compiler.loops.regroup_factors import regroup_factors
+from symbucket.ir import Builder, append_scan, body_of, new_body, new_graph
 from tests.compiler.loops.rolled import (
     UNROLLED,
     agree,
@@ -17,93 +18,106 @@ from tests.compiler.loops.rolled import (
     scans_in,
     train_both,
 )
-from tests.compiler.loops.test_roll_loops import body_lines, without_bodies
-from tests.compiler.rewrite.graph_text import graph, lines
+from tests.compiler.loops.test_hoist_products import run
 from tests.compiler.verify_graph import verify
 
-STEPS = 5
+STEPS, ROWS, WIDTH = 5, 2, 3
 
 
-def taken_out(step, inputs="a, b", state=3, width=3, rows=2):
-    """The pass over steps of this text; ``{t}`` is the step, ``{h}`` the state before it."""
-    text = []
-    for name in inputs.split(", "):
-        parts = ", ".join(f"{name}{t}" for t in range(STEPS))
-        text.append(f"{parts} = Split<axis = 0, num_outputs = {STEPS}>({name})")
-    for t in range(STEPS):
-        text += [line.format(t=t, h=f"h{t}", new=f"h{t + 1}") for line in step]
-    text.append(f"y = Neg(h{STEPS})")
-    given = ", ".join(f"float[{rows * STEPS},{width}] {name}" for name in inputs.split(", "))
-    made = graph(
-        f"""(float[{rows},{state}] h0, float[{state},{width}] r, {given}) => (
-        float[{rows},{state}] y) <float one = {{1.0}}> {{ {chr(10).join(text)} }}"""
+def loop(step, state=WIDTH, rows=ROWS):
+    """A loop over a and b with this step, which gets a builder, z = h r, and slices of a and b."""
+    g = Builder(new_graph("test"))
+    shapes = {
+        "h": (rows, state),
+        "r": (state, WIDTH),
+        "a": (STEPS, rows, WIDTH),
+        "b": (STEPS, rows, WIDTH),
+    }
+    inputs = {name: g.input(name, shape, ir.DataType.FLOAT) for name, shape in shapes.items()}
+    body = new_body(g.graph, "body")
+    body.inputs.extend(
+        ir.Value(name=name, shape=ir.Shape(shape), type=inputs["h"].type)
+        for name, shape in (
+            ("carried", (rows, state)),
+            ("a0", (rows, WIDTH)),
+            ("b0", (rows, WIDTH)),
+        )
     )
-    assert roll_loops(made) == 1
-    verify(made)
-    count = hoist_factors(made)
-    verify(made)
-    return count, lines(made), next(body_lines(n) for n in made if body_of(n) is not None)
+    carried, a, b = body.inputs
+    with g.inside(body):
+        body.outputs.append(step(g, g.op("Gemm", carried, inputs["r"]), a, b))
+    outs = append_scan(g, body, [inputs["h"]], [inputs["a"], inputs["b"]], [0, 0], [])
+    g.graph.outputs.extend(g.op("Neg", out) for out in outs)
+    rng = np.random.default_rng(1)
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return g.graph, arrays
+
+
+def operators(nodes):
+    return [node.op_type for node in nodes]
+
+
+def rewritten(step, **sizes):
+    """Run both passes; returns the changes of the first, operators outside and in the body."""
+    graph, arrays = loop(step, **sizes)
+    plain, _ = loop(step, **sizes)
+    changes = regroup_factors(graph)
+    verify(graph)
+    hoist_products(graph)
+    verify(graph)
+    for ours, expected in zip(run(graph, arrays), run(plain, arrays)):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+    (scan,) = (node for node in graph if body_of(node) is not None)
+    outside = [node for node in graph if node is not scan and node.op_type != "Neg"]
+    return changes, operators(outside), operators(body_of(scan))
 
 
 def test_two_factors_of_a_product_become_one():
-    count, after, body = taken_out(
-        ["z{t} = Gemm({h}, r)", "m{t} = Mul(z{t}, a{t})", "{new} = Mul(m{t}, b{t})"]
+    assert rewritten(lambda g, z, a, b: g.op("Mul", g.op("Mul", z, a), b)) == (
+        1,
+        ["Mul"],
+        ["Gemm", "Mul"],
     )
-    assert count == 1
-    assert without_bodies(after) == [
-        "%0 = Reshape(a, [5, 2, 3])",
-        "%1 = Reshape(b, [5, 2, 3])",
-        "%2 = Mul(%0, %1)",
-        "%3 = Scan(h0, %2",
-        "y = Neg(%3)",
-        "-> y",
-    ]
-    assert body == ["z1 = Gemm(state0, r)", "h2 = Mul(z1, piece0)", "-> h2"]
+
+
+def test_factors_may_stand_on_either_side():
+    assert rewritten(lambda g, z, a, b: g.op("Mul", b, g.op("Mul", a, z))) == (
+        1,
+        ["Mul"],
+        ["Gemm", "Mul"],
+    )
 
 
 def test_slopes_are_computed_for_all_steps():
-    count, after, body = taken_out(
-        [
-            "z{t} = Gemm({h}, r)",
-            "q{t} = Mul(a{t}, a{t})",
-            "s{t} = Sub(one, q{t})",
-            "{new} = Mul(z{t}, s{t})",
-        ],
-        inputs="a",
-    )
-    assert count == 1
-    assert without_bodies(after)[1:4] == [
-        "%1 = Mul(%0, %0)",
-        "%2 = Sub(1.0, %1)",
-        "%3 = Scan(h0, %2",
-    ]
-    assert body == ["z1 = Gemm(state0, r)", "h2 = Mul(z1, piece0)", "-> h2"]
+    def step(g, z, a, b):
+        return g.op("Mul", z, g.op("Sub", g.const(1.0, like=a), g.op("Mul", a, a)))
+
+    assert rewritten(step) == (0, ["Mul", "Sub"], ["Gemm", "Mul"])
 
 
 def test_a_concat_of_products_becomes_a_product_of_concats():
-    count, after, body = taken_out(
-        [
-            "z{t} = Gemm({h}, r)",
-            "m{t} = Mul(z{t}, a{t})",
-            "n{t} = Mul(z{t}, b{t})",
-            "{new} = Concat<axis = 1>(m{t}, n{t})",
-        ],
-        state=6,
+    def step(g, z, a, b):
+        return g.op("Concat", g.op("Mul", z, a), g.op("Mul", z, b), axis=1)
+
+    assert rewritten(step, state=2 * WIDTH) == (1, ["Concat"], ["Gemm", "Concat", "Mul"])
+
+
+def test_a_product_that_something_else_reads_stays():
+    def step(g, z, a, b):
+        inner = g.op("Mul", z, a)
+        return g.op("Add", g.op("Mul", inner, b), inner)
+
+    assert rewritten(step) == (0, [], ["Gemm", "Mul", "Mul", "Add"])
+
+
+def test_factors_of_large_values_stay_in_the_step():
+    """The slices are in the cache when they are needed."""
+    rows = (1 << 16) // (4 * WIDTH) + 1
+    assert rewritten(lambda g, z, a, b: g.op("Mul", g.op("Mul", z, a), b), rows=rows) == (
+        0,
+        [],
+        ["Gemm", "Mul", "Mul"],
     )
-    assert count == 1
-    assert without_bodies(after)[2:4] == ["%2 = Concat(%0, %1, axis=2)", "%3 = Scan(h0, %2"]
-    assert [line.split(" = ")[-1].split("(")[0] for line in body] == [
-        "Gemm",
-        "Concat",
-        "Mul",
-        body[-1],
-    ]
-
-
-def test_a_piece_that_is_a_factor_already_stays_one():
-    count, _, body = taken_out(["z{t} = Gemm({h}, r)", "{new} = Mul(z{t}, a{t})"], inputs="a")
-    assert count == 0
-    assert body == ["z1 = Gemm(state0, r)", "h2 = Mul(z1, piece0)", "-> h2"]
 
 
 def lstm(steps, hidden, rows=4):
@@ -135,7 +149,7 @@ def test_no_number_changes(hidden):
         return run_program(made.step, arrays)
 
     found = run()
-    agree(found, run(disable={"hoist-factors"}))
+    agree(found, run(disable={"regroup-factors"}))
     agree(found, run(disable=UNROLLED.disable))
 
 
@@ -145,7 +159,7 @@ def test_large_values_stay_in_the_step():
     wanted = [n for n in net.list_arguments() if n not in shapes]
     made = compile_training(net, shapes, wanted=wanted).step
     assert made.passes["roll-loops"] == 2
-    assert made.passes["hoist-factors"] == 0
+    assert made.passes["regroup-factors"] == 0
 
 
 def test_what_is_taken_out_does_not_depend_on_chance():
