@@ -306,6 +306,18 @@ class Walk:
         moves = node.op is not None and node.op.moves_only and len(node.inputs) == 1
         return fits and not moves
 
+    def _complete(self, start: int) -> bool:
+        """Find the sources of columns from ``start`` on, and of those that come to light by that.
+
+        Returns whether all of them have a node in every step, but perhaps the last one.
+        """
+        count = start
+        while count < len(self._columns):
+            self._find_sources(self._columns[count])
+            count += 1
+        self._fill_last_steps()
+        return all(None not in column.nodes[:-1] for column in self._columns[start:])
+
     def _join(self, nodes: Mapping[int, Node], read: Sequential | None) -> None:
         """Add a column, if ``nodes`` are one."""
         present = list(nodes.values())
@@ -324,7 +336,7 @@ class Walk:
             self._places[node] = column, t
         try:
             self._find_sources(column)
-            fits = len(self._columns) == count + 1
+            fits = len(self._columns) == count + 1 or (read is None and self._complete(count + 1))
         except DiffersError:
             fits = False
         if not fits or (read is not None and len(self._initial) > len(initial)):

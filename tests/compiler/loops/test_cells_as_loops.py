@@ -284,14 +284,26 @@ def test_layers_that_take_turns():
     assert scans(both(net, {"data": (ROWS, steps, INPUT)})) == 4
 
 
-def test_a_weight_that_is_used_twice_in_a_step():
-    """Which product begins a step is not known; the numbers are right in any case."""
+@pytest.mark.parametrize("uses", [2, 3])
+def test_a_weight_that_is_used_several_times_in_a_step(uses):
     r = sym.Variable("r")
     h = sym.Variable("begin", shape=(ROWS, HIDDEN))
     for part in sym.SliceChannel(sym.Variable("data"), num_outputs=6, axis=1, squeeze_axis=True):
-        inner = sym.tanh(sym.FullyConnected(h, r, num_hidden=HIDDEN, no_bias=True))
-        h = sym.tanh(sym.FullyConnected(inner, r, num_hidden=HIDDEN, no_bias=True) + part)
-    both(sym.MakeLoss(sym.sum(h)), {"data": (ROWS, 6, HIDDEN)})
+        for _ in range(uses - 1):
+            h = sym.tanh(sym.FullyConnected(h, r, num_hidden=HIDDEN, no_bias=True))
+        h = sym.tanh(sym.FullyConnected(h, r, num_hidden=HIDDEN, no_bias=True) + part)
+    assert scans(both(sym.MakeLoss(sym.sum(h)), {"data": (ROWS, 6, HIDDEN)})) == 2
+
+
+def test_a_mean_of_the_outputs_that_forgets():
+    """It is carried by nodes that only read the steps."""
+    r, mean = sym.Variable("r"), sym.zeros(shape=(ROWS, HIDDEN))
+    h = sym.Variable("begin", shape=(ROWS, HIDDEN))
+    for part in sym.SliceChannel(sym.Variable("data"), num_outputs=6, axis=1, squeeze_axis=True):
+        h = sym.tanh(sym.FullyConnected(h, r, num_hidden=HIDDEN, no_bias=True) + part)
+        mean = mean * 0.9 + h * 0.1
+    net = sym.MakeLoss(sym.sum(sym.sin(mean)))
+    assert scans(both(net, {"data": (ROWS, 6, HIDDEN)})) == 2
 
 
 @pytest.mark.parametrize("skip", [1, 2, 3])

@@ -2,13 +2,16 @@
 
 import time
 
+import onnx
 import pytest
 
 from symbucket import sym
 from symbucket.compiler import compile_inference, compile_training
 from symbucket.compiler.loops.group import group_steps
 from symbucket.compiler.loops.loop_operators import Loop
+from symbucket.compiler.target import PORTABLE
 from symbucket.errors import ShapeError
+from symbucket.ops.nn import FullyConnected
 from tests.compiler.loops.test_cells_as_loops import CELLS, gru, lstm, network, stacked
 
 ROWS, WIDTH = 2, 4
@@ -129,6 +132,83 @@ def test_networks_with_one_weight_that_do_not_wait_for_each_other():
         cell.reset()
         ends.append(cell.unroll(5, sym.Variable(name), merge_outputs=False)[0][-1])
     assert [loop.steps for loop in loops_of(ends[0] * ends[1])] == [5, 5]
+
+
+@pytest.mark.parametrize("uses", [2, 3, 4])
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_weight_that_a_step_uses_several_times_in_a_row(uses, more):
+    """``more``: uses before the first step."""
+    h = sym.Variable("begin")
+    for _ in range(more):
+        h = sym.tanh(product(h, R))
+    for x in parts(5):
+        for _ in range(uses - 1):
+            h = sym.tanh(product(h, R))
+        h = sym.sigmoid(product(h, R) + x)
+    (loop,) = loops_of(h)
+    assert loop.steps == 5
+    assert sum(isinstance(node.op, FullyConnected) for node in loop.nodes) == uses
+
+
+def test_two_uses_of_a_weight_side_by_side():
+    h = sym.Variable("begin")
+    for x in parts(6):
+        h = sym.tanh(product(h, R) + product(sym.sin(h), R) + x)
+    (loop,) = loops_of(h)
+    assert loop.steps == 5  # one is peeled
+
+
+def test_steps_that_take_turns_are_steps_of_two():
+    h = sym.Variable("begin")
+    for t, x in enumerate(parts(10)):
+        h = (sym.sigmoid if t % 2 else sym.tanh)(product(h, R) + x)
+    (loop,) = loops_of(h)
+    assert loop.steps == 5
+
+
+def test_what_carries_outputs_of_the_steps_on_is_in_the_loop():
+    """A mean that forgets, with a state of its own."""
+    h, mean = sym.Variable("begin"), sym.Variable("mean")
+    for x in parts(6):
+        h = sym.tanh(product(h, R) + x)
+        mean = mean * 0.9 + h * 0.1
+    (loop,) = loops_of(mean)
+    assert len(loop.carried) == 2
+    assert len(grouped(mean).nodes) == 8  # of 26
+
+
+def test_uses_that_do_not_wait_for_each_other_are_no_steps():
+    net = sym.Group([product(x, R) for x in parts(20)])
+    groups = grouped(net)
+    assert not groups.loops
+    assert groups.unrolled == ("r: 20 uses, most of which do not wait for each other",)
+
+
+def test_steps_beside_a_graph_from_an_onnx_file():
+    """The graph stays as it is and keeps random numbers of its own; the steps are a loop."""
+    steps = 6
+    unrolled = "\n".join(f"z{t} = MatMul(h{t}, w) h{t + 1} = Tanh(z{t})" for t in range(steps))
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["" : 21]>
+        g (float[{ROWS},{WIDTH}] h0, float[{WIDTH},{WIDTH}] w) => (float[{ROWS},{WIDTH}] y) {{
+            {unrolled}
+            n = RandomUniformLike(h{steps})
+            y = Add(h{steps}, n)
+        }}"""
+    )
+    h = sym.Dropout(sym.Variable("begin", shape=(ROWS, WIDTH)), p=0.5)
+    for x in parts(steps):
+        h = sym.tanh(product(h, R) + x)
+    foreign = sym.from_onnx(model)(h0=h, name="foreign")
+    net = sym.Dropout(foreign, p=0.5)
+    groups = grouped(net)
+    assert len(groups.loops) == 1
+    (reason,) = groups.unrolled
+    assert reason.startswith("w: 6 products of ")
+    shapes = {"data": (ROWS, steps, WIDTH), "r": (WIDTH, WIDTH), "w": (WIDTH, WIDTH)}
+    program = compile_training(net, shapes, wanted=["r"], target=PORTABLE).forward
+    seeds = [a.f for n in program.proto().graph.node for a in n.attribute if a.name == "seed"]
+    assert len(set(seeds)) == len(seeds) == 3
 
 
 def test_reasons():
