@@ -282,8 +282,11 @@ def adopt_body(node: ir.Node, root: ir.Graph, replacement: Callable[[ir.Value], 
 
     ``replacement`` returns what the body reads in place of a value from outside.
     """
+    names = graph_notes(root).names
     for body in graphs_of(node):
         own = {*body.inputs, *(out for inner in body for out in inner.outputs)}
+        # What passes add must not take the names of the body.
+        names.update({name: names.get(name, 0) for name in (value.name or "" for value in own)})
 
         def inside(value: ir.Value, own: set[ir.Value] = own) -> ir.Value:
             return value if value in own else replacement(value)

@@ -194,3 +194,16 @@ def test_a_factor_that_leaves_the_loop_is_still_an_output_of_it() -> None:
         gradients.append({n: a.asnumpy() for n, a in grads.items()})
     for name in shapes:
         np.testing.assert_allclose(*(g[name] for g in gradients), rtol=1e-4, atol=1e-5)
+
+
+def test_names_of_a_backward_graph_are_not_those_in_its_loops():
+    """It is cut off from the forward graph, with bodies whose nodes have names already."""
+    outputs, states = sb.rnn.LSTMCell(3, prefix="a_").unroll(6, sym.Variable("data"))
+    net = sym.Group([*outputs, states[1]])
+    options = CompilerOptions(disable={"hoist-products", "batch-gemms"})
+    programs = compile_training(net, {"data": (2, 6, 4)}, wanted=["data"], options=options)
+    assert len(programs.models) == 2
+    for program in programs.models:
+        bodies = [a.g for n in scans_in(program) for a in n.attribute if a.name == "body"]
+        names = [node.name for graph in (program.proto().graph, *bodies) for node in graph.node]
+        assert len(set(names)) == len(names)
