@@ -46,3 +46,31 @@ def test_a_request_with_a_length(tmp_path):
         np.testing.assert_allclose(answer["out_output"], expected, rtol=1e-5)
         assert np.isfinite(answer["out_output"]).all()
     np.testing.assert_allclose(alone["out_output"], answers[0]["out_output"], rtol=1e-5)
+
+
+def reading_both_ways(key):
+    """The last states of a cell that reads each sample both ways, by its own length."""
+    data, length = sb.sym.Variable("data"), sb.sym.Variable("length")
+    vectors = sb.sym.Embedding(data, input_dim=9, output_dim=4, name="e")
+    cell = sb.rnn.BidirectionalCell(sb.rnn.LSTMCell(3, "l_"), sb.rnn.GRUCell(3, "r_"))
+    _, (left, right) = cell.unroll(key, vectors, merge_outputs=True, valid_length=length)
+    states = sb.sym.Concat(left[0], right[0], dim=1)
+    return sb.sym.FullyConnected(states, num_hidden=3, name="out"), ["data", "length"], []
+
+
+def test_recurrent_cells_read_to_the_length(tmp_path):
+    module = sb.mod.BucketingModule(reading_both_ways, default_bucket_key=8)
+    module.bind(descs(8), None, for_training=False)
+    module.init_params(sb.init.Uniform(1))
+    module.switch_bucket(5, descs(5), None)
+    module.export(str(tmp_path / "bundle"))
+    bundle = sb.Bundle(str(tmp_path / "bundle"))
+    requests = [{"data": list(range(1, n + 1)), "length": n} for n in (3, 6, 1, 5)]
+    for request, answer in zip(requests, bundle.run(requests)):
+        length = request["length"]
+        symbol, _, _ = reading_both_ways(length)  # as long as the sample: no padding at all
+        arrays = {name: array.asnumpy() for name, array in module.get_params()[0].items()}
+        arrays["data"] = np.array([request["data"]], np.float32)
+        arrays["length"] = np.array([length], np.float32)
+        (expected,) = symbol.eval(**arrays)
+        np.testing.assert_allclose(answer["out_output"], expected.asnumpy()[0], rtol=1e-5)
