@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import onnx_ir as ir
 
-from symbucket.errors import ShapeError
 from symbucket.ir import dtype_of, shape_of
 from symbucket.ops.record import Emitter
 from symbucket.ops.shape import unify
@@ -133,12 +131,3 @@ class Subgraph:
                 offsets[node] = count
                 count += node.op.draws(training)
         return offsets
-
-
-def require_same(what: str, before: Any, after: Any) -> None:
-    """Raise ShapeError if a state has another shape or dtype after a step."""
-    if before != after:
-        raise ShapeError(
-            f"{what} is {before} before a step and {after} after it; a loop needs states that stay "
-            "of one shape and dtype"
-        )

@@ -8,11 +8,11 @@ from typing import Any
 
 import onnx_ir as ir
 
-from symbucket.errors import InvalidArgumentError
+from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.ir import shape_of
+from symbucket.ops.branches import choose
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
-from symbucket.symbol.control_flow.branches import choose
 from symbucket.symbol.control_flow.capture import (
     Captured,
     Form,
@@ -25,7 +25,7 @@ from symbucket.symbol.control_flow.capture import (
     require_form,
     subgraph_scope,
 )
-from symbucket.symbol.subgraph import Subgraph, require_same
+from symbucket.symbol.subgraph import Subgraph
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
@@ -137,7 +137,8 @@ class Cond(Operator):
     def emit(self, g: Emitter, *inputs: ir.Value) -> Sequence[ir.Value]:
         pred, then, otherwise = ([inputs[i] for i in locs] for locs in self.locs)
         (condition,) = self.pred.emit(g, pred, [0])
-        require_same("cond: the number of elements of pred", 1, _size(condition))
+        if math.prod(shape_of(condition)) != 1:
+            raise ShapeError(f"cond: pred has shape {shape_of(condition)}; it must be one number")
         used = list(dict.fromkeys([*then, *otherwise]))
 
         def branch(graph: Subgraph, values: Sequence[ir.Value]) -> Any:
@@ -147,7 +148,3 @@ class Cond(Operator):
         return choose(
             g, "cond", condition, used, branch(self.then, then), branch(self.otherwise, otherwise)
         )
-
-
-def _size(value: ir.Value) -> int:
-    return math.prod(shape_of(value))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import InvalidArgumentError, ShapeError
-from symbucket.ir import append_scan, dtype_of, new_body, output_of_body, shape_of
-from symbucket.ops.loop_body import LoopBodyWriter
+from symbucket.ir import shape_of
+from symbucket.ops.loop_body import repeat
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
+from symbucket.ops.step_numbers import numbers_of_steps
 from symbucket.symbol.control_flow.capture import (
     Function,
     apply_loop,
@@ -24,8 +24,7 @@ from symbucket.symbol.control_flow.capture import (
     require_form,
     subgraph_scope,
 )
-from symbucket.symbol.control_flow.step_numbers import numbers_of_step
-from symbucket.symbol.subgraph import Subgraph, require_same
+from symbucket.symbol.subgraph import Subgraph
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
 FAMILY = "Loops and branches"
@@ -164,59 +163,16 @@ class Foreach(Operator):
         return [a or b for a, b in zip(ins, variables)], [a or b for a, b in zip(outs, heads)]
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> Sequence[ir.Value]:
-        steps = shape_of(inputs[0])[0]
-        numbers = [numbers_of_step(g.draw_numbers, t) for t in range(steps)]
-        if g.loops and g.loop is None:
-            return self._scan(g, inputs, [n for (n,) in numbers])
-        data, states = inputs[: self.num_data], list(inputs[self.num_data :][: self.num_states])
+        data, states = inputs[: self.num_data], inputs[self.num_data :][: self.num_states]
         outside = inputs[self.num_data + self.num_states :]
-        stacks: list[list[ir.Value]] = [[] for _ in range(self._num_stacks)]
-        for t in range(steps):
-            slices = [g.op("Gather", x, g.const(np.int64(t)), axis=0) for x in data]
-            results = self._step(g, slices, states, outside, numbers[t])
-            states = results[self._num_stacks :]
-            for stack, value in zip(stacks, results):
-                stack.append(g.reshape(value, (1, *shape_of(value))))
-        return [*(g.op("Concat", *stack, axis=0) for stack in stacks), *states]
+        first, count = g.draw_numbers, self._num_stacks
 
-    def _scan(
-        self, g: Emitter, inputs: Sequence[ir.Value], numbers: Sequence[int]
-    ) -> list[ir.Value]:
-        data = list(inputs[: self.num_data])
-        states = list(inputs[self.num_data :][: self.num_states])
-        body = new_body(g.root, g.scope)
-        for kind, value, shape in (
-            *(("carried", v, shape_of(v)) for v in states),
-            *(("slice", v, shape_of(v)[1:]) for v in data),
-        ):
-            name = g.unique(f"{g.scope}/{kind}")
-            body.inputs.append(ir.Value(name=name, shape=ir.Shape(shape), type=value.type))
-        carried, slices = body.inputs[: len(states)], body.inputs[len(states) :]
-        directions = [0] * len(data)
-        g.loop = LoopBodyWriter(g, body, data, directions)
-        try:
-            with g.inside(body):
-                outside = inputs[self.num_data + self.num_states :]
-                results = self._step(g, slices, carried, outside, numbers)
-        finally:
-            g.loop = None
-        count = self._num_stacks
-        for value in [*results[count:], *results[:count]]:
-            body.outputs.append(output_of_body(g, body, value))
-        outs = append_scan(g, body, states, data, directions, [0] * count)
-        return [*outs[len(states) :], *outs[: len(states)]]
+        def step(
+            states: Sequence[ir.Value], slices: Sequence[ir.Value], steps: Sequence[int]
+        ) -> tuple[list[ir.Value], list[ir.Value]]:
+            numbers = numbers_of_steps(first, steps)
+            results = self.body.emit(g, [*slices, *states, *outside], numbers)
+            return results[count:], results[:count]
 
-    def _step(
-        self,
-        g: Emitter,
-        slices: Sequence[ir.Value],
-        states: Sequence[ir.Value],
-        outside: Sequence[ir.Value],
-        numbers: Sequence[int],
-    ) -> list[ir.Value]:
-        results = self.body.emit(g, [*slices, *states, *outside], numbers)
-        for i, (before, after) in enumerate(zip(states, results[self._num_stacks :])):
-            name = f"state {i} ({self.body.variables[self.num_data + i].name})"
-            require_same(f"the shape of {name}", shape_of(before), shape_of(after))
-            require_same(f"the dtype of {name}", dtype_of(before).name, dtype_of(after).name)
-        return results
+        after, stacks = repeat(g, shape_of(inputs[0])[0], states, data, step)
+        return [*stacks, *after]

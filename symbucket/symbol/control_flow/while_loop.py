@@ -10,11 +10,11 @@ import onnx_ir as ir
 
 from symbucket.checks import check_integer
 from symbucket.errors import InvalidArgumentError
-from symbucket.ir import append_scan, dtype_of, new_body, output_of_body, shape_of
-from symbucket.ops.loop_body import LoopBodyWriter
+from symbucket.ir import dtype_of, shape_of
+from symbucket.ops.branches import choose
+from symbucket.ops.loop_body import repeat
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
-from symbucket.symbol.control_flow.branches import choose
 from symbucket.symbol.control_flow.capture import (
     Function,
     apply_loop,
@@ -26,7 +26,7 @@ from symbucket.symbol.control_flow.capture import (
     require_form,
     subgraph_scope,
 )
-from symbucket.symbol.subgraph import Subgraph, require_same
+from symbucket.symbol.subgraph import Subgraph
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
@@ -215,43 +215,19 @@ class WhileLoop(Operator):
         return ins, [a or b for a, b in zip(outs, heads)]
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> Sequence[ir.Value]:
-        states = [g.const(np.array([True])), *(inputs[i] for i in self.var_locs)]
-        if g.loops and g.loop is None:
-            return self._scan(g, inputs, states)
-        stacks: list[list[ir.Value]] = [[] for _ in range(self._num_stacks)]
-        for _ in range(self.max_iterations):
-            results, states = self._step(g, inputs, states)
-            for stack, value in zip(stacks, results):
-                stack.append(g.reshape(value, (1, *shape_of(value))))
-        return [*(g.op("Concat", *stack, axis=0) for stack in stacks), *states[1:]]
+        def step(
+            states: Sequence[ir.Value], slices: Sequence[ir.Value], steps: Sequence[int]
+        ) -> tuple[list[ir.Value], list[ir.Value]]:
+            return self._step(g, inputs, states)
 
-    def _scan(
-        self, g: Emitter, inputs: Sequence[ir.Value], states: Sequence[ir.Value]
-    ) -> list[ir.Value]:
-        body = new_body(g.root, g.scope)
-        for state in states:
-            name = g.unique(f"{g.scope}/carried")
-            body.inputs.append(ir.Value(name=name, shape=state.shape, type=state.type))
-        stacks: list[ir.Value] = []
-        directions: list[int] = []
-        writer = LoopBodyWriter(g, body, stacks, directions)
-        # The number of steps is the length of what is read.
-        writer.slice_of(g.filled((self.max_iterations, 1), 0.0, ir.DataType.FLOAT))
-        g.loop = writer
-        try:
-            with g.inside(body):
-                results, after = self._step(g, inputs, list(body.inputs[: len(states)]))
-        finally:
-            g.loop = None
-        for value in [*after, *results]:
-            body.outputs.append(output_of_body(g, body, value))
-        outs = append_scan(g, body, states, stacks, directions, [0] * len(results))
-        return [*outs[len(states) :], *outs[1 : len(states)]]
+        states = [g.const(np.array([True])), *(inputs[i] for i in self.var_locs)]
+        after, stacks = repeat(g, self.max_iterations, states, [], step)
+        return [*stacks, *after[1:]]
 
     def _step(
-        self, g: Emitter, inputs: Sequence[ir.Value], states: list[ir.Value]
+        self, g: Emitter, inputs: Sequence[ir.Value], states: Sequence[ir.Value]
     ) -> tuple[list[ir.Value], list[ir.Value]]:
-        """Return the outputs of a step, and whether the loop goes on with its variables."""
+        """Return whether the loop went on with its variables after a step, and its outputs."""
         is_running, *variables = states
         values = list(inputs)
         for place, value in zip(self.var_locs, variables):
@@ -268,10 +244,6 @@ class WhileLoop(Operator):
 
         def step(given: Sequence[ir.Value]) -> Sequence[ir.Value]:
             results = self.func.emit(g, [given[i] for i in places], [0])
-            for i, (before, after) in enumerate(zip(variables, results[count:])):
-                what = f"loop variable {i}"
-                require_same(f"the shape of {what}", shape_of(before), shape_of(after))
-                require_same(f"the dtype of {what}", dtype_of(before).name, dtype_of(after).name)
             shapes.extend((shape_of(v), dtype_of(v)) for v in results[:count])
             return results
 
@@ -280,4 +252,4 @@ class WhileLoop(Operator):
             return [*zeros, *(given[i] for i in own)]
 
         results = choose(g, "while_loop", is_running, inside, step, stay)
-        return results[:count], [is_running, *results[count:]]
+        return [is_running, *results[count:]], results[:count]

@@ -1,4 +1,4 @@
-"""Writing the two branches of an If."""
+"""The two branches of an If, as operators write them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import onnx_ir as ir
 
+from symbucket.errors import ShapeError
 from symbucket.ir import append_if, dtype_of, new_body, output_of_body, shape_of
+from symbucket.ops.loop_body import type_text
 from symbucket.ops.record import Emitter
-from symbucket.symbol.subgraph import require_same
 
 Branch = Callable[[Sequence[ir.Value]], Sequence[ir.Value]]
 """Appends what a branch computes from the values that it reads; returns its outputs."""
@@ -30,12 +31,17 @@ def choose(
         operator: for messages.
         condition: one number; 0 is false.
         inputs: what the branches read.
-        then: the branch for true. otherwise: the branch for false.
+        then: the branch for true.
+        otherwise: the branch for false.
     """
     flag = g.cast(g.reshape(condition, (1,)), ir.DataType.BOOL)
     graphs = [_graph(g, operator, inputs, branch) for branch in (then, otherwise)]
-    for i, pair in enumerate(zip(*(graph.outputs for graph in graphs))):
-        require_same(f"{operator}: output {i}", *(f"{dtype_of(v).name}{shape_of(v)}" for v in pair))
+    for i, (a, b) in enumerate(zip(*(graph.outputs for graph in graphs))):
+        if (shape_of(a), dtype_of(a)) != (shape_of(b), dtype_of(b)):
+            raise ShapeError(
+                f"{operator}: output {i} is {type_text(a)} in one branch and {type_text(b)} in the "
+                "other; both must be of one shape and dtype"
+            )
     return append_if(g, flag, inputs, *graphs)
 
 
@@ -45,8 +51,7 @@ def _graph(g: Emitter, operator: str, inputs: Sequence[ir.Value], branch: Branch
         name = g.unique(f"{value.name}/inside")
         graph.inputs.append(ir.Value(name=name, shape=value.shape, type=value.type))
     with g.inside(graph), _inside_branch(g, operator):
-        results = branch(list(graph.inputs))
-        for value in results:
+        for value in branch(list(graph.inputs)):
             graph.outputs.append(output_of_body(g, graph, value))
     return graph
 
