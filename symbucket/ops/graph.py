@@ -172,6 +172,7 @@ def _dtype(value: onnx.ValueInfoProto) -> DType:
 def _output_shapes(op: OnnxGraph, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     """Shapes of the outputs, found by writing the graph into one that is thrown away."""
     g = Emitter(new_graph("shapes"), training=False)
+    g.loops = True  # one step tells the shapes of all
     types = op._types()
     named = [*op.arguments(), *op.states]
     inputs = [

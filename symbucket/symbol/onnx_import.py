@@ -128,7 +128,7 @@ def from_onnx(
         raise UnsupportedError(
             f"from_onnx: {len(unknown)} nodes have operators that cannot be read: "
             f"{', '.join(unknown)}. Export the model with standard operators of opset "
-            f"{opset_of(proto)} (Loop, Scan and sequences unrolled)."
+            f"{opset_of(proto)} (sequences unrolled)."
         )
     remove_initializers_from_inputs(graph)
     lift_constants(graph)

@@ -41,6 +41,7 @@ _RECURRENT = {
 INITIAL_STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
 """Inputs of recurrent nodes that are zero if they are left out."""
 
+_STATES_OF_LOOPS = dict.fromkeys(range(2, 32), Role.INITIAL_STATE)
 _CONVOLUTION = {1: Role.PRODUCT, 2: Role.BIAS}
 _AFFINE = {1: Role.NORMALIZATION, 2: Role.NORMALIZATION}
 _QUANTIZATION = {1: Role.SETTING, 2: Role.SETTING}
@@ -72,6 +73,7 @@ _ROLES: Mapping[str, Mapping[int, Role]] = {
     "If": {0: Role.SETTING},
     "Less": _COMPARISON,
     "LessOrEqual": _COMPARISON,
+    "Loop": {**dict.fromkeys((0, 1), Role.SETTING), **_STATES_OF_LOOPS},
     "Mod": {1: Role.SETTING},
     "NegativeLogLikelihoodLoss": {2: Role.SETTING},
     "OneHot": {2: Role.SETTING},
@@ -81,6 +83,7 @@ _ROLES: Mapping[str, Mapping[int, Role]] = {
     "Range": dict.fromkeys(range(3), Role.SETTING),
     "Resize": {1: Role.SETTING, 2: Role.SETTING},
     "SoftmaxCrossEntropyLoss": {2: Role.SETTING},
+    "Scan": {**dict.fromkeys((0, 1), Role.INITIAL_STATE), **_STATES_OF_LOOPS},
     "Upsample": {1: Role.SETTING},
 }
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
@@ -109,7 +112,7 @@ class Use:
 
 @dataclass(frozen=True)
 class _Node:
-    """A node; the results of an If are passed on from its branches by nodes without a type."""
+    """A node; results of branches and loops are passed on by nodes without a type."""
 
     op_type: str
     name: str
@@ -120,7 +123,7 @@ class _Node:
 
 
 class GraphUses:
-    """The uses of all constants of a graph, those in the branches of If included."""
+    """The uses of all constants of a graph, those in branches and loops included."""
 
     def __init__(self, graph: onnx.GraphProto, constants: Mapping[str, Shape]) -> None:
         self._constants = constants
@@ -131,6 +134,7 @@ class GraphUses:
             for i, name in enumerate(node.inputs):
                 self._readers[name].append((node, i))
         inputs = {i.name for i in graph.input} - set(constants)
+        inputs |= set(_inputs_of_loops(graph))  # what a loop carries and what it cuts
         self._data = self._reached(inputs)
         self._products = self._product_results()
 
@@ -200,11 +204,23 @@ def _live(nodes: list[_Node], outputs: set[str]) -> list[_Node]:
     return live[::-1]
 
 
+def _inputs_of_loops(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from (value.name for value in attribute.g.input)
+                yield from _inputs_of_loops(attribute.g)
+
+
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[_Node]:
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 yield from _all_nodes(attribute.g)
+                if node.op_type != "If":  # any result of a step may reach any result of the loop
+                    results = tuple(value.name for value in attribute.g.output)
+                    yield _Node("", node.name, results, tuple(node.output))
+                    continue
                 for inner, outer in zip(attribute.g.output, node.output):
                     yield _Node("", node.name, (inner.name,), (outer,))
         trains = any(a.name == "training_mode" and a.i for a in node.attribute)

@@ -13,22 +13,23 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError, SymbucketError, UnsupportedError
 from symbucket.ir import const_of, dtype_of, info, shape_of
 from symbucket.ops.foreign.call import TRANSLATIONS, Call
+from symbucket.ops.foreign.control_flow import CONTROL_FLOW, Bodies, emit_control_flow
 from symbucket.ops.record import Emitter
 
 _MAX_FOLDED_BYTES = 1 << 20  # a larger result is computed at run time and not kept in the model
 _STANDARD = ("", "ai.onnx")
-# Their values are no tensors, or how often their bodies run is known at run time only.
-_NO_GRAPH = frozenset({"Loop", "Scan", "SequenceMap", "Optional", "OptionalGetElement"})
+# Their values are no tensors.
+_NO_GRAPH = frozenset({"SequenceMap", "Optional", "OptionalGetElement"})
 
 Values = dict[str, ir.Value]
 
 
 def unknown_nodes(nodes: Iterable[onnx.NodeProto], opset: int) -> list[str]:
-    """``name (domain::Operator)`` of every node, bodies of If too, that cannot be written."""
+    """``name (domain::Operator)`` of every node, in bodies too, that cannot be written."""
     unknown = []
     for node in nodes:
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH and node.op_type == "If":
+            if attribute.type == onnx.AttributeProto.GRAPH and node.op_type in CONTROL_FLOW:
                 unknown += unknown_nodes(attribute.g.node, opset)
         if node.domain in _STANDARD:
             refused = node.op_type in _NO_GRAPH or "Sequence" in node.op_type.replace(
@@ -96,8 +97,16 @@ def _emit_node(
             "mask, statistics), or the graph has no such value"
         )
     inputs = [values[name] if name else None for name in node.input]
-    if node.op_type == "If":
-        return _branch(g, node, inputs, values, opset)
+    if node.op_type in CONTROL_FLOW:
+
+        def write(body: onnx.GraphProto, inside: Mapping[str, ir.Value]) -> list[ir.Value]:
+            own = dict(inside)
+            for tensor in body.initializer:
+                own[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
+            _emit_nodes(g, body.node, own, opset, {})
+            return [own[out.name] for out in body.output]
+
+        return emit_control_flow(g, node, inputs, Bodies(values, write))
     attrs = _attributes(node, arguments)
     call = Call(node.op_type, node.name, attrs, inputs, len(node.output), opset)
     folded = fold(g, call)
@@ -156,28 +165,6 @@ def _attributes(node: onnx.NodeProto, arguments: Mapping[str, ir.Attr]) -> dict[
             value = arguments[attribute.ref_attr_name]
             attributes[attribute.name] = ir.Attr(attribute.name, value.type, value.value)
     return attributes
-
-
-def _branch(
-    g: Emitter,
-    node: onnx.NodeProto,
-    inputs: Sequence[ir.Value | None],
-    values: Values,
-    opset: int,
-) -> Sequence[ir.Value]:
-    condition = const_of(inputs[0])
-    if condition is None:
-        raise UnsupportedError(
-            "the condition depends on data. Only conditions that shapes and constants decide can "
-            "be read; compute both branches and choose with Where."
-        )
-    branch = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
-    (body,) = (a.g for a in node.attribute if a.name == branch)
-    inner = dict(values)
-    for tensor in body.initializer:
-        inner[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
-    _emit_nodes(g, body.node, inner, opset, {})
-    return [inner[out.name] for out in body.output]
 
 
 # Functions: operators that the standard defines by others ---------------------------------------
