@@ -67,6 +67,7 @@ def test_the_pages_are_there():
         planner
         reliability
         runtimes
+        serving
         streams
         training
         tutorial

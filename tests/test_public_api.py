@@ -26,7 +26,10 @@ PUBLIC = {
         ProgressBar Speedometer TensorBoardTracker Tracker do_checkpoint log_train_metric
         module_checkpoint
     """,
-    "symbucket.serve": "Batcher Bundle Histogram KeyStatistics Request format_statistics",
+    "symbucket.serve": """
+        Batcher Bundle Histogram Hypothesis KeyStatistics Request Session beam_search
+        format_statistics generate
+    """,
     "symbucket.export": """
         InputSpec Manifest NetworkSpec OutputSpec StoredTensor TensorSpec export_module
         open_bundle

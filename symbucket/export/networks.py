@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from symbucket.compiler import Program, Role
@@ -12,6 +14,7 @@ from symbucket.compiler.target import INFERENCE_FILE, SERVING, Target
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.export.axes import Probe, label_axes
+from symbucket.export.carried_states import carry_states
 from symbucket.export.free_networks import with_free_axes
 from symbucket.export.sources import Source, batch_axis, source_of
 from symbucket.export.spec import Free, InputSpec, Mode, NetworkSpec, OutputSpec, fits_dtype
@@ -60,10 +63,12 @@ def networks_of(
     progress: Progress | None = None,
     free: Free = (),
     target: Target = INFERENCE_FILE,
+    carry: bool = False,
 ) -> list[ServedNetwork]:
     """Compile the networks of ``keys`` (all bound ones by default) in the order of the keys.
 
-    ``free`` are the axes of any size: ``("batch",)`` or ``("batch", "key")``. Raises
+    ``free`` are the axes of any size: ``("batch",)`` or ``("batch", "key")``; with ``carry`` the
+    initial states of recurrences are inputs, the last ones outputs. Raises
     InvalidArgumentError for keys that are not bound, an unknown name in ``padding``, or a batch
     size that the network cannot take, and UnsupportedError if an axis cannot be free.
     """
@@ -93,10 +98,27 @@ def networks_of(
     if free:
         tell("freeing axes", 0, 1)
         specs, programs = with_free_axes(sources, specs, programs, free, store.aux.keys())
+    if carry:
+        specs, programs = _with_carried_states(specs, programs)
     return [
         ServedNetwork(s, p, tuple(t.name for t in p.inputs if t.name in parameters))
         for s, p in zip(specs, programs)
     ]
+
+
+def _with_carried_states(
+    specs: Sequence[NetworkSpec], programs: Sequence[Program]
+) -> tuple[list[NetworkSpec], list[Program]]:
+    """Return networks of any length, which are one program, with their states carried."""
+    model, inputs, outputs = carry_states(programs[0].proto(), specs[0].batch or 1)
+    program = dataclasses.replace(programs[0], model=model.SerializeToString())
+    new = [
+        msgspec.structs.replace(
+            spec, inputs=(*spec.inputs, *inputs), outputs=(*spec.outputs, *outputs)
+        )
+        for spec in specs
+    ]
+    return new, [program] * len(specs)
 
 
 def live_networks_of(

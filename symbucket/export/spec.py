@@ -37,7 +37,7 @@ _FILE_NAME = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"
 _SHA256 = r"\A[0-9a-f]{64}\Z"
 _MODE = r"\A(?:inference|training)\Z"
 _INPUT_KIND = r"\A(?:data|label|state|head gradient)\Z"
-_OUTPUT_KIND = r"\A(?:output|gradient|auxiliary state)\Z"
+_OUTPUT_KIND = r"\A(?:output|gradient|auxiliary state|state)\Z"
 _FREE = r"\A(?:batch|key)\Z"
 _PARAMETER_KIND = r"\A(?:parameter|auxiliary state)\Z"
 
@@ -46,7 +46,7 @@ PATTERN_MEANINGS = {
     _SHA256: "64 hexadecimal digits",
     _MODE: "'inference' or 'training'",
     _INPUT_KIND: "'data', 'label', 'state' or 'head gradient'",
-    _OUTPUT_KIND: "'output', 'gradient' or 'auxiliary state'",
+    _OUTPUT_KIND: "'output', 'gradient', 'auxiliary state' or 'state'",
     _FREE: "'batch' or 'key'",
     _PARAMETER_KIND: "'parameter' or 'auxiliary state'",
 }

@@ -57,6 +57,7 @@ def export_module(
     progress: Progress | None = None,
     dynamic_batch: bool = False,
     dynamic_length: bool = False,
+    carry_states: bool = False,
 ) -> Manifest:
     """Write a bundle, as ``module.export`` does; report to ``progress(what, done, total)``."""
     free = free_of(dynamic_batch, dynamic_length)
@@ -71,7 +72,14 @@ def export_module(
             "training=True: gradients are those of a whole batch of one size; leave dynamic_batch "
             "and dynamic_length out"
         )
-    networks = networks_of(module, keys, mode, batch_size, padding, progress, free)
+    if carry_states and not dynamic_length:
+        raise InvalidArgumentError(
+            "carry_states=True needs dynamic_length=True: what a request goes on from must be the "
+            "state after its own last step, not after padding"
+        )
+    networks = networks_of(
+        module, keys, mode, batch_size, padding, progress, free, carry=carry_states
+    )
     try:
         with replaced_folder(target) as temporary:
             return _write(temporary, networks, module, mode, attached, progress)

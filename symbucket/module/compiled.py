@@ -55,6 +55,7 @@ class CompiledModule(Checked, BaseModule):
         progress: Callable[[str, int, int], None] | None = None,
         dynamic_batch: bool = False,
         dynamic_length: bool = False,
+        carry_states: bool = False,
     ) -> Any:
         """Write the networks as ONNX files with one file of parameters: a bundle.
 
@@ -74,6 +75,8 @@ class CompiledModule(Checked, BaseModule):
             dynamic_length: write one network for all keys, of any batch and any length up to the
                 largest key, where the recurrences are LSTM, GRU or RNN (and for networks without a
                 recurrence). It is compared with the networks of all keys by running them.
+            carry_states: make inputs of the initial states of recurrences, and outputs of the last
+                ones, for ``bundle.session()``; needs ``dynamic_length``.
 
         Returns:
             The manifest. ``symbucket.Bundle(folder)`` serves the result, and every inference file
@@ -95,6 +98,7 @@ class CompiledModule(Checked, BaseModule):
             progress=progress,
             dynamic_batch=dynamic_batch,
             dynamic_length=dynamic_length,
+            carry_states=carry_states,
         )
 
     def _unpadded(self, batch: Any) -> list[NDArray]:

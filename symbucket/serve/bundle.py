@@ -16,6 +16,7 @@ from symbucket.export.verify import Opened, OpenedModel, open_bundle, with_input
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
 from symbucket.serve.engine import Answer, Engine, Model, require_keys
+from symbucket.serve.session import Session
 from symbucket.serve.statistics import KeyStatistics
 
 if TYPE_CHECKING:
@@ -208,6 +209,14 @@ class Bundle:
     def close(self) -> None:
         """End the helper threads, after the runs that have begun."""
         self._engine.close()
+
+    def session(self, samples: int = 1) -> Session:
+        """Return a session: states are carried from one of its requests to the next.
+
+        ``samples`` requests run at a time, each with states of its own. UnsupportedError if the
+        bundle was exported without ``carry_states``.
+        """
+        return Session(self._engine, check_integer(samples, "samples", 1))
 
     # Serving ---------------------------------------------------------------------------------
 

@@ -29,6 +29,9 @@ from symbucket.serve.route import Placed, Router, required
 from symbucket.serve.statistics import KeyStatistics
 from symbucket.types import Array
 
+STATE = "state"
+"""The kind of inputs and outputs that a session carries from request to request."""
+
 Answer = dict[str, Array]
 """The outputs of one request, by name."""
 
@@ -54,7 +57,9 @@ class _Loaded:
 
     def __init__(self, narrow: ServingSession, wide: ServingSession, network: NetworkSpec) -> None:
         self.narrow, self.wide = narrow, wide
-        self.cutters = [Cutter(spec, network) for spec in check_served(network)]
+        served = check_served(network)
+        self.cutters = [Cutter(spec, network) for spec in served if spec.kind != STATE]
+        self.state_cutters = [Cutter(spec, network) for spec in served if spec.kind == STATE]
         self.tensors: list[TensorSpec] = [*network.inputs, *network.outputs]
         self.counted = {spec.name for spec in required(network)}
 
@@ -152,10 +157,13 @@ class Engine:
 
     # Running -------------------------------------------------------------------------------------
 
-    def run(self, placed: Sequence[Placed], deadline: float | None = None) -> list[Answer]:
+    def run(
+        self, placed: Sequence[Placed], deadline: float | None = None, states: bool = False
+    ) -> list[Answer]:
         """Return the answers to placed requests, in their order.
 
-        ``deadline`` is a time of ``time.monotonic``; DeadlineError if it passes.
+        ``deadline`` is a time of ``time.monotonic``; DeadlineError if it passes. With ``states``
+        answers have the last states too, which are those after the longest request of a run.
         """
         self.load(p.network.key for p in placed)
         chunks = self._chunks(placed)
@@ -173,7 +181,7 @@ class Engine:
                     with self.lanes.one(deadline) as (lane, alone):
                         wide = alone and len(chunks) == 1
                         requests = [placed[i] for i in chunk.members]
-                        outputs = self._run_chunk(lane, chunk, requests, wide, deadline)
+                        outputs = self._run_chunk(lane, chunk, requests, wide, deadline, states)
                     for i, answer in zip(chunk.members, outputs):
                         answers[i] = answer
                 except BaseException as error:
@@ -230,6 +238,7 @@ class Engine:
         requests: Sequence[Placed],
         wide: bool,
         deadline: float | None,
+        states: bool,
     ) -> list[Answer]:
         began = time.perf_counter()
         network = chunk.network
@@ -255,7 +264,7 @@ class Engine:
         session.run(binding, None if deadline is None else deadline - time.monotonic())
         run = {BATCH: samples, KEY: chunk.length} if KEY in network.free else {BATCH: samples}
         answers: list[Answer] = [{} for _ in requests]
-        for cutter in loaded.cutters:
+        for cutter in loaded.cutters + (loaded.state_cutters if states else []):
             values = cutter.expand(binding.arrays[cutter.name].view(), run)
             for row, (answer, request) in enumerate(zip(answers, requests)):
                 answer[cutter.name] = cutter.cut(values, row, request.sizes)
