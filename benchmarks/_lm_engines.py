@@ -15,6 +15,7 @@ KINDS = {
     "torch": ("_torch_lm.py", "plain"),
     "torch-tuned": ("_torch_lm.py", "tuned"),
     "mxnet": ("_mxnet_lm.py", "plain"),
+    "jax": ("_jax_lm.py", "plain"),
     "symbucket-all-rows": ("_symbucket_lm.py", "all-rows"),
 }
 PADDED = "-padded"

@@ -74,7 +74,8 @@ def _head(result: Result) -> str:
             f"{setup['vocab']}, batch {setup['batch']}, SGD with rate {setup['rate']:g}",
             f"An epoch: {sum(data['batches_of_key'].values())} batches (by bucket {batches}), "
             f"{data['tokens']} tokens, {data['padding']:.0%} padding; "
-            f"median of {result['epochs']} warm epochs, engines in alternation",
+            f"median of {result['epochs']} warm epochs in each of {result['processes']} processes, "
+            "engines in alternation",
             *versions,
             *_strangers(result),
         ]

@@ -20,6 +20,7 @@ from _lm_engines import EngineSpec, Worker  # noqa: E402
 from _lm_flops import epoch_flops  # noqa: E402
 from _lm_profile import fold, read_profile  # noqa: E402
 from _lm_report import table  # noqa: E402
+from _lm_text import END, UNKNOWN, text_batches  # noqa: E402
 from _worker_process import WorkerError  # noqa: E402
 
 TINY = ["--hidden", "8", "--vocab", "50", "--batch", "4", "--buckets", "3,6", "--sentences", "24"]
@@ -67,6 +68,24 @@ def test_tokens_are_frequent_first_and_never_padding():
     assert counts[0] == 0
     assert len(counts) == 30
     assert counts[1] / counts[11] == pytest.approx((11 + 2.7) / (1 + 2.7), rel=0.2)
+
+
+def test_text_is_numbered_by_frequency_and_batched_whole():
+    sentences = [["the", "cat"]] * 5 + [["the", "dog", "ran", "off"]] * 4 + [["a"] * 9]
+    s = setup(vocab=7, buckets=(3, 6))  # the, cat, dog and one more have numbers
+    batches = text_batches(s, sentences, 100, seed=1)
+    assert sorted(batch.key for batch in batches) == [3, 6]  # the fifth and the long one wait
+    short, long = sorted(batches, key=lambda batch: batch.key)
+    the, cat = short.data[0, :2]
+    assert sorted([the, cat]) != [UNKNOWN, UNKNOWN]
+    np.testing.assert_array_equal(short.data, [[the, cat, END]] * 4)
+    np.testing.assert_array_equal(short.label, [[cat, END, 0]] * 4)
+    assert (long.data[:, 0] == the).all()
+    assert (long.data[:, 4] == END).all()
+    assert not long.data[:, 5].any()
+    assert (long.data < 7).all()
+    with pytest.raises(SystemExit, match="fill no batch of 4"):
+        text_batches(s, sentences[:3], 100, seed=1)
 
 
 def test_batches_repeat_with_the_seed_and_have_shifted_labels():

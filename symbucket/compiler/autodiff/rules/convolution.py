@@ -208,7 +208,9 @@ def _to_first_maximum(x: Expr, y: Expr, dy: Expr, windows: Windows) -> Expr:
     numbers = np.tile(ranks, [n // k for n, k in zip(size, kernel)])
     candidates = (x == spread(y)).cast(x.dtype) * numbers.reshape(1, 1, *size)
     first = candidates.op("MaxPool", kernel_shape=kernel, strides=kernel)
-    return (candidates == spread(first)).cast(x.dtype) * spread(dy)
+    # 1 for the first, at most 0 for the others; a comparison and a cast would take twice as long.
+    chosen = (candidates - spread(first - 1.0)).op("Relu")
+    return chosen * spread(dy)
 
 
 @gradient("AveragePool")
