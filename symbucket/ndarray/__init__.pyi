@@ -146,6 +146,15 @@ def BatchNorm(
 
 BatchNorm_v1 = BatchNorm
 
+def BilinearSampler(
+    data: NDArray,
+    grid: NDArray,
+    cudnn_off: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``data`` at the places of ``grid`` (x and y, from -1 to 1), interpolated; 0 outside."""
+
 def BlockGrad(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """The data itself; no gradient flows back through it."""
 
@@ -194,6 +203,20 @@ def Convolution(
     """Cross-correlation of (n, c, d1, ...) with ``num_filter`` kernels, plus bias."""
 
 Convolution_v1 = Convolution
+
+def Correlation(
+    data1: NDArray,
+    data2: NDArray,
+    kernel_size: int = 1,
+    max_displacement: int = 1,
+    stride1: int = 1,
+    stride2: int = 1,
+    pad_size: int = 0,
+    is_multiply: bool = True,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Products (or absolute differences) of two images at many displacements (FlowNet, 2015)."""
 
 def Crop(
     *args: NDArray | Sequence[NDArray],
@@ -279,6 +302,15 @@ def FullyConnected(
     out: NDArray | None = None,
 ) -> NDArray:
     """``data W^T + bias``; W is (num_hidden, in). ``flatten`` joins all axes but the first."""
+
+def GridGenerator(
+    data: NDArray,
+    transform_type: Literal['affine', 'warp'],
+    target_shape: int | Sequence[int] = (0, 0),
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Places at which BilinearSampler reads an image: x and y, from -1 to 1."""
 
 def GroupNorm(
     data: NDArray,
@@ -434,6 +466,16 @@ def RNN(
 ) -> NDArray | list[NDArray]:
     """``num_layers`` recurrent layers of ``state_size`` H over data (steps, n, channels)."""
 
+def ROIPooling(
+    data: NDArray,
+    rois: NDArray,
+    pooled_size: int | Sequence[int],
+    spatial_scale: float,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The largest element in each of ``pooled_size`` parts of every region."""
+
 def Reshape(
     data: NDArray,
     shape: int | Sequence[int] = (),
@@ -522,6 +564,18 @@ def SoftmaxActivation(
     """Softmax over the last axis (mode "instance") or over axis 1 (mode "channel")."""
 
 SoftmaxOutput = Softmax
+
+def SpatialTransformer(
+    data: NDArray,
+    loc: NDArray,
+    transform_type: Literal['affine'],
+    sampler_type: Literal['bilinear'],
+    target_shape: int | Sequence[int] = (0, 0),
+    cudnn_off: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``data`` moved by the affine matrices ``loc``: GridGenerator and BilinearSampler in one."""
 
 def SwapAxes(data: NDArray, dim1: int = 0, dim2: int = 0, *, out: NDArray | None = None) -> NDArray:
     """Axes ``dim1`` and ``dim2`` exchanged."""

@@ -15,6 +15,28 @@ DtypeLike = str | type[Any] | np.dtype[Any]
 
 __all__: list[str]
 
+def AdaptiveAvgPooling2D(
+    data: NDArray,
+    output_size: int | Sequence[int] = (),
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The average of as many areas as ``output_size`` says: (height, width), or one for both."""
+
+def BilinearResize2D(
+    data: NDArray,
+    like: NDArray | None = None,
+    height: int = 1,
+    width: int = 1,
+    scale_height: float | None = None,
+    scale_width: float | None = None,
+    mode: Literal['size', 'odd_scale', 'like', 'to_even_down', 'to_even_up', 'to_odd_down', 'to_odd_up'] = "size",
+    align_corners: bool = True,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Images of another size, interpolated."""
+
 def CTCLoss(
     data: NDArray,
     label: NDArray,
@@ -27,6 +49,19 @@ def CTCLoss(
     out: NDArray | Sequence[NDArray] | None = None,
 ) -> NDArray | list[NDArray]:
     """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
+
+def ROIAlign(
+    data: NDArray,
+    rois: NDArray,
+    pooled_size: int | Sequence[int],
+    spatial_scale: float,
+    sample_ratio: int = -1,
+    position_sensitive: bool = False,
+    aligned: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The average of ``sample_ratio`` x ``sample_ratio`` points in each part of every region."""
 
 def allclose(
     a: NDArray,

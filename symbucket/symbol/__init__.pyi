@@ -86,6 +86,16 @@ def BatchNorm(
 
 BatchNorm_v1 = BatchNorm
 
+def BilinearSampler(
+    data: Symbol,
+    grid: Symbol,
+    cudnn_off: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``data`` at the places of ``grid`` (x and y, from -1 to 1), interpolated; 0 outside."""
+
 def BlockGrad(
     data: Symbol,
     *,
@@ -148,6 +158,21 @@ def Convolution(
     """Cross-correlation of (n, c, d1, ...) with ``num_filter`` kernels, plus bias."""
 
 Convolution_v1 = Convolution
+
+def Correlation(
+    data1: Symbol,
+    data2: Symbol,
+    kernel_size: int = 1,
+    max_displacement: int = 1,
+    stride1: int = 1,
+    stride2: int = 1,
+    pad_size: int = 0,
+    is_multiply: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Products (or absolute differences) of two images at many displacements (FlowNet, 2015)."""
 
 def Crop(
     *args: Symbol | Sequence[Symbol],
@@ -246,6 +271,16 @@ def FullyConnected(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """``data W^T + bias``; W is (num_hidden, in). ``flatten`` joins all axes but the first."""
+
+def GridGenerator(
+    data: Symbol,
+    transform_type: Literal['affine', 'warp'],
+    target_shape: int | Sequence[int] = (0, 0),
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Places at which BilinearSampler reads an image: x and y, from -1 to 1."""
 
 def GroupNorm(
     data: Symbol,
@@ -414,6 +449,17 @@ def RNN(
 ) -> Symbol:
     """``num_layers`` recurrent layers of ``state_size`` H over data (steps, n, channels)."""
 
+def ROIPooling(
+    data: Symbol,
+    rois: Symbol,
+    pooled_size: int | Sequence[int],
+    spatial_scale: float,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The largest element in each of ``pooled_size`` parts of every region."""
+
 def Reshape(
     data: Symbol,
     shape: int | Sequence[int] = (),
@@ -510,6 +556,19 @@ def SoftmaxActivation(
     """Softmax over the last axis (mode "instance") or over axis 1 (mode "channel")."""
 
 SoftmaxOutput = Softmax
+
+def SpatialTransformer(
+    data: Symbol,
+    loc: Symbol,
+    transform_type: Literal['affine'],
+    sampler_type: Literal['bilinear'],
+    target_shape: int | Sequence[int] = (0, 0),
+    cudnn_off: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``data`` moved by the affine matrices ``loc``: GridGenerator and BilinearSampler in one."""
 
 def SwapAxes(
     data: Symbol,

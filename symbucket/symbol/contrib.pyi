@@ -17,6 +17,30 @@ DtypeLike = str | type[Any] | np.dtype[Any]
 
 __all__: list[str]
 
+def AdaptiveAvgPooling2D(
+    data: Symbol,
+    output_size: int | Sequence[int] = (),
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The average of as many areas as ``output_size`` says: (height, width), or one for both."""
+
+def BilinearResize2D(
+    data: Symbol,
+    like: Symbol = ...,
+    height: int = 1,
+    width: int = 1,
+    scale_height: float | None = None,
+    scale_width: float | None = None,
+    mode: Literal['size', 'odd_scale', 'like', 'to_even_down', 'to_even_up', 'to_odd_down', 'to_odd_up'] = "size",
+    align_corners: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Images of another size, interpolated."""
+
 def CTCLoss(
     data: Symbol,
     label: Symbol = ...,
@@ -30,6 +54,20 @@ def CTCLoss(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
+
+def ROIAlign(
+    data: Symbol,
+    rois: Symbol,
+    pooled_size: int | Sequence[int],
+    spatial_scale: float,
+    sample_ratio: int = -1,
+    position_sensitive: bool = False,
+    aligned: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The average of ``sample_ratio`` x ``sample_ratio`` points in each part of every region."""
 
 def allclose(
     a: Symbol,

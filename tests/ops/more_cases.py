@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.ops.case import Apart, Away, Case, Exactly, Positive, Unit, given
+from tests.ops.case import Apart, Away, Between, Case, Exactly, Positive, Unit, given
 
 ELEMENTWISE = [
     Case("gamma", {}, {"data": Exactly([[0.3, 1.7, 4.2], [-0.4, -1.6, 6.5]])}),
@@ -229,4 +229,65 @@ LAYERS = [
     Case("softmax", {"dtype": "float64"}, {"data": Away(2, 3)}),
 ]
 
-MORE = [*ELEMENTWISE, *ORDER, *IMAGES, *MATRICES, *SUMS, *POSITIONS, *ATTENTION, *LAYERS]
+GRID = [[[[-0.7, 0.13], [0.62, 1.3]], [[0.31, -0.45], [0.9, -0.2]]]]
+_ROIS = given([[0, 1.0, 0.0, 5.0, 4.0], [1, 2.2, 1.4, 3.1, 6.0], [0, 2.0, 3.0, 4.0, 4.5]])
+
+PLACES = [
+    Case("GridGenerator", {"transform_type": "affine", "target_shape": (2, 3)}, {"a": Away(2, 6)}),
+    Case("GridGenerator", {"transform_type": "warp"}, {"flow": Away(1, 2, 3, 4)}),
+    Case("BilinearSampler", {}, {"data": Away(1, 2, 4, 5), "grid": Exactly(GRID)}),
+    Case(
+        "SpatialTransformer",
+        {"transform_type": "affine", "sampler_type": "bilinear", "target_shape": (3, 2)},
+        {"data": Away(1, 2, 4, 5), "loc": Exactly([[0.7, 0.13, 0.21, -0.31, 0.83, -0.17]])},
+    ),
+    *(
+        Case("_contrib_AdaptiveAvgPooling2D", {"output_size": size}, {"data": Away(1, 2, 5, 7)})
+        for size in ((), (2,), (3, 4))
+    ),
+    *(
+        Case("_contrib_BilinearResize2D", attrs, {"data": Away(1, 2, 4, 5)})
+        for attrs in (
+            {"height": 3, "width": 8},
+            {"height": 7, "width": 2, "align_corners": False},
+            {"mode": "odd_scale", "scale_height": 2.0, "scale_width": 2.0},
+            {"mode": "to_odd_up"},
+        )
+    ),
+    Case(
+        "_contrib_BilinearResize2D",
+        {"mode": "like"},
+        {"data": Away(1, 1, 4, 3), "like": given([[[[0.0] * 5] * 2]])},
+    ),
+    Case("Correlation", {}, {"a": Away(1, 2, 4, 5), "b": Away(1, 2, 4, 5)}),
+    Case(
+        "Correlation",
+        {
+            "kernel_size": 3,
+            "max_displacement": 2,
+            "stride1": 2,
+            "stride2": 2,
+            "pad_size": 3,
+            "is_multiply": False,
+        },
+        {"a": Apart(1, 2, 4, 5), "b": Between(1, 2, 4, 5)},
+    ),
+    *(
+        Case(
+            "ROIPooling",
+            {"pooled_size": (2, 3), "spatial_scale": scale},
+            {"data": Apart(2, 2, 6, 7), "rois": _ROIS},
+        )
+        for scale in (1.0, 0.5)
+    ),
+    *(
+        Case(
+            "_contrib_ROIAlign",
+            {"pooled_size": (2, 3), "spatial_scale": 0.9, "sample_ratio": 2, "aligned": aligned},
+            {"data": Away(2, 2, 6, 7), "rois": _ROIS},
+        )
+        for aligned in (True, False)
+    ),
+]
+
+MORE = [*ELEMENTWISE, *ORDER, *IMAGES, *MATRICES, *SUMS, *POSITIONS, *ATTENTION, *LAYERS, *PLACES]
