@@ -70,6 +70,7 @@ def test_the_pages_are_there():
         serving
         streams
         training
+        training-files
         tutorial
         workers
     """

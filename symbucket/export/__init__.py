@@ -1,5 +1,6 @@
 """Trained networks as files: ONNX bundles."""
 
+from symbucket.export.artifacts import export_training
 from symbucket.export.spec import (
     InputSpec,
     Manifest,
@@ -19,5 +20,6 @@ __all__ = [
     "StoredTensor",
     "TensorSpec",
     "export_module",
+    "export_training",
     "open_bundle",
 ]

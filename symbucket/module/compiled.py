@@ -101,6 +101,33 @@ class CompiledModule(Checked, BaseModule):
             carry_states=carry_states,
         )
 
+    def export_training(
+        self,
+        folder: str | os.PathLike[str],
+        keys: Iterable[Hashable] | None = None,
+        updates: int = 10_000,
+    ) -> None:
+        """Write a folder from which any stock ONNX Runtime goes on with the training.
+
+        It has the gradient graph of each key, the optimizer's graph, all parameters and states, and
+        ``training.json``, which describes them; all in standard operators. The numbers that an
+        update needs (learning rate with its schedule, Adam's corrections) are written for so many
+        updates from now on. ``docs/training-files.md`` shows the loop.
+
+        Args:
+            folder: where to write; one that this method wrote before is replaced, in one step.
+            keys: which bucket keys, of those bound (all by default); they have to train the same
+                parameters.
+            updates: for how many updates there are numbers.
+
+        Raises:
+            BundleError: the folder cannot be written or holds something else.
+            InvalidArgumentError: a key is not bound, or a file cannot hold it.
+            UnsupportedError: there is no optimizer, keys train different parameters, or the
+                optimizer's formula changes within these updates.
+        """
+        hooks.export_training(self, folder, keys, updates)
+
     def _unpadded(self, batch: Any) -> list[NDArray]:
         outputs = self.get_outputs()
         if self._filling is None:
