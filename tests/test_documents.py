@@ -74,7 +74,7 @@ def test_the_pages_are_there():
         tutorial
         workers
     """
-    assert [f"docs/{name}.md" for name in names.split()] == PAGES
+    assert {f"docs/{name}.md" for name in names.split()} == {*PAGES}
     assert set(DOCUMENTS) - set(WITH_PROGRAMS) == {
         "docs/glossary.md",
         "docs/operators.md",
