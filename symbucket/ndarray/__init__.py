@@ -51,10 +51,22 @@ from symbucket.ndarray.of_numbers import (
     true_divide,
 )
 from symbucket.ndarray.parts import concatenate, moveaxis, split_v2
+from symbucket.ndarray.updates import (
+    adam_update,
+    ftrl_update,
+    nag_mom_update,
+    rmsprop_update,
+    rmspropalex_update,
+    sgd_mom_update,
+    sgd_update,
+    signsgd_update,
+    signum_update,
+)
 from symbucket.runtime import NDArray
 
 __all__ = [
     "NDArray",
+    "adam_update",
     "add",
     "arange",
     "array",
@@ -65,6 +77,7 @@ __all__ = [
     "equal",
     "eye",
     "from_numpy",
+    "ftrl_update",
     "full",
     "greater",
     "greater_equal",
@@ -84,13 +97,20 @@ __all__ = [
     "modulo",
     "moveaxis",
     "multiply",
+    "nag_mom_update",
     "ndarray",
     "not_equal",
     "onehot_encode",
     "ones",
     "power",
     "random",
+    "rmsprop_update",
+    "rmspropalex_update",
     "save",
+    "sgd_mom_update",
+    "sgd_update",
+    "signsgd_update",
+    "signum_update",
     "split_v2",
     "subtract",
     "true_divide",

@@ -49,6 +49,15 @@ from symbucket.ndarray.of_numbers import subtract as subtract
 from symbucket.ndarray.parts import concatenate as concatenate
 from symbucket.ndarray.parts import moveaxis as moveaxis
 from symbucket.ndarray.parts import split_v2 as split_v2
+from symbucket.ndarray.updates import adam_update as adam_update
+from symbucket.ndarray.updates import ftrl_update as ftrl_update
+from symbucket.ndarray.updates import nag_mom_update as nag_mom_update
+from symbucket.ndarray.updates import rmsprop_update as rmsprop_update
+from symbucket.ndarray.updates import rmspropalex_update as rmspropalex_update
+from symbucket.ndarray.updates import sgd_mom_update as sgd_mom_update
+from symbucket.ndarray.updates import sgd_update as sgd_update
+from symbucket.ndarray.updates import signsgd_update as signsgd_update
+from symbucket.ndarray.updates import signum_update as signum_update
 from symbucket.runtime.ndarray import NDArray as NDArray
 from symbucket.ndarray.random import exponential as random_exponential
 from symbucket.ndarray.random import gamma as random_gamma
@@ -75,6 +84,7 @@ true_divide = divide
 
 __all__ = [
     "NDArray",
+    "adam_update",
     "add",
     "arange",
     "array",
@@ -85,6 +95,7 @@ __all__ = [
     "equal",
     "eye",
     "from_numpy",
+    "ftrl_update",
     "full",
     "greater",
     "greater_equal",
@@ -104,13 +115,20 @@ __all__ = [
     "modulo",
     "moveaxis",
     "multiply",
+    "nag_mom_update",
     "ndarray",
     "not_equal",
     "onehot_encode",
     "ones",
     "power",
     "random",
+    "rmsprop_update",
+    "rmspropalex_update",
     "save",
+    "sgd_mom_update",
+    "sgd_update",
+    "signsgd_update",
+    "signum_update",
     "split_v2",
     "subtract",
     "true_divide",
