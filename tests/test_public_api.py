@@ -44,9 +44,10 @@ PUBLIC = {
     "symbucket.ctc": "Hypothesis beam_search edit_distance greedy_decode",
     "symbucket.executor": "Executor",
     "symbucket.io": """
-        BucketPlan BucketRow BucketSentenceIter DataBatch DataDesc DataIter Field KeyedIter
-        NDArrayIter PartIter ResizeIter Source StepSentenceIter StreamIter encode_sentences
-        format_bucket_table normalize_descs plan_buckets
+        BucketPlan BucketRow BucketSentenceIter CSVIter DataBatch DataDesc DataIter Field
+        ImageRecordIter KeyedIter LibSVMIter MNISTIter NDArrayIter PartIter PrefetchingIter
+        ResizeIter Source StepSentenceIter StreamIter encode_sentences format_bucket_table
+        normalize_descs plan_buckets
     """,
     "symbucket.kvstore": "DistributedKVStore KVStore create",
     "symbucket.lr_scheduler": """

@@ -8,9 +8,11 @@ from symbucket.io.bucket_plan import BucketPlan, plan_buckets
 from symbucket.io.bucket_table import BucketRow, format_bucket_table
 from symbucket.io.desc import DataDesc, normalize_descs
 from symbucket.io.field import Field
+from symbucket.io.file_iters import CSVIter, ImageRecordIter, LibSVMIter, MNISTIter
 from symbucket.io.iterator import DataIter
 from symbucket.io.keyed_iter import KeyedIter
 from symbucket.io.part_iter import PartIter
+from symbucket.io.prefetch_iter import PrefetchingIter
 from symbucket.io.resize_iter import ResizeIter
 from symbucket.io.sentence_iter import BucketSentenceIter, encode_sentences
 from symbucket.io.sources import Source
@@ -21,13 +23,18 @@ __all__ = [
     "BucketPlan",
     "BucketRow",
     "BucketSentenceIter",
+    "CSVIter",
     "DataBatch",
     "DataDesc",
     "DataIter",
     "Field",
+    "ImageRecordIter",
     "KeyedIter",
+    "LibSVMIter",
+    "MNISTIter",
     "NDArrayIter",
     "PartIter",
+    "PrefetchingIter",
     "ResizeIter",
     "Source",
     "StepSentenceIter",
