@@ -163,6 +163,8 @@ def test_plan_of_the_language_model(capsys):
     out = capsys.readouterr().out
     assert re.search(r"^key +nodes", out)
     assert re.search(r"^total +[\d.]+ MB$", out, re.MULTILINE)
+    assert "3: none\n    unrolled: lstm_l0_h2h_weight: 3 steps; a loop has 4 or more\n" in out
+    assert out.endswith("5: lstm_l0_t0_i2h (5 steps), lstm_l1_t0_i2h (5 steps)\n")
     assert symbucket("plan", *sizes, "--json", "--optimizer", "sgd") == 0
     assert json.loads(capsys.readouterr().out)["optimizer states"] == 0
 

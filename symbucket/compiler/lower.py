@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from symbucket.compiler.loops.group import Grouped
 from symbucket.errors import SymbucketError
-from symbucket.ir import new_graph
+from symbucket.ir import body_of, new_graph, steps_of
+from symbucket.ir.nodes import scope_of
 from symbucket.ops.record import Emitter
 from symbucket.symbol.infer import infer_shapes, infer_types
 from symbucket.symbol.lower_nodes import lower_nodes
@@ -114,9 +115,16 @@ def _lower(
         [values[head] for head in steps.heads],
         {state.name or "": value for state, value in emitter.aux_updates.items()},
         emitter,
-        steps.loops,
+        _loops_in(emitter.graph),
         steps.unrolled,
     )
+
+
+def _loops_in(graph: ir.Graph) -> tuple[str, ...]:
+    """Return the loops by the nodes of the symbol that they came from."""
+    loops = [node for node in graph if body_of(node) is not None]
+    names = (f"{scope_of(node)} ({steps_of(node)} steps)" for node in loops)
+    return tuple(dict.fromkeys(names))
 
 
 def _first_draws(nodes: Sequence[Node], training: bool) -> dict[Node, int]:

@@ -28,8 +28,8 @@ class Program:
         noise: what to draw, before each run, for the inputs with the role NOISE.
         passes: how much each pass changed, by name.
         plan: what memory the model takes; None if it was not planned.
-        loops: the recurrences of the symbol that are loops, by their first operator.
-        unrolled: for each use of a variable in steps that stay unrolled the reason.
+        loops: what runs as a loop over steps, by its first operator, with the number of steps.
+        unrolled: for each weight that steps use one after the other without a loop the reason.
     """
 
     model: bytes

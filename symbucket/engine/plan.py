@@ -34,11 +34,13 @@ from symbucket.types import DType, Shape
 
 @dataclass(frozen=True)
 class KeyPlan:
-    """One network: its models, and bytes of the arrays that it has for itself."""
+    """One network: its models, bytes of the arrays that it has for itself, and its loops."""
 
     models: tuple[MemoryPlan, ...]
     data: int
     outputs: int
+    loops: tuple[str, ...] = ()
+    unrolled: tuple[str, ...] = ()
 
 
 def plan_model(
@@ -85,7 +87,8 @@ def plan_model(
             elif port.of not in shared or (requests or {}).get(port.of) == "add":
                 own[port.name] = size
     plans = tuple(m.plan for m in models if m.plan is not None)
-    return KeyPlan(plans, sum(own.values()), sum(results.values()))
+    first = models[0]  # all have the loops of the symbol
+    return KeyPlan(plans, sum(own.values()), sum(results.values()), first.loops, first.unrolled)
 
 
 def _specs(network: NetworkInterface, shapes: BatchShapes, eval_metric: Any) -> tuple[Any, ...]:
@@ -141,6 +144,8 @@ def plan_pool(
         {k: p.outputs for k, p in plans.items()},
         update,
         ROOM,
+        {k: p.loops for k, p in plans.items()},
+        {k: p.unrolled for k, p in plans.items()},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,8 +55,14 @@ def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
     taken: dict[Node, None] = {}
     walks: list[tuple[Walk, Steps]] = []
     reasons = _reasons_of_graphs(nodes)
+    explained: set[Node] = set()  # a weight and its bias are used by the same nodes
     for weight, products in _candidates(nodes, users):
-        if any(node in taken for node in products):
+        if any(node in taken for node in products) or products[0] in explained:
+            continue
+        if len(products) < LEAST:
+            if _wait_for_each_other(products):
+                explained.add(products[0])
+                reasons.append(f"{weight.name}: {len(products)} steps; a loop has {LEAST} or more")
             continue
         chains = _chains(nodes, position, products)
         if isinstance(chains, str):
@@ -64,6 +71,7 @@ def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
         for chain, number in chains:
             found = _walk(chain, number, users, position, taken)
             if isinstance(found, str):
+                explained.add(products[0])
                 reasons.append(f"{weight.name}: {found}")
                 continue
             walks.append(found)
@@ -102,10 +110,10 @@ def _with_readers(walk: Walk, steps: Steps, taken: dict[Node, None]) -> Steps:
 
 
 def _candidates(nodes: Sequence[Node], users: Users) -> list[tuple[Node, list[Node]]]:
-    """Variables with the nodes that use them in one way, four or more."""
+    """Variables with the nodes that use them in one way, two or more."""
     found: list[tuple[Node, list[Node]]] = []
     for variable in nodes:
-        if variable.op is not None or len(users.get(variable, ())) < LEAST:
+        if variable.op is not None or len(users.get(variable, ())) < 2:
             continue
         kinds: list[list[Node]] = []
         for user, slot in users[variable]:
@@ -117,8 +125,22 @@ def _candidates(nodes: Sequence[Node], users: Users) -> list[tuple[Node, list[No
             else:
                 if len(kinds) < 4:
                     kinds.append([user])
-        found += [(variable, kind) for kind in kinds if len(kind) >= LEAST]
+        found += [(variable, kind) for kind in kinds if len(kind) >= 2]
     return found
+
+
+def _wait_for_each_other(products: Sequence[Node]) -> bool:
+    """Whether each of a few nodes depends on the one before, directly or not."""
+    for earlier, later in itertools.pairwise(products):
+        stack, seen = [later], {later}
+        while stack:
+            for source, _ in stack.pop().inputs:
+                if source not in seen:
+                    seen.add(source)
+                    stack.append(source)
+        if earlier not in seen:
+            return False
+    return True
 
 
 def _slots(node: Node, variable: Node) -> list[tuple[Node, int]]:
@@ -149,7 +171,9 @@ def _chains(
         if node in members:
             if best is None:
                 if len(chains) == _MOST_CHAINS:
-                    return f"{len(products)} uses, most of which do not wait for each other"
+                    if all(len(chain) == 1 for chain in chains):
+                        return []  # no recurrence
+                    return f"{len(products)} uses in more than {_MOST_CHAINS} recurrences"
                 chains.append([])
                 best = len(chains) - 1, -1
             chain, number = best

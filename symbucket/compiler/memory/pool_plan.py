@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from symbucket.checks import listing
 from symbucket.compiler.memory.plan import MemoryPlan
 from symbucket.tables import format_table
 
@@ -23,7 +24,8 @@ class PoolPlan:
     ``parameters``, ``gradients`` and ``states`` (of the optimizer) exist once; ``data`` (arrays
     of data, labels and states of the network) and ``outputs`` once for each key. ``update`` is the
     optimizer's model. ``room``: how much larger than needed the arena's region is; what is never
-    touched of it costs nothing but the arena's bookkeeping.
+    touched of it costs nothing but the arena's bookkeeping. ``loops`` names the recurrences of each
+    key that run as loops, and ``unrolled`` has the reasons of those that do not.
     """
 
     plans: Mapping[Hashable, tuple[MemoryPlan, ...]]
@@ -34,6 +36,8 @@ class PoolPlan:
     outputs: Mapping[Hashable, int]
     update: MemoryPlan | None = None
     room: float = 1.0
+    loops: Mapping[Hashable, tuple[str, ...]] = field(default_factory=dict)
+    unrolled: Mapping[Hashable, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def models(self) -> list[MemoryPlan]:
@@ -112,6 +116,8 @@ class PoolPlan:
             repr(key): {
                 "data": self.data[key],
                 "outputs": self.outputs[key],
+                "loops": list(self.loops.get(key, ())),
+                "unrolled": list(self.unrolled.get(key, ())),
                 "models": [p.as_dict() for p in many],
             }
             for key, many in self.plans.items()
@@ -119,7 +125,7 @@ class PoolPlan:
         return {**self.summary(), "peak": self.peak, "largest": repr(self.largest), "keys": keys}
 
     def table(self) -> str:
-        """Return one line for each key, and the totals, as text."""
+        """Return one line for each key, the totals, and the loops of each key, as text."""
         head = ("key", "nodes", "stash", "transients", "least", "planned", "arena", "outputs")
         rows: list[tuple[str, ...]] = [head]
         for key, many in self.plans.items():
@@ -129,4 +135,14 @@ class PoolPlan:
             rows.append((repr(key), str(sum(p.nodes for p in many)), *cells))
         lines = [format_table(rows), "(MB)", ""]
         lines += [f"{name:<17} {size / 1e6:>9.1f} MB" for name, size in self.summary().items()]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._loop_lines()])
+
+    def _loop_lines(self) -> list[str]:
+        """What runs as a loop, and why other steps do not, for the keys that have steps."""
+        lines = []
+        for key in self.plans:
+            loops, unrolled = self.loops.get(key, ()), self.unrolled.get(key, ())
+            if loops or unrolled:
+                lines.append(f"{key!r}: {listing(loops) if loops else 'none'}")
+                lines += [f"    unrolled: {reason}" for reason in unrolled]
+        return ["", "loops", *lines] if lines else []

@@ -180,8 +180,19 @@ def test_what_carries_outputs_of_the_steps_on_is_in_the_loop():
 def test_uses_that_do_not_wait_for_each_other_are_no_steps():
     net = sym.Group([product(x, R) for x in parts(20)])
     groups = grouped(net)
+    assert groups.loops == groups.unrolled == ()
+
+
+def test_one_weight_in_many_recurrences():
+    ends = []
+    for i in range(9):
+        h = sym.Variable(f"begin{i}")
+        for x in parts(4, f"data{i}"):
+            h = sym.tanh(product(h, R) + x)
+        ends.append(h)
+    groups = grouped(sym.Group(ends))
     assert not groups.loops
-    assert groups.unrolled == ("r: 20 uses, most of which do not wait for each other",)
+    assert groups.unrolled == ("r: 36 uses in more than 8 recurrences",)
 
 
 def test_steps_beside_a_graph_from_an_onnx_file():
@@ -225,7 +236,10 @@ def test_reasons():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_few_steps_stay(steps):
-    assert not grouped(network(lstm(), steps)).loops
+    groups = grouped(network(lstm(), steps))
+    assert not groups.loops
+    expected = [] if steps == 1 else [f"l_h2h_weight: {steps} steps; a loop has 4 or more"]
+    assert [text for text in groups.unrolled if "weight" in text] == expected
 
 
 def test_networks_without_a_recurrence_stay():
