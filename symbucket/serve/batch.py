@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import ShapeError
-from symbucket.export.spec import BATCH, InputSpec, NetworkSpec, OutputSpec
+from symbucket.export.spec import BATCH, NetworkSpec, OutputSpec
 from symbucket.types import Array
 
 
-def fill(buffer: Array, spec: InputSpec, values: Sequence[Array | None]) -> int:
-    """Write samples into an input's buffer, padding elsewhere; return the elements written."""
-    axis = spec.batch_axis
+def fill(buffer: Array, axis: int | None, padding: float, values: Sequence[Array | None]) -> int:
+    """Write samples into an input's buffer, padding elsewhere; return the elements written.
+
+    ``axis`` is that of the samples, None if the input has none.
+    """
     rows = buffer if axis in (None, 0) else np.moveaxis(buffer, axis, 0)
     written = sum(array.size for array in values if array is not None)
     if written < buffer.size:
-        buffer[...] = spec.padding
+        buffer[...] = padding
     for row, array in enumerate(values):
         if array is None:
             continue

@@ -61,7 +61,9 @@ class _Loaded:
         self.cutters = [Cutter(spec, network) for spec in served if spec.kind != STATE]
         self.state_cutters = [Cutter(spec, network) for spec in served if spec.kind == STATE]
         self.tensors: list[TensorSpec] = [*network.inputs, *network.outputs]
-        self.counted = {spec.name for spec in required(network)}
+        counted = {spec.name for spec in required(network)}
+        self.inputs = [(t.name, t.batch_axis, t.padding, t.name in counted) for t in network.inputs]
+        self.free_batch, self.free_key = BATCH in network.free, KEY in network.free
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,15 @@ class Engine:
         self.networks = {n.key: n for n in networks}
         self.router = Router(networks)
         self.context = context
+        self._on_host = provider_of(context).host_memory
+        self._sizes = {n.key: n.sizes[0] if n.sizes else 1 for n in networks}
+        self._mixing = {n.key for n in networks if KEY in n.free and not n.padding_matters}
         self.frozen = False
         self._model_of = model_of
         self._parameters = parameters
         self._statistics = statistics
         if workers is None:
-            workers = cores() if provider_of(context).host_memory else 1
+            workers = cores() if self._on_host else 1
         self.lanes = Lanes(workers, lambda: Lane(max(map(_needed, networks)), context))
         self._helpers: ThreadPoolExecutor | None = None
         self._loaded: dict[Hashable, _Loaded] = {}
@@ -165,7 +170,12 @@ class Engine:
         ``deadline`` is a time of ``time.monotonic``; DeadlineError if it passes. With ``states``
         answers have the last states too, which are those after the longest request of a run.
         """
-        self.load(p.network.key for p in placed)
+        if any(p.network.key not in self._loaded for p in placed):
+            self.load(p.network.key for p in placed)
+        if len(placed) == 1:
+            chunk = _Chunk(placed[0].network, [0], self._length(placed[0]))
+            with self.lanes.one(deadline) as (lane, alone):
+                return self._run_chunk(lane, chunk, placed, alone, deadline, states)
         chunks = self._chunks(placed)
         answers: list[Answer] = [{} for _ in placed]
         work = deque(chunks)
@@ -208,28 +218,27 @@ class Engine:
         groups: dict[Hashable, list[int]] = {}
         for i, one in enumerate(placed):
             network = one.network
-            mixes = KEY in network.free and not network.padding_matters
+            mixes = network.key in self._mixing
             groups.setdefault(network.file if mixes else network.key, []).append(i)
         chunks = []
         for members in groups.values():
             first = placed[members[0]].network
-            if KEY in first.free and not first.padding_matters:
+            if first.key in self._mixing:
                 members.sort(key=lambda i: -placed[i].sizes.get(KEY, 1))
             step = first.batch or 1
             for start in range(0, len(members), step):
                 part = members[start : start + step]
-                network = placed[part[0]].network
-                chunks.append(_Chunk(network, part, self._length(network, placed[part[0]])))
+                longest = placed[part[0]]
+                chunks.append(_Chunk(longest.network, part, self._length(longest)))
         chunks.sort(key=lambda chunk: -chunk.length)
         return chunks
 
-    @staticmethod
-    def _length(network: NetworkSpec, longest: Placed) -> int:
-        """Return the number of steps of a run."""
-        sizes = network.sizes
-        if KEY not in network.free or network.padding_matters:
-            return sizes[0] if sizes else 1
-        return max(1, longest.sizes.get(KEY, 1))
+    def _length(self, longest: Placed) -> int:
+        """Return the number of steps of a run whose longest request this is."""
+        key = longest.network.key
+        if key in self._mixing:
+            return max(1, longest.sizes.get(KEY, 1))
+        return self._sizes[key]
 
     def _run_chunk(
         self,
@@ -244,25 +253,25 @@ class Engine:
         network = chunk.network
         loaded = self._loaded[network.key]
         session = loaded.wide if wide else loaded.narrow
-        samples = len(requests) if BATCH in network.free else network.batch or 1
+        samples = len(requests) if loaded.free_batch else network.batch or 1
 
         def bind() -> object:
             shapes = [network.shape_of(t, samples, chunk.length) for t in loaded.tensors]
             return session.bind({**self._parameters, **lane.buffers(loaded.tensors, shapes)})
 
-        place = (KEY in network.free and network.file) or network.key
+        place = network.file if loaded.free_key else network.key
         binding = lane.binding((id(session), place, samples, chunk.length), bind)  # type: ignore[arg-type]
         used = positions = 0
-        for spec in network.inputs:
-            buffer = binding.arrays[spec.name]
+        for name, axis, padding, counted in loaded.inputs:
+            buffer = binding.arrays[name]
             host = buffer.view()
-            written = fill(host, spec, [r.arrays.get(spec.name) for r in requests])
-            if not provider_of(self.context).host_memory:
+            written = fill(host, axis, padding, [r.arrays.get(name) for r in requests])
+            if not self._on_host:
                 buffer[...] = host
-            if spec.name in loaded.counted:
+            if counted:
                 used, positions = used + written, positions + host.size
         session.run(binding, None if deadline is None else deadline - time.monotonic())
-        run = {BATCH: samples, KEY: chunk.length} if KEY in network.free else {BATCH: samples}
+        run = {BATCH: samples, KEY: chunk.length} if loaded.free_key else {BATCH: samples}
         answers: list[Answer] = [{} for _ in requests]
         for cutter in loaded.cutters + (loaded.state_cutters if states else []):
             values = cutter.expand(binding.arrays[cutter.name].view(), run)

@@ -109,6 +109,9 @@ class Router:
         one_family = all(f.family == self._sized[0].family for f in self._sized)
         plain = one_family and not any(isinstance(key, tuple) for key in keys)
         self._lengths: list[Any] = keys if plain else []
+        self._required = sorted(
+            {n for f in self._sized or self._forms.values() for n in f.required}
+        )
 
     def place(self, request: Any, where: str) -> Placed:
         """Return the smallest network that fits; DataError or InvalidArgumentError if none does.
@@ -119,8 +122,12 @@ class Router:
             inputs = request if isinstance(request, Mapping) else self._single(request, where)
             request = Request(inputs)
         arrays = {name: _array(values, name, where) for name, values in request.inputs.items()}
+        if request.key is None and self._lengths:
+            placed = self._by_length(arrays, where)
+            if placed is not None:
+                return placed
         reasons: list[str] = []
-        for form in self._candidates(request.key, arrays, where):
+        for form in self._candidates(request.key, where):
             sizes, reason = form.fit(arrays)
             if sizes is not None:
                 form.check_values(arrays, where)
@@ -129,18 +136,27 @@ class Router:
         shown = "; ".join(reasons[-3:]) or "the bundle has no bucket of such a key"
         raise DataError(f"{where} fits no network. {shown}. The keys are {self._listed()}.")
 
+    def _by_length(self, arrays: Mapping[str, Array], where: str) -> Placed | None:
+        """Return the smallest network that is long enough, where they differ in nothing else.
+
+        None if none is, or if the request has to be looked at more closely.
+        """
+        sizes, _ = self._sized[-1].fit(arrays)  # what fits a shorter one fits the longest
+        if sizes is None:
+            return None
+        form = self._sized[bisect.bisect_left(self._lengths, sizes.get(KEY, 0))]
+        form.check_values(arrays, where)
+        return Placed(form.network, arrays, sizes)
+
     def _single(self, values: Any, where: str) -> Mapping[str, Any]:
-        names = {n for f in self._sized or self._forms.values() for n in f.required}
-        if len(names) != 1:
+        if len(self._required) != 1:
             raise InvalidArgumentError(
                 f"{where} is one array, but the networks have the inputs "
-                f"{', '.join(sorted(names))}; give a mapping of names to arrays"
+                f"{', '.join(self._required)}; give a mapping of names to arrays"
             )
-        return {names.pop(): values}
+        return {self._required[0]: values}
 
-    def _candidates(
-        self, key: Hashable, arrays: Mapping[str, Array], where: str
-    ) -> Sequence[_Form]:
+    def _candidates(self, key: Hashable, where: str) -> Sequence[_Form]:
         if key is None:
             if self._only is not None:
                 return [self._only]
@@ -149,10 +165,6 @@ class Router:
                     f"{where} has no key, and no network of this bundle is found by size; give "
                     f"Request(inputs, key=...) with one of {self._listed()}"
                 )
-            if self._lengths:  # where sizes alone decide, the largest network says what they are
-                sizes, _ = self._sized[-1].fit(arrays)
-                if sizes is not None:
-                    return self._sized[bisect.bisect_left(self._lengths, sizes.get(KEY, 0)) :]
             return self._sized
         sizes_in_key = sizes_of(key)
         if sizes_in_key is None:
