@@ -9,6 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from symbucket.context import Context
+from symbucket.ndarray.control_flow import cond as cond
+from symbucket.ndarray.control_flow import foreach as foreach
+from symbucket.ndarray.control_flow import while_loop as while_loop
 from symbucket.runtime.ndarray import NDArray
 
 DtypeLike = str | type[Any] | np.dtype[Any]

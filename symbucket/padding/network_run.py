@@ -103,7 +103,9 @@ def _without_dropout(symbol: Symbol) -> Symbol:
     new: dict[Node, Node] = {}
     for node in symbol.nodes():
         op = node.op
-        if isinstance(op, (RandomUniform, RandomNormal)):
+        in_loop = op is not None and op.holds_graphs and op.draws(training=True) > 0
+        if in_loop or isinstance(op, (RandomUniform, RandomNormal)):
+            assert op is not None
             raise UnsupportedError(
                 f"check_padding: {node.name!r} draws random numbers ({op.op_name}), which differ "
                 "from run to run; check the network without it"

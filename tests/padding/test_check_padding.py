@@ -334,3 +334,14 @@ def test_recurrent_cells_need_lengths_and_padding_is_harmless_with_them(network,
     assert not report.ok
     assert "unroll(..., valid_length=lengths)" in report.explanation
     assert sb.check_padding(network(True), batch).ok
+
+
+def test_random_numbers_in_a_loop_are_refused():
+    def sym_gen(length):
+        steps = sym.swapaxes(_embedded(), dim1=0, dim2=1)
+        rows, _ = sym.contrib.foreach(lambda d, s: (sym.Dropout(d), s), steps, sym.zeros((1,)))
+        scores = sym.FullyConnected(sym.sum(rows, axis=0), num_hidden=VOCAB, name="pred")
+        return _loss(scores, tokens=False)
+
+    with pytest.raises(UnsupportedError, match="draws random numbers"):
+        sb.check_padding(sym_gen, _batch(tokens=False))
