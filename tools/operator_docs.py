@@ -83,6 +83,7 @@ SAMPLES: dict[str, tuple[dict[str, Any], Shapes]] = {
     "_arange": ({"stop": 3}, {}),
     "SVMOutput": ({}, _LABELS),
     "_eye": ({"N": 2}, {}),
+    "_linalg_potrf": ({}, {"A": (2, 2)}),
     "_linspace": ({"start": 0.0, "stop": 1.0, "num": 3}, {}),
     "_full": ({"shape": (2,), "value": 1.0}, {}),
     "_ones": ({"shape": (2,)}, {}),

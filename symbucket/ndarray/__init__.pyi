@@ -78,6 +78,21 @@ from symbucket.ndarray.random import multinomial as sample_multinomial
 from symbucket.ndarray.random import uniform as uniform
 from symbucket.ndarray.random import normal as normal
 from symbucket.ndarray.random import shuffle as shuffle
+from symbucket.ndarray.linalg import det as linalg_det
+from symbucket.ndarray.linalg import extractdiag as linalg_extractdiag
+from symbucket.ndarray.linalg import extracttrian as linalg_extracttrian
+from symbucket.ndarray.linalg import gemm as linalg_gemm
+from symbucket.ndarray.linalg import gemm2 as linalg_gemm2
+from symbucket.ndarray.linalg import inverse as linalg_inverse
+from symbucket.ndarray.linalg import makediag as linalg_makediag
+from symbucket.ndarray.linalg import maketrian as linalg_maketrian
+from symbucket.ndarray.linalg import potrf as linalg_potrf
+from symbucket.ndarray.linalg import potri as linalg_potri
+from symbucket.ndarray.linalg import slogdet as linalg_slogdet
+from symbucket.ndarray.linalg import sumlogdiag as linalg_sumlogdiag
+from symbucket.ndarray.linalg import syrk as linalg_syrk
+from symbucket.ndarray.linalg import trmm as linalg_trmm
+from symbucket.ndarray.linalg import trsm as linalg_trsm
 
 DtypeLike = str | type[Any] | np.dtype[Any]
 true_divide = divide

@@ -14,3 +14,108 @@ from symbucket.runtime.ndarray import NDArray
 DtypeLike = str | type[Any] | np.dtype[Any]
 
 __all__: list[str]
+
+def det(A: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """The determinant of each matrix."""
+
+def extractdiag(A: NDArray, offset: int = 0, *, out: NDArray | None = None) -> NDArray:
+    """Diagonal ``offset`` of each matrix."""
+
+def extracttrian(
+    A: NDArray,
+    offset: int = 0,
+    lower: bool = True,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The elements of a triangle of each matrix, row by row."""
+
+def gemm(
+    A: NDArray,
+    B: NDArray,
+    C: NDArray,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    axis: int = -2,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``alpha A B + beta C``, with A or B transposed; ``axis`` is that of the rows."""
+
+def gemm2(
+    A: NDArray,
+    B: NDArray,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    alpha: float = 1.0,
+    axis: int = -2,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``alpha A B``, with A or B transposed; ``axis`` is that of the rows."""
+
+def inverse(A: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """The inverse of A."""
+
+def makediag(A: NDArray, offset: int = 0, *, out: NDArray | None = None) -> NDArray:
+    """A matrix with each vector on its diagonal ``offset``, zeros elsewhere."""
+
+def maketrian(
+    A: NDArray,
+    offset: int = 0,
+    lower: bool = True,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """A matrix with the elements of a vector in a triangle, row by row; see extracttrian."""
+
+def potrf(A: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """The lower triangular L with ``L L^T = A`` (Cholesky); reads the lower triangle of A."""
+
+def potri(A: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """The inverse of ``A A^T`` for a lower triangular A, such as the result of potrf."""
+
+def slogdet(
+    A: NDArray,
+    *,
+    out: NDArray | Sequence[NDArray] | None = None,
+) -> NDArray | list[NDArray]:
+    """The sign of each determinant, and the logarithm of its size."""
+
+def sumlogdiag(A: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """The sum of the logarithms of each matrix' diagonal."""
+
+def syrk(
+    A: NDArray,
+    transpose: bool = False,
+    alpha: float = 1.0,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``alpha A A^T``, or ``alpha A^T A`` with ``transpose``."""
+
+def trmm(
+    A: NDArray,
+    B: NDArray,
+    transpose: bool = False,
+    rightside: bool = False,
+    lower: bool = True,
+    alpha: float = 1.0,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``alpha A B`` (or ``alpha B A`` with ``rightside``) for a triangular A."""
+
+def trsm(
+    A: NDArray,
+    B: NDArray,
+    transpose: bool = False,
+    rightside: bool = False,
+    lower: bool = True,
+    alpha: float = 1.0,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The X of ``A X = alpha B`` (or ``X A = alpha B`` with ``rightside``) for a triangular A."""

@@ -1235,6 +1235,156 @@ def khatri_rao(
 ) -> Symbol:
     """The products of all combinations of rows, column by column, of any number of matrices."""
 
+def linalg_det(
+    A: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The determinant of each matrix."""
+
+def linalg_extractdiag(
+    A: Symbol,
+    offset: int = 0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Diagonal ``offset`` of each matrix."""
+
+def linalg_extracttrian(
+    A: Symbol,
+    offset: int = 0,
+    lower: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The elements of a triangle of each matrix, row by row."""
+
+def linalg_gemm(
+    A: Symbol,
+    B: Symbol,
+    C: Symbol,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    axis: int = -2,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``alpha A B + beta C``, with A or B transposed; ``axis`` is that of the rows."""
+
+def linalg_gemm2(
+    A: Symbol,
+    B: Symbol,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    alpha: float = 1.0,
+    axis: int = -2,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``alpha A B``, with A or B transposed; ``axis`` is that of the rows."""
+
+def linalg_inverse(
+    A: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The inverse of A."""
+
+def linalg_makediag(
+    A: Symbol,
+    offset: int = 0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """A matrix with each vector on its diagonal ``offset``, zeros elsewhere."""
+
+def linalg_maketrian(
+    A: Symbol,
+    offset: int = 0,
+    lower: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """A matrix with the elements of a vector in a triangle, row by row; see extracttrian."""
+
+def linalg_potrf(
+    A: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The lower triangular L with ``L L^T = A`` (Cholesky); reads the lower triangle of A."""
+
+def linalg_potri(
+    A: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The inverse of ``A A^T`` for a lower triangular A, such as the result of potrf."""
+
+def linalg_slogdet(
+    A: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The sign of each determinant, and the logarithm of its size."""
+
+def linalg_sumlogdiag(
+    A: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The sum of the logarithms of each matrix' diagonal."""
+
+def linalg_syrk(
+    A: Symbol,
+    transpose: bool = False,
+    alpha: float = 1.0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``alpha A A^T``, or ``alpha A^T A`` with ``transpose``."""
+
+def linalg_trmm(
+    A: Symbol,
+    B: Symbol,
+    transpose: bool = False,
+    rightside: bool = False,
+    lower: bool = True,
+    alpha: float = 1.0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``alpha A B`` (or ``alpha B A`` with ``rightside``) for a triangular A."""
+
+def linalg_trsm(
+    A: Symbol,
+    B: Symbol,
+    transpose: bool = False,
+    rightside: bool = False,
+    lower: bool = True,
+    alpha: float = 1.0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The X of ``A X = alpha B`` (or ``X A = alpha B`` with ``rightside``) for a triangular A."""
+
 def linspace(
     start: float,
     stop: float,

@@ -13,3 +13,128 @@ from symbucket.symbol.symbol import Symbol
 DtypeLike = str | type[Any] | np.dtype[Any]
 
 __all__: list[str]
+
+def det(A: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+    """The determinant of each matrix."""
+
+def extractdiag(
+    A: Symbol,
+    offset: int = 0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Diagonal ``offset`` of each matrix."""
+
+def extracttrian(
+    A: Symbol,
+    offset: int = 0,
+    lower: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The elements of a triangle of each matrix, row by row."""
+
+def gemm(
+    A: Symbol,
+    B: Symbol,
+    C: Symbol,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    axis: int = -2,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``alpha A B + beta C``, with A or B transposed; ``axis`` is that of the rows."""
+
+def gemm2(
+    A: Symbol,
+    B: Symbol,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    alpha: float = 1.0,
+    axis: int = -2,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``alpha A B``, with A or B transposed; ``axis`` is that of the rows."""
+
+def inverse(A: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+    """The inverse of A."""
+
+def makediag(
+    A: Symbol,
+    offset: int = 0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """A matrix with each vector on its diagonal ``offset``, zeros elsewhere."""
+
+def maketrian(
+    A: Symbol,
+    offset: int = 0,
+    lower: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """A matrix with the elements of a vector in a triangle, row by row; see extracttrian."""
+
+def potrf(A: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+    """The lower triangular L with ``L L^T = A`` (Cholesky); reads the lower triangle of A."""
+
+def potri(A: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+    """The inverse of ``A A^T`` for a lower triangular A, such as the result of potrf."""
+
+def slogdet(A: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+    """The sign of each determinant, and the logarithm of its size."""
+
+def sumlogdiag(
+    A: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The sum of the logarithms of each matrix' diagonal."""
+
+def syrk(
+    A: Symbol,
+    transpose: bool = False,
+    alpha: float = 1.0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``alpha A A^T``, or ``alpha A^T A`` with ``transpose``."""
+
+def trmm(
+    A: Symbol,
+    B: Symbol,
+    transpose: bool = False,
+    rightside: bool = False,
+    lower: bool = True,
+    alpha: float = 1.0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``alpha A B`` (or ``alpha B A`` with ``rightside``) for a triangular A."""
+
+def trsm(
+    A: Symbol,
+    B: Symbol,
+    transpose: bool = False,
+    rightside: bool = False,
+    lower: bool = True,
+    alpha: float = 1.0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The X of ``A X = alpha B`` (or ``X A = alpha B`` with ``rightside``) for a triangular A."""

@@ -499,6 +499,14 @@ def _multinomial(d: Drawing, name: str) -> Symbol:
     return sym.sample_multinomial(value, shape=2, dtype=np.dtype(d.dtype).name)
 
 
+@drawn("_linalg_potrf")
+def _cholesky(d: Drawing, name: str) -> Symbol:
+    shape = d.shape(2, 3)
+    value = sym.tanh(d.fitted(d.value(), shape))
+    one = sym.eye(shape[-2], dtype=np.dtype(d.dtype).name)
+    return sym.linalg.potrf(sym.broadcast_add(sym.linalg.syrk(value), one))
+
+
 @drawn("BlockGrad")
 def _block(d: Drawing, name: str) -> Symbol:
     return sym.BlockGrad(_value(d)[0])

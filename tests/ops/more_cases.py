@@ -290,4 +290,61 @@ PLACES = [
     ),
 ]
 
-MORE = [*ELEMENTWISE, *ORDER, *IMAGES, *MATRICES, *SUMS, *POSITIONS, *ATTENTION, *LAYERS, *PLACES]
+_POSITIVE = Exactly([[[4.0, 1.0, 0.5], [1.0, 3.0, -0.4], [0.5, -0.4, 2.0]]])
+_TRIANGLE = Exactly([[[1.5, 0.0, 0.0], [0.4, -1.2, 0.0], [-0.3, 0.8, 0.9]]])
+_GENERAL = Exactly([[0.2, 1.5, -0.4], [1.1, 0.3, 0.8], [-0.6, 0.9, 1.7]])
+
+# MXNet's gradient of a symmetric matrix is symmetric, though only one triangle is read.
+SYMMETRIC = [Case("_linalg_potrf", {}, {"A": _POSITIVE})]
+
+LINALG = [
+    Case("_linalg_potri", {}, {"A": _TRIANGLE}),
+    *(Case(f"_linalg_{name}", {}, {"A": _GENERAL}) for name in ("inverse", "det", "slogdet")),
+    Case("_linalg_inverse", {}, {"A": _POSITIVE}),
+    Case("_linalg_sumlogdiag", {}, {"A": _POSITIVE}),
+    Case("_linalg_gemm2", {"transpose_b": True, "alpha": 0.5}, {"A": Away(2, 3), "B": Away(4, 3)}),
+    Case("_linalg_gemm2", {"axis": 0}, {"A": Away(2, 2, 3), "B": Away(3, 2, 2)}),
+    Case(
+        "_linalg_gemm",
+        {"transpose_a": True, "beta": 0.7},
+        {"A": Away(2, 3, 2), "B": Away(2, 3, 2), "C": Away(2, 2, 2)},
+    ),
+    *(
+        Case("_linalg_syrk", {"transpose": turn, "alpha": 0.5}, {"A": Away(2, 3)})
+        for turn in (False, True)
+    ),
+    *(
+        Case(f"_linalg_{name}", attrs, {"A": make, "B": Away(1, *size)})
+        for name in ("trmm", "trsm")
+        for attrs, make, size in (
+            ({}, _TRIANGLE, (3, 2)),
+            ({"rightside": True, "transpose": True, "alpha": 0.5}, _TRIANGLE, (2, 3)),
+            ({"lower": False}, Exactly([[[1.5, 0.4, -0.3], [0, -1.2, 0.8], [0, 0, 0.9]]]), (3, 2)),
+        )
+    ),
+    *(
+        Case(f"_linalg_{name}", {"offset": k}, {"A": Away(*size)})
+        for name, size in (
+            ("extractdiag", (2, 3, 3)),
+            ("makediag", (2, 2)),
+            ("extracttrian", (2, 3, 3)),
+            ("maketrian", (2, 3)),
+        )
+        for k in (0, 1, -1)
+    ),
+    Case("_linalg_extracttrian", {"lower": False}, {"A": Away(2, 2)}),
+    Case("_linalg_maketrian", {"lower": False}, {"A": Away(3)}),
+]
+
+MORE = [
+    *ELEMENTWISE,
+    *ORDER,
+    *IMAGES,
+    *MATRICES,
+    *SUMS,
+    *POSITIONS,
+    *ATTENTION,
+    *LAYERS,
+    *PLACES,
+    *LINALG,
+]
