@@ -117,6 +117,7 @@ __all__ = [
 hooks.bind.connect(engine.bind)
 hooks.simple_bind.connect(engine.simple_bind)
 hooks.export_module.connect(export.export_module)
+hooks.export_onnx.connect(export.export_onnx)
 hooks.array_function.connect(_partial(getattr, ndarray))
 hooks.export_training.connect(export.export_training)
 hooks.num_gpus.connect(runtime.backend.num_gpus)

@@ -29,6 +29,7 @@ class Hook:
 bind = Hook("Symbol.bind")
 simple_bind = Hook("Symbol.simple_bind")
 export_module = Hook("module.export")
+export_onnx = Hook("module.export_onnx")
 export_training = Hook("module.export_training")
 num_gpus = Hook("num_gpus")
 array_function = Hook("an operator of NDArray")

@@ -32,7 +32,7 @@ PUBLIC = {
     """,
     "symbucket.export": """
         InputSpec Manifest NetworkSpec OutputSpec StoredTensor TensorSpec export_module
-        export_training
+        export_onnx export_training
         open_bundle
     """,
     "symbucket.init": """

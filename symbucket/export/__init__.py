@@ -1,6 +1,7 @@
 """Trained networks as files: ONNX bundles."""
 
 from symbucket.export.artifacts import export_training
+from symbucket.export.onnx_file import export_onnx
 from symbucket.export.spec import (
     InputSpec,
     Manifest,
@@ -20,6 +21,7 @@ __all__ = [
     "StoredTensor",
     "TensorSpec",
     "export_module",
+    "export_onnx",
     "export_training",
     "open_bundle",
 ]

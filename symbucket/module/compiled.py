@@ -101,6 +101,48 @@ class CompiledModule(Checked, BaseModule):
             carry_states=carry_states,
         )
 
+    def export_onnx(
+        self,
+        path: str | os.PathLike[str],
+        key: Hashable = None,
+        *,
+        batch_size: int | None = None,
+        dynamic_batch: bool = False,
+        dynamic_length: bool = False,
+        carry_states: bool = False,
+        opset: int = 21,
+    ) -> Any:
+        """Write one network as one ONNX file, with its parameters in it.
+
+        Args:
+            path: the file; one that is there already is replaced.
+            key: the bucket key of the network, the default key by default. With ``dynamic_length``
+                there is one network for all bound keys.
+            batch_size: samples of a run; by default that of training.
+            dynamic_batch: let the network take any number of samples.
+            dynamic_length: let it take any number of samples and steps, as ``export`` does.
+            carry_states: make inputs and outputs of the states of recurrences.
+            opset: the version of ONNX's operators, for runtimes that do not know 21 yet.
+
+        Returns:
+            The model, an ``onnx.ModelProto``.
+
+        Raises:
+            BundleError: the file cannot be written.
+            UnsupportedError: a size cannot be dynamic, onnx cannot convert an operator to
+                ``opset``, or the parameters do not fit in one file (2 GB).
+        """
+        return hooks.export_onnx(
+            self,
+            path,
+            key,
+            batch_size=batch_size,
+            dynamic_batch=dynamic_batch,
+            dynamic_length=dynamic_length,
+            carry_states=carry_states,
+            opset=opset,
+        )
+
     def export_training(
         self,
         folder: str | os.PathLike[str],
