@@ -32,6 +32,7 @@ from symbucket.compiler.rewrite.cast_to_kernels import cast_to_kernels
 from symbucket.compiler.rewrite.choose_gemm_layout import choose_gemm_layout
 from symbucket.compiler.rewrite.chunk_output_layer import chunk_output_layer
 from symbucket.compiler.rewrite.expand_own_nodes import expand_own_nodes
+from symbucket.compiler.rewrite.flatten_branches import flatten_branches
 from symbucket.compiler.rewrite.fuse_gemm_add import fuse_gemm_add
 from symbucket.compiler.rewrite.fuse_output_layer import fuse_output_layer
 from symbucket.compiler.rewrite.join_gate_gradients import join_gate_gradients
@@ -117,6 +118,7 @@ PIPELINE: tuple[Stage, ...] = (
             regroup_factors,
             hoist_products,
             unroll_loops,
+            flatten_branches,
             merge_reshapes,
             remove_dead_nodes,
         ),

@@ -46,10 +46,10 @@ CPU = Target("CPUExecutionProvider")
 # As CPU, for a caller that draws no numbers.
 SERVING = Target("CPUExecutionProvider", binds_noise=False)
 
-# Not every runtime that reads a file knows Scan, and its body hides what a picture shows.
-PORTABLE = Target("any ONNX runtime", frozenset({"Scan"}), binds_noise=False)
+# Not every runtime that reads a file knows Scan and If; their graphs hide what a picture shows.
+PORTABLE = Target("any ONNX runtime", frozenset({"Scan", "If"}), binds_noise=False)
 
 # Recurrences are LSTM, GRU or RNN, which every runtime has.
 INFERENCE_FILE = Target(
-    "any ONNX runtime", frozenset({"Scan"}), binds_noise=False, unrolls_loops=True
+    "any ONNX runtime", frozenset({"Scan", "If"}), binds_noise=False, unrolls_loops=True
 )

@@ -24,7 +24,7 @@ Carried = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Subgraph:
-    """Outputs of nodes over variables; equal if a symbol file of both is.
+    """Outputs of nodes over variables; equal if they compute the same, whatever the names.
 
     Attributes:
         variables: the inputs, in the order of the values that they get.
@@ -42,17 +42,27 @@ class Subgraph:
 
     @cached_property
     def content(self) -> str:
-        """Everything that it computes, as text."""
+        """Everything that it computes, with all names, as text."""
         return repr(([v.name for v in self.variables], serialize.graph_of(self.heads)))
 
     def __repr__(self) -> str:
         return self.content
 
+    @cached_property
+    def _structure(self) -> tuple[object, ...]:
+        place = {node: i for i, node in enumerate(self.nodes)}
+
+        def places(entries: Sequence[Entry]) -> tuple[tuple[int, int], ...]:
+            return tuple((place[node], i) for node, i in entries)
+
+        steps = tuple((n.op, places(n.inputs)) for n in self.nodes[len(self.variables) :])
+        return len(self.variables), steps, places(self.heads)
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Subgraph) and self.content == other.content
+        return isinstance(other, Subgraph) and self._structure == other._structure
 
     def __hash__(self) -> int:
-        return hash(self.content)
+        return hash(self._structure)
 
     def arguments(self) -> list[int]:
         """Return the numbers of the variables in the order in which a symbol file lists them."""

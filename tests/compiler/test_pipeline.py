@@ -59,6 +59,7 @@ final/join-gate-gradients
 final/regroup-factors
 final/hoist-products
 final/unroll-loops
+final/flatten-branches
 final/merge-reshapes
 final/remove-dead-nodes
 plan

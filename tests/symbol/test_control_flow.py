@@ -296,6 +296,27 @@ def test_the_other_branch_makes_no_nan() -> None:
         np.testing.assert_allclose(np.concatenate(results), [output, slope * 0.5], rtol=1e-6)
 
 
+def test_unrolled_steps_with_branches_are_a_loop() -> None:
+    state, outputs = V("s"), []
+    for t in range(6):
+        row = sym.reshape(sym.slice_axis(V("x"), axis=0, begin=t, end=t + 1), (-3, -2))
+        hidden = sym.FullyConnected(
+            sym.Concat(row, state, dim=1), V("w_weight"), V("w_bias"), num_hidden=3, name=f"f{t}"
+        )
+        choice = sym.sum(hidden) > 0
+        state = sym.contrib.cond(choice, lambda h=hidden: sym.tanh(h), lambda h=hidden: h * 0.5)
+        outputs.append(state)
+    net = sym.stack(*outputs, axis=0, name="all")
+    arrays = _arrays(net, x=(6, 2, 3), s=(2, 3))
+    programs = compile_training(net, {n: a.shape for n, a in arrays.items()}, {}, list(arrays))
+    assert programs.forward is not None
+    kinds = [node.op_type for node in programs.forward.proto().graph.node]
+    assert kinds.count("Scan") == 1
+    assert "If" not in kinds  # it is in the loop
+    for a, b in zip(_run(net, arrays), _run(net, arrays, loops=False), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
+
 def test_cond_in_cond_in_foreach_has_the_slopes_of_its_values() -> None:
     def body(d: Any, s: Any) -> Any:
         w = V("w")
@@ -402,6 +423,37 @@ def test_trains_and_is_exported() -> None:
     batch = next(data)
     module.forward(batch, is_train=False)
     assert module.get_outputs()[0].shape == (4 * batch.bucket_key, 6)
+
+
+def _choosing(key: int) -> tuple[sb.Symbol, tuple[str], tuple[()]]:
+    def step(data: Any, state: Any) -> Any:
+        new = sym.contrib.cond(sym.sum(data) > 0, lambda: state + data, lambda: state - data)
+        return data, new
+
+    steps = sym.swapaxes(V("data"), dim1=0, dim2=1)
+    _, state = sym.contrib.foreach(step, steps, sym.zeros((0, 3)))
+    _, (_, state) = sym.contrib.while_loop(
+        lambda i, s: i < 3,
+        lambda i, s: ([], [i + 1, sym.sqrt(s * s) * 0.5]),
+        [sym.zeros((1,)), state],
+        max_iterations=5,
+    )
+    return sym.FullyConnected(state, num_hidden=2, name="fc"), ("data",), ()
+
+
+def test_bundles_hold_loops_and_branches(tmp_path: Any) -> None:
+    module = sb.mod.BucketingModule(_choosing, 6)
+    module.bind([("data", (1, 6, 3))], None, for_training=False)
+    module.init_params(sb.init.Uniform(0.5))
+    module.export(str(tmp_path / "bundle"))
+    data = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)
+    batch = sb.io.DataBatch(
+        [data[None]], bucket_key=6, provide_data=[sb.io.DataDesc("data", (1, 6, 3))]
+    )
+    module.forward(batch, is_train=False)
+    (answer,) = sb.Bundle(str(tmp_path / "bundle")).run([{"data": data}])
+    expected = module.get_outputs()[0].asnumpy()[0]
+    np.testing.assert_allclose(np.ravel(answer["fc_output"]), expected, rtol=1e-5)
 
 
 # Errors ------------------------------------------------------------------------------------------
