@@ -14,3 +14,32 @@ from symbucket.runtime.ndarray import NDArray
 DtypeLike = str | type[Any] | np.dtype[Any]
 
 __all__: list[str]
+
+def crop(
+    data: NDArray,
+    x: int,
+    y: int,
+    width: int,
+    height: int,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``height`` rows from ``y`` and ``width`` columns from ``x`` of images with channels last."""
+
+def flip_left_right(data: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """Images with the channels last, mirrored at the vertical axis."""
+
+def flip_top_bottom(data: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """Images with the channels last, mirrored at the horizontal axis."""
+
+def normalize(
+    data: NDArray,
+    mean: float | Sequence[float] = (0.0,),
+    std: float | Sequence[float] = (1.0,),
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``(data - mean) / std`` of images with the channels first; one number a channel, or one."""
+
+def to_tensor(data: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """Pixels (0 to 255) with the channels last, as float32 (0 to 1) with the channels first."""

@@ -126,9 +126,20 @@ def _define_binary(name: str, rule: Binary, base: type[Operator], *aliases: str)
     operator(name, *aliases)(type(name, (base,), body))
 
 
+def _old_name(name: str) -> str:
+    """The name in files of MXNet before 1.0: ``_Plus``, ``_Not_Equal``, ``_RMinusScalar``."""
+    words = name.strip("_").split("_")
+    if words[-1] != "scalar":
+        return "_" + "_".join(word.capitalize() for word in words)
+    reflected = words[0] in ("rminus", "rdiv", "rmod", "rpower")
+    first = "R" + words[0][1:].capitalize() if reflected else words[0].capitalize()
+    return "_" + first + "".join(word.capitalize() for word in words[1:])
+
+
 for _name, (_binary_rule, _aliases) in _BINARY.items():
     # MXNet's file name of an operator is the first alias: elemwise_add, _power, ...
-    _define_binary(_aliases[0], _binary_rule, _TwoInputs, *_aliases[1:])
+    _old = _old_name({"add": "plus", "sub": "minus"}.get(_name, _name))
+    _define_binary(_aliases[0], _binary_rule, _TwoInputs, *_aliases[1:], _old)
     extra = {"add": ("broadcast_plus",), "sub": ("broadcast_minus",)}.get(_name, ())
     _define_binary(f"broadcast_{_name}", _binary_rule, _Broadcast, *extra)
 
@@ -177,7 +188,7 @@ def _define_scalar(name: str, rule: Binary) -> None:
         "__doc__": f"``{name.strip('_')}`` of an array and the number ``scalar``.",
         "__module__": __name__,
     }
-    operator(name)(type(name, (_Scalar,), body))
+    operator(name, _old_name(name))(type(name, (_Scalar,), body))
 
 
 for _name, _binary_rule in _SCALAR.items():

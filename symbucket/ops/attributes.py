@@ -51,7 +51,7 @@ def _parse(annotation: Any, raw: Any) -> Any:
 def _parse_tuple(item: Any, raw: Any) -> tuple[Any, ...]:
     if isinstance(raw, str):
         raw = ast.literal_eval(raw)
-    if isinstance(raw, int):
+    if isinstance(raw, (int, float)):
         raw = (raw,)
     if not isinstance(raw, (tuple, list)):
         raise TypeError

@@ -13,3 +13,49 @@ from symbucket.symbol.symbol import Symbol
 DtypeLike = str | type[Any] | np.dtype[Any]
 
 __all__: list[str]
+
+def crop(
+    data: Symbol,
+    x: int,
+    y: int,
+    width: int,
+    height: int,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``height`` rows from ``y`` and ``width`` columns from ``x`` of images with channels last."""
+
+def flip_left_right(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Images with the channels last, mirrored at the vertical axis."""
+
+def flip_top_bottom(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Images with the channels last, mirrored at the horizontal axis."""
+
+def normalize(
+    data: Symbol,
+    mean: float | Sequence[float] = (0.0,),
+    std: float | Sequence[float] = (1.0,),
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``(data - mean) / std`` of images with the channels first; one number a channel, or one."""
+
+def to_tensor(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Pixels (0 to 255) with the channels last, as float32 (0 to 1) with the channels first."""

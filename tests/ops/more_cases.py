@@ -336,6 +336,19 @@ LINALG = [
     Case("_linalg_maketrian", {"lower": False}, {"A": Away(3)}),
 ]
 
+SINGLE_IMAGES = [
+    Case(
+        "_image_normalize",
+        {"mean": (0.0, 0.1, 0.2), "std": (1.0, 2.0, 4.0)},
+        {"data": Away(3, 2, 2)},
+    ),
+    Case("_image_normalize", {"mean": (0.1,), "std": (2.0,)}, {"data": Away(2, 3, 1, 2)}),
+    Case("_image_to_tensor", {}, {"data": given([[[0, 128, 255]]], "uint8")}),
+    Case("_image_flip_left_right", {}, {"data": Away(2, 3, 3)}),
+    Case("_image_flip_top_bottom", {}, {"data": Away(2, 3, 3)}),
+    Case("_image_crop", {"x": 1, "y": 0, "width": 2, "height": 1}, {"data": Away(2, 3, 4, 3)}),
+]
+
 MORE = [
     *ELEMENTWISE,
     *ORDER,
@@ -347,4 +360,5 @@ MORE = [
     *LAYERS,
     *PLACES,
     *LINALG,
+    *SINGLE_IMAGES,
 ]

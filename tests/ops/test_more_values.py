@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import symbucket as sb
-from symbucket import sym
+from symbucket import ops, sym
 from tests.ops.op_harness import executor
 
 
@@ -71,3 +71,30 @@ def test_positions_are_no_way_back_for_a_gradient() -> None:
     assert places.asnumpy().tolist() == [[0.0, 2.0]]
     step.backward([np.array([[5.0, 7.0]]), np.ones((1, 2))])
     assert step.grad_dict["x"].asnumpy().tolist() == [[5.0, 0.0, 7.0]]
+
+
+def test_names_of_arithmetic_in_old_files() -> None:
+    for old, new in {
+        "_Plus": "elemwise_add",
+        "_Not_Equal": "_not_equal",
+        "_RMinusScalar": "_rminus_scalar",
+        "_GreaterEqualScalar": "_greater_equal_scalar",
+    }.items():
+        assert ops.find(old) is ops.find(new)
+
+
+def test_flips_and_tensors_of_images() -> None:
+    """MXNet leaves the middle of an odd width unset, and has the slopes of a copy for both."""
+    x = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
+    data = sym.Variable("data")
+    flipped, turned, tensor = (
+        symbol.eval(data=sb.nd.array(x))[0].asnumpy()
+        for symbol in (
+            sym.image.flip_left_right(data),
+            sym.image.flip_top_bottom(data),
+            sym.image.to_tensor(data),
+        )
+    )
+    np.testing.assert_array_equal(flipped, x[:, ::-1])
+    np.testing.assert_array_equal(turned, x[::-1])
+    np.testing.assert_allclose(tensor, x.transpose(2, 0, 1) / 255, rtol=1e-6)
