@@ -400,12 +400,15 @@ class Lifecycle(Described):
         """
 
     @abc.abstractmethod
-    def get_states(self, merge_multi_context: bool = True) -> list[NDArray]:
+    def get_states(self, merge_multi_context: bool = True) -> list[Any]:
         """Return the values of the arguments in ``state_names`` (of the current network)."""
 
     @abc.abstractmethod
     def set_states(self, states: Sequence[Any] | None = None, value: float | None = None) -> None:
-        """Set the states from arrays (in the order of ``state_names``) or to one number."""
+        """Set the states from arrays (in the order of ``state_names``) or to one number.
+
+        As in MXNet, an array may be a list of its parts, one a context.
+        """
 
     @exclusive
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:

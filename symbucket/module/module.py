@@ -318,9 +318,10 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
         return [self.executor.grad_dict[n] for n in self.data_names]
 
     @exclusive
-    def get_states(self, merge_multi_context: bool = True) -> list[NDArray]:
+    def get_states(self, merge_multi_context: bool = True) -> list[Any]:
         self._require(params=True)
-        return [self.executor.arg_dict[n].copy() for n in self.state_names]
+        states = [self.executor.arg_dict[n].copy() for n in self.state_names]
+        return states if merge_multi_context else [[state] for state in states]
 
     @exclusive
     def set_states(self, states: Sequence[Any] | None = None, value: float | None = None) -> None:
@@ -335,7 +336,7 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
                 raise InvalidArgumentError(
                     f"set_states: {len(states)} arrays for {', '.join(arrays) or 'no states'}"
                 )
-            values = {n: np.array(s) for n, s in zip(arrays, states)}
+            values = {n: _whole_state(s) for n, s in zip(arrays, states)}
         self.executor.feed(values)
         self._states = values
 
@@ -369,3 +370,10 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
         module = Module(symbol, **kwargs)
         module.resume_from(prefix, epoch, load_optimizer_states)
         return module
+
+
+def _whole_state(state: Any) -> Array:
+    """Return a state from an array, or from a list of its parts, one a context."""
+    if isinstance(state, (list, tuple)) and state and isinstance(state[0], NDArray):
+        return np.concatenate([part.view() for part in state])
+    return np.array(state)

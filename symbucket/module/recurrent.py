@@ -237,7 +237,7 @@ class RecurrentModule(CompiledModule):
         self._begin = {n: np.array(s) for n, s in zip(self.state_names, states)}
 
     @exclusive
-    def get_states(self, merge_multi_context: bool = True) -> list[NDArray]:
+    def get_states(self, merge_multi_context: bool = True) -> list[Any]:
         """Return the states after the last step of the last forward."""
         segment, frame = self._require_run().ran[-1]
         return [frame.outputs[n].copy() for n in segment.state_outputs]
