@@ -20,7 +20,7 @@ from _suite_workloads import IGNORED, Batch  # noqa: E402
 from _symbucket_fit import FixedOrder, Recorder  # noqa: E402
 
 import symbucket as sb  # noqa: E402
-from symbucket.runtime import session  # noqa: E402
+from symbucket.runtime import session, threads  # noqa: E402
 
 
 class SymbucketEngine(Engine):
@@ -41,7 +41,7 @@ class SymbucketEngine(Engine):
         self.module = sb.mod.BucketingModule(
             lambda key: (network(key), *names), largest.key, logger=logger
         )
-        with session.threads(self._threads()):
+        with threads.threads(self._threads()):
             self.module.bind(_shapes(largest.data), _shapes(largest.label))
         self.module.init_params(arg_params=workload.parameters, aux_params=workload.auxiliary)
         batches = [_data_batch(batch) for batch in workload.batches]
@@ -58,7 +58,7 @@ class SymbucketEngine(Engine):
 
     def epoch(self) -> list[Step]:
         recorder = Recorder()
-        with session.threads(self._threads()):
+        with threads.threads(self._threads()):
             self.module.fit(
                 self.data,
                 eval_metric=self._metric(),

@@ -25,7 +25,7 @@ from _symbucket_fit import FixedOrder, Recorder  # noqa: E402
 
 import symbucket as sb  # noqa: E402
 from symbucket.compiler import CompilerOptions  # noqa: E402
-from symbucket.runtime import session  # noqa: E402
+from symbucket.runtime import session, threads  # noqa: E402
 
 
 class SymbucketEngine(Engine):
@@ -56,7 +56,7 @@ class SymbucketEngine(Engine):
             sym_gen(sb, setup), self.key, logger=logger, options=options
         )
         shape = (setup.batch, self.key)
-        with session.threads(self.threads()):
+        with threads.threads(self.threads()):
             self.module.bind([("data", shape)], [("softmax_label", shape)])
         self.module.init_params(arg_params=self.params)
         self.converted = {id(batch): _data_batch(batch) for batch in self.batches}
@@ -68,7 +68,7 @@ class SymbucketEngine(Engine):
     def train(self, batches: Sequence[Batch]) -> list[Step]:
         given = [self.converted[id(batch)] for batch in batches]
         recorder = Recorder()
-        with session.threads(self.threads()):
+        with threads.threads(self.threads()):
             self.module.fit(
                 FixedOrder(given, self.largest),
                 eval_metric=sb.metric.Perplexity(ignore_label=IGNORED),

@@ -24,7 +24,7 @@ import numpy as np
 
 import symbucket as sb
 from symbucket.apps.language_model import language_model
-from symbucket.runtime.session import set_threads
+from symbucket.runtime import set_threads
 from symbucket.tables import format_table
 
 

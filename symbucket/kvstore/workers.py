@@ -16,7 +16,7 @@ import numpy as np
 from symbucket import seeding
 from symbucket.checks import check_choice, check_integer, check_number
 from symbucket.errors import UnsupportedError, WorkerError
-from symbucket.runtime.session import set_threads
+from symbucket.runtime import set_threads
 from symbucket.types import Array
 
 LARGE = 1 << 20

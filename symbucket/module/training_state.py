@@ -17,7 +17,7 @@ from symbucket.module.lifecycle import Lifecycle
 from symbucket.plain_values import from_plain, to_plain
 from symbucket.runtime import NDArray
 from symbucket.runtime.backend import ort
-from symbucket.runtime.session import thread_count
+from symbucket.runtime.threads import thread_count
 from symbucket.version import __version__
 
 logger = logging.getLogger("symbucket.checkpoint")

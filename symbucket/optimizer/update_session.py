@@ -24,7 +24,8 @@ from symbucket.ir import IR_VERSION, Builder, new_graph
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.providers import provider_of
-from symbucket.runtime.session import Session, threads
+from symbucket.runtime.session import Session
+from symbucket.runtime.threads import threads
 
 
 class _Receipt:

@@ -53,9 +53,7 @@ class ServingSession:
         threads: int = 0,
         need: int = 0,
     ) -> None:
-        options = session_options()
-        if threads:
-            options.intra_op_num_threads = threads
+        options = session_options(threads or None)
         disabled = None
         if constants:
             # With constants the runtime's own passes have something to fold and to fuse.

@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from symbucket.checks import check_integer
 from symbucket.context import Context
 from symbucket.errors import DeviceError, StateError
 from symbucket.runtime.arena import arena_of, sharing
 from symbucket.runtime.backend import ort, session_provider
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.providers import provider_of
+from symbucket.runtime.threads import session_threads
 from symbucket.types import Array
 
 
 @dataclass
 class _Settings:
-    """What the open ``profiling`` and ``threads`` blocks set for every new session.
+    """What the open ``profiling`` block sets for every new session.
 
     It belongs to the process, not to a thread: sessions may be created in the background.
     """
 
-    threads: int = 0
     folder: Path | None = None
     profiled: list[Session] = field(default_factory=list)
 
 
 _settings = _Settings()
-
-
-def thread_count() -> int:
-    """Return on how many threads new sessions run a node."""
-    if _settings.threads:
-        return _settings.threads
-    affinity = getattr(os, "sched_getaffinity", None)
-    return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let sessions created in the block run each node on ``count`` threads; 0: one per core."""
-    previous = _settings.threads
-    set_threads(count)
-    try:
-        yield
-    finally:
-        _settings.threads = previous
-
-
-def set_threads(count: int) -> None:
-    """Let sessions created from now on run each node on ``count`` threads; 0: one per core."""
-    _settings.threads = check_integer(count, "threads", 0)
 
 
 @contextmanager
@@ -85,7 +59,7 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     says.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = _settings.threads if threads is None else threads
+    options.intra_op_num_threads = session_threads(threads)
     options.log_severity_level = 3
     # Our passes have done this work. The runtime's own passes make no step faster, take as long as
     # the rest of creating a session, and would undo the layouts chosen for large products.
