@@ -19,9 +19,10 @@ _NO_INTEGERS = _NO_DOUBLE | frozenset(
     "Softmax Sqrt Sum".split()
 )
 _NO_SHORT = frozenset(
-    "Add CumSum Div Equal Greater GreaterOrEqual Less LessOrEqual MatMul Max Min Mul Neg Pow "
-    "ReduceL1 ReduceL2 ReduceMean ReduceProd ReduceSum Sub Trilu".split()
+    "Add ArgMax ArgMin CumSum Div Equal Greater GreaterOrEqual Less LessOrEqual MatMul Max Min "
+    "Mul Neg Pow ReduceL1 ReduceL2 ReduceMean ReduceProd ReduceSum Sub Trilu".split()
 )
+_NO_LONG = frozenset({"ArgMax", "ArgMin", "ReduceMean"})
 _INTEGERS = (_INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.INT8)
 _SHORT = (ir.DataType.UINT8, ir.DataType.INT8)
 
@@ -33,6 +34,8 @@ def computing_dtype(op_type: str, dtype: ir.DataType) -> ir.DataType:
     """
     if dtype in _SHORT and op_type in _NO_SHORT:
         return _INT32
+    if dtype == ir.DataType.INT64 and op_type in _NO_LONG:
+        return _DOUBLE
     if dtype in _INTEGERS and op_type in _NO_INTEGERS:
         return _FLOAT if op_type in _NO_DOUBLE else _DOUBLE
     if dtype == _DOUBLE and op_type in _NO_DOUBLE:

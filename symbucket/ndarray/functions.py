@@ -12,9 +12,8 @@ from symbucket.context import Context, current_context
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.ndarray.call import Call, read_call
 from symbucket.ndarray.in_numpy import KERNELS
-from symbucket.ndarray.program import symbol_of
+from symbucket.ndarray.program import operator_program, symbol_of
 from symbucket.ndarray.signature import documentation, signature
-from symbucket.ndarray.widened import program_for
 from symbucket.ops import Operator, find
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
@@ -85,7 +84,7 @@ def _run_python(op: Operator, inputs: Sequence[NDArray], context: Context) -> li
 
 def _run(op: Operator, inputs: Sequence[NDArray], context: Context) -> list[NDArray]:
     signature = tuple((array.shape, array.dtype) for array in inputs)
-    return program_for(op, signature, context).run(inputs)
+    return operator_program(op, signature, context).run(inputs)
 
 
 def _within_bounds(op: Operator, called: str, inputs: list[NDArray]) -> list[NDArray]:

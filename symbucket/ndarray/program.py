@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -44,7 +45,6 @@ class OperatorProgram:
     """A session that computes one operator; threads take turns."""
 
     def __init__(self, op: Operator, inputs: Signature, context: Context) -> None:
-        self.dtypes = [dtype for _, dtype in inputs]
         self._names = [*op.arguments(), *op.auxiliary()]
         self._context = context
         self._lock = threading.Lock()
@@ -116,24 +116,32 @@ def symbol_of(op: Operator) -> Symbol:
 
 
 def _compile(op: Operator, names: Sequence[str], inputs: Signature, context: Context) -> Program:
-    return compile_inference(
-        symbol_of(op),
-        {name: shape for name, (shape, _) in zip(names, inputs)},
-        {name: dtype for name, (_, dtype) in zip(names, inputs)},
-        name=f"nd.{op.op_name}",
-        target=target_of(context),
-    )
+    with _refusals_named(op, inputs):
+        return compile_inference(
+            symbol_of(op),
+            {name: shape for name, (shape, _) in zip(names, inputs)},
+            {name: dtype for name, (_, dtype) in zip(names, inputs)},
+            name=f"nd.{op.op_name}",
+            target=target_of(context),
+        )
 
 
 def _start(
     op: Operator, program: Program, inputs: Signature, context: Context, threads: int
 ) -> Session:
     arena = program.plan.arena if program.plan is not None else 0
-    try:
+    with _refusals_named(op, inputs):
         return Session(program.model, context, f"nd.{op.op_name}", need=arena, threads=threads)
+
+
+@contextmanager
+def _refusals_named(op: Operator, inputs: Signature) -> Iterator[None]:
+    """Turn what ONNX and the runtime raise into UnsupportedError; they have no common base."""
+    try:
+        yield
     except SymbucketError:
         raise
-    except Exception as error:  # the runtime's errors have no common base
+    except Exception as error:
         arrays = ", ".join(f"{dtype}{list(shape)}" for shape, dtype in inputs)
         raise UnsupportedError(
             f"nd.{op.op_name} of {arrays}: the runtime refuses it ({error}). Where it has no "

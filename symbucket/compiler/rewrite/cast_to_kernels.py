@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import onnx
 import onnx_ir as ir
 
 from symbucket.compiler.rewrite.base import graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
-from symbucket.ir import Builder, attributes_of, dtype_of, graphs_of
+from symbucket.ir import OPSET, Builder, attributes_of, dtype_of, graphs_of
 from symbucket.ir.kernels import computing_dtype
 
 
@@ -27,8 +28,8 @@ def cast_to_kernels(graph: ir.Graph) -> int:
         g = Builder(graph, anchor=node)
         with g.beside(node):
             inputs = [
-                g.cast(x, wide) if x is not None and dtype_of(x) == dtype else x
-                for x in node.inputs
+                g.cast(x, wide) if x is not None and of_type else x
+                for x, of_type in zip(node.inputs, _of_first_type(node))
             ]
             outputs = g.ops(node.op_type, *inputs, outputs=len(node.outputs), **attributes_of(node))
             for old, new in zip(node.outputs, outputs):
@@ -36,3 +37,13 @@ def cast_to_kernels(graph: ir.Graph) -> int:
         graph.remove(node, safe=True)
         changed += 1
     return changed
+
+
+def _of_first_type(node: ir.Node) -> list[bool]:
+    """Return for each input whether its element type is by definition that of the first one.
+
+    Axes, for example, are int64 whatever the type of the data.
+    """
+    formal = onnx.defs.get_schema(node.op_type, OPSET).inputs
+    types = [formal[min(i, len(formal) - 1)].type_str for i in range(len(node.inputs))]
+    return [one == types[0] for one in types]
