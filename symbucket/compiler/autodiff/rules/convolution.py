@@ -24,6 +24,10 @@ from symbucket.ir.expr import maximum
 from symbucket.ir.gradient_rules import Parts
 
 
+LEAST_COLUMNS = 32
+"""Columns that a product needs to be fast."""
+
+
 def _by_data(dy: Expr, weight: Expr, windows: Windows, size: Sequence[int], *, group: int) -> Expr:
     """The gradient of the data of a convolution whose data has spatial ``size``."""
     return dy.op(
@@ -78,10 +82,12 @@ def _by_weight_in_products(x: Expr, dy: Expr, windows: Windows) -> Expr:
     width, places = windows.kernel[-1], dy.size // filters
     stack = joined([seen(data, (i,), (last,)) for i in range(width)])
     flat = dy.transpose(swap).reshape((filters, places))
-    products = []
-    for offset in np.ndindex(*windows.kernel[:-1]):
-        columns = seen(stack, offset, row_axes).reshape((width * channels, places))
-        products.append(columns.op("Gemm", flat, transB=1))
+    rows = [seen(stack, offset, row_axes) for offset in np.ndindex(*windows.kernel[:-1])]
+    if width * channels < LEAST_COLUMNS:
+        rows = [joined(rows)]
+    products = [
+        row.reshape((row.size // places, places)).op("Gemm", flat, transB=1) for row in rows
+    ]
     dw = joined(products).reshape((*windows.kernel, channels, filters))
     return dw.transpose([rank - 1, rank - 2, *range(rank - 2)])
 
