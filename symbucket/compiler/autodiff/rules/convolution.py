@@ -23,7 +23,6 @@ from symbucket.ir import (
 from symbucket.ir.expr import maximum
 from symbucket.ir.gradient_rules import Parts
 
-
 LEAST_COLUMNS = 32
 """Columns that a product needs to be fast."""
 
