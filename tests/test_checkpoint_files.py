@@ -8,7 +8,7 @@ import pytest
 
 import symbucket as sb
 from symbucket.cli import main
-from symbucket.errors import CheckpointError, InvalidArgumentError
+from symbucket.errors import CheckpointError, InvalidArgumentError, ParameterError
 from tests.small_networks import bound_regression, numbers, regression_data, same
 
 MXNET = Path(__file__).parent / "data" / "mxnet"
@@ -142,3 +142,28 @@ def test_folders_are_made_before_training_begins(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot make the folder"):
         sb.callback.do_checkpoint(str(tmp_path / "file" / "net"))
+
+
+def test_dtypes_that_differ_are_said_and_lost_numbers_refused(tmp_path, caplog):
+    module = bound_regression(optimizer="sgd")
+    path = str(tmp_path / "x.params")
+
+    def load(values):
+        arrays = {"fc_weight": values, "fc_bias": np.zeros(2, np.float16)}
+        sb.checkpoint.save_params(path, arrays, {})
+        module.load_params(path)
+
+    load(np.full((2, 3), 0.1))
+    assert "fc_weight (float64 to float32), fc_bias (float16 to float32)" in caplog.text
+    assert numbers(module)["fc_weight"][0, 0] == np.float32(0.1)
+    load(np.full((2, 3), np.inf))
+    before = numbers(module)
+    for values, message in (
+        (np.full((2, 3), 1e300), r"float32, which cannot hold 6 of the given float64 .* 1e\+300"),
+        (np.full((2, 3), 2**24 + 1, np.int64), "cannot hold 6 of the given int64 .* 16777217"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            load(values)
+    with pytest.raises(ParameterError, match="holds complex128, no numbers that it can hold"):
+        module.set_params({"fc_weight": np.ones((2, 3)) * 1j, "fc_bias": np.zeros(2)})
+    assert same(numbers(module), before)

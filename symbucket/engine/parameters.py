@@ -257,6 +257,34 @@ def _checked_value(kind: str, name: str, array: NDArray, value: Any) -> Array:
         raise ParameterError(
             f"{kind} {name!r} has shape {array.shape}, the given value {values.shape}."
         )
+    values = _in_dtype(kind, name, array, values)
     if not np.isfinite(values).all():
         logging.warning("%s %r: the given values contain NaN or infinity", kind, name)
     return values
+
+
+def _in_dtype(kind: str, name: str, array: NDArray, values: Array) -> Array:
+    """Return values in the dtype of their buffer.
+
+    Floats are rounded to it. Raises ParameterError if a number cannot be held: one too large, a
+    whole number that would be another one, a fraction in an array of integers.
+    """
+    if values.dtype == array.dtype:
+        return values
+    if values.dtype.kind not in "biuf":
+        raise ParameterError(
+            f"{kind} {name!r} is {array.dtype}; the given value holds {values.dtype}, no numbers "
+            "that it can hold"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = values.astype(array.dtype)
+    both_floats = values.dtype.kind == array.dtype.kind == "f"
+    finite = np.isfinite(values)
+    wrong = finite & ~np.isfinite(cast) if both_floats else cast.astype(values.dtype) != values
+    if wrong.any():
+        example = values[wrong].flat[0]
+        raise ParameterError(
+            f"{kind} {name!r} is {array.dtype}, which cannot hold {int(wrong.sum())} of the given "
+            f"{values.dtype} numbers, such as {example}. Scale or round them first"
+        )
+    return cast

@@ -234,7 +234,7 @@ class BaseModule(ModuleInterface):
         params = divided_by_batch(optimizer_params, optimizer, train_data, accumulate)
         self.init_optimizer(kvstore, optimizer, params)
         self._check_policy(on_divergence)
-        run.check_accumulation(accumulate)
+        run.check(accumulate)
         if monitor is not None:
             self.install_monitor(monitor)
         run.restore()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from symbucket.checkpoint import (
     params_path,
     states_path,
 )
+from symbucket.checks import listing
 from symbucket.engine.bound_network import BoundNetwork
 from symbucket.engine.cut import runs_python
 from symbucket.engine.executor_pool import ExecutorPool
@@ -160,6 +162,7 @@ class PendingCheckpoint:
             return
         try:
             if not store.filled:
+                tell_casts(self.path, store, *self.params)
                 store.initialize(None, *self.params, allow_missing=False, allow_extra=False)
         except ParameterError as error:
             raise CheckpointError(f"{self.path!r} does not fit the network: {error}") from error
@@ -170,3 +173,15 @@ class PendingCheckpoint:
         if self.states_path is not None:
             updater.load(self.states_path, self.digest)
             self.states_path = None
+
+
+def tell_casts(path: str, store: ParameterStore, args: Params, aux: Params) -> None:
+    """Warn if parameters of a file have other dtypes than the network's."""
+    casts = [
+        f"{name} ({values.dtype} to {array.dtype})"
+        for params, arrays in ((args, store.args), (aux, store.aux))
+        for name, values in params.items()
+        if (array := arrays.get(name)) is not None and array.dtype != values.dtype
+    ]
+    if casts:
+        logging.warning("%s: other dtypes than the network has: %s", path, listing(casts))

@@ -13,7 +13,7 @@ from symbucket.checkpoint import (
 )
 from symbucket.engine.ownership import exclusive
 from symbucket.files import make_folder
-from symbucket.module.binding import PendingCheckpoint
+from symbucket.module.binding import PendingCheckpoint, tell_casts
 from symbucket.module.lifecycle import Lifecycle
 
 
@@ -54,7 +54,9 @@ class Checkpointed(Lifecycle):
     @exclusive
     def load_params(self, fname: str) -> None:
         """Set parameters and auxiliary states from a file that has them all and no others."""
-        self.store.initialize(None, *load_params(fname), allow_missing=False, allow_extra=False)
+        params = load_params(fname)
+        tell_casts(fname, self.store, *params)
+        self.store.initialize(None, *params, allow_missing=False, allow_extra=False)
 
     @exclusive
     def save_optimizer_states(self, fname: str) -> None:

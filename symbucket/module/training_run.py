@@ -10,7 +10,7 @@ from typing import Any
 
 from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checkpoint.whole import WholeCheckpoint
-from symbucket.errors import CheckpointError, InvalidArgumentError
+from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 from symbucket.metric import EvalMetric
 from symbucket.module.checkpoint_manager import CheckpointManager, Schedule
 from symbucket.module.lifecycle import Lifecycle
@@ -121,9 +121,18 @@ class TrainingRun:
 
     # Updates ---------------------------------------------------------------------------------
 
-    def check_accumulation(self, accumulate: int) -> None:
-        """Raise InvalidArgumentError if gradients of several batches cannot be added up."""
+    def check(self, accumulate: int) -> None:
+        """Check what a module can do, once it has an optimizer.
+
+        Raises InvalidArgumentError if gradients of several batches cannot be added up, and
+        UnsupportedError for checkpoints of several processes.
+        """
         module = self.module
+        if self.manager is not None and module.updater.exchange is not None:
+            raise UnsupportedError(
+                "fit: checkpoint= is for one process: workers that train in step could go on from "
+                "checkpoints of different moments. Save from one of them, with do_checkpoint"
+            )
         if accumulate > 1 and not (isinstance(module, Lifecycle) and module.sums_gradients):
             raise InvalidArgumentError(
                 f"fit: accumulate={accumulate} needs a module whose gradients add up, and "

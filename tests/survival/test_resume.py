@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import symbucket as sb
-from symbucket.errors import CheckpointError, InvalidArgumentError
+from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 from tests.survival import program
 from tests.survival.program import KINDS, train
 
@@ -220,3 +220,16 @@ def test_begin_epoch_takes_the_order_of_that_epoch():
     whole = fit(0, 3)
     sb.random.seed(1)
     assert fit(2, 3) == whole[16:]
+
+
+def test_workers_in_step_are_refused(monkeypatch, tmp_path):
+    module, data, _ = program.regression()
+    original = type(module).init_optimizer
+
+    def joined(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.updater.exchange = object()
+
+    monkeypatch.setattr(type(module), "init_optimizer", joined)
+    with pytest.raises(UnsupportedError, match="checkpoint= is for one process"):
+        module.fit(data, num_epoch=1, checkpoint=tmp_path)
