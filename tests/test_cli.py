@@ -403,3 +403,23 @@ def test_a_reader_that_goes_away_is_no_error():
     err = run.stderr.read()
     run.stderr.close()
     assert (run.wait(), err) == (0, "")
+
+
+def test_train_goes_on_by_itself(text, tmp_path, monkeypatch, capsys):
+    prefix = tmp_path / "new" / "folder" / "dogs"
+    argv = ["train", *SMALL, "--data-train", text, "--samples", 0, "--dropout", "0.2"]
+    argv += ["--checkpoint", prefix, "--resume", "auto"]
+    assert symbucket(*argv, "--num-epochs", 1) == 0
+    assert "goes on" not in capsys.readouterr().out
+    assert symbucket(*argv, "--num-epochs", 2) == 0
+    assert "goes on from" in capsys.readouterr().out
+    resumed = sb.nd.load(f"{prefix}-0002.params")
+    monkeypatch.chdir(tmp_path)
+    argv[-3] = "whole"
+    assert symbucket(*argv, "--num-epochs", 2) == 0
+    whole = sb.nd.load("whole-0002.params")
+    assert all(np.array_equal(whole[n].asnumpy(), resumed[n].asnumpy()) for n in whole)
+    # Anew: the run before it is forgotten.
+    argv[-1] = "0"
+    assert symbucket(*argv, "--num-epochs", 1) == 0
+    assert sb.CheckpointManager("whole-run").latest().epoch == 1

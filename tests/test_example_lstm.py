@@ -146,7 +146,7 @@ def test_a_seed_repeats_a_run_exactly(full, text, tmp_path):
 def test_a_resumed_run_equals_an_uninterrupted_one(full, text, tmp_path):
     result, prefix = full
     for path in prefix.parent.iterdir():
-        if "-0003" not in path.name and "-0004" not in path.name:
+        if path.is_file() and "-0003" not in path.name and "-0004" not in path.name:
             shutil.copy(path, tmp_path)
     rest = run(
         *SMALL, "--data-train", text, "--num-epochs", 4, "--samples", 6,
@@ -175,7 +175,7 @@ def test_max_batches_and_a_validation_file(text, tmp_path):
         (["--buckets", "2", "4"], "all 157 sentences are longer than the largest bucket (4)"),
         (["--resume", "7", "--num-epochs", "9", "--checkpoint", "{full}"], "there is no parameter"),
         (["--resume", "1", "--checkpoint", "{full}", "--num-hidden", "5"], "does not fit"),
-        (["--checkpoint", "{empty}/x"], "cannot write the vocabulary"),
+        (["--checkpoint", "{empty}/x"], "cannot make the folder"),
         (["--gpus", "9"], "gpu(9)"),
     ],
 )  # fmt: skip

@@ -221,18 +221,21 @@ def sample(
 def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
     """Train as the arguments say, print the progress, and sample sentences."""
     sb.random.seed(args.seed)
+    epoch = 0 if args.resume == AUTO else args.resume
+    run = _run_of(args)
+    goes_on = run is not None and args.resume == AUTO and bool(run.paths())
     train_text, valid_text = load_text(args)
-    if args.resume:
+    if epoch or goes_on:
         vocabulary = Vocabulary.load(vocabulary_path(args.checkpoint))
     else:
         vocabulary = Vocabulary(train_text, min_count=args.min_count)
 
     train = bucketed(train_text, vocabulary, args)
     valid = bucketed(valid_text, vocabulary, args, shuffle=False, last_batch="pad")
-    if args.checkpoint and not args.resume:
+    if args.checkpoint and not (epoch or goes_on):
         vocabulary.save(vocabulary_path(args.checkpoint))
         save_model(args)
-    train.epoch = args.resume  # the order of the batches follows from seed and epoch
+    train.epoch = epoch  # the order of the batches follows from seed and epoch
     batches = min(len(train), args.max_batches or len(train))
     print(describe(train, vocabulary))
 
@@ -242,9 +245,9 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
         "default_bucket_key": train.default_bucket_key,
         "context": sb.cpu() if args.gpus is None else sb.gpu(args.gpus),
     }
-    if args.resume:
+    if epoch:
         settings["load_optimizer_states"] = True
-        module = sb.mod.BucketingModule.load(args.checkpoint, args.resume, **settings)
+        module = sb.mod.BucketingModule.load(args.checkpoint, epoch, **settings)
     else:
         module = sb.mod.BucketingModule(**settings)
     saved = None
@@ -263,9 +266,11 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
         optimizer=args.optimizer,
         # The loss is a mean over words already.
         optimizer_params={"learning_rate": args.lr, "rescale_grad": 1.0},
-        begin_epoch=args.resume,
+        begin_epoch=epoch,
         num_epoch=args.num_epochs,
         progress="none",  # there is one already
+        checkpoint=run,
+        resume=None if run is None else AUTO,
     )
     if args.samples:
         _, inputs, _ = sym_gen(NEXT_WORD)
@@ -277,7 +282,24 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
 
 # Files next to a checkpoint, from which the same networks can be built.
 
+AUTO = "auto"
+_MINUTES = 5  # between checkpoints of a run
 _FORMAT = "symbucket-language-model-1"
+
+
+def _run_of(args: argparse.Namespace) -> sb.CheckpointManager | None:
+    """Return where the state of the run is kept, from which ``--resume auto`` goes on.
+
+    A run that begins anew, or from the files of an epoch, forgets the one before it.
+    """
+    if not args.checkpoint:
+        return None
+    run = sb.CheckpointManager(f"{args.checkpoint}-run", keep=1, every_minutes=_MINUTES)
+    if args.resume == AUTO and run.paths():
+        print(f"goes on from {run.paths()[0]}")
+    for path in [] if args.resume == AUTO else run.paths():
+        Path(path).unlink()
+    return run
 
 
 def vocabulary_path(prefix: str) -> str:
@@ -355,13 +377,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", metavar="PREFIX", help="save a checkpoint after every epoch")
     add(
         "--resume",
-        type=integer(0),
+        type=_resumed,
         default=0,
         metavar="EPOCH",
-        help="go on from this checkpoint (exactly, but for dropout)",
+        help="go on from this checkpoint (exactly, but for dropout); auto: exactly where the last "
+        "run stopped or was killed, if there was one",
     )
     add("--samples", type=integer(0), default=5, help="sentences to write at the end")
     add("--temperature", type=positive, default=0.7, help="lower writes more cautiously")
+
+
+def _resumed(text: str) -> int | str:
+    return text if text == AUTO else integer(0)(text)
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
@@ -390,7 +417,7 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         parser.error("--data-test needs --data-train")
     if args.resume and not args.checkpoint:
         parser.error("--resume needs --checkpoint PREFIX, the one that the first run was given")
-    if args.resume > args.num_epochs:
+    if args.resume != AUTO and args.resume > args.num_epochs:
         parser.error(
             f"--resume {args.resume} leaves nothing to train: --num-epochs {args.num_epochs} "
             "counts all epochs, resumed ones included"
