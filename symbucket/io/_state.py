@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symbucket.errors import DataError, InvalidArgumentError
+from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
 
 State = dict[str, Any]
 
@@ -41,6 +41,17 @@ def pack_ids(ids: NDArray[np.int64]) -> str:
 def unpack_ids(text: str) -> NDArray[np.int64]:
     """Return the positions in a text of ``pack_ids``."""
     return np.frombuffer(base64.b64decode(text), "<u4").astype(np.int64)
+
+
+def state_of(iterator: Any) -> State | None:
+    """Return an iterator's state, or None if it has none to give."""
+    if not hasattr(iterator, "state"):
+        return None
+    try:
+        state: State = iterator.state()
+    except UnsupportedError:
+        return None
+    return state
 
 
 def check_kind(iterator: object, state: Mapping[str, Any]) -> None:

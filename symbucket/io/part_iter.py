@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from symbucket.checks import check_integer
 from symbucket.errors import DataError, InvalidArgumentError
+from symbucket.io._state import State, check_kind
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.desc import DataDesc
@@ -60,6 +62,16 @@ class PartIter(WholeBatchIter):
         """Begin the next epoch."""
         self._current = None
         self.data_iter.reset()
+
+    def state(self) -> State:
+        """Return the state of ``data_iter``."""
+        return {"iterator": type(self).__name__, "inner": self.data_iter.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go where ``state()`` was, see ``data_iter``."""
+        check_kind(self, state)
+        self.data_iter.restore(state["inner"])
+        self._current = None
 
     def _following(self) -> DataBatch | None:
         try:

@@ -8,11 +8,13 @@ from typing import Any
 
 from symbucket.checks import listing
 from symbucket.errors import DataError
+from symbucket.io._state import State, check_kind, state_of
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.desc import DataDesc
 from symbucket.io.iterator import DataIter
 
+_Fetched = tuple[State | None, DataBatch | None]
 Renames = Sequence[Mapping[str, str]] | None
 
 
@@ -50,7 +52,7 @@ class PrefetchingIter(WholeBatchIter):
         self.provide_data = self._descs([one.provide_data for one in self.iters], rename_data)
         self.provide_label = self._descs([one.provide_label for one in self.iters], rename_label)
         self._threads = ThreadPoolExecutor(len(self.iters), "PrefetchingIter")
-        self._coming: list[Future[DataBatch | None]] = []
+        self._coming: list[Future[_Fetched]] = []
         self._fetch()
 
     @staticmethod
@@ -69,7 +71,7 @@ class PrefetchingIter(WholeBatchIter):
 
     def _arrived(self) -> list[DataBatch | None]:
         coming, self._coming = self._coming, []
-        return [future.result() for future in coming]
+        return [future.result()[1] for future in coming]
 
     def reset(self) -> None:
         """Begin the next epoch of all iterators."""
@@ -77,6 +79,34 @@ class PrefetchingIter(WholeBatchIter):
         self._current = None
         for one in self.iters:
             one.reset()
+        self._fetch()
+
+    def state(self) -> State:
+        """Return the states of the iterators before the batches that were taken ahead.
+
+        Raises UnsupportedError if one of them has no ``state()``.
+        """
+        if self._coming:
+            states = [future.result()[0] for future in self._coming]
+        else:
+            states = [one.state() for one in self.iters]  # at the end nothing was taken
+        for one, state in zip(self.iters, states):
+            if state is None:
+                one.state()  # raises
+        return {"iterator": type(self).__name__, "inner": states}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go where ``state()`` was, see the iterators; they are as many as then."""
+        check_kind(self, state)
+        if len(state["inner"]) != len(self.iters):
+            raise DataError(
+                f"PrefetchingIter.restore: the state is that of {len(state['inner'])} iterators, "
+                f"here are {len(self.iters)}"
+            )
+        self._arrived()
+        self._current = None
+        for one, inner in zip(self.iters, state["inner"]):
+            one.restore(inner)
         self._fetch()
 
     def _following(self) -> DataBatch | None:
@@ -106,5 +136,6 @@ class PrefetchingIter(WholeBatchIter):
         )
 
 
-def _next_of(one: DataIter) -> DataBatch | None:
-    return next(one, None)
+def _next_of(one: DataIter) -> _Fetched:
+    """Return the state before the next batch, if there are states, and the batch."""
+    return state_of(one), next(one, None)

@@ -22,9 +22,9 @@ from symbucket.checks import check_integer, check_number
 from symbucket.engine.ownership import exclusive_of
 from symbucket.errors import CheckpointError, InvalidArgumentError
 from symbucket.files import make_folder
+from symbucket.io._state import state_of
 from symbucket.module.training_state import (
     check_fits,
-    iterator_state,
     put_back,
     require_trainable,
     restore_iterator,
@@ -207,7 +207,7 @@ class CheckpointManager:
             record = checkpoint.record
             if metric is not None and record["metric"] is not None:
                 restore_metric(metric, record["metric"])
-            before = iterator_state(iterator)
+            before = state_of(iterator)
             if iterator is not None:
                 restore_iterator(iterator, record["iterator"])
             try:

@@ -11,13 +11,13 @@ from typing import Any
 from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checkpoint.whole import WholeCheckpoint
 from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedError
+from symbucket.io._state import state_of
 from symbucket.metric import EvalMetric
 from symbucket.module.checkpoint_manager import CheckpointManager, Schedule
 from symbucket.module.lifecycle import Lifecycle
 from symbucket.module.stop_signals import StopSignals
 from symbucket.module.training_state import (
     Record,
-    iterator_state,
     random_state,
     require_trainable,
     restore_iterator,
@@ -112,7 +112,7 @@ class TrainingRun:
 
     def begin_epoch(self) -> None:
         """Note the random numbers before ``reset``, if the iterator cannot say where it is."""
-        if self.manager is not None and iterator_state(self.train_data) is None:
+        if self.manager is not None and state_of(self.train_data) is None:
             self._epoch_random = random_state()
 
     def rest(self) -> Iterator[Any]:
@@ -235,14 +235,14 @@ class TrainingRun:
             "samples": self.samples,
         }
         record = take_record(module, progress, self._scores if batch == 0 else {})
-        state = iterator_state(self.train_data)
+        state = state_of(self.train_data)
         if state is None:
             state = {
                 "iterator": type(self.train_data).__name__,
                 "batches": batch,
                 "random": self._epoch_random,
             }
-        evaluation = None if self.eval_data is None else iterator_state(self.eval_data)
+        evaluation = None if self.eval_data is None else state_of(self.eval_data)
         return record | {
             "iterator": state,
             "eval_iterator": evaluation,

@@ -258,14 +258,3 @@ def restore_iterator(iterator: Any, state: Mapping[str, Any] | None) -> None:
     for _ in range(state["batches"]):
         next(iter(iterator))
     restore_random(now)
-
-
-def iterator_state(iterator: Any) -> Record | None:
-    """Return an iterator's state, or None if it has none to give."""
-    if not hasattr(iterator, "state"):
-        return None
-    try:
-        state: Record = iterator.state()
-    except UnsupportedError:
-        return None
-    return state

@@ -51,6 +51,13 @@ MAKERS = {
         for k in ("pad", "discard", "roll_over")
     },
     "resized": resized,
+    "parts": lambda: sb.io.PartIter(arrays(shuffle=True), 2, 1),
+    "prefetched": lambda: sb.io.PrefetchingIter(text(last_batch="roll_over")),
+    "prefetched from two": lambda: sb.io.PrefetchingIter(
+        [arrays(shuffle=True), arrays(shuffle=True)],
+        rename_data=[{"data": "a"}, {"data": "b"}],
+        rename_label=[{"softmax_label": "c"}, {"softmax_label": "d"}],
+    ),
     "resized on": lambda: resized(reset_internal=False),
 }
 
@@ -193,3 +200,16 @@ def test_states_of_other_iterators_are_refused():
         arrays().restore({})
     with pytest.raises(UnsupportedError, match=r"DataIter does not define state\(\)"):
         sb.io.DataIter().state()
+
+    class Own(sb.io.DataIter):
+        provide_data = provide_label = ()
+
+        def next(self):
+            raise StopIteration
+
+    with pytest.raises(UnsupportedError, match=r"Own does not define state\(\)"):
+        sb.io.PrefetchingIter(Own()).state()
+    one = sb.io.PrefetchingIter(arrays())
+    two = sb.io.PrefetchingIter([arrays(), arrays(data=ROWS + 1)])
+    with pytest.raises(DataError, match="the state is that of 2 iterators, here are 1"):
+        one.restore(two.state())
