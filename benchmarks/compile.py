@@ -1,8 +1,8 @@
 """How long networks take until they are ready to train, and what each key of a module holds.
 
-Every line is a process of its own, and times are CPU seconds. "whole" is from the first call to the
-end of the first steps, without drawing parameters; "symbol" of it is what ``sym_gen`` takes, "step"
-what one more step takes, and "compile" the rest.
+Every line is a process of its own, and times are CPU seconds of its main thread. "whole" is from
+the first call to the end of the first steps, without drawing parameters; "symbol" of it is what
+``sym_gen`` takes, "step" what one more step takes, and "compile" the rest.
 
     python benchmarks/compile.py
     python benchmarks/compile.py --part lengths --hidden 64

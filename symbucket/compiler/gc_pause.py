@@ -1,4 +1,4 @@
-"""Pause Python's cyclic garbage collector while a model is compiled."""
+"""Pause Python's cyclic garbage collector while a symbol is made or compiled."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from symbucket.compiler.gc_pause import paused_collector
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager
 from symbucket.symbol import Symbol
@@ -28,7 +29,8 @@ def generate(sym_gen: SymGen, key: Hashable) -> GeneratedNetwork:
 
     Raises InvalidArgumentError for anything but a symbol, or (symbol, data_names, label_names).
     """
-    with NameManager():  # so that automatic names are the same for all keys
+    # A manager of its own, so that automatic names are the same for all keys.
+    with NameManager(), paused_collector():
         result = sym_gen(key)
     if isinstance(result, tuple) and len(result) == 3:
         network = GeneratedNetwork(as_symbol(result[0]), *result[1:])

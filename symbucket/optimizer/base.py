@@ -16,7 +16,7 @@ from symbucket.compiler.update import MAX_NORM
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.ir import Builder, Expr
 from symbucket.optimizer.host_interface import HostInterface
-from symbucket.optimizer.hyperparameters import Index
+from symbucket.optimizer.hyperparameters import Index, argument_attributes
 from symbucket.optimizer.operands import Operands, Step, limit
 from symbucket.registry import Registry
 
@@ -125,7 +125,7 @@ class Optimizer(HostInterface):
         self.param_dict = dict(param_dict or {})
         self.sym_info: tuple[Mapping[str, Mapping[str, str]], Sequence[str]] | None = None
         if sym is not None:
-            self.sym_info = (sym.attr_dict(), sym.list_arguments())
+            self.sym_info = (argument_attributes(sym), sym.list_arguments())
         self.lr_mult: dict[Index, float] = {}
         self.wd_mult: dict[Index, float] = {}
         self.set_lr_mult({})

@@ -10,6 +10,7 @@ from typing import Any
 
 from symbucket.checks import did_you_mean
 from symbucket.errors import InvalidArgumentError
+from symbucket.symbol import Symbol
 
 Index = int | str
 """How an optimizer knows a parameter: by position, or by name."""
@@ -102,3 +103,12 @@ class Hyperparameters:
                 span += f" and < {below:g}"
             raise InvalidArgumentError(f"{self._name()}: {name} must be {span}, found {value!r}.")
         return float(value)
+
+
+def argument_attributes(symbol: Any) -> Mapping[str, Mapping[str, str]]:
+    """Return what ``attr_dict`` of a symbol has, without the nodes of a thousand steps."""
+    if not isinstance(symbol, Symbol):
+        attributes: Mapping[str, Mapping[str, str]] = symbol.attr_dict()
+        return attributes
+    arguments, _ = symbol.variables()
+    return {node.name: node.attrs for node in arguments if node.attrs}

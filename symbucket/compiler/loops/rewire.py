@@ -36,6 +36,9 @@ def rewire(
     return _Rewiring(groups, taken, users, heads).run()
 
 
+_NONE: frozenset[int] = frozenset()
+
+
 class _Rewiring:
     def __init__(
         self,
@@ -45,7 +48,9 @@ class _Rewiring:
         heads: Sequence[Entry],
     ) -> None:
         self._taken, self._users, self._heads = taken, users, heads
-        self._head_set = set(heads)
+        self._head_outputs: dict[Node, set[int]] = {}
+        for node, output in heads:
+            self._head_outputs.setdefault(node, set()).add(output)
         self._read_steps: dict[Steps, dict[Output, list[int]]] = {}
         self._plans: dict[Steps, LoopPlan] = {}
         self._new: dict[Node, Node] = {}
@@ -65,10 +70,11 @@ class _Rewiring:
         stacked: list[Output] = []
         counts: dict[Output, list[int]] = {}
         for column in group.columns:
-            for output in range(column.model.num_outputs):
-                steps = [t for t, node in column.present() if self._is_read(group, node, output)]
-                if not steps:
-                    continue
+            by_output: dict[int, list[int]] = {}
+            for step, node in column.present():
+                for output in self._read_outputs(group, node):
+                    by_output.setdefault(output, []).append(step)
+            for output, steps in sorted(by_output.items()):
                 counts[column, output] = steps
                 if not ((column, output) in group.initial and steps == [group.count - 1]):
                     stacked.append((column, output))
@@ -84,13 +90,14 @@ class _Rewiring:
                         sequences[entries] = LoopSequence(entries, variable)
         return LoopPlan(group, carried, stacked, list(sequences.values()))
 
-    def _is_read(self, group: Steps, node: Node, output: int) -> bool:
-        if (node, output) in self._head_set:
-            return True
-        return any(
-            user.inputs[slot][1] == output and self._taken.get(user) is not group
+    def _read_outputs(self, group: Steps, node: Node) -> set[int]:
+        """The outputs of a node that something outside of its loop reads."""
+        outputs = {
+            user.inputs[slot][1]
             for user, slot in self._users.get(node, ())
-        )
+            if self._taken.get(user) is not group
+        }
+        return outputs | self._head_outputs.get(node, _NONE)
 
     # The new network -----------------------------------------------------------------------------
 
