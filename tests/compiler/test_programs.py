@@ -14,6 +14,7 @@ from symbucket.compiler import (
     output_names,
     pass_names,
 )
+from symbucket.compiler.pipeline import PIPELINE
 from symbucket.compiler.rewrite.base import PASSES
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.ir import info
@@ -107,7 +108,8 @@ def test_the_graph_is_well_formed_between_passes(network):
     compile_request(CompileRequest(net, shapes), check)
     compile_request(training(_wanted(net, shapes)), check)
     compile_request(training([*_wanted(net, shapes), "data"][:1]), check)
-    assert set(ran) >= set(pass_names())
+    stages = {stage.name for stage in PIPELINE}  # before there is a graph, as roll-loops
+    assert set(ran) >= set(pass_names()) - stages
 
 
 def test_finished_models(network):
