@@ -97,7 +97,7 @@ PUBLIC = {
         load_rnn_checkpoint rnn_cell save_rnn_checkpoint sequence_mask
     """,
     "symbucket.engine": "Executor bind simple_bind",
-    "symbucket.runtime": "NDArray RowSparse Session",
+    "symbucket.runtime": "NDArray RowSparse Session set_threads",
     "symbucket.test_utils": """
         almost_equal assert_almost_equal assert_exception check_numeric_gradient
         check_symbolic_backward check_symbolic_forward default_context default_dtype list_gpus
