@@ -66,14 +66,22 @@ def _run(before="", options="", after="not logging.root.handlers"):
 
 
 def test_a_program_that_configures_nothing_sees_lines():
-    lines = _run()
-    assert lines[0] == "Epoch[0] Train-accuracy=1.000000"
-    assert lines[1].startswith("Epoch[0] Time cost=")
-    assert len(lines) == 2
-    # So does one in which a warning came first, which adds a handler.
+    # A warning that comes first adds a handler by itself.
     lines = _run("logging.warning('first')", after="logging.root.level == logging.WARNING")
-    assert lines[0] == "WARNING:root:first"
-    assert lines[1] == "Epoch[0] Train-accuracy=1.000000"
+    assert lines[:2] == ["WARNING:root:first", "Epoch[0] Train-accuracy=1.000000"]
+    assert lines[2].startswith("Epoch[0] Time cost=")
+    assert len(lines) == 3
+
+
+def test_handlers_are_gone_afterwards(monkeypatch, clock):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(logging.root, "handlers", [])
+    level = logging.root.level
+    with Display(logging, "auto", None, 1).shown():
+        logging.info("a line")
+    assert sys.stderr.getvalue() == "a line\n"
+    assert logging.root.handlers == []
+    assert logging.root.level == level
 
 
 def test_a_program_that_configures_logging_decides():

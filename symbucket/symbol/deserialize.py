@@ -13,7 +13,6 @@ from symbucket.ops.record import Operator, find
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.old_files import (
     complete_inputs,
-    current_name,
     give_to_inputs,
     merged_attributes,
     upgrade_attributes,
@@ -139,7 +138,7 @@ def _operator(
     record: dict[str, Any], raw: dict[str, Any], version: int
 ) -> tuple[Operator, dict[str, str]]:
     """Return a node's operator, and the attributes that are the user's."""
-    kind = find(current_name(record["op"]))
+    kind = find(record["op"])
     upgrade_attributes(kind, raw, version)
     ignored = kind.ignored_attributes()
     own = {k: v for k, v in raw.items() if kind.takes(k)}

@@ -7,24 +7,21 @@ before  difference
 0.9.5   ``axis=-1`` of ``argmax`` and ``argmin`` stands for no axis
 0.9     auxiliary states, and whatever inputs a caller left out, are not in the file
 any     ``lr_mult`` and its kin without underscores; ``weight_lr_mult`` for an input's
-any     operators under names such as ``_MulScalar``
 ======= ================================================================================
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from symbucket.attribute import of_input, stored_name
-from symbucket.ops.record import Operator, names
+from symbucket.ops.record import Operator
 from symbucket.symbol.node import Entry, Node
 
 _FIRST_VERSION = 800  # of files that name none
 _AUXILIARY_STATES_SINCE = 900
 _OPTIONAL_AXIS_SINCE = 905
-_WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def version_of(whole: Mapping[str, Any]) -> int:
@@ -33,13 +30,6 @@ def version_of(whole: Mapping[str, Any]) -> int:
     entry = attributes.get("mxnet_version") if isinstance(attributes, dict) else None
     is_pair = isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], int)
     return entry[1] if is_pair else _FIRST_VERSION  # type: ignore[index]
-
-
-def current_name(op: Any) -> Any:
-    """Return an operator's name of today: ``_mul_scalar`` for ``_MulScalar``."""
-    if not isinstance(op, str) or not op.startswith("_") or op in names():
-        return op
-    return _WORD_START.sub("_", op).lower()
 
 
 def merged_attributes(record: Mapping[str, Any]) -> dict[str, Any]:

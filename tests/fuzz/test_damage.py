@@ -19,7 +19,7 @@ def test_files_that_are_not_damaged_are_read(name):
 
 
 def test_damaged_files():
-    report = _survive(0, 600, 2)
+    report = _survive(0, 300, 2)
     assert report.outcomes["refused"] > report.outcomes["accepted"]
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.survival import program
 from tests.survival.program import KINDS
 
 SPAN = 600_000
@@ -18,7 +19,7 @@ def run(kind, folder="", kill_after=None):
     """The exit code and the digest that the program printed, if it came to its end."""
     argv = [sys.executable, "-m", "tests.survival.program", kind, str(folder)]
     argv += [] if kill_after is None else [str(kill_after)]
-    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=600)
     assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
     return ended.returncode, ended.stdout.strip()
 
@@ -26,7 +27,7 @@ def run(kind, folder="", kill_after=None):
 def survive(kind, tmp_path, kills, seed):
     """Kill a run and those that go on from it; return how often that was."""
     rng = np.random.default_rng(seed)
-    _, uninterrupted = run(kind)
+    uninterrupted = program.whole(kind)
     folder, killed, finished = tmp_path / "0", 0, 0
     while killed < kills:
         code, digest = run(kind, folder, rng.integers(0, SPAN))
@@ -42,7 +43,7 @@ def survive(kind, tmp_path, kills, seed):
 
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path):
-    assert survive("language", tmp_path, kills=2, seed=0) == 2
+    assert survive("language", tmp_path, kills=1, seed=0) == 1
 
 
 @pytest.mark.slow

@@ -1,28 +1,19 @@
 """Going on in the same process: at every batch, after signals, full disks, and changes."""
 
-import functools
 import logging
 import os
 import signal
 
-import numpy as np
 import pytest
 
 import symbucket as sb
 from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 from tests.survival import program
-from tests.survival.program import KINDS, train
+from tests.survival.program import KINDS, fresh, train, whole
 
 
 class StoppedError(Exception):
     """What stands for a kill."""
-
-
-def fresh(kind, folder, **options):
-    """Train as a new process would."""
-    sb.random.seed(7)
-    np.random.seed(7)
-    return train(kind, folder, **options)
 
 
 def stop_after(batches):
@@ -34,12 +25,6 @@ def stop_after(batches):
             raise StoppedError
 
     return callback
-
-
-@functools.cache
-def whole(kind):
-    """What a run that nobody stops ends with."""
-    return fresh(kind, None)
 
 
 @pytest.mark.parametrize(

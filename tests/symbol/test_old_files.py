@@ -7,8 +7,6 @@ import pytest
 
 from symbucket import sym
 from symbucket.errors import InvalidArgumentError
-from symbucket.ops.record import names
-from symbucket.symbol.old_files import current_name
 
 
 def record(op, name, *inputs, param=None, attr=None):
@@ -70,25 +68,6 @@ def test_later_files_mean_what_they_say():
     for version, shape in ((904, (1,)), (905, (2,)), (10901, (2,))):
         net = loaded(nodes, [(1, 0)], mxnet_version=["int", version])
         assert net.infer_shape(x=(2, 3))[1] == [shape]
-
-
-@pytest.mark.parametrize(
-    ("old", "current"),
-    [
-        ("_MulScalar", "_mul_scalar"),
-        ("_RDivScalar", "_rdiv_scalar"),
-        ("_GreaterEqualScalar", "_greater_equal_scalar"),
-        ("_Maximum", "_maximum"),
-        ("_Power", "_power"),
-        ("_Minus", "_minus"),
-        ("_Not_Equal", "_not_equal"),
-        ("_mul_scalar", "_mul_scalar"),
-        ("FullyConnected", "FullyConnected"),
-    ],
-)
-def test_names_of_operators(old, current):
-    assert current_name(old) == current
-    assert current in names()
 
 
 def test_attributes_that_mxnet_requires_are_written():
