@@ -22,7 +22,7 @@ from symbucket.errors import (
 from symbucket.export.spec import BATCH, KEY, NetworkSpec, TensorSpec
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
-from symbucket.runtime.serving_session import ServingSession
+from symbucket.runtime.serving_session import Binding, ServingSession
 from symbucket.serve.batch import Cutter, check_served, fill
 from symbucket.serve.lanes import Lane, Lanes, padded
 from symbucket.serve.route import Placed, Router, required
@@ -129,18 +129,32 @@ class Engine:
                 f"the bundle is frozen and key {missing[0]!r} has no session; loaded are "
                 f"{', '.join(map(repr, self._loaded)) or 'none'}. Call load() before freeze()."
             )
-        with self.lanes.all():
+        with self.lanes.all() as lane:
             for key in missing:
                 if key not in self._loaded:
-                    self._load(self.networks[key])
+                    self._load(self.networks[key], lane)
 
-    def _load(self, network: NetworkSpec) -> None:
+    def _load(self, network: NetworkSpec, lane: Lane) -> None:
         began = time.perf_counter()
         check_served(network)
         narrow, wide = self._sessions.get(network.file) or self._create(network)
+        loaded = _Loaded(narrow, wide, network)
+        try:  # once over padding: some faults of a model show when it runs only
+            samples, length = network.batch or 1, self._sizes[network.key]
+            for session in dict.fromkeys((narrow, wide)):
+                binding = self._bind(lane, loaded, session, network, samples, length)
+                for name, axis, padding, _ in loaded.inputs:
+                    self._fill(binding.arrays[name], axis, padding, [])
+                session.run(binding)
+        except (MemoryError, SymbucketError):
+            raise
+        except Exception as error:  # the runtime's exceptions have no common base
+            raise BundleError(
+                f"the network of key {network.key!r} fails to run: {one_line(error)}"
+            ) from error
         if KEY in network.free:
             self._sessions[network.file] = narrow, wide
-        self._loaded[network.key] = _Loaded(narrow, wide, network)
+        self._loaded[network.key] = loaded
         spent = 1000 * (time.perf_counter() - began)
         self._statistics[network.key].build_milliseconds += spent
 
@@ -255,22 +269,22 @@ class Engine:
         session = loaded.wide if wide else loaded.narrow
         samples = len(requests) if loaded.free_batch else network.batch or 1
 
-        def bind() -> object:
-            shapes = [network.shape_of(t, samples, chunk.length) for t in loaded.tensors]
-            return session.bind({**self._parameters, **lane.buffers(loaded.tensors, shapes)})
-
-        place = network.file if loaded.free_key else network.key
-        binding = lane.binding((id(session), place, samples, chunk.length), bind)  # type: ignore[arg-type]
+        binding = self._bind(lane, loaded, session, network, samples, chunk.length)
         used = positions = 0
         for name, axis, padding, counted in loaded.inputs:
-            buffer = binding.arrays[name]
-            host = buffer.view()
-            written = fill(host, axis, padding, [r.arrays.get(name) for r in requests])
-            if not self._on_host:
-                buffer[...] = host
+            buffer, arrays = binding.arrays[name], [r.arrays.get(name) for r in requests]
+            written = self._fill(buffer, axis, padding, arrays)
             if counted:
-                used, positions = used + written, positions + host.size
-        session.run(binding, None if deadline is None else deadline - time.monotonic())
+                used, positions = used + written, positions + buffer.size
+        left = None if deadline is None else deadline - time.monotonic()
+        try:
+            session.run(binding, left)
+        except (MemoryError, SymbucketError):
+            raise
+        except Exception as error:  # the runtime's exceptions have no common base
+            raise SymbucketError(
+                f"a run of key {network.key!r} failed: {one_line(error)}"
+            ) from error
         run = {BATCH: samples, KEY: chunk.length} if loaded.free_key else {BATCH: samples}
         answers: list[Answer] = [{} for _ in requests]
         for cutter in loaded.cutters + (loaded.state_cutters if states else []):
@@ -284,6 +298,33 @@ class Engine:
                 self._statistics[request.network.key].count(share)
             self._statistics[network.key].count_run(used, positions)
         return answers
+
+    def _fill(
+        self, buffer: NDArray, axis: int | None, padding: float, values: Sequence[Array | None]
+    ) -> int:
+        host = buffer.view()
+        written = fill(host, axis, padding, values)
+        if not self._on_host:
+            buffer[...] = host
+        return written
+
+    def _bind(
+        self,
+        lane: Lane,
+        loaded: _Loaded,
+        session: ServingSession,
+        network: NetworkSpec,
+        samples: int,
+        length: int,
+    ) -> Binding:
+        """Return the binding of a session for runs of this size on a lane."""
+
+        def make() -> Binding:
+            shapes = [network.shape_of(t, samples, length) for t in loaded.tensors]
+            return session.bind({**self._parameters, **lane.buffers(loaded.tensors, shapes)})
+
+        place = network.file if loaded.free_key else network.key
+        return lane.binding((id(session), place, samples, length), make)
 
     def close(self) -> None:
         """End the helper threads; runs that have begun end first."""

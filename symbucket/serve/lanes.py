@@ -89,8 +89,8 @@ class Lanes:
                 self._changed.notify_all()
 
     @contextmanager
-    def all(self) -> Iterator[None]:
-        """Wait until nothing runs, and let nothing begin before the block ends."""
+    def all(self) -> Iterator[Lane]:
+        """Wait until nothing runs, and let nothing begin before the block ends; lend a lane."""
         with self._changed:
             self._waiting_for_all += 1
             try:
@@ -99,7 +99,7 @@ class Lanes:
             finally:
                 self._waiting_for_all -= 1
         try:
-            yield
+            yield lanes[0]
         finally:
             with self._changed:
                 self._idle = lanes
