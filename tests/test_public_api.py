@@ -62,7 +62,7 @@ PUBLIC = {
         BaseModule BucketingModule Module PythonLossModule PythonModule RecurrentModule
         SequentialModule Terminals
     """,
-    "symbucket.model": "BatchEndParam FeedForward load_checkpoint save_checkpoint",
+    "symbucket.model": "BatchEndParam FeedForward load_checkpoint load_params save_checkpoint",
     "symbucket.mon": "Monitor",
     "symbucket.name": "NameManager Prefix",
     "symbucket.ndarray": """

@@ -132,6 +132,10 @@ class BoundArrays(abc.ABC):
         if callback is not None:
             self.watchers.append(Callback(callback, monitor_all))
 
+    def debug_str(self) -> str:
+        """Return the network as text, and an estimate of the bytes that the executor takes."""
+        return f"{self.symbol.debug_str()}\nTotal {self.nbytes / 2**20:.3f} MB allocated\n"
+
     # Writing ---------------------------------------------------------------------------------
 
     def feed(self, data: Mapping[str, Any], training: bool = True) -> None:

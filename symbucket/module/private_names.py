@@ -6,95 +6,9 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from symbucket.context import Context
-from symbucket.engine.bound_network import AnyExecutor
-from symbucket.engine.data_parallel import ExecutorGroup
-from symbucket.engine.make_executor import ExecutorOnContext
+from symbucket.module.executor_group import DataParallelExecutorGroup
 from symbucket.optimizer import Optimizer
 from symbucket.runtime import NDArray
-
-
-class ExecutorGroupView:
-    """``module._exec_group``: the executors of a module, and its arrays.
-
-    Arrays come in MXNet's form: for each name a list of one array a context. There is one array
-    here, which all contexts share; gradients are summed over them already.
-    """
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    @property
-    def _executor(self) -> AnyExecutor:
-        executor: AnyExecutor = self._module.executor
-        return executor
-
-    @property
-    def execs(self) -> list[ExecutorOnContext]:
-        """The executor of each context."""
-        executor = self._executor
-        return executor.parts if isinstance(executor, ExecutorGroup) else [executor]
-
-    @property
-    def symbol(self) -> Any:
-        """The network."""
-        return self._module.symbol
-
-    @property
-    def contexts(self) -> list[Context]:
-        """The contexts."""
-        return list(self._module._context)
-
-    @property
-    def param_names(self) -> list[str]:
-        """Names of the parameters, in the order of ``param_arrays``."""
-        return list(self._module.param_names)
-
-    @property
-    def aux_names(self) -> list[str]:
-        """Names of the auxiliary states, in the order of ``aux_arrays``."""
-        return list(self._executor.aux_dict)
-
-    @property
-    def batch_size(self) -> int:
-        """Rows of a batch."""
-        first = self._module.data_shapes[0]
-        return int(first.shape[first.batch_axis])
-
-    @property
-    def param_arrays(self) -> list[list[NDArray]]:
-        """The parameters."""
-        return [[self._executor.arg_dict[n]] for n in self.param_names]
-
-    @property
-    def grad_arrays(self) -> list[list[NDArray | None]]:
-        """The gradients of the parameters; None for fixed ones."""
-        grads = self._executor.grad_dict
-        return [[grads[n]] for n in self.param_names]
-
-    @property
-    def aux_arrays(self) -> list[list[NDArray]]:
-        """The auxiliary states."""
-        return [[array] for array in self._executor.aux_dict.values()]
-
-    @property
-    def input_grad_arrays(self) -> list[list[NDArray | None]]:
-        """The gradients of the data."""
-        grads = self._executor.grad_dict
-        return [[grads[n]] for n in self._module.data_names]
-
-    @property
-    def data_arrays(self) -> list[list[tuple[slice, NDArray]]]:
-        """The data inputs, each with the rows that it holds."""
-        return self._inputs(self._module.data_names)
-
-    @property
-    def label_arrays(self) -> list[list[tuple[slice, NDArray]]]:
-        """The labels, each with the rows that it holds."""
-        return self._inputs(self._module.label_names)
-
-    def _inputs(self, names: list[str]) -> list[list[tuple[slice, NDArray]]]:
-        rows = slice(0, self.batch_size)
-        return [[(rows, self._executor.arg_dict[n])] for n in names]
 
 
 class ModuleNames:
@@ -158,8 +72,12 @@ class ModuleNames:
         return list(self._contexts.contexts)
 
     @property
-    def _exec_group(self: Any) -> ExecutorGroupView | None:
-        return ExecutorGroupView(self) if self.binded else None
+    def _grad_req(self: Any) -> Any:
+        return self._binding.request.grad_req if self.binded else None
+
+    @property
+    def _exec_group(self: Any) -> DataParallelExecutorGroup | None:
+        return DataParallelExecutorGroup(self) if self.binded else None
 
 
 class BucketingNames:

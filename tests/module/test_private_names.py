@@ -33,6 +33,8 @@ def test_what_a_module_calls_its_own():
     assert group.aux_arrays == []
     assert group.contexts == [sb.cpu()]
     assert module._arg_params["fc_weight"].shape == (2, 3)
+    assert module._grad_req == "write"
+    assert "Op:FullyConnected, Name=fc" in group.execs[0].debug_str()
     unbound = sb.mod.Module(module.symbol)
     assert unbound._exec_group is None
     assert unbound._arg_params is None
