@@ -15,8 +15,8 @@ import symbucket as sb
 PUBLIC = {
     "symbucket": """
         AttrScope Bundle CheckpointManager Context Executor MXNetError NDArray NameManager Prefix
-        Symbol SymbucketError attribute base callback check_padding checkpoint context cpu
-        cpu_pinned ctc current_context executor gpu init initializer io kv kvstore lr_scheduler
+        Symbol SymbucketError attribute base callback check_padding checkpoint context contrib
+        cpu cpu_pinned ctc current_context executor gpu init initializer io kv kvstore lr_scheduler
         metric mod model module mon monitor name nd ndarray num_gpus operator optimizer random rnd
         rnn serve sym symbol test_utils visualization viz
     """,
