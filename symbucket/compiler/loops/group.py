@@ -66,16 +66,17 @@ def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
             continue
         chains = _chains(nodes, position, products)
         if isinstance(chains, str):
+            explained.add(products[0])
             reasons.append(f"{weight.name}: {chains}")
             continue
         for chain, number in chains:
-            found = _walk(chain, number, users, position, taken)
-            if isinstance(found, str):
+            walk = _walk(chain, number, users, position, taken)
+            if isinstance(walk, str):
                 explained.add(products[0])
-                reasons.append(f"{weight.name}: {found}")
+                reasons.append(f"{weight.name}: {walk}")
                 continue
-            walks.append(found)
-            taken.update(dict.fromkeys(found[1].places))
+            walks.append(walk)
+            taken.update(dict.fromkeys(walk[1].places))
     groups = [_with_readers(walk, steps, taken) for walk, steps in walks]
     if not groups:
         return Grouped(list(nodes), heads, (), tuple(reasons))
@@ -111,7 +112,7 @@ def _with_readers(walk: Walk, steps: Steps, taken: dict[Node, None]) -> Steps:
 
 def _candidates(nodes: Sequence[Node], users: Users) -> list[tuple[Node, list[Node]]]:
     """Variables with the nodes that use them in one way, two or more."""
-    found: list[tuple[Node, list[Node]]] = []
+    candidates: list[tuple[Node, list[Node]]] = []
     for variable in nodes:
         if variable.op is not None or len(users.get(variable, ())) < 2:
             continue
@@ -125,8 +126,8 @@ def _candidates(nodes: Sequence[Node], users: Users) -> list[tuple[Node, list[No
             else:
                 if len(kinds) < 4:
                     kinds.append([user])
-        found += [(variable, kind) for kind in kinds if len(kind) >= 2]
-    return found
+        candidates += [(variable, kind) for kind in kinds if len(kind) >= 2]
+    return candidates
 
 
 def _wait_for_each_other(products: Sequence[Node]) -> bool:

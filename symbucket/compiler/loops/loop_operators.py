@@ -68,10 +68,10 @@ class Loop(Operator):
         for i, (entry, shape) in enumerate(zip(self._results(), outs)):
             table.set(entry, shape if i < carried else _slice(shape))
         self._propagate(table)
-        found = [table.shape_of((node, 0)) for node in self._variables()]
-        found[carried : carried + sequences] = map(self._stack, found[carried:][:sequences])
+        shapes = [table.shape_of((node, 0)) for node in self._variables()]
+        shapes[carried : carried + sequences] = map(self._stack, shapes[carried:][:sequences])
         states = [table.shape_of(entry) for _, entry in self.carried]
-        return found, [*states, *(self._stack(table.shape_of(e)) for e in self.stacked)]
+        return shapes, [*states, *(self._stack(table.shape_of(e)) for e in self.stacked)]
 
     def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         table: dict[Entry, PartialDType] = {}
@@ -88,8 +88,8 @@ class Loop(Operator):
                 table[node, 0] = table[entry] = dtype
             if not changed:
                 break
-        found = [table.get((node, 0)) for node in self._variables()]
-        return found, [table.get(entry) for entry in self._results()]
+        dtypes = [table.get((node, 0)) for node in self._variables()]
+        return dtypes, [table.get(entry) for entry in self._results()]
 
     def _results(self) -> list[Entry]:
         return [*(entry for _, entry in self.carried), *self.stacked]

@@ -85,8 +85,8 @@ class _Regrouping:
 
     def _is_factor(self, value: ir.Value) -> bool:
         """Whether a value is known before the loop, and leaves it."""
-        known = self._directions.get(value) is not None
-        return known and is_worth_hoisting(value, self._body, self._directions)
+        is_free = self._directions.get(value) is not None
+        return is_free and is_worth_hoisting(value, self._body, self._directions)
 
     def _product(self, node: ir.Node) -> Product | None:
         """The two operands of a Mul of one shape, if one of them is a factor."""
