@@ -154,7 +154,7 @@ def test_dtypes_that_differ_are_said_and_lost_numbers_refused(tmp_path, caplog):
         module.load_params(path)
 
     load(np.full((2, 3), 0.1))
-    assert "fc_weight (float64 to float32), fc_bias (float16 to float32)" in caplog.text
+    assert "fc_bias (float16 to float32), fc_weight (float64 to float32)" in caplog.text
     assert numbers(module)["fc_weight"][0, 0] == np.float32(0.1)
     load(np.full((2, 3), np.inf))
     before = numbers(module)

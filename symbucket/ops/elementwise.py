@@ -240,6 +240,7 @@ class AmpMulticast(Operator):
     """Several arrays in one float dtype: the widest among them (``cast_narrow``: the narrowest)."""
 
     variadic = True
+    count_in_files = "num_outputs"
     num_args: int = 1
     num_outputs: int = 0
     cast_narrow: bool = False

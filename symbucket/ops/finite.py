@@ -81,6 +81,7 @@ class MultiAllFinite(Operator):
 
     shapes = "(*d), ... -> (1,)"
     variadic = True
+    count_in_files = "num_arrays"
 
     num_args: int = 1
     num_arrays: int = 1

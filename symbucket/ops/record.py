@@ -168,6 +168,8 @@ class Operator:
     """Attributes that symbol files hold at their defaults too, since MXNet requires them."""
     variadic: ClassVar[bool] = False
     """Takes any number of inputs, counted by the attribute ``num_args``."""
+    count_in_files: ClassVar[str] = "num_args"
+    """What MXNet's files call that number, which they must have."""
     is_loss: ClassVar[bool] = False
     """Its gradient ignores the head gradient."""
     moves_only: ClassVar[bool] = False

@@ -158,6 +158,7 @@ class SplitV2(Operator):
     """
 
     shapes = "(*d) -> (*e), ..."
+    always_written = ("indices",)
     moves_only = True
 
     indices: tuple[int, ...] = ()

@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from symbucket.ops.attributes import render
-from symbucket.symbol.node import Entry, topological
+from symbucket.symbol.node import Entry, Node, topological
+from symbucket.symbol.serialize import operator_attrs
 
 
 def network_digest(heads: Sequence[Entry]) -> str:
@@ -16,15 +16,20 @@ def network_digest(heads: Sequence[Entry]) -> str:
     Names of other nodes do not count, since automatic ones go on counting in a process; neither do
     the attributes of users, such as factors on learning rates.
     """
-    nodes = topological(heads)
+    return _digest(topological(heads), heads, named=True)
+
+
+def _digest(nodes: Sequence[Node], heads: Sequence[Entry], *, named: bool) -> str:
+    """Return the digest of a network, or of a loop's body, whose variables are known by order."""
     index = {id(node): i for i, node in enumerate(nodes)}
     lines = [
-        ["", node.name]
+        ["", node.name if named else ""]
         if node.op is None
         else [
             node.op.op_name,
-            sorted((k, render(v)) for k, v in node.op.attributes().items()),
+            sorted(operator_attrs(node).items()),
             [(index[id(child)], output) for child, output in node.inputs],
+            [_digest(body.nodes, body.heads, named=False) for body in node.op.subgraphs()],
         ]
         for node in nodes
     ]

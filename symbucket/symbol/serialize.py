@@ -25,7 +25,10 @@ def operator_attrs(node: Node) -> dict[str, str]:
         return {}
     own = node.op.attributes()
     own |= {name: getattr(node.op, name) for name in node.op.always_written}
-    return {k: render(v) for k, v in own.items()}
+    if node.op.variadic:
+        own.pop("num_args", None)
+        own[node.op.count_in_files] = len(node.op.arguments())
+    return {name: render(value) for name, value in own.items()}
 
 
 def to_json(heads: Sequence[Entry]) -> str:

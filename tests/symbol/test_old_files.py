@@ -75,6 +75,20 @@ def test_attributes_that_mxnet_requires_are_written():
     assert json.loads(cut.tojson())["nodes"][1]["attrs"]["end"] == "None"
     assert json.loads(sym.full((2,), 0).tojson())["nodes"][0]["attrs"]["value"] == "0.0"
     assert json.loads(sym.arange(0, 3).tojson())["nodes"][0]["attrs"]["start"] == "0.0"
+    x, y = sym.Variable("x"), sym.Variable("y")
+    for net, attrs in (
+        (sym.UpSampling(x, scale=2, sample_type="nearest"), {"num_args": "1"}),
+        (sym.Concat(x, y), {"num_args": "2"}),
+        (sym.split_v2(x, 2), {"indices": "()", "sections": "2"}),
+        (sym.amp_multicast(x, y, num_outputs=2), {"num_outputs": "2"}),
+        (sym.multi_all_finite(x, y), {"num_arrays": "2"}),
+    ):
+        written = json.loads(net.tojson())["nodes"][-1]["attrs"]
+        assert written.items() >= attrs.items()
+        assert "num_args" in attrs or "num_args" not in written
+        again = sym.load_json(net.tojson())
+        assert again.tojson() == net.tojson()
+        assert again.digest() == net.digest()
     variable = sym.Variable("x", dtype="float16")
     assert json.loads(variable.tojson())["nodes"][0]["attrs"] == {"__dtype__": "2"}
     assert sym.load_json(variable.tojson()).infer_type()[0] == [np.float16]
@@ -92,3 +106,15 @@ def test_the_digest_is_that_of_what_is_computed():
     assert sym.load_json(net().tojson()).digest() == digest
     assert net("relu").digest() != digest
     assert sym.Activation(net(), act_type="tanh").digest() != digest
+
+
+def test_the_digest_sees_what_loops_do():
+    def net(step):
+        data, state = sym.Variable("x"), sym.Variable("h")
+        outputs, states = sym.contrib.foreach(step, data, state)
+        return sym.Group([outputs, states])
+
+    digest = net(lambda x, h: (x - h, x - h)).digest()
+    assert net(lambda x, h: (x - h, x - h)).digest() == digest
+    assert net(lambda x, h: (h - x, h - x)).digest() != digest
+    assert net(lambda x, h: (x + h, x + h)).digest() != digest
