@@ -63,7 +63,7 @@ def unpack_arrays(data: bytes, where: str, what: str = "parameter file") -> Arra
     an unknown version.
     """
     try:
-        arrays = load(data)
+        arrays = dict(sorted(load(data).items()))  # safetensors has no order
     except (SafetensorError, *_FAULTS) as error:
         raise CheckpointError(f"{where} is damaged or no {what}: {error!r}") from error
     about, signed = _about(data[8 : 8 + int.from_bytes(data[:8], "little")], where, what)
