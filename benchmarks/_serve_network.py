@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 WORDS, UNITS, CLASSES, LAYERS = 10_000, 200, 20, 2
+COUNTS = {"mixed": 600, "single": 150}
+"""Requests of a round."""
 KEYS = (10, 20, 30, 40, 50, 60)
 BATCH = 16
 MEAN, SHORTEST, LONGEST = 22, 2, 60

@@ -15,6 +15,7 @@ import torch
 from _serve_network import (
     BATCH,
     CLASSES,
+    COUNTS,
     LAYERS,
     UNITS,
     WORDS,
@@ -49,7 +50,7 @@ def model() -> Tagger:
 
 
 def main() -> None:
-    net, sentences = model(), requests(600)
+    net, sentences = model(), requests(COUNTS["mixed"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -73,7 +74,7 @@ def main() -> None:
                     for row, i in enumerate(members):
                         answers[i] = tags[row, : len(sentences[i])].copy()
             else:
-                for words in sentences:
+                for words in sentences[: COUNTS["single"]]:
                     net(torch.from_numpy(words[None])).numpy()
             print(time.perf_counter() - began, flush=True)
 

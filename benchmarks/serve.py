@@ -32,6 +32,7 @@ import onnxruntime
 from _serve_network import (
     BATCH,
     CLASSES,
+    COUNTS,
     KEYS,
     LAYERS,
     UNITS,
@@ -123,7 +124,8 @@ def timed(function: Callable[[], Any]) -> float:
 
 def compare(folder: Path, python: str, rounds: int) -> dict[str, Any]:
     """Return the seconds of every engine and round, by what is measured."""
-    sentences = requests(600)
+    sentences = requests(COUNTS["mixed"])
+    alone = sentences[: COUNTS["single"]]
     torch = Torch(python, folder / "dynamic.onnx")
     peer = Peer(folder / "dynamic.onnx")
     bundles = {name: sb.Bundle(folder / name) for name in ("dynamic", "static")}
@@ -142,9 +144,9 @@ def compare(folder: Path, python: str, rounds: int) -> dict[str, Any]:
             "Bundle": lambda: timed(lambda: static.run(sentences)),
         },
         "single": {
-            "ONNX Runtime, dynamic file": lambda: timed(lambda: peer.single(sentences)),
+            "ONNX Runtime, dynamic file": lambda: timed(lambda: peer.single(alone)),
             "PyTorch": lambda: torch.seconds("single"),
-            "Bundle, dynamic_length": lambda: timed(lambda: [dynamic(w) for w in sentences]),
+            "Bundle, dynamic_length": lambda: timed(lambda: [dynamic(w) for w in alone]),
         },
     }
     seconds: dict[str, dict[str, list[float]]] = {
@@ -160,7 +162,7 @@ def compare(folder: Path, python: str, rounds: int) -> dict[str, Any]:
 
 def print_comparison(result: dict[str, Any]) -> None:
     """Print a table; ratios are medians over rounds, in which the engines ran one after another."""
-    print(f"\n600 requests of {result['words']:.1f} words in the mean\n")
+    print(f"\nRequests of {result['words']:.1f} words in the mean\n")
     print("| requests | engine | a second | ms each | best ms | against ONNX Runtime |")
     print("| --- | --- | --- | --- | --- | --- |")
     for what, some in result["seconds"].items():
@@ -168,9 +170,11 @@ def print_comparison(result: dict[str, Any]) -> None:
         for name, taken in some.items():
             median = statistics.median(taken)
             ratio = statistics.median(b / t for b, t in zip(base, taken))
+            count = COUNTS[what]
+            each, best = (1000 * seconds / count for seconds in (median, min(taken)))
             print(
-                f"| {what} | {name} | {600 / median:,.0f} | {median / 0.6:.3f} | "
-                f"{min(taken) / 0.6:.3f} | {ratio:.2f}x |"
+                f"| {what} | {name} | {count / median:,.0f} | {each:.3f} | {best:.3f} | "
+                f"{ratio:.2f}x |"
             )
         ours = some["Bundle, dynamic_length"]
         ratio = statistics.median(b / t for b, t in zip(base, ours))

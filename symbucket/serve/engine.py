@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from symbucket.runtime.providers import provider_of
 from symbucket.runtime.serving_session import Binding, ServingSession
 from symbucket.serve.batch import Cutter, check_served, fill
 from symbucket.serve.lanes import Lane, Lanes, padded
+from symbucket.serve.machine import MachineLoad, cores
 from symbucket.serve.route import Placed, Router, required
 from symbucket.serve.statistics import KeyStatistics
 from symbucket.types import Array
@@ -113,6 +113,7 @@ class Engine:
         self._loaded: dict[Hashable, _Loaded] = {}
         self._sessions: dict[str, tuple[ServingSession, ServingSession]] = {}
         self._counting = threading.Lock()
+        self._load = MachineLoad()
 
     @property
     def loaded_keys(self) -> list[Hashable]:
@@ -132,9 +133,9 @@ class Engine:
         with self.lanes.all() as lane:
             for key in missing:
                 if key not in self._loaded:
-                    self._load(self.networks[key], lane)
+                    self._load_network(self.networks[key], lane)
 
-    def _load(self, network: NetworkSpec, lane: Lane) -> None:
+    def _load_network(self, network: NetworkSpec, lane: Lane) -> None:
         began = time.perf_counter()
         check_served(network)
         narrow, wide = self._sessions.get(network.file) or self._create(network)
@@ -189,7 +190,8 @@ class Engine:
         if len(placed) == 1:
             chunk = _Chunk(placed[0].network, [0], self._length(placed[0]))
             with self.lanes.one(deadline) as (lane, alone):
-                return self._run_chunk(lane, chunk, placed, alone, deadline, states)
+                wide = alone and self._load.allows_threads()
+                return self._run_chunk(lane, chunk, placed, wide, deadline, states)
         chunks = self._chunks(placed)
         answers: list[Answer] = [{} for _ in placed]
         work = deque(chunks)
@@ -203,7 +205,7 @@ class Engine:
                     return
                 try:
                     with self.lanes.one(deadline) as (lane, alone):
-                        wide = alone and len(chunks) == 1
+                        wide = alone and len(chunks) == 1 and self._load.allows_threads()
                         requests = [placed[i] for i in chunk.members]
                         outputs = self._run_chunk(lane, chunk, requests, wide, deadline, states)
                     for i, answer in zip(chunk.members, outputs):
@@ -330,13 +332,6 @@ class Engine:
         """End the helper threads; runs that have begun end first."""
         if self._helpers is not None:
             self._helpers.shutdown()
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _needed(network: NetworkSpec) -> int:

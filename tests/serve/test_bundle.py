@@ -17,7 +17,7 @@ from symbucket.errors import (
     UnsupportedError,
 )
 from symbucket.runtime.arena import arena_of
-from symbucket.serve import Request, format_statistics
+from symbucket.serve import Request, format_statistics, machine
 from tests.export.bundles import bound, edit, probabilities, sentences, trained
 from tests.small_networks import sentence_batch
 
@@ -396,3 +396,22 @@ def test_rows_that_only_some_numbers_change_are_not_taken_for_those_of_a_sample(
         module.export(tmp_path / str(seed))
         with pytest.raises(ShapeError, match="Export with batch_size=1"):
             sb.Bundle(tmp_path / str(seed)).run([[0, 1, 2], [1, 2, 3]])
+
+
+def test_a_run_is_split_among_threads_if_the_machine_is_free(original, monkeypatch):
+    bundle = sb.Bundle(original, workers=2)
+    bundle.load()
+    loaded = bundle._engine._loaded[4]
+    used = []
+    for name in ("narrow", "wide"):
+        session = getattr(loaded, name)
+        run = session.run
+        monkeypatch.setattr(
+            session, "run", lambda *a, _name=name, _run=run: (used.append(_name), _run(*a))
+        )
+    for load, expected in ((0.5, "wide"), (99.0, "narrow")):
+        monkeypatch.setattr(machine.os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        bundle._engine._load._looked = 0.0
+        bundle([1, 2])
+        assert used.pop() == expected
+        assert not used
