@@ -49,7 +49,8 @@ def run_training(made, arrays, net, shapes):
     forward = run_program(made.forward, arrays)
     rng = np.random.default_rng(7)
     sizes = dict(zip(output_names(net), net.infer_shape(**shapes)[1]))
-    heads = {f"{n}.head": rng.normal(size=sizes[n]).astype(np.float32) for n in made.heads}
+    # Also for outputs that need no head if they are unrolled, as those of a state of zeros.
+    heads = {f"{n}.head": rng.normal(size=size).astype(np.float32) for n, size in sizes.items()}
     return {**forward, **run_program(made.backward, {**arrays, **forward, **heads})}
 
 
