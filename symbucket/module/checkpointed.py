@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from symbucket.checkpoint import (
     load_params,
@@ -11,10 +12,12 @@ from symbucket.checkpoint import (
     save_params,
     states_path,
 )
+from symbucket.engine.noise import NoiseClock
 from symbucket.engine.ownership import exclusive
 from symbucket.files import make_folder
 from symbucket.module.binding import PendingCheckpoint, tell_casts
 from symbucket.module.lifecycle import Lifecycle
+from symbucket.types import Array
 
 
 class Checkpointed(Lifecycle):
@@ -71,3 +74,27 @@ class Checkpointed(Lifecycle):
     def resume_from(self, prefix: str, epoch: int, load_optimizer_states: bool = False) -> None:
         """Read a checkpoint now; ``bind`` and ``init_optimizer`` will set what it holds."""
         self._pending = PendingCheckpoint.read(prefix, epoch, load_optimizer_states)
+
+    # What a checkpoint of everything needs besides -----------------------------------------------
+
+    @property
+    def noise_clocks(self) -> list[NoiseClock]:
+        """What counts the runs, for random numbers: one a context."""
+        self._require()
+        assert self._binding is not None
+        return self._binding.clocks
+
+    @property
+    def sums_gradients(self) -> bool:
+        """Whether gradients of a batch are added to those before it (``grad_req="add"``)."""
+        self._require()
+        assert self._binding is not None
+        request = self._binding.request.grad_req
+        return "add" in (request.values() if isinstance(request, Mapping) else request)
+
+    def carried_arrays(self) -> dict[str, Array]:
+        """Return what the next forward begins with besides parameters: set or carried states."""
+        return {}
+
+    def set_carried_arrays(self, arrays: Mapping[str, Array]) -> None:
+        """Begin the next forward with what ``carried_arrays`` returned."""

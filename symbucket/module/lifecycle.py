@@ -13,7 +13,6 @@ import numpy as np
 from symbucket.checks import listing
 from symbucket.context import cpu
 from symbucket.engine.network_interface import GradientRequest
-from symbucket.engine.noise import NoiseClock
 from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, StateError
@@ -30,7 +29,6 @@ from symbucket.module.snapshot import Snapshot
 from symbucket.optimizer import Optimizer, Updater
 from symbucket.runtime import NDArray
 from symbucket.symbol import Symbol
-from symbucket.types import Array
 
 
 class Lifecycle(Described):
@@ -119,28 +117,6 @@ class Lifecycle(Described):
         assert self._binding is not None
         assert self._binding.updater is not None
         return self._binding.updater
-
-    @property
-    def noise_clocks(self) -> list[NoiseClock]:
-        """What counts the runs, for random numbers: one a context."""
-        self._require()
-        assert self._binding is not None
-        return self._binding.clocks
-
-    @property
-    def sums_gradients(self) -> bool:
-        """Whether gradients of a batch are added to those before it (``grad_req="add"``)."""
-        self._require()
-        assert self._binding is not None
-        request = self._binding.request.grad_req
-        return "add" in (request.values() if isinstance(request, Mapping) else request)
-
-    def carried_arrays(self) -> dict[str, Array]:
-        """Return what the next forward begins with besides parameters: set or carried states."""
-        return {}
-
-    def set_carried_arrays(self, arrays: Mapping[str, Array]) -> None:
-        """Begin the next forward with what ``carried_arrays`` returned."""
 
     # Getting ready ---------------------------------------------------------------------------
 

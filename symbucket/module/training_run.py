@@ -14,7 +14,7 @@ from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedE
 from symbucket.io._state import state_of
 from symbucket.metric import EvalMetric
 from symbucket.module.checkpoint_manager import CheckpointManager, Schedule
-from symbucket.module.lifecycle import Lifecycle
+from symbucket.module.checkpointed import Checkpointed
 from symbucket.module.stop_signals import StopSignals
 from symbucket.module.training_state import (
     Record,
@@ -133,7 +133,7 @@ class TrainingRun:
                 "fit: checkpoint= is for one process: workers that train in step could go on from "
                 "checkpoints of different moments. Save from one of them, with do_checkpoint"
             )
-        if accumulate > 1 and not (isinstance(module, Lifecycle) and module.sums_gradients):
+        if accumulate > 1 and not (isinstance(module, Checkpointed) and module.sums_gradients):
             raise InvalidArgumentError(
                 f"fit: accumulate={accumulate} needs a module whose gradients add up, and "
                 f'{type(module).__name__} is bound with grad_req="write"; bind it with '

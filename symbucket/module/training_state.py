@@ -13,7 +13,7 @@ import numpy as np
 from symbucket import seeding
 from symbucket.checkpoint.whole import WholeCheckpoint
 from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedError
-from symbucket.module.lifecycle import Lifecycle
+from symbucket.module.checkpointed import Checkpointed
 from symbucket.plain_values import from_plain, to_plain
 from symbucket.runtime import NDArray
 from symbucket.runtime.backend import ort
@@ -48,7 +48,7 @@ def restore_random(state: Any) -> None:
 
 def require_trainable(module: Any) -> None:
     """Raise UnsupportedError for kinds of modules whose parameters are not in one place."""
-    if not isinstance(module, Lifecycle):
+    if not isinstance(module, Checkpointed):
         raise UnsupportedError(
             f"{type(module).__name__} has no parameters of its own, so a checkpoint of everything "
             "cannot be made of it; save_checkpoint of its parts can"
