@@ -940,6 +940,14 @@ def gammaln(data: NDArray, *, out: NDArray | None = None) -> NDArray:
 def gather_nd(data: NDArray, indices: NDArray, *, out: NDArray | None = None) -> NDArray:
     """``data[indices[0, i], indices[1, i], ...]`` for every i; negative positions from the end."""
 
+def gelu(
+    data: NDArray,
+    approximate: Literal['none', 'tanh'] = "none",
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``x`` times the standard normal's distribution function (Hendrycks and Gimpel, 2016)."""
+
 def hard_sigmoid(
     data: NDArray,
     alpha: float = 0.2,
@@ -1000,7 +1008,20 @@ def log_softmax(
 def logical_not(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """``logical_not(data)``, element by element."""
 
+def logsumexp(
+    data: NDArray,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    exclude: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The logarithm of the sum of the exponentials over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+
 make_loss = MakeLoss
+
+def matmul(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """The product of matrices (the last two axes), ``lhs @ rhs``; leading axes broadcast."""
 
 def max(
     data: NDArray,

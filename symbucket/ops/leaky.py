@@ -92,3 +92,19 @@ class LeakyReLU(Operator):
             column = (*shape_of(gamma), *after)
             return g.op("PRelu", data, g.reshape(gamma, column))
         return g.op("Selu" if self.act_type == "selu" else "Gelu", data)
+
+
+@operator("gelu", method="gelu")
+class Gelu(Operator):
+    """``x`` times the standard normal's distribution function (Hendrycks and Gimpel, 2016).
+
+    ``approximate="tanh"`` computes the distribution function with a hyperbolic tangent, as GPT-2
+    does. ``LeakyReLU(act_type="gelu")`` is the exact one.
+    """
+
+    approximate: Literal["none", "tanh"] = "none"
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        if self.approximate == "none":
+            return g.op("Gelu", data)
+        return g.op("Gelu", data, approximate=self.approximate)

@@ -1,4 +1,4 @@
-"""Products of matrices: dot and batch_dot."""
+"""Products of matrices: dot, batch_dot and matmul."""
 
 from __future__ import annotations
 
@@ -106,3 +106,56 @@ class BatchDot(_Product):
         lhs = g.transpose(lhs, swap) if self.transpose_a else lhs
         rhs = g.transpose(rhs, swap) if self.transpose_b else rhs
         return g.op("MatMul", lhs, rhs)
+
+
+@operator("matmul", method="matmul")
+class MatMul(Operator):
+    """The product of matrices (the last two axes), ``lhs @ rhs``; leading axes broadcast.
+
+    A vector on the left is one row, a vector on the right one column; that axis is left out of the
+    result. The product of two vectors has shape (1,).
+    """
+
+    shapes = (
+        "(*d, m, k), (k, n) -> (*d, m, n) or (*d, m, k), (*e, k, n) -> (*f, m, n)"
+        " or (k,), (*d, k, n) -> (*d, n) or (*d, k), (k,) -> (*d) or (k,), (k,) -> (1,)"
+    )
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("lhs", "rhs")
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        a, b = ins
+        if a is None or b is None:
+            return ins, outs
+        inner_b = max(len(b) - 2, 0)
+        k, k2 = a[-1], b[inner_b]
+        if k and k2 and k != k2:
+            raise ShapeError(
+                f"lhs {a} @ rhs {b}: the last axis of lhs has size {k}, the "
+                f"{'last but one' if len(b) > 1 else 'only'} axis of rhs {k2}; they must be equal"
+            )
+        a, b = with_dim(a, len(a) - 1, k or k2), with_dim(b, inner_b, k or k2)
+        leading = _broadcast(a[:-2], b[:-2])
+        if leading is None:
+            raise ShapeError(f"lhs {a} @ rhs {b}: the axes before the last two do not broadcast")
+        rows, columns = a[-2:-1], b[-1:] if len(b) > 1 else ()
+        return [a, b], [unify(outs[0], (*leading, *rows, *columns) or (1,))]
+
+    def emit(self, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+        a, b = shape_of(lhs), shape_of(rhs)
+        lhs = g.reshape(lhs, (1, *a)) if len(a) == 1 else lhs
+        rhs = g.reshape(rhs, (*b, 1)) if len(b) == 1 else rhs
+        return g.reshape(g.op("MatMul", lhs, rhs), g.out_shapes[0])
+
+
+def _broadcast(a: Shape, b: Shape) -> Shape | None:
+    """Return the common shape, in which 0 is unknown; None if there is none."""
+    rank = max(len(a), len(b))
+    sizes = []
+    for m, n in zip((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b):
+        least, most = sorted((m, n))
+        if least > 1 and least != most:
+            return None
+        sizes.append(most if least or most > 1 else 0)
+    return tuple(sizes)

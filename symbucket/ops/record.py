@@ -21,6 +21,7 @@ from symbucket import seeding
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.ir import Builder, Distribution
 from symbucket.ops.attributes import describe, parse
+from symbucket.ops.other_spellings import instead_of
 from symbucket.ops.shape import unify_all
 from symbucket.types import DType, InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
@@ -398,9 +399,7 @@ def find(name: str) -> type[Operator]:
     Raises InvalidArgumentError with a suggestion if there is none.
     """
     if name not in _REGISTRY:
-        near = difflib.get_close_matches(name, _REGISTRY, 3)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise InvalidArgumentError(f"There is no operator {name!r}.{hint}")
+        raise InvalidArgumentError(f"There is no operator {name!r}.{instead_of(name, _REGISTRY)}")
     return _REGISTRY[name]
 
 

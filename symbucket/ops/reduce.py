@@ -89,6 +89,7 @@ _define("nansum", "ReduceSum", "The sum of what is not NaN", nan=0.0)
 _define("nanprod", "ReduceProd", "The product of what is not NaN", nan=1.0)
 _define("max", "ReduceMax", "The largest value", "max_axis")
 _define("min", "ReduceMin", "The smallest value", "min_axis")
+_define("logsumexp", "ReduceLogSumExp", "The logarithm of the sum of the exponentials")
 
 
 @operator("norm", method="norm")

@@ -185,6 +185,11 @@ class Arithmetic:
     def __rpow__(self, other: Any) -> NDArray:
         return apply_rule("power", other, self)
 
+    def __matmul__(self, other: Any) -> NDArray:
+        if isinstance(other, Arithmetic):
+            return self.matmul(other)  # type: ignore[attr-defined,no-any-return] # likewise
+        return NotImplemented
+
     def __neg__(self) -> NDArray:
         return apply_rule("mul", self, -1)
 

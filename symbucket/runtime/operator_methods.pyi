@@ -154,6 +154,14 @@ class OperatorMethods:
     def floor(self, *, out: NDArray | None = None) -> NDArray:
         """``floor(data)``, element by element."""
 
+    def gelu(
+        self,
+        approximate: Literal['none', 'tanh'] = "none",
+        *,
+        out: NDArray | None = None,
+    ) -> NDArray:
+        """``x`` times the standard normal's distribution function (Hendrycks and Gimpel, 2016)."""
+
     def log(self, *, out: NDArray | None = None) -> NDArray:
         """``log(data)``, element by element."""
 
@@ -177,6 +185,19 @@ class OperatorMethods:
         out: NDArray | None = None,
     ) -> NDArray:
         """The logarithm of the softmax, 0 beyond ``length``; attributes as for ``softmax``."""
+
+    def logsumexp(
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        exclude: bool = False,
+        *,
+        out: NDArray | None = None,
+    ) -> NDArray:
+        """The logarithm of the sum of the exponentials over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+
+    def matmul(self, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
+        """The product of matrices (the last two axes), ``lhs @ rhs``; leading axes broadcast."""
 
     def max(
         self,

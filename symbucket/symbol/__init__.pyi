@@ -1197,6 +1197,15 @@ def gather_nd(
 ) -> Symbol:
     """``data[indices[0, i], indices[1, i], ...]`` for every i; negative positions from the end."""
 
+def gelu(
+    data: Symbol,
+    approximate: Literal['none', 'tanh'] = "none",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``x`` times the standard normal's distribution function (Hendrycks and Gimpel, 2016)."""
+
 def hard_sigmoid(
     data: Symbol,
     alpha: float = 0.2,
@@ -1450,7 +1459,27 @@ def logical_not(
 ) -> Symbol:
     """``logical_not(data)``, element by element."""
 
+def logsumexp(
+    data: Symbol,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    exclude: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The logarithm of the sum of the exponentials over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+
 make_loss = MakeLoss
+
+def matmul(
+    lhs: Symbol,
+    rhs: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The product of matrices (the last two axes), ``lhs @ rhs``; leading axes broadcast."""
 
 def max(
     data: Symbol,

@@ -51,6 +51,11 @@ class Arithmetic:
     def __rpow__(self, other: float) -> Symbol:
         return _binary(self, other, "_power", "_rpower_scalar")
 
+    def __matmul__(self, other: Symbol) -> Symbol:
+        if isinstance(other, Arithmetic):
+            return _node("matmul", "matmul", self, other)
+        return NotImplemented
+
     def __neg__(self) -> Symbol:
         return _node("negative", "negative", self)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from symbucket.errors import InvalidArgumentError
 from symbucket.ops import find, names
 
 
@@ -16,6 +17,19 @@ class FluentMethods:
     """The methods; ``fluent.pyi`` lists them for type checkers."""
 
     __slots__ = ()
+
+    if not TYPE_CHECKING:  # which would take any name then
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(f"a Symbol has no attribute {name!r}")
+            try:
+                find(name)
+            except InvalidArgumentError as error:
+                raise AttributeError(f"a Symbol has no attribute {name!r}. {error}") from None
+            raise AttributeError(
+                f"a Symbol has no attribute {name!r}; the operator is a function: sym.{name}(x)"
+            )
 
 
 class _FluentMethod:

@@ -199,6 +199,15 @@ class FluentMethods:
     def floor(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``floor(data)``, element by element."""
 
+    def gelu(
+        self,
+        approximate: Literal['none', 'tanh'] = "none",
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """``x`` times the standard normal's distribution function (Hendrycks and Gimpel, 2016)."""
+
     def log(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """``log(data)``, element by element."""
 
@@ -223,6 +232,26 @@ class FluentMethods:
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
         """The logarithm of the softmax, 0 beyond ``length``; attributes as for ``softmax``."""
+
+    def logsumexp(
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        exclude: bool = False,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The logarithm of the sum of the exponentials over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+
+    def matmul(
+        self,
+        rhs: Symbol,
+        *,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+    ) -> Symbol:
+        """The product of matrices (the last two axes), ``lhs @ rhs``; leading axes broadcast."""
 
     def max(
         self,

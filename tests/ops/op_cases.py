@@ -50,6 +50,8 @@ UNARY = [
     ),
     *(_unary("LeakyReLU", act_type=kind) for kind in ("leaky", "elu", "selu", "gelu")),
     _unary("LeakyReLU", act_type="elu", slope=0.7),
+    _unary("gelu"),
+    _unary("gelu", approximate="tanh"),
     Case("LeakyReLU", {"act_type": "prelu"}, {"data": Away(2, 3, 2), "gamma": Positive(3)}),
     Case("LeakyReLU", {"act_type": "prelu"}, {"data": Away(2, 3), "gamma": Positive(1)}),
     _unary("clip", a_min=-0.5, a_max=0.75),
@@ -140,7 +142,7 @@ BINARY = [
 REDUCTIONS = [
     *(
         Case(name, attrs, {"data": Apart(2, 3, 2)})
-        for name in ("sum", "mean", "max", "min", "prod")
+        for name in ("sum", "mean", "max", "min", "prod", "logsumexp")
         for attrs in (
             {},
             {"axis": 1},
@@ -186,6 +188,18 @@ PRODUCTS = [
             (False, False, (2, 2, 3), (3, 2, 2)),
             (True, False, (3, 2, 2), (3, 2)),
             (False, True, (2, 3), (2, 2, 3)),
+        )
+    ),
+    *(
+        _pair("matmul", Away, left, right)
+        for left, right in (
+            ((2, 3), (3, 2)),
+            ((2, 2, 3), (3, 2)),
+            ((2, 3), (2, 3, 2)),
+            ((2, 1, 2, 3), (3, 3, 2)),
+            ((3,), (3, 2)),
+            ((2, 2, 3), (3,)),
+            ((3,), (3,)),
         )
     ),
     *(
