@@ -24,6 +24,8 @@ from symbucket.visualization.diagram import (
 _DATA_ARGUMENTS = frozenset(
     "data label lhs rhs indices index condition x y shape_like like".split()
 )
+# What only the variable of a parameter declares; a table of positions is added like data.
+_DECLARED = frozenset(("__shape__", "__init__", "__lr_mult__", "__wd_mult__"))
 
 
 def from_symbol(
@@ -67,8 +69,9 @@ def from_symbol(
 def variable_kinds(nodes: Sequence[Node], shapes: Mapping[str, Any]) -> dict[str, str]:
     """Return the kind of each variable by name: data, parameter or state.
 
-    Data are the variables with a shape in ``shapes`` and the data inputs of operators; a weight is
-    recognised by the argument that it is passed as.
+    Data are the variables with a shape in ``shapes`` and the data inputs of operators. A parameter
+    is recognised by the argument that it is passed as, or, where only data are usual, by what its
+    variable declares: a shape, an initializer, a learning rate or weight decay of its own.
     """
     auxiliary = auxiliary_states(nodes)
     kinds: dict[str, str] = {}
@@ -78,6 +81,7 @@ def variable_kinds(nodes: Sequence[Node], shapes: Mapping[str, Any]) -> dict[str
             continue
         for name, (child, _) in zip(node.op.arguments(), node.inputs):
             plain = name in _DATA_ARGUMENTS or (node.op.variadic and name.startswith("arg"))
+            plain = plain and _DECLARED.isdisjoint(child.attrs)
             if child.op is None and child not in auxiliary and not plain:
                 kinds[child.name] = PARAMETER
     return {name: DATA if name in shapes else kind for name, kind in kinds.items()}

@@ -43,7 +43,7 @@ def to_page(networks: Mapping[str, Folded], title: str) -> str:
         "STYLE": _part("style.css"),
         "LEGEND": _legend(networks, bool(names)),
         "NETWORKS": "\n".join(scripts),
-        "VIZ": layout_script(),
+        "GRAPHVIZ": layout_script(),
         "SCENE": _part("scene.js"),
         "APP": _part("app.js"),
     }

@@ -121,7 +121,7 @@ def test_without_dot_the_error_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(UnsupportedError, match=r"`dot` of Graphviz.*apt-get.*\.html page"):
         sb.viz.draw(perceptron(), tmp_path / "net.svg")
     assert not (tmp_path / "net.svg").exists()
-    assert sb.viz.draw(perceptron(), tmp_path / "net.html").stat().st_size > 1_000_000
+    assert "const Graphviz=" in sb.viz.draw(perceptron(), tmp_path / "net.html").read_text()
 
 
 def test_sizes_with_strange_names_do_not_break_the_text():

@@ -64,6 +64,16 @@ def test_a_variable_passed_as_a_weight_is_a_parameter_whatever_its_name():
     assert (kinds["table"], kinds["ids"]) == (PARAMETER, DATA)
 
 
+def test_a_variable_that_declares_what_parameters_have_is_one_wherever_it_is_read():
+    words, table = sb.sym.Variable("words"), sb.sym.Variable("table", shape=(1, 5, 2))
+    net = sb.sym.broadcast_add(words, table)
+    kinds = {n: b.kind for n, b in named(only(networks_of(net))).items()}
+    assert (kinds["table"], kinds["words"]) == (PARAMETER, DATA)
+    kinds = {n: b.kind for n, b in named(only(networks_of(net, {"table": (1, 5, 2)}))).items()}
+    assert kinds["table"] == DATA
+    assert sb.viz.summary.summarize(net, {"words": (3, 5, 2)}).parameters == 10
+
+
 def test_edges_of_a_training_graph_all_have_shapes_and_phases_flow_forward():
     symbol, shapes = language_model(5)
     network = only(networks_of(symbol, shapes, "training"))

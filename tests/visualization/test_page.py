@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
+
+import pytest
 
 import symbucket as sb
+from symbucket.errors import UnsupportedError
 from symbucket.visualization.diagram import DATA, Box, Diagram, Value
+from symbucket.visualization.extras import layout_script
 from symbucket.visualization.fold import fold
 from symbucket.visualization.page import to_page
 from symbucket.visualization.sources import networks_of
@@ -45,7 +50,32 @@ def test_a_page_loads_nothing(tmp_path):
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'"
     assert not re.search(r"https?:|\*", policy)
-    assert not re.search(r"@[A-Z]+@", text)
+    template = files("symbucket.visualization").joinpath("assets/page.html").read_text()
+    parts = set(re.findall(r"@[A-Z]+@", template))
+    assert "@TITLE@" in parts
+    assert not [part for part in parts if part in text]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "class A{}export{B as Graph,A as Graphviz};\n//# sourceMappingURL=index.js.map\n",
+        "class A{}export { A as Graphviz }",
+    ],
+)
+def test_the_script_of_graphviz_runs_in_any_worker(tmp_path, monkeypatch, module):
+    folder = tmp_path / "easydot"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "assets" / "index.js").write_text(module)
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    assert layout_script() == "class A{}const Graphviz=A;\n"
+    (folder / "assets" / "index.js").write_text("export default 3")
+    with pytest.raises(UnsupportedError, match="does not end in an export of `Graphviz`"):
+        layout_script()
+    (folder / "assets" / "index.js").unlink()
+    with pytest.raises(UnsupportedError, match=r'easydot carries.*"symbucket\[view\]"'):
+        layout_script()
 
 
 def test_the_data_say_all_that_can_be_searched():
@@ -72,7 +102,7 @@ def test_a_page_can_hold_all_keys():
 
 
 def test_names_cannot_leave_their_place():
-    name = '</script><script>alert("x")</script>\u2028@VIZ@<!--'
+    name = '</script><script>alert("x")</script>\u2028@GRAPHVIZ@<!--'
     box = Box(name, "", DATA, name, (Value(name, "", (name,)),), {name: name}, name)
     page = Elements(to_page({name: fold(Diagram(name, (box,), ()))}, name))
     assert sum(tag == "script" for tag, _ in page.tags) == 4  # network, Graphviz, scene, app

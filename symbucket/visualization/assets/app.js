@@ -9,14 +9,12 @@ const page = { net: null, shown: { opened: new Set(), picked: new Set() }, lines
 
 // Layout ----------------------------------------------------------------------------------------
 
-const workerCode = $("viz").textContent + `
-const ready = Viz.instance();
+const workerCode = $("graphviz").textContent + `
+const ready = Graphviz.load();
 onmessage = async (event) => {
   try {
-    const viz = await ready;
-    const done = viz.render(event.data.dot, { format: "svg" });
-    const said = done.errors.filter((e) => e.level === "error").map((e) => e.message).join("; ");
-    postMessage({ number: event.data.number, svg: done.output, trouble: said });
+    const svg = (await ready).dot(event.data.dot);
+    postMessage({ number: event.data.number, svg, trouble: "" });
   } catch (error) {
     postMessage({ number: event.data.number, svg: null, trouble: String(error) });
   }
