@@ -145,8 +145,8 @@ def _losses(result: Result) -> str:
 
 def _limit(result: Result) -> str:
     parts = []
-    for label, found in result["gemm"].items():
-        rows = [[name, f"{value / 1e9:.0f}"] for name, value in found["rates"].items()]
+    for label, gemm in result["gemm"].items():
+        rows = [[name, f"{value / 1e9:.0f}"] for name, value in gemm["rates"].items()]
         parts.append(f"Products alone in {label}\n\n" + table(["product", "GF/s"], rows))
     rows = []
     for e in result["engines"]:
@@ -173,14 +173,15 @@ def _limit(result: Result) -> str:
 def profile_report(label: str, key: int, profiles: Sequence[dict[str, Any]], rows: int) -> str:
     """By operator and by node name, for every session of a step."""
     parts = [f"Profile of a step of bucket {key}: {label}"]
-    for found in profiles:
-        between = found["wall_ms"] - found["kernel_ms"]
+    for profile in profiles:
+        between = profile["wall_ms"] - profile["kernel_ms"]
         parts.append(
-            f"Session {found['session']}, mean of {found['runs']} runs: {found['wall_ms']:.1f} ms, "
-            f"in kernels {found['kernel_ms']:.1f}, between them {between:.1f}"
+            f"Session {profile['session']}, mean of {profile['runs']} runs: "
+            f"{profile['wall_ms']:.1f} ms, "
+            f"in kernels {profile['kernel_ms']:.1f}, between them {between:.1f}"
         )
         for kind in ("operators", "names"):
-            parts.append(_profile_table(found, kind, rows))
+            parts.append(_profile_table(profile, kind, rows))
     return "\n\n".join(parts)
 
 

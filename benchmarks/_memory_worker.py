@@ -108,19 +108,19 @@ def memory(job: dict[str, Any]) -> dict[str, Any]:
     store = trainer.module.store
     arrays = [*store.args.values(), *store.grads.values()]
     pool = trainer.module.executor_stats().pool_nbytes / 2**20
-    found = {"start": STARTED, "import": IMPORTED, "bound": bound, "whole": whole, "peak": peak}
+    parts = {"start": STARTED, "import": IMPORTED, "bound": bound, "whole": whole, "peak": peak}
     arena_of(sb.cpu()).release()
     released = resident()
     trainer.module = None
     del store
     gc.collect()
     trim()
-    found["parameters"] = sum(a.nbytes for a in arrays) / 2**20
-    found["outputs"] = pool
-    found["activations"] = whole - released + pool
-    found["sessions"] = released - resident() - pool
-    found["rest"] = whole - found["activations"] - found["sessions"] - found["parameters"]
-    return found
+    parts["parameters"] = sum(a.nbytes for a in arrays) / 2**20
+    parts["outputs"] = pool
+    parts["activations"] = whole - released + pool
+    parts["sessions"] = released - resident() - pool
+    parts["rest"] = whole - parts["activations"] - parts["sessions"] - parts["parameters"]
+    return parts
 
 
 def speed(job: dict[str, Any]) -> dict[str, Any]:
@@ -159,10 +159,10 @@ def endurance(job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    found = {"memory": memory, "speed": speed, "endurance": endurance}[job["do"]](job)
+    result = {"memory": memory, "speed": speed, "endurance": endurance}[job["do"]](job)
     versions = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__}
     versions |= {"symbucket": sb.__version__, "python": sys.version.split()[0]}
-    print(json.dumps({**found, "versions": versions}))
+    print(json.dumps({**result, "versions": versions}))
 
 
 if __name__ == "__main__":

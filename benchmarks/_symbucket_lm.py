@@ -66,11 +66,11 @@ class SymbucketEngine(Engine):
         self.module.set_params(self.params)
 
     def train(self, batches: Sequence[Batch]) -> list[Step]:
-        given = [self.converted[id(batch)] for batch in batches]
+        inputs = [self.converted[id(batch)] for batch in batches]
         recorder = Recorder()
         with threads.threads(self.threads()):
             self.module.fit(
-                FixedOrder(given, self.largest),
+                FixedOrder(inputs, self.largest),
                 eval_metric=sb.metric.Perplexity(ignore_label=IGNORED),
                 batch_end_callback=recorder,
                 optimizer="sgd",
@@ -94,8 +94,8 @@ class SymbucketEngine(Engine):
             with session.profiling(folder) as files:
                 self.build()
                 self.train([batch] * (skip + steps))
-            found = [read_profile(Path(file), skip) for file in files]
-        return sorted((p for p in found if p), key=lambda p: -p["wall_ms"])
+            profiles = [read_profile(Path(file), skip) for file in files]
+        return sorted((p for p in profiles if p), key=lambda p: -p["wall_ms"])
 
 
 def _data_batch(batch: Batch) -> sb.io.DataBatch:

@@ -238,7 +238,7 @@ def judge(
     tokens = sum(batch.tokens for batch in batches)
     reference = next((r for r in runs if r["name"] == "torch"), runs[0])
     reference_losses = _losses(reference)
-    by_python = {found["python"]: max(found["rates"].values()) for found in gemm.values()}
+    by_python = {rates["python"]: max(rates["rates"].values()) for rates in gemm.values()}
     for run in runs:
         seconds = [sum(epoch["seconds"]) for epoch in run["epochs"][1:]]
         run["epoch_seconds"] = statistics.median(seconds)
@@ -249,8 +249,8 @@ def judge(
         differences = [abs(a - b) / abs(b) for a, b in zip(run["losses"], reference_losses)]
         run["first_epoch_difference"] = max(differences[: len(batches)])
         run["loss_difference"] = max(differences)
-        given = [b.padded(setup.longest) for b in batches] if run["padded"] else batches
-        run["flops"] = epoch_flops(setup, given)
+        inputs = [b.padded(setup.longest) for b in batches] if run["padded"] else batches
+        run["flops"] = epoch_flops(setup, inputs)
         run["limit"] = by_python.get(run["python"], max(by_python.values(), default=None))
     counts: dict[str, int] = {}
     for key in sorted({batch.key for batch in batches}):
@@ -278,8 +278,8 @@ def _losses(run: dict[str, Any]) -> list[float]:
 def _other_cores(runs: list[dict[str, Any]]) -> float | None:
     """Cores that other processes (idle workers too) kept busy while an engine ran its epochs."""
     epochs = [epoch for run in runs for epoch in run["epochs"][1:]]
-    found = sum(e["other_cpu"] for e in epochs) / sum(e["wall"] for e in epochs)
-    return None if math.isnan(found) else max(0.0, found)
+    cores = sum(e["other_cpu"] for e in epochs) / sum(e["wall"] for e in epochs)
+    return None if math.isnan(cores) else max(0.0, cores)
 
 
 def _by_key(batches: list[Batch], epochs: list[list[float]]) -> dict[str, float]:
@@ -296,14 +296,14 @@ def profile(args: argparse.Namespace, setup: Setup, folder: Path) -> dict[str, A
     key = args.profile_key or sorted(setup.buckets)[(len(setup.buckets) - 1) // 2]
     if key not in setup.buckets:
         raise SystemExit(f"--profile-key {key}: the buckets are {setup.buckets}")
-    found = {}
+    profiles = {}
     for python in [sys.executable, *args.python]:
         with Worker(EngineSpec("symbucket", python), folder, args.threads) as worker:
             versions = worker.ask("describe")
             name = ", ".join(f"{n} {v}" for n, v in versions.items())
-            found[name] = worker.ask("profile", key=key, steps=12)
-            print(profile_report(name, key, found[name], args.profile_rows), end="\n\n")
-    return {"machine": machine(), "setup": vars(setup), "key": key, "profiles": found}
+            profiles[name] = worker.ask("profile", key=key, steps=12)
+            print(profile_report(name, key, profiles[name], args.profile_rows), end="\n\n")
+    return {"machine": machine(), "setup": vars(setup), "key": key, "profiles": profiles}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

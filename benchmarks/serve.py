@@ -133,8 +133,8 @@ def compare(folder: Path, python: str, rounds: int) -> dict[str, Any]:
         bundle.load()
     expected = peer.single(sentences)
     for bundle in bundles.values():
-        for found, wanted in zip(bundle.run(sentences), expected):
-            np.testing.assert_allclose(found["tags_output"], wanted, atol=1e-5)
+        for answer, values in zip(bundle.run(sentences), expected):
+            np.testing.assert_allclose(answer["tags_output"], values, atol=1e-5)
     dynamic, static = bundles["dynamic"], bundles["static"]
     engines: dict[str, dict[str, Callable[[], float]]] = {
         "mixed": {

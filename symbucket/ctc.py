@@ -139,11 +139,11 @@ class _Beam:
         scores = np.concatenate([np.logaddexp(in_blank, in_label), longer.ravel()])
         order = np.argsort(-scores, kind="stable")[: self._width]
         order = order[scores[order] > _NEVER]
-        kept = [i for i in order if i < len(labels)]
+        stay = [i for i in order if i < len(labels)]
         added = [divmod(int(i) - len(labels), len(step)) for i in order if i >= len(labels)]
-        self._labels = [labels[i] for i in kept] + [(*labels[i], c) for i, c in added]
-        self._in_blank = np.concatenate([in_blank[kept], np.full(len(added), _NEVER)])
-        self._in_label = np.concatenate([in_label[kept], [longer[i, c] for i, c in added]])
+        self._labels = [labels[i] for i in stay] + [(*labels[i], c) for i, c in added]
+        self._in_blank = np.concatenate([in_blank[stay], np.full(len(added), _NEVER)])
+        self._in_label = np.concatenate([in_label[stay], [longer[i, c] for i, c in added]])
 
     def best(self, count: int) -> list[Hypothesis]:
         """Return the most probable ones, the best first."""

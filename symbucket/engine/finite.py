@@ -141,8 +141,8 @@ def _all_values(model: bytes, feeds: Mapping[str, Array], context: Context) -> d
         proto.SerializeToString(), session_options(), providers=[session_provider(context)]
     )
     listed = [o.name for o in session.get_outputs()]
-    known = {i.name for i in session.get_inputs()}
-    results = session.run(listed, {n: a for n, a in feeds.items() if n in known})
+    inputs = {i.name for i in session.get_inputs()}
+    results = session.run(listed, {n: a for n, a in feeds.items() if n in inputs})
     return dict(zip(listed, results))
 
 

@@ -124,12 +124,12 @@ class NetworkPrograms:
 
     def step(self, request: RunRequest) -> Program | None:
         """Compile the step again, to look at it; None if it is split in two programs."""
-        kept = self._training.pop(request, None)
+        programs = self._training.pop(request, None)
         try:
             return self.training(request).step
         finally:
-            if kept is not None:
-                self._training[request] = kept
+            if programs is not None:
+                self._training[request] = programs
 
     def release(self, part: Part, request: RunRequest = ALL_OUTPUTS) -> None:
         """Drop the model of a program whose runner is kept: compile it again to look at it."""

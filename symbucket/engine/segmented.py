@@ -145,7 +145,7 @@ class SegmentedExecutor(BoundArrays):
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         if not self._ran:
             raise StateError(f"{self.name}: backward needs forward(is_train=True) before it")
-        given: dict[Entry, np.ndarray[Any, Any]] = {}
+        head_of: dict[Entry, np.ndarray[Any, Any]] = {}
         for entry, head in zip(self.symbol.heads, self._head_list(out_grads)):
             if head is None:
                 continue
@@ -155,7 +155,7 @@ class SegmentedExecutor(BoundArrays):
                     f"{self.name}: the head gradient of {entry_name(entry)} has shape "
                     f"{head.shape}, the output {self._values[entry].shape}"
                 )
-            given[entry] = given[entry] + head if entry in given else head
+            head_of[entry] = head_of[entry] + head if entry in head_of else head
         for entry, slope in self._slopes.items():
             node, _ = entry
             adds = node.op is None and self.grad_req[node.name] == "add"
@@ -163,29 +163,29 @@ class SegmentedExecutor(BoundArrays):
                 slope[...] = 0
         for i, step in reversed(list(enumerate(self._steps))):
             if isinstance(step, Segment):
-                heads = [self._head(entry, given) for entry in step.outputs]
+                heads = [self._head(entry, head_of) for entry in step.outputs]
                 self._executors[i].backward(heads)
             else:
-                self._call_backward(i, step, given)
+                self._call_backward(i, step, head_of)
 
-    def _head(self, entry: Entry, given: Mapping[Entry, Any]) -> Any:
+    def _head(self, entry: Entry, head_of: Mapping[Entry, Any]) -> Any:
         """Return the gradient of a value; None if nothing says what it is."""
         slope = self._slopes.get(entry) if self._readers[entry] else None
-        head = given.get(entry)
+        head = head_of.get(entry)
         if slope is not None:
             return slope.view() if head is None else slope.view() + head
         if head is None and entry not in self.symbol.heads:
             return np.zeros(self._values[entry].shape, self._values[entry].dtype)
         return head
 
-    def _call_backward(self, i: int, step: PythonCall, given: Mapping[Entry, Any]) -> None:
+    def _call_backward(self, i: int, step: PythonCall, head_of: Mapping[Entry, Any]) -> None:
         requests = [self._request(entry) for entry in _reads(step)]
         if not any(request != "null" for request in requests):
             return
         heads = []
         for k in range(step.node.num_outputs):
             entry = (step.node, k)
-            head = self._head(entry, given)
+            head = self._head(entry, head_of)
             if head is None and not self._calls[i].ignores_head:
                 raise InvalidArgumentError(
                     f"{self.name}: backward needs the head gradient of {entry_name(entry)}; its "

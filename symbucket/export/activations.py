@@ -84,9 +84,9 @@ def _fold_sizes(graph: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) -
             continue
         if result.size <= _SMALL:
             folded[node.output[0]] = result
-    kept = [node for node in nodes if not node.output or node.output[0] not in folded]
+    others = [node for node in nodes if not node.output or node.output[0] not in folded]
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(others)
     graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in folded.items())
 
 

@@ -245,20 +245,20 @@ class _Generalizer:
             for axis, one in enumerate(sizes)
             if not one.is_constant and largest.shape[axis] and _is_repeated(largest, axis)
         ]
-        kept = largest
+        reduced = largest
         for axis in repeated:
-            kept = kept.take([0], axis)
+            reduced = reduced.take([0], axis)
         cut = [a for a, one in enumerate(sizes) if not one.is_constant and a not in repeated]
         for array in arrays:
             part = tuple(slice(0, 1 if i in repeated else n) for i, n in enumerate(array.shape))
-            if not np.array_equal(kept[part], array[part]) or not all(
+            if not np.array_equal(reduced[part], array[part]) or not all(
                 _is_repeated(array, axis) for axis in repeated
             ):
                 raise UnsupportedError(
                     f"node {node.name!r} ({node.op_type}) has a constant of shape {largest.shape} "
                     "whose numbers depend on the size of its input"
                 )
-        name = self._added_constant(kept)
+        name = self._added_constant(reduced)
         if cut:
             if any(sizes[axis].batch or sizes[axis].both for axis in cut):
                 raise UnsupportedError(
@@ -347,10 +347,10 @@ class _Generalizer:
             table.get(matching.get(name, name))
             for table, matching in zip(self._shapes, self._matching)
         ]
-        known = [shape for shape in shapes if shape is not None]
-        if len(known) != len(shapes) or len({len(shape) for shape in known}) != 1:
+        complete = [shape for shape in shapes if shape is not None]
+        if len(complete) != len(shapes) or len({len(shape) for shape in complete}) != 1:
             return None
-        fits = [fit(list(column), self._points) for column in zip(*known)]
+        fits = [fit(list(column), self._points) for column in zip(*complete)]
         dims = [one for one in fits if one is not None]
         return dims if len(dims) == len(fits) else None
 

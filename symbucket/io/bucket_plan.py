@@ -333,13 +333,13 @@ def _histogram(lengths: Iterable[Any], multiple_of: int | Sequence[int]) -> _His
         position = int(np.argmax((table < 1).any(axis=1)))
         raise DataError(f"lengths[{position}] is {array[position]}; expected positive integers")
     axes = table.shape[1]
-    given = [multiple_of] * axes if is_integer(multiple_of) else list(multiple_of)  # type: ignore[arg-type]
-    if len(given) != axes:
+    factors = [multiple_of] * axes if is_integer(multiple_of) else list(multiple_of)  # type: ignore[arg-type]
+    if len(factors) != axes:
         raise InvalidArgumentError(
-            f"multiple_of has {len(given)} numbers, but lengths have {axes} axes; give one for all "
-            "or one for each"
+            f"multiple_of has {len(factors)} numbers, but lengths have {axes} axes; give one for "
+            "all or one for each"
         )
-    multiples = np.array([check_integer(m, "multiple_of", 1) for m in given])
+    multiples = np.array([check_integer(m, "multiple_of", 1) for m in factors])
     rounded = -(-table // multiples) * multiples
     keys, inverse = np.unique(rounded, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)

@@ -277,8 +277,8 @@ class FeedForward:
             _only(self.arg_params, network.list_arguments()),
             _only(self.aux_params, network.list_auxiliary_states()),
         )
-        given = self.arg_params, self.aux_params
-        extra = [n for all_, part in zip(given, own) for n in all_ or () if n not in (part or ())]
+        params = self.arg_params, self.aux_params
+        extra = [n for all_, part in zip(params, own) for n in all_ or () if n not in (part or ())]
         if extra and not self.allow_extra_params:
             raise ParameterError(
                 f"FeedForward: the given parameters have {listing(extra)}, which the network does "

@@ -259,8 +259,8 @@ class Lifecycle(Described):
         if self._pending is not None:
             self._pending.set_states(self.updater)
         if isinstance(workers, DistributedKVStore):
-            given = "rescale_grad" in params or isinstance(optimizer, Optimizer)
-            join_workers(workers, self.updater, self.store, self._saved_symbol(), given)
+            has_rescale_grad = "rescale_grad" in params or isinstance(optimizer, Optimizer)
+            join_workers(workers, self.updater, self.store, self._saved_symbol(), has_rescale_grad)
 
     def _saved_symbol(self) -> Symbol:
         """Return the symbol that checkpoints hold, and that workers compare."""

@@ -56,9 +56,9 @@ class Custom(Operator):
 
     @classmethod
     def _make(cls, raw: Mapping[str, Any]) -> Operator:
-        given = {name: value for name, value in raw.items() if name != "op_type"}
-        packed = given.pop("params", "{}")
-        params = {**json.loads(packed), **{n: str(v) for n, v in given.items()}}
+        attributes = {name: value for name, value in raw.items() if name != "op_type"}
+        packed = attributes.pop("params", "{}")
+        params = {**json.loads(packed), **{n: str(v) for n, v in attributes.items()}}
         if not isinstance(raw.get("op_type"), str):
             raise InvalidArgumentError(
                 "Custom: op_type is missing; it must be the name under which the operator is "

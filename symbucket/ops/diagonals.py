@@ -120,15 +120,15 @@ class KhatriRao(Operator):
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         if any(shape is None for shape in ins):
             return ins, outs
-        known = [shape for shape in ins if shape is not None]
-        if any(len(shape) != 2 for shape in known):
-            raise ShapeError(f"the inputs must be matrices, their shapes are {known}")
+        shapes = [shape for shape in ins if shape is not None]
+        if any(len(shape) != 2 for shape in shapes):
+            raise ShapeError(f"the inputs must be matrices, their shapes are {shapes}")
         columns: PartialShape = None
-        for shape in known:
+        for shape in shapes:
             columns = unify(columns, shape[1:])
         assert columns is not None
-        rows = math.prod(shape[0] for shape in known)
-        return [(shape[0], *columns) for shape in known], [unify(outs[0], (rows, *columns))]
+        rows = math.prod(shape[0] for shape in shapes)
+        return [(shape[0], *columns) for shape in shapes], [unify(outs[0], (rows, *columns))]
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value:
         product = inputs[0]

@@ -30,5 +30,5 @@ class AdamW(Adam):
     def step(self, w: Expr, g: Expr, s: Operands, k: Operands) -> Step:
         """Thirteen passes over memory."""
         mean, var = self.moments(g, s, k)
-        kept = w * k.keep if "keep" in k else w
-        return kept - mean / (sqrt(var) + k.epsilon) * k.rate, {"mean": mean, "var": var}
+        decayed = w * k.keep if "keep" in k else w
+        return decayed - mean / (sqrt(var) + k.epsilon) * k.rate, {"mean": mean, "var": var}

@@ -179,8 +179,8 @@ class Optimizer(HostInterface):
         own = {name: value for name, value in scalars.items() if name not in around}
         new, new_states = self.emit(g, weight, grad, states, own)
         if ema is not None:
-            kept = Expr(g, ema) * Expr(g, scalars["ema_keep"])
-            new_states = {**new_states, EMA: (kept + Expr(g, new) * scalars["ema_take"]).value}
+            decayed = Expr(g, ema) * Expr(g, scalars["ema_keep"])
+            new_states = {**new_states, EMA: (decayed + Expr(g, new) * scalars["ema_take"]).value}
         return new, new_states
 
     def average_scale(self, index: Index) -> float:

@@ -100,9 +100,9 @@ class BidirectionalCell(CellGroup):
         left, right = self._cells
         merged = sequence.merge_steps(inputs, layout)
         turned = lengths.reversed_steps(merged, valid_length, layout)
-        known: dict[str, Any] = {"merge_outputs": True, "valid_length": valid_length}
-        l_out, l_states = left.unroll(length, merged, states[0], layout, **known)
-        r_out, r_states = right.unroll(length, turned, states[1], layout, **known)
+        options: dict[str, Any] = {"merge_outputs": True, "valid_length": valid_length}
+        l_out, l_states = left.unroll(length, merged, states[0], layout, **options)
+        r_out, r_states = right.unroll(length, turned, states[1], layout, **options)
         r_out = lengths.reversed_steps(r_out, valid_length, layout)
         joined = sym.Concat(
             sequence.merge_steps(l_out, layout), r_out, dim=2, name=f"{self._output_prefix}out"

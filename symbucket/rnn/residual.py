@@ -30,13 +30,13 @@ class ResidualCell(ModifierCell):
     ) -> tuple[Outputs, list[Any]]:
         """As ``BaseRNNCell.unroll``; merged outputs get one addition for all steps."""
         self._start(length, inputs, layout, valid_length)
-        known = {}
+        options = {}
         if valid_length is not None:
-            known["valid_length"] = valid_length
+            options["valid_length"] = valid_length
             inputs = lengths.masked(inputs, valid_length, layout)
         with self._unlocked() as cell:
             outputs, after = cell.unroll(
-                length, inputs, begin_state, layout, merge_outputs, **known
+                length, inputs, begin_state, layout, merge_outputs, **options
             )
         if isinstance(outputs, Symbol):
             return _plus(outputs, sequence.merge_steps(inputs, layout)), after

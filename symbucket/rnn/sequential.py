@@ -65,8 +65,8 @@ class SequentialRNNCell(CellGroup):
         for i, (cell, own) in enumerate(zip(self._cells, self._share_states(states))):
             merge = merge_outputs if i == last else None
             # A cell of the user's may have an unroll of MXNet's arguments alone.
-            known = {} if valid_length is None else {"valid_length": valid_length}
-            inputs, new = cell.unroll(length, inputs, own, layout, merge, **known)
+            options = {} if valid_length is None else {"valid_length": valid_length}
+            inputs, new = cell.unroll(length, inputs, own, layout, merge, **options)
             after.extend(new)
         return inputs if isinstance(inputs, Symbol) else list(inputs), after
 

@@ -71,20 +71,20 @@ def session_threads(threads: int | None) -> int:
 
     ``threads``: in place of what :func:`set_threads` says.
     """
-    wanted = threads or thread_count()
-    allowed = allowed_threads(wanted)
-    own_choice = not threads and not _Settings.threads and wanted < MOST_THREADS
-    return 0 if own_choice and allowed == wanted else allowed
+    number = threads or thread_count()
+    allowed = allowed_threads(number)
+    own_choice = not threads and not _Settings.threads and number < MOST_THREADS
+    return 0 if own_choice and allowed == number else allowed
 
 
-def allowed_threads(wanted: int) -> int:
-    """Return how many threads a new session may run on: ``wanted``, or what there is room for.
+def allowed_threads(number: int) -> int:
+    """Return how many threads a new session may run on: ``number``, or what there is room for.
 
     A session of n threads makes n - 1. Raises DeviceError if there is no room for any.
     """
     room = _room()
-    if room is None or wanted <= 1:
-        return wanted
+    if room is None or number <= 1:
+        return number
     free, limit = room
     if free < 0:
         raise DeviceError(
@@ -92,14 +92,14 @@ def allowed_threads(wanted: int) -> int:
             f"{free + _RESERVE} are in use, so a session cannot be made. Raise the limit (ulimit "
             "-u, or pids of the container), or use max_executors= to keep fewer networks ready"
         )
-    count = max(1, min(wanted, free + 1))
-    if count < wanted and not _Settings.warned:
+    count = max(1, min(number, free + 1))
+    if count < number and not _Settings.warned:
         _Settings.warned = True
         logger.warning(
             "sessions get %d threads, not %d: the system allows %d threads in all. "
             "symbucket.runtime.set_threads(n) gives every session n from the start",
             count,
-            wanted,
+            number,
             limit,
         )
     return count

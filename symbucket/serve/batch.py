@@ -61,8 +61,8 @@ class Cutter:
         """Return a sample whose axes are those of the output again."""
         sizes = iter(sample.shape)
         shape: list[Any] = []
-        for group, kept in zip(self._groups, self._kept):
-            if kept:
+        for group, is_kept in zip(self._groups, self._kept):
+            if is_kept:
                 length = 1
                 for _ in group or [BATCH]:
                     length *= next(sizes)

@@ -131,11 +131,11 @@ def response(
     """Return the body of a response; a NaN or an infinity becomes null."""
     names = list(answers[0])
     if request.outputs is not None:
-        wanted = [output.name for output in request.outputs]
-        unknown = [name for name in wanted if name not in names]
+        requested = [output.name for output in request.outputs]
+        unknown = [name for name in requested if name not in names]
         if unknown:
             raise DataError(f"there is no output {unknown[0]!r}; there are {', '.join(names)}")
-        names = wanted
+        names = requested
     outputs = []
     for name in names:
         values = np.stack([answer[name] for answer in answers])

@@ -142,7 +142,7 @@ class _Loop:
     def move_before(self) -> int:
         """Compute free values outside; the body reads slices of them."""
         outputs = set(self._body.outputs)
-        wanted = []
+        hoisted = []
         for node in self._body:
             if any(out not in self._direction for out in node.outputs):
                 continue
@@ -153,11 +153,11 @@ class _Loop:
                 if (waiting or out in outputs) and is_worth_hoisting(
                     out, self._body, self._direction
                 ):
-                    wanted.append(out)
-        if not wanted:
+                    hoisted.append(out)
+        if not hoisted:
             return 0
         moved = len(list(self._body))
-        for value in wanted:
+        for value in hoisted:
             self._replace(value)
         self._rebuild()
         remove_dead_nodes(self._body)

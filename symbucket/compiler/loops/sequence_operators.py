@@ -97,8 +97,8 @@ class JoinSteps(Operator):
             assert out is not None
             data = unify(data, (out[axis], *out[:axis], *out[axis + 1 :]))
         else:
-            known = (*piece[:axis], steps * piece[axis], *piece[axis + 1 :])
-            out = unify(outs[0], known)
+            joined = (*piece[:axis], steps * piece[axis], *piece[axis + 1 :])
+            out = unify(outs[0], joined)
             assert out is not None
             each = out[axis] // steps if steps else 0
             data = unify(data, (steps, *out[:axis], each, *out[axis + 1 :]))

@@ -208,7 +208,7 @@ class Walk:
             and user not in self._places
             and user not in self._taken
             and alike(user, column.model)
-            and all(e is None or e == given for e, given in zip(operands, user.inputs))
+            and all(e is None or e == own for e, own in zip(operands, user.inputs))
         ]
         if not fitting or any(user.inputs != fitting[0].inputs for user in fitting):
             return False

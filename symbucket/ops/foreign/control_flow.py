@@ -49,9 +49,9 @@ def emit_control_flow(
 def _if(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> Sequence[ir.Value]:
     graphs = [_attribute(node, name).g for name in ("then_branch", "else_branch")]
     assert inputs[0] is not None
-    known = const_of(inputs[0])
-    if known is not None:
-        return bodies.write(graphs[0 if known.reshape(-1)[0] else 1], bodies.values)
+    constant = const_of(inputs[0])
+    if constant is not None:
+        return bodies.write(graphs[0 if constant.reshape(-1)[0] else 1], bodies.values)
     names = [n for n in bodies.values if any(n in _reads(graph) for graph in graphs)]
     names = [n for n in names if const_of(bodies.values[n]) is None]
 
@@ -65,8 +65,8 @@ def _if(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> Seq
 def _scan(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> Sequence[ir.Value]:
     body = _attribute(node, "body").g
     count = int(_attribute(node, "num_scan_inputs").i)
-    given = [value for value in inputs if value is not None]
-    states, sequences = given[: len(given) - count], given[len(given) - count :]
+    values = [value for value in inputs if value is not None]
+    states, sequences = values[: len(values) - count], values[len(values) - count :]
     stacks = len(node.output) - len(states)
     reads, writes = (
         list(_optional(node, f"scan_{kind}_directions")) or [0] * number
@@ -104,14 +104,14 @@ def _loop(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> S
     most = int(trips.reshape(-1)[0])
     states = [value for value in inputs[2:] if value is not None]
     begins = inputs[1] if len(inputs) > 1 else None
-    known = True if begins is None else const_of(begins)
-    runs = most > 0 and (known is None or bool(np.all(known)))
+    constant = True if begins is None else const_of(begins)
+    runs = most > 0 and (constant is None or bool(np.all(constant)))
     stacks = len(node.output) - len(states)
     if not runs:
         if stacks:
             raise UnsupportedError("the Loop runs not once, and its stacked outputs are empty")
         return states
-    ends = not (known is not None and _goes_on(body))
+    ends = not (constant is not None and _goes_on(body))
     if ends and stacks:
         raise UnsupportedError(
             "how many rows the Loop stacks depends on data: its condition may end it earlier; "
@@ -159,7 +159,7 @@ def _loop(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> S
         after, outputs = repeat(g, most, states, [number], counted)
         return [*after, *outputs]
     begin = g.const(np.array([True]))
-    if begins is not None and known is None:
+    if begins is not None and constant is None:
         begin = g.cast(g.reshape(begins, (1,)), ir.DataType.BOOL)
     after, _ = repeat(g, most, [begin, *states], [number], guarded)
     return after[1:]

@@ -56,8 +56,8 @@ def foreach(body: Function, data: Any, init_states: Any, name: str = "foreach") 
     if not flat_data:
         raise InvalidArgumentError("foreach needs data to take slices of; for none, use while_loop")
     with subgraph_scope(name) as mark:
-        given = placeholders([*flat_data, *states], set())
-        slices, before = given[: len(flat_data)], given[len(flat_data) :]
+        arguments = placeholders([*flat_data, *states], set())
+        slices, before = arguments[: len(flat_data)], arguments[len(flat_data) :]
         result = call("foreach", body, regroup(slices, data_form), regroup(before, states_form))
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise InvalidArgumentError(
@@ -66,7 +66,7 @@ def foreach(body: Function, data: Any, init_states: Any, name: str = "foreach") 
         outputs, outputs_form = flatten("foreach: what the function outputs", result[0])
         after, after_form = flatten("foreach: what the function returns as states", result[1])
         require_form("foreach", "new states", after_form, states_form)
-        captured = capture("foreach", mark, given, [*outputs, *after])
+        captured = capture("foreach", mark, arguments, [*outputs, *after])
     op = Foreach(body=captured.graph, num_data=len(flat_data), num_states=len(states))
     heads = tuple(s.heads[0] for s in (*flat_data, *states))
     results = apply_loop(op, "_foreach", (*heads, *captured.outside))

@@ -69,21 +69,21 @@ def while_loop(
     if not flat:
         raise InvalidArgumentError("while_loop needs one or more loop variables")
 
-    def arguments(given: Sequence[Symbol]) -> list[Any]:
-        grouped = regroup(given, form)
+    def arguments(symbols: Sequence[Symbol]) -> list[Any]:
+        grouped = regroup(symbols, form)
         return grouped if isinstance(grouped, list) else [grouped]
 
     with subgraph_scope(f"{name}_cond") as mark:
-        given = placeholders(flat, set())
-        result = call("while_loop", cond, *arguments(given))
+        symbols = placeholders(flat, set())
+        result = call("while_loop", cond, *arguments(symbols))
         if not isinstance(result, Symbol) or len(result) != 1:
             raise InvalidArgumentError(
                 f"while_loop: cond must return a Symbol of one number, not {result!r}"
             )
-        condition = capture("while_loop", mark, given, [result])
+        condition = capture("while_loop", mark, symbols, [result])
     with subgraph_scope(f"{name}_func") as mark:
-        given = placeholders(flat, set())
-        result = call("while_loop", func, *arguments(given))
+        symbols = placeholders(flat, set())
+        result = call("while_loop", func, *arguments(symbols))
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise InvalidArgumentError(
                 f"while_loop: func must return (outputs, new loop variables), not {result!r}"
@@ -93,7 +93,7 @@ def while_loop(
         if form == 0 and after_form == [0]:  # one variable may come back in a list
             after_form = form
         require_form("while_loop", "new loop variables", after_form, form)
-        body = capture("while_loop", mark, given, [*outputs, *after])
+        body = capture("while_loop", mark, symbols, [*outputs, *after])
     # What is read from outside stays what it was, also if a loop variable began as the same.
     variables = [(True, symbol.heads[0], i) for i, symbol in enumerate(flat)]
     parts = [
