@@ -35,6 +35,17 @@ def check_integer(
     return int(value)
 
 
+def check_part(num_parts: object, part_index: object) -> tuple[int, int]:
+    """Return the number of parts that workers share data in, and which one of them this is."""
+    count = check_integer(num_parts, "num_parts", 1)
+    index = check_integer(part_index, "part_index", 0)
+    if index >= count:
+        raise InvalidArgumentError(
+            f"part_index is {index}; with num_parts={count} it is at most {count - 1}"
+        )
+    return count, index
+
+
 def check_number(
     value: object,
     name: str,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symbucket.checks import check_integer
-from symbucket.errors import DataError, InvalidArgumentError
+from symbucket.checks import check_integer, check_part
+from symbucket.errors import DataError
 from symbucket.io.field import Field, Sizes
 from symbucket.io.sources import Cursor, Reader, Source
 
@@ -70,13 +70,7 @@ class SampleReader:
         self._source, self._fields, self._transform = source, fields, transform
         self.axes = list(dict.fromkeys(axis for field in fields for axis in field.axes))
         self.window = check_integer(window, "window", 1)
-        self.num_parts = check_integer(num_parts, "num_parts", 1)
-        self.part_index = check_integer(part_index, "part_index", 0)
-        if self.part_index >= self.num_parts:
-            raise InvalidArgumentError(
-                f"part_index is {part_index}; with num_parts={num_parts} it is at most "
-                f"{self.num_parts - 1}"
-            )
+        self.num_parts, self.part_index = check_part(num_parts, part_index)
         self._pool = _pool(check_integer(workers, "workers", 0), processes)
 
     def begin(self, order: np.random.Generator | None, window: int, cursor: Cursor | None) -> None:

@@ -65,8 +65,7 @@ def check_kind(iterator: object, state: Mapping[str, Any]) -> None:
         )
 
 
-def other_data(iterator: object) -> DataError:
-    """Return the error for a state in the middle of an epoch over other data."""
+def _other_data(iterator: object) -> DataError:
     name = type(iterator).__name__
     return DataError(
         f"{name}.restore: the state lies in the middle of an epoch over other data (or data cut "
@@ -75,13 +74,37 @@ def other_data(iterator: object) -> DataError:
     )
 
 
-def differences(state: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """Return in words how an iterator differs from the one that a state is of."""
-    return [
+def compare(
+    iterator: object, state: Mapping[str, Any], digest: str, layout: Mapping[str, Any]
+) -> tuple[bool, list[str]]:
+    """Compare an iterator with the one that a state is of.
+
+    Args:
+        iterator: the one that goes on.
+        state: of an iterator of the same class.
+        digest: of the data of ``iterator``.
+        layout: what its batches depend on besides. The seed, which goes with the state, is left
+            out.
+
+    Returns:
+        Whether the data are the same, and all differences in words.
+
+    Raises:
+        InvalidArgumentError: the state is of an iterator of another class.
+        DataError: the state lies in the middle of an epoch over other data.
+    """
+    check_kind(iterator, state)
+    changes = [
         f"{name.replace('_', ' ')} {state.get(name)} is {value} now"
-        for name, value in current.items()
-        if state.get(name) != value
+        for name, value in layout.items()
+        if name != "seed" and state.get(name) != value
     ]
+    same_data = state["data"] == digest
+    if not same_data:
+        if state["position"] and not state["finished"]:
+            raise _other_data(iterator)
+        changes.append("the data are other ones")
+    return same_data, changes
 
 
 def tell_changes(iterator: object, epoch: int, left: int, changes: Iterable[str]) -> None:

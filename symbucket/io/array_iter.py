@@ -15,10 +15,8 @@ from symbucket.io._arrays import as_array, float32, in_batch
 from symbucket.io._seed import epoch_generator, resolve_seed
 from symbucket.io._state import (
     State,
-    check_kind,
+    compare,
     data_digest,
-    differences,
-    other_data,
     pack_ids,
     tell_changes,
     unpack_ids,
@@ -183,13 +181,8 @@ class NDArrayIter(DataIter):
         row that had no turn yet, once, and a warning says so. Raises DataError if the data differ
         in the middle of an epoch; nothing is changed then.
         """
-        check_kind(self, state)
-        same_data, finished = state["data"] == self._digest, state["finished"]
-        changes = [t for t in differences(state, self._layout()) if not t.startswith("seed ")]
-        if not same_data:
-            if state["position"] and not finished:
-                raise other_data(self)
-            changes.append("the data are other ones")
+        same_data, changes = compare(self, state, self._digest, self._layout())
+        finished = state["finished"]
         # The seed goes with the state: one that nobody gave is another one in every run.
         self.seed = int(state["seed"])
         position, batch_size = int(state["position"]), int(state["batch_size"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from symbucket.checks import check_integer
-from symbucket.errors import DataError, InvalidArgumentError
+from symbucket.checks import check_part
+from symbucket.errors import DataError
 from symbucket.io._state import State, check_kind
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
@@ -38,13 +38,7 @@ class PartIter(WholeBatchIter):
                 f"PartIter: data_iter is {data_iter!r}; expected a DataIter, as NDArrayIter or "
                 "BucketSentenceIter"
             )
-        self.num_parts = check_integer(num_parts, "num_parts", 1)
-        self.part_index = check_integer(part_index, "part_index", 0)
-        if self.part_index >= self.num_parts:
-            raise InvalidArgumentError(
-                f"part_index is {part_index}; with num_parts={num_parts} it is at most "
-                f"{self.num_parts - 1}"
-            )
+        self.num_parts, self.part_index = check_part(num_parts, part_index)
         super().__init__(data_iter.batch_size // self.num_parts)
         self.data_iter = data_iter
         self.provide_data = self._part_descs(data_iter.provide_data)

@@ -108,8 +108,7 @@ class BodyForms:
         return _flat(node.op_type, *forms)
 
     def _product(self, node: ir.Node, start: int, size: int) -> Form | None:
-        wanted = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
-        if any(attribute_of(node, name) != value for name, value in wanted.items()):
+        if not is_layer_product(node):
             return None
         left, weight, summand = (optional_input_of(node, i) for i in range(3))
         assert left is not None
@@ -123,6 +122,12 @@ class BodyForms:
         if len(shape_of(summand)) == 2 and shape_of(summand) != shape_of(node.outputs[0]):
             return None
         return _flat("Add", product, self.of(summand, start, size))
+
+
+def is_layer_product(gemm: ir.Node) -> bool:
+    """Return whether a Gemm is a fully connected layer: ``x w^T + b``."""
+    layer = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
+    return all(attribute_of(gemm, name) == value for name, value in layer.items())
 
 
 def _flat(kind: str, *forms: Form) -> Form:

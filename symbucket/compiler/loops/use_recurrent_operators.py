@@ -20,6 +20,7 @@ from symbucket.compiler.loops.step_form import (
     STATE,
     BodyForms,
     Form,
+    is_layer_product,
 )
 from symbucket.compiler.rewrite.base import PassContext, Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import is_zero, only_user
@@ -276,9 +277,8 @@ def _source_of(scan: ir.Node, body: ir.Graph, gate: _Gate, rows: int) -> _Source
 
 
 def _product(node: ir.Node, start: int, units: int, rows: int) -> _Source | None:
-    wanted = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
     x, weight, bias = input_of(node, 0), input_of(node, 1), optional_input_of(node, 2)
-    if any(attribute_of(node, name) != value for name, value in wanted.items()):
+    if not is_layer_product(node):
         return None
     if shape_of(x)[0] != rows or (bias is not None and len(shape_of(bias)) != 1):
         return None
