@@ -10,7 +10,8 @@ import numpy as np
 from symbucket.errors import CheckpointError, UnsupportedError
 from symbucket.optimizer.base import Optimizer
 from symbucket.optimizer.hyperparameters import Index
-from symbucket.optimizer.updater import Array, Updater
+from symbucket.optimizer.parameter_states import Array
+from symbucket.optimizer.updater import Updater
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
 
