@@ -45,3 +45,9 @@ def axis_of(axis: int, rank: int) -> int:
 def with_dim(shape: Shape, axis: int, size: int) -> Shape:
     """Return ``shape`` with another size at ``axis``."""
     return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def check_square(shape: PartialShape) -> None:
+    """Raise ShapeError unless ``shape`` may be that of square matrices, the input A."""
+    if shape is not None and (len(shape) < 2 or (0 not in shape and shape[-1] != shape[-2])):
+        raise ShapeError(f"A must be square matrices (*d, n, n), it has shape {shape}")
