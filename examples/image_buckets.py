@@ -177,6 +177,7 @@ def run(args: argparse.Namespace) -> None:
             flush=True,
         )
 
+    print("training ...", flush=True)
     module.fit(
         train,
         eval_metric="acc",

@@ -105,6 +105,8 @@ def test_run_on_a_text_gives_what_training_saw(bundle, prefix, text, tmp_path, c
     out = capsys.readouterr().out
     assert "1 sentences are longer than every bucket, left out" in out
     assert re.search(r"^ +[\d.]+  the red dog ran home$", out, re.MULTILINE)
+    assert out.startswith("perplexity  sentence\n")
+    assert out.index("all 11 words") < out.index("padding") < out.index("2 requests in")
     assert re.search(r"2 requests in [\d.]+ s: [\d,]+ a second", out)
     total = float(re.search(r"^ +([\d.]+)  all 11 words$", out, re.MULTILINE)[1])
     with np.load(tmp_path / "out.npz") as file:
@@ -275,11 +277,13 @@ def test_debug_shows_where(own, tmp_path, capsys):
     with pytest.raises(InvalidArgumentError):
         symbucket("run", tmp_path / "no", "x.npz", "--debug")
     argv = ["plan", "--sym-gen", f"{own}:broken", "--keys", "3", "--data", "data=2,key"]
-    assert symbucket(*argv) == 1
+    assert symbucket(*argv) == 2
     err = capsys.readouterr().err
-    assert err == "symbucket plan: KeyError: 'no such thing' (--debug shows where)\n"
-    with pytest.raises(KeyError):
+    assert f"error: --sym-gen {own}:broken: the function raised KeyError for key 3: 'no su" in err
+    assert err.endswith("--debug shows where\n")
+    with pytest.raises(InvalidArgumentError) as error:
         symbucket(*argv, "--debug")
+    assert isinstance(error.value.__cause__, KeyError)
 
 
 @pytest.mark.parametrize(
@@ -302,6 +306,12 @@ def test_debug_shows_where(own, tmp_path, capsys):
         (["train", "--dropout", "1"], "--dropout: 1 is not from 0 up to but excluding 1"),
         (["train", "--checkpoint", "p", "--resume", "6"], "--resume 6 leaves nothing to train"),
         (["export", "p", "f", "--keys", "3"], "--keys needs --sym-gen"),
+        (["plan", "--keys", "3"], "--keys needs --sym-gen"),
+        (["view", "net.json", "--data", "data=3"], "--data needs --sym-gen"),
+        (["train", "--buckets", "10", "8"], "--buckets 10 8: lengths must ascend"),
+        (["plan", "--buckets", "10", "10"], "--buckets 10 10: lengths must ascend"),
+        (["train", "--optimizer", "adamww"], "Did you mean 'adamw'?"),
+        (["train", "--gpus", "0"], "symbucket[cuda] in place of it, or leave out --gpus"),
         (["plan", "--sym-gen", "m:f", "--keys", "3"], "--sym-gen needs --data"),
         (["run", "b", "x.npz", "--output", "y.txt"], "--output must be an .npz file"),
         (["train", "--resume", "1"], "--resume needs --checkpoint"),
@@ -395,6 +405,37 @@ def test_the_command_as_a_process_of_its_own(tmp_path):
     assert err.startswith("symbucket run: error: ")
     assert "Traceback" not in err
     assert out == ""
+
+
+@pytest.mark.parametrize("python", [(3, 11), (3, 14)])
+def test_markers_of_extras_are_read_as_installers_read_them(python, monkeypatch):
+    from symbucket.cli import info
+
+    markers = pytest.importorskip("packaging.markers")
+    version = ".".join(map(str, python))
+    monkeypatch.setattr(sys, "version_info", python)
+    for condition in (
+        "python_version < '3.13'", "python_version >= '3.13'", "sys_platform == 'linux'"
+    ):  # fmt: skip
+        expected = markers.Marker(condition).evaluate({"python_version": version})
+        assert info._applies(f'{condition} and extra == "x"') == expected
+    source = (Path(sb.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    for condition in re.findall(r"; ((?:python|sys)_\w+ [^\"]+)\"", source):
+        assert info._CONDITION.fullmatch(condition), condition
+
+
+def test_ctrl_c_before_the_package_is_imported():
+    code = (
+        "import sys; sys.meta_path.insert(0, type('Stop', (), {'find_spec': "
+        "staticmethod(lambda name, *_: (_ for _ in ()).throw(KeyboardInterrupt)"
+        " if name == 'symbucket' else None)})); "
+        "from symbucket_command import main; sys.exit(main())"
+    )
+    root = Path(sb.__file__).parents[1]
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert (run.returncode, run.stderr) == (130, "symbucket: interrupted\n")
 
 
 def test_a_reader_that_goes_away_is_no_error():

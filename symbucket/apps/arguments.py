@@ -11,7 +11,10 @@ from argparse import (
 )
 from collections.abc import Callable
 
-from symbucket.errors import SymbucketError
+from symbucket.context import Context
+from symbucket.errors import DeviceError, SymbucketError
+from symbucket.runtime.backend import is_available
+from symbucket.runtime.providers import provider_of
 
 
 def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -51,6 +54,20 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def device(gpu: int | None) -> Context:
+    """Return the context of ``--gpus``; raise DeviceError if the runtime does not have it."""
+    if gpu is None:
+        return Context("cpu")
+    context = Context("gpu", gpu)
+    provider = provider_of(context)
+    if not is_available(provider.name):
+        raise DeviceError(
+            f"--gpus {gpu} needs the {provider.name}, which the installed runtime does not have. "
+            f"Install symbucket[{provider.extra}] in place of it, or leave out --gpus"
+        )
+    return context
 
 
 def argument_parser(program: str, description: str) -> ArgumentParser:

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 import symbucket as sb
-from symbucket.apps.arguments import fraction, integer, positive
+from symbucket.apps.arguments import device, fraction, integer, positive
 from symbucket.apps.corpus import Vocabulary, python_sentences, read_sentences, split
 from symbucket.errors import CheckpointError
 from symbucket.files import write_atomic
-from symbucket.runtime.backend import load_runtime, session_provider
+from symbucket.runtime.backend import load_runtime
 
 try:
     from tqdm import tqdm
@@ -224,6 +224,8 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
     epoch = 0 if args.resume == AUTO else args.resume
     run = _run_of(args)
     goes_on = run is not None and args.resume == AUTO and bool(run.paths())
+    source = "Python's documentation" if args.data_train is None else args.data_train
+    print(f"reading the sentences of {source} ...", flush=True)
     train_text, valid_text = load_text(args)
     if epoch or goes_on:
         vocabulary = Vocabulary.load(vocabulary_path(args.checkpoint))
@@ -243,7 +245,7 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
     settings: dict[str, Any] = {
         "sym_gen": sym_gen,
         "default_bucket_key": train.default_bucket_key,
-        "context": sb.cpu() if args.gpus is None else sb.gpu(args.gpus),
+        "context": device(args.gpus),
     }
     if epoch:
         settings["load_optimizer_states"] = True
@@ -408,11 +410,18 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=integer(1), default=32, help="sentences in a batch")
 
 
+def check_networks(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with an error if there are no such buckets or no such optimizer."""
+    sb.optimizer.create(args.optimizer)
+    if args.buckets != sorted(set(args.buckets)):
+        parser.error(f"--buckets {' '.join(map(str, args.buckets))}: lengths must ascend")
+
+
 def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End with a usage error if arguments contradict each other or the device is missing."""
     load_runtime()  # a missing runtime or device is an error now, not after the text is read
-    if args.gpus is not None:
-        session_provider(sb.gpu(args.gpus))
+    device(args.gpus)
+    check_networks(parser, args)
     if args.data_test and not args.data_train:
         parser.error("--data-test needs --data-train")
     if args.resume and not args.checkpoint:

@@ -53,9 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load and export."""
-    for name in ("data", "label", "keys") if args.sym_gen is None else ():
-        if getattr(args, name):
-            args.parser.error(f"--{name} needs --sym-gen")
+    sources.without_sym_gen(args)
     epoch = sources.last_epoch(args.checkpoint) if args.epoch is None else args.epoch
     attach = {}
     if args.sym_gen is None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import os
 import platform
+import re
+import sys
 from importlib import metadata
 from typing import Any
 
@@ -25,6 +28,8 @@ example:
 """
 
 _PACKAGES = ("msgspec", "networkx", "numpy", "onnx", "onnx-ir", "safetensors")
+_CONDITION = re.compile(r"(python_version|sys_platform)\s*(<|>=|==)\s*['\"]([\w.]+)['\"]")
+_COMPARISONS = {"<": operator.lt, ">=": operator.ge, "==": operator.eq}
 _RUNTIMES = ("onnxruntime-training-cpu", "onnxruntime-training", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -107,10 +112,20 @@ def _extras() -> dict[str, list[str]]:
     for text in listed:
         name, _, marker = text.partition(";")
         for extra, names in packages.items():
-            if f'extra == "{extra}"' in marker.replace("'", '"'):
+            if f'extra == "{extra}"' in marker.replace("'", '"') and _applies(marker):
                 plain = "".join(c if c.isalnum() or c in "-_." else " " for c in name).split()
                 names += plain[:1]
     return packages
+
+
+def _applies(marker: str) -> bool:
+    """Return whether this Python and platform are those of a marker of our own metadata."""
+    for name, comparison, value in _CONDITION.findall(marker):
+        here: Any = sys.platform if name == "sys_platform" else sys.version_info[:2]
+        there: Any = value if name == "sys_platform" else tuple(map(int, value.split(".")))
+        if not _COMPARISONS[comparison](here, there):
+            return False
+    return True
 
 
 def _extra(extra: str, names: list[str]) -> str:

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.apps.arguments import integer
+from symbucket.apps.arguments import device, integer
 from symbucket.apps.corpus import Vocabulary, read_sentences
 from symbucket.cli.progress import Steps
 from symbucket.cli.sources import key_of
-from symbucket.context import cpu, gpu
 from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.serve import Bundle, Request, format_statistics
 
@@ -54,34 +53,40 @@ def run(args: argparse.Namespace) -> int:
     """Read the requests, run them, write the outputs."""
     if args.output and not args.output.endswith(".npz"):
         args.parser.error("--output must be an .npz file")
-    bundle = Bundle(args.bundle, cpu() if args.gpus is None else gpu(args.gpus))
+    bundle = Bundle(args.bundle, device(args.gpus))
     if args.input.endswith(".npz"):
         requests = _from_npz(args.input, args.key)
-        outputs = _run(bundle, requests, args)
+        outputs, seconds = _run(bundle, requests)
     else:
-        outputs = _text(bundle, args)
+        outputs, seconds = _text(bundle, args)
+    if outputs and not args.quiet:
+        _summary(bundle, len(outputs), seconds)
     if args.output:
         arrays = {f"{n}/{i}": a for i, one in enumerate(outputs) for n, a in one.items()}
         _save(Path(args.output), arrays)
     return 0
 
 
-def _run(bundle: Bundle, requests: Sequence[Request], args: argparse.Namespace) -> list[Any]:
+def _run(bundle: Bundle, requests: Sequence[Request]) -> tuple[list[Any], float]:
+    """Return the outputs of each request, and the seconds that they took."""
     began = time.perf_counter()
     outputs = []
     with Steps() as steps:
         for start in range(0, len(requests), _CHUNK):
             steps("running requests", start, len(requests))
             outputs += bundle.run(requests[start : start + _CHUNK])
-    spent = time.perf_counter() - began
-    if not args.quiet:
-        print(format_statistics({k: s for k, s in bundle.statistics().items() if s.requests}))
-        print(f"{len(requests):,} requests in {spent:.2f} s: {len(requests) / spent:,.0f} a second")
-    return outputs
+    return outputs, time.perf_counter() - began
 
 
-def _text(bundle: Bundle, args: argparse.Namespace) -> list[Any]:
-    """Print the perplexity of each line of a text."""
+def _summary(bundle: Bundle, requests: int, seconds: float) -> None:
+    """Print what was run, by bucket."""
+    print()
+    print(format_statistics({k: s for k, s in bundle.statistics().items() if s.requests}))
+    print(f"{requests:,} requests in {seconds:.2f} s: {requests / seconds:,.0f} a second")
+
+
+def _text(bundle: Bundle, args: argparse.Namespace) -> tuple[list[Any], float]:
+    """Print the perplexity of each line of a text; return outputs and seconds."""
     if "vocabulary.json" not in bundle.attachments:
         raise InvalidArgumentError(
             f"{args.bundle!r} has no vocabulary.json, so it cannot read text; give an .npz file"
@@ -96,8 +101,9 @@ def _text(bundle: Bundle, args: argparse.Namespace) -> list[Any]:
     fitting = [i for i, ids in enumerate(encoded) if len(ids) - 1 <= longest]
     # The last word is predicted, never an input.
     requests = [Request({"data": encoded[i][:-1]}, args.key) for i in fitting]
-    outputs = _run(bundle, requests, args)
+    outputs, seconds = _run(bundle, requests)
     total, words = 0.0, 0
+    print("perplexity  sentence")
     for i, output in zip(fitting, outputs):
         (scores,) = output.values()
         if scores.shape != (len(encoded[i]) - 1, len(vocabulary)):
@@ -113,7 +119,7 @@ def _text(bundle: Bundle, args: argparse.Namespace) -> list[Any]:
         print(f"{math.exp(total / words):10.2f}  all {words:,} words")
     if len(fitting) < len(encoded):
         print(f"{len(encoded) - len(fitting):,} sentences are longer than every bucket, left out")
-    return outputs
+    return outputs, seconds
 
 
 def _from_npz(path: str, key: Any) -> list[Request]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import json
@@ -12,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from symbucket.errors import BundleError, InvalidArgumentError
+from symbucket.errors import BundleError, InvalidArgumentError, SymbucketError
 from symbucket.export.keys import decode_key
 from symbucket.io import DataDesc
 from symbucket.module.bucketing import BucketingModule
@@ -55,6 +56,13 @@ def key_of(text: str) -> Hashable:
         return text
 
 
+def without_sym_gen(args: argparse.Namespace) -> None:
+    """End with a usage error if an argument that describes the user's networks stands alone."""
+    for name in ("keys", "data", "label") if args.sym_gen is None else ():
+        if getattr(args, name):
+            args.parser.error(f"--{name} needs --sym-gen")
+
+
 def own_networks(args: argparse.Namespace) -> tuple[Callable[[Any], Any], Shapes]:
     """Return the ``sym_gen`` and the shapes of the arguments."""
     for name in ("keys", "data"):
@@ -63,7 +71,26 @@ def own_networks(args: argparse.Namespace) -> tuple[Callable[[Any], Any], Shapes
     shapes = Shapes(args.data, args.label)
     for key in args.keys:
         shapes(key)  # refuses sizes that a key does not have
-    return load_function(args.sym_gen), shapes
+    return _told_of(load_function(args.sym_gen), args.sym_gen), shapes
+
+
+def _told_of(function: Callable[[Any], Any], text: str) -> Callable[[Any], Any]:
+    """Return the user's function; an error in it names the argument that brought it here."""
+
+    @functools.wraps(function)
+    def sym_gen(key: Hashable) -> Any:
+        try:
+            return function(key)
+        except SymbucketError:
+            raise
+        except Exception as error:
+            raise InvalidArgumentError(
+                f"--sym-gen {text}: the function raised {type(error).__name__} for key {key!r}: "
+                f"{error}. It must take a bucket key and return a symbol, or a symbol and the "
+                "names of its data and labels. --debug shows where"
+            ) from error
+
+    return sym_gen
 
 
 class Shapes:

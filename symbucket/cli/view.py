@@ -13,6 +13,7 @@ from symbucket.apps.language_model import length_of
 from symbucket.cli import sources
 from symbucket.errors import InvalidArgumentError
 from symbucket.module.bucketing import BucketingModule
+from symbucket.module.sym_gen import generate
 from symbucket.symbol import Symbol, load
 from symbucket.visualization import (
     bucket_picture,
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--graph", choices=GRAPHS, default="symbol", help="a symbol as it is, or compiled")
     add("--shape", nargs="+", default=[], metavar="NAME=SIZES", help="shapes of a symbol's data")
     add("--unfolded", action="store_true", help="open every group (small networks only)")
-    add("--title", default="", help="a line above the picture")
+    add("--title", help="a line above the picture")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--summary", action="store_true", help="print a symbol as a table instead")
     what.add_argument("--plan", action="store_true", help="draw memory over time")
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw, and print the name of the file."""
+    sources.without_sym_gen(args)
     if args.buckets:
         path = _buckets(args)
     elif args.sym_gen is None and args.source is None:
@@ -94,7 +96,7 @@ def _buckets(args: argparse.Namespace) -> Path:
     sentences = python_sentences() if args.source is None else read_sentences(args.source)
     output = _output(args, "buckets", ".png")
     trained, _ = split(sentences)  # what ``symbucket train`` counts
-    bucket_picture(list(map(length_of, trained)), args.buckets, output, args.title)
+    bucket_picture(list(map(length_of, trained)), args.buckets, output, args.title or "")
     return output
 
 
@@ -106,7 +108,7 @@ def _plan(args: argparse.Namespace) -> Path:
         module = BucketingModule(sym_gen, default_bucket_key=args.keys[-1])
         module.bind(*shapes(args.keys[-1]))
         plan = module.plan_memory(args.keys, shapes)
-    plan_picture(plan, output, args.key, args.title)
+    plan_picture(plan, output, args.key, args.title or "")
     return output
 
 
@@ -123,7 +125,7 @@ def _network(args: argparse.Namespace) -> Path:
         graph=args.graph,
         key=args.key,
         folded=not args.unfolded,
-        title=args.title,
+        title=args.title or "",
     )
 
 
@@ -150,8 +152,7 @@ def _symbols(args: argparse.Namespace) -> tuple[dict[Hashable, Symbol], dict[Has
     sym_gen, shapes = sources.own_networks(args)
     symbols, shapes_of = {}, {}
     for key in args.keys:
-        generated = sym_gen(key)
-        symbol = generated if isinstance(generated, Symbol) else generated[0]
+        symbol = generate(sym_gen, key).symbol
         symbols[key] = symbol
         arguments = set(symbol.list_arguments())
         described = [d for many in shapes(key) for d in many]

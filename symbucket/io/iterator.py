@@ -6,9 +6,21 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from symbucket.checks import check_integer
-from symbucket.errors import UnsupportedError
+from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.io.batch import DataBatch
 from symbucket.io.desc import DataDesc
+
+
+def check_iterator(value: object, name: str, *needs: str) -> None:
+    """Raise InvalidArgumentError unless ``value`` has ``reset``, batches, and what it ``needs``."""
+    missing = [n for n in ("__iter__", "reset", *needs) if not hasattr(value, n)]
+    if missing:
+        shown = "None" if value is None else f"a {type(value).__name__}"
+        raise InvalidArgumentError(
+            f"{name} is {shown}, without {', '.join(missing)}; expected an iterator of batches, "
+            "such as symbucket.io.NDArrayIter(data, label, batch_size) of arrays or "
+            "symbucket.io.BucketSentenceIter(sentences, batch_size)"
+        )
 
 
 class DataIter:

@@ -19,6 +19,7 @@ from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
+from symbucket.io.iterator import check_iterator
 from symbucket.kvstore import as_kvstore
 from symbucket.module.interface import ModuleInterface, Pairs
 from symbucket.module.optimization import divided_by_batch
@@ -57,6 +58,7 @@ class BaseModule(ModuleInterface):
     ) -> list[tuple[str, float]]:
         """Run forward over ``eval_data`` and return the metric's (name, value) pairs."""
         self._require(params=True)
+        check_iterator(eval_data, "score: eval_data")
         if reset:
             eval_data.reset()
         eval_metric = metrics.create(eval_metric)
@@ -80,6 +82,7 @@ class BaseModule(ModuleInterface):
     ) -> Iterator[tuple[list[NDArray], int, Any]]:
         """Yield (outputs without padding, batch number, batch) for every batch."""
         self._require(params=True)
+        check_iterator(eval_data, "iter_predict: eval_data")
         if reset:
             eval_data.reset()
         for nbatch, batch in enumerate(_limited(eval_data, num_batch)):
@@ -194,6 +197,11 @@ class BaseModule(ModuleInterface):
         """
         if num_epoch is None:
             raise InvalidArgumentError("fit: say how many epochs, num_epoch=...")
+        check_integer(begin_epoch, "fit: begin_epoch", 0)
+        check_integer(num_epoch, "fit: num_epoch", 0)
+        check_iterator(train_data, "fit: train_data", "provide_data", "provide_label")
+        if eval_data is not None:
+            check_iterator(eval_data, "fit: eval_data")
         if monitor is not None and not all(
             hasattr(monitor, name) for name in ("install", "tic", "toc_print")
         ):

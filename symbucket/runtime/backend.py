@@ -89,7 +89,7 @@ def session_provider(context: Context) -> tuple[str, dict[str, str]]:
         raise DeviceError(
             f"{context} needs the {provider.name}; onnxruntime {ort.__version__} here has "
             f"{', '.join(ort.get_available_providers())}. Install symbucket[{provider.extra}] in "
-            "place of the other runtime, or use context=symbucket.cpu()."
+            "place of the other runtime, or compute on the CPU, context=symbucket.cpu()."
         )
     return provider.name, provider.options(context)
 

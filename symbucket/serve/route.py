@@ -75,6 +75,8 @@ class _Form:
                 if factor is None:
                     if have != size:
                         return None, f"{name} has shape {array.shape}, expected {expected}"
+                elif have == 0:
+                    return None, f"{name} has shape {array.shape}, which holds nothing"
                 elif have > size:
                     return None, f"{name} has shape {array.shape}, longer than {expected}"
                 elif sizes.setdefault(factor, have) != have:
@@ -85,10 +87,11 @@ class _Form:
         """Raise DataError for values that the network does not take."""
         for name, array in arrays.items():
             spec = self.inputs[name]
-            if spec.dtype.kind in "iu" and array.dtype.kind == "f" and (array % 1 != 0).any():
-                raise DataError(f"{where}: {name} holds fractions; it takes {spec.dtype}")
             if spec.limits is not None and array.size:
                 _check_limits(spec, array, self.network.key, where)
+            whole = spec.dtype.kind in "iu" or spec.limits is not None
+            if whole and array.dtype.kind == "f" and (fractions := array % 1 != 0).any():
+                raise DataError(f"{where}: {name} holds {array[fractions][0]:g}; it takes integers")
 
     @property
     def family(self) -> object:

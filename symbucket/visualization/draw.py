@@ -74,7 +74,7 @@ def draw(
     if len(networks) > 1:
         raise InvalidArgumentError(
             f"a .{form} shows one network, and here are {len(networks)}: "
-            f"{', '.join(networks)}. Choose one with key=, or ask for an .html page."
+            f"{', '.join(networks)}. Choose one by its key, or ask for an .html page."
         )
     network = next(iter(networks.values()))
     text = network_dot(network, folded, budget, title or network.title)

@@ -165,6 +165,21 @@ def test_fit_needs_to_know_how_long():
         sb.mod.Module(regression()).fit(_iter())
 
 
+@pytest.mark.parametrize("data", [None, [np.ones((4, 3))], np.ones((4, 3))])
+def test_what_is_no_iterator_is_refused(data):
+    module = bound_regression()
+    said = r"(None|a list|a ndarray), without .*reset.*symbucket.io.NDArrayIter\(data"
+    with pytest.raises(InvalidArgumentError, match=f"fit: train_data is {said}"):
+        module.fit(data, num_epoch=1)
+    with pytest.raises(InvalidArgumentError, match=f"score: eval_data is {said}"):
+        module.score(data, "mse")
+    if data is not None:
+        with pytest.raises(InvalidArgumentError, match=f"fit: eval_data is {said}"):
+            module.fit(_iter(), data, num_epoch=1)
+    with pytest.raises(InvalidArgumentError, match="num_epoch is -1"):
+        module.fit(_iter(), num_epoch=-1)
+
+
 def test_fit_goes_on_with_what_it_is_given():
     module = bound_regression()
     before = numbers(module)

@@ -313,6 +313,8 @@ def test_random_outputs_are_not_taken_for_samples(tmp_path):
         ({"data": [1, 2], "word": [1]}, "there is no input 'word'; there are data"),
         ([1, 2, 10], r"data\[2\] is 10; key 4 takes any integer below 10"),
         ([1.0, np.nan], r"data\[1\] is nan"),
+        ([1.0, 1.5], "data holds 1.5; it takes integers"),
+        ([], r"data has shape \(0,\), which holds nothing"),
         (["the", "dog"], "data has dtype <U3, not numbers"),
         ([[1], [1, 2]], "data is not an array"),
         (Request({"data": [1]}, 99), "fits no network. the bundle has no bucket of such a key"),
