@@ -46,6 +46,14 @@ def check_part(num_parts: object, part_index: object) -> tuple[int, int]:
     return count, index
 
 
+def is_finite(value: float) -> bool:
+    """Return whether a number is finite as a float; an integer of 400 digits is not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def check_number(
     value: object,
     name: str,
@@ -59,7 +67,7 @@ def check_number(
     """
     plain: Any = value.item() if isinstance(value, np.generic) else value
     is_real = isinstance(plain, (int, float)) and not isinstance(plain, bool)
-    if not is_real or not math.isfinite(plain) or (minimum is not None and plain < minimum):
+    if not is_real or not is_finite(plain) or (minimum is not None and plain < minimum):
         expected = "a finite number" if minimum is None else f"a finite number >= {minimum:g}"
         raise error(f"{name} is {value!r}; expected {expected}")
     return plain  # type: ignore[no-any-return] # an int or a float, as checked

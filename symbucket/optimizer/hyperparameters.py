@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from symbucket.checks import did_you_mean
+from symbucket.checks import did_you_mean, is_finite
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import Symbol
 
@@ -56,10 +56,18 @@ class Hyperparameters:
             return {}
         attributes, names = self.sym_info
         return {
-            name: self._number(f"attribute {key} of {name!r}", float(attributes[name][key]))
+            name: self._factor(f"attribute {key} of {name!r}", attributes[name][key])
             for name in names
             if key in attributes.get(name, {})
         }
+
+    def _factor(self, what: str, text: str) -> float:
+        try:
+            return self._number(what, float(text))
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidArgumentError(
+                f"{self._name()}: {what} must be a finite number, found {text!r}."
+            ) from None
 
     def _mults(self, kind: str, factors: Mapping[Index, float]) -> dict[Index, float]:
         if not isinstance(factors, Mapping):
@@ -95,7 +103,7 @@ class Hyperparameters:
     ) -> float:
         """Return ``value`` as a float; raise unless it lies in [least, below)."""
         real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not real or not math.isfinite(value) or not least <= value < below:
+        if not real or not is_finite(value) or not least <= value < below:
             span = "a finite number"
             if least != -math.inf:
                 span += f" >= {least:g}"

@@ -17,11 +17,17 @@ from typing import Any
 import numpy as np
 
 from symbucket.context import Context, current_context
-from symbucket.errors import DeviceError, IndexingError, ShapeError, StateError
+from symbucket.errors import (
+    DeviceError,
+    IndexingError,
+    ShapeError,
+    StateError,
+)
 from symbucket.ops import find
 from symbucket.runtime.arithmetic import RULE_OF_UFUNC, Arithmetic, apply_rule
 from symbucket.runtime.backend import ort, session_provider
 from symbucket.runtime.indexing import numpy_key
+from symbucket.runtime.memory import check_memory, memory_error
 from symbucket.runtime.mxnet_names import MXNetNames
 from symbucket.runtime.operator_methods import OperatorMethods
 from symbucket.runtime.providers import provider_of
@@ -35,10 +41,16 @@ def aligned_empty(shape: Sequence[int], dtype: Any, zeros: bool = False) -> Arra
     """Return a numpy array that starts on a 64-byte boundary; uninitialised unless ``zeros``.
 
     The system provides the memory of a large array when it is first touched, also with ``zeros``.
+    Raises MemoryLimitError if it has none.
     """
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = (np.zeros if zeros else np.empty)(size + _ALIGN, dtype=np.uint8)
+    size = math.prod(map(int, shape)) * dtype.itemsize
+    what = f"an array of shape {tuple(shape)} and dtype {dtype}"
+    check_memory(size, what)
+    try:
+        raw = (np.zeros if zeros else np.empty)(size + _ALIGN, dtype=np.uint8)
+    except (MemoryError, ValueError):  # ValueError: more than an address can count
+        raise memory_error(size, what, "the system does not give that much now") from None
     start = -raw.ctypes.data % _ALIGN
     array: Array = raw[start : start + size].view(dtype)
     return array.reshape(tuple(shape))

@@ -8,14 +8,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from symbucket.checks import one_line
 from symbucket.context import Context
-from symbucket.errors import DeviceError, StateError
+from symbucket.errors import (
+    DeviceError,
+    MemoryLimitError,
+    StateError,
+    SymbucketError,
+    UnsupportedError,
+)
 from symbucket.runtime.arena import arena_of, sharing
 from symbucket.runtime.backend import ort, session_provider
+from symbucket.runtime.memory import check_memory
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.providers import provider_of
 from symbucket.runtime.threads import session_threads
 from symbucket.types import Array
+
+_OUT_OF_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate memory|out of memory")
+_OUT_OF_RESOURCES = re.compile("Too many open files|Resource temporarily unavailable")
 
 
 @dataclass
@@ -109,7 +120,11 @@ class Session:
             options.profile_file_prefix = str(
                 _settings.folder / f"{len(_settings.profiled)}-{file}"
             )
-        self._session = ort.InferenceSession(model, options, providers=[provider])
+        check_memory(self._need, f"a run of {name!r}")
+        try:
+            self._session = ort.InferenceSession(model, options, providers=[provider])
+        except Exception as error:  # the runtime's exceptions have no common base
+            raise _creation_error(name, error) from error
         if options.enable_profiling:
             _settings.profiled.append(self)
         if provider[0] not in self._session.get_providers():
@@ -157,7 +172,22 @@ class Session:
         if self._need:
             arena_of(self.context).expect(self._need)
             self._need = 0
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            raise _run_error(self.name, error) from error
+
+
+def _creation_error(name: str, error: Exception) -> SymbucketError:
+    text = f"session {name!r}: onnxruntime {ort.__version__} refuses the network: {one_line(error)}"
+    return DeviceError(text) if _OUT_OF_RESOURCES.search(str(error)) else UnsupportedError(text)
+
+
+def _run_error(name: str, error: Exception) -> SymbucketError:
+    text = f"session {name!r}: the run failed: {one_line(error)}"
+    if not _OUT_OF_MEMORY.search(str(error)):
+        return SymbucketError(text)
+    return MemoryLimitError(f"{text}. Use smaller batches or buckets, or raise the limit")
 
 
 def run_model(model: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:

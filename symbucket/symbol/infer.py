@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.errors import InvalidArgumentError, ShapeError
+from symbucket.errors import InvalidArgumentError, ShapeError, SymbucketError
 from symbucket.ops.shape import is_known, unify
 from symbucket.symbol.node import Entry, Node
 from symbucket.types import DType, PartialShape
 
+_FAULTS = (ArithmeticError, IndexError, TypeError, ValueError)  # of rules that expect other ranks
 _ROUNDS = 50  # each round is a sweep down and a sweep up; real networks need two or three
 
 
@@ -143,7 +144,7 @@ def _own_shape(node: Node) -> tuple[int, ...]:
     text = node.attrs["__shape__"]
     try:
         return tuple(int(d) for d in ast.literal_eval(text))
-    except (ValueError, TypeError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
         raise InvalidArgumentError(
             f"Variable {node.name!r}: its attribute __shape__ is {text!r}, which is not a shape"
         ) from None
@@ -162,13 +163,15 @@ def _step(table: ShapeTable, node: Node) -> tuple[bool, bool]:
         for entry, old, new in zip(entries, shapes, [*new_ins, *new_outs]):
             if new != old:
                 changed |= table.set(entry, new)
-    except ShapeError as error:
+    except (InvalidArgumentError, *_FAULTS) as error:
         names = (*node.op.arguments(), *node.op.auxiliary())
         inputs = ", ".join(
             f"{arg}={entry[0].name}{'' if s is None else s}"
             for arg, entry, s in zip(names, node.inputs, ins)
         )
-        raise ShapeError(f"Node {node.name!r} ({_kind(node)}; {inputs}): {error}") from None
+        raise ShapeError(
+            f"Node {node.name!r} ({_kind(node)}; {inputs}): {_reason(error)}"
+        ) from error
     return changed, all(map(is_known, ins)) and all(map(is_known, new_outs))
 
 
@@ -216,7 +219,15 @@ def _type_step(table: dict[Entry, DType | None], node: Node) -> bool:
     entries = [*node.inputs, *((node, i) for i in range(node.num_outputs))]
     before = [table.get(entry) for entry in entries]
     count = len(node.inputs)
-    ins, outs = node.op.infer_type(before[:count], before[count:])
+    try:
+        ins, outs = node.op.infer_type(before[:count], before[count:])
+    except _FAULTS as error:
+        if isinstance(error, SymbucketError):
+            raise
+        raise ShapeError(
+            f"Node {node.name!r} ({_kind(node)}): no rule for inputs of dtypes {before[:count]}: "
+            f"{_reason(error)}"
+        ) from error
     changed = False
     for entry, old, new in zip(entries, before, [*ins, *outs]):
         if old is None and new is not None and table.get(entry) is None:
@@ -228,6 +239,11 @@ def _type_step(table: dict[Entry, DType | None], node: Node) -> bool:
 def _has_types(table: dict[Entry, DType | None], node: Node) -> bool:
     entries = [*node.inputs, *((node, i) for i in range(node.num_outputs))]
     return all(table.get(entry) is not None for entry in entries)
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's text; one of Python says which it is."""
+    return str(error) if isinstance(error, SymbucketError) else f"no rule for these: {error!r}"
 
 
 def _kind(node: Node) -> str:

@@ -18,6 +18,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from symbucket.attribute import AttrScope
+from symbucket.checks import one_line
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.file_values import initializer_text, register_value
 from symbucket.name import NameManager
@@ -26,6 +27,7 @@ from symbucket.ops.graph import OnnxGraph, opset_of, pack
 from symbucket.symbol.compose import apply
 from symbucket.symbol.infer import dtype_text
 from symbucket.symbol.node import Entry, Node
+from symbucket.symbol.onnx_check import check_functions, check_graph
 from symbucket.symbol.onnx_constants import (
     float_constants,
     lift_constants,
@@ -197,13 +199,20 @@ def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
     if not model.graph.node or not model.graph.output:
         raise InvalidArgumentError("from_onnx: the model has no nodes or no outputs")
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        check_functions(model)
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except Exception as error:  # onnx's errors have no common base
+            raise InvalidArgumentError(
+                f"from_onnx: the functions of the model cannot be written out: {one_line(error)}"
+            ) from error
+    check_graph(model)
     model = convert_opset(model, opset_of(model))
     try:
         model = onnx.shape_inference.infer_shapes(model)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:
         raise UnsupportedError(
-            f"from_onnx: the types of the model's values cannot be inferred: {error}"
+            f"from_onnx: the types of the model's values cannot be inferred: {one_line(error)}"
         ) from error
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -265,7 +274,8 @@ def _variable(graph: onnx.GraphProto, name: str, value: np.ndarray[Any, Any] | N
     (info,) = (i for i in graph.input if i.name == name)
     attrs = AttrScope.current().get(None)
     kind = info.type.tensor_type.elem_type
-    attrs["__dtype__"] = dtype_text(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))
+    if kind:
+        attrs["__dtype__"] = dtype_text(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))
     if value is not None:
         attrs["__shape__"] = str(tuple(value.shape))
         digest, value = register_value(value)

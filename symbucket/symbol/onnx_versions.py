@@ -12,6 +12,7 @@ import onnx
 import onnx.version_converter
 from onnx import helper
 
+from symbucket.checks import one_line
 from symbucket.errors import UnsupportedError
 
 OLDEST, NEWEST = 13, 21
@@ -30,10 +31,10 @@ def convert_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
         model = _with_stable_forms(model, version)
     try:
         converted = onnx.version_converter.convert_version(model, target)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # onnx's errors have no common base
         raise UnsupportedError(
             f"from_onnx: the model of opset {version} cannot be converted to opset {target}: "
-            f"{error}. Export it anew with opset_version={NEWEST}."
+            f"{one_line(error)}. Export it anew with opset_version={NEWEST}."
         ) from error
     if version < 11:  # Upsample, and Resize of opset 10, became Resize without its newer attributes
         for node in _nodes(converted.graph):

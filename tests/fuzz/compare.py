@@ -18,6 +18,7 @@ import numpy as np
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 import symbucket as sb
+from symbucket.errors import UnsupportedError
 from symbucket.types import Array
 from tests.fuzz.networks import Network, draw_network
 from tests.fuzz.ways import WAYS, Results, Skip
@@ -111,12 +112,19 @@ def _run(network: Network, name: str) -> Results | Skip | Failure:
         return WAYS[name].run(network)
     except Skip as skip:
         return skip
-    except NoKernel as error:
-        return Skip(f"no kernel: {str(error).split('implementation for ')[-1].split(' node')[0]}")
+    except UnsupportedError as error:
+        if not isinstance(error.__cause__, NoKernel):
+            return _failure(network, name, error)
+        reason = str(error.__cause__).split("implementation for ")[-1]
+        return Skip(f"no kernel: {reason.split(' node')[0]}")
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{type(error).__name__} in {where.name}: {error}"
-        return Failure(network, name, "", text)
+        return _failure(network, name, error)
+
+
+def _failure(network: Network, name: str, error: Exception) -> Failure:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"{type(error).__name__} in {where.name}: {error}"
+    return Failure(network, name, "", text)
 
 
 def _finite(results: Results) -> bool:

@@ -6,17 +6,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
+from symbucket.checks import one_line
 from symbucket.errors import ShapeError, SymbucketError, UnsupportedError
-from symbucket.ir import const_of, dtype_of, info, shape_of
+from symbucket.ir import dtype_of, info, shape_of
 from symbucket.ops.foreign.call import TRANSLATIONS, Call
 from symbucket.ops.foreign.control_flow import CONTROL_FLOW, Bodies, emit_control_flow
+from symbucket.ops.foreign.folding import fold
 from symbucket.ops.record import Emitter
 
-_MAX_FOLDED_BYTES = 1 << 20  # a larger result is computed at run time and not kept in the model
 _STANDARD = ("", "ai.onnx")
 # Their values are no tensors.
 _NO_GRAPH = frozenset({"SequenceMap", "Optional", "OptionalGetElement"})
@@ -55,6 +55,16 @@ def emit_graph(
         if tensor.name not in values:
             values[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
     _emit_nodes(g, graph.node, values, opset, {})
+    return _outputs(graph, values)
+
+
+def _outputs(graph: onnx.GraphProto, values: Mapping[str, ir.Value]) -> list[ir.Value]:
+    for out in graph.output:
+        if out.name not in values:
+            raise UnsupportedError(
+                f"the output {out.name!r} of ONNX graph {graph.name!r} is one that symbucket does "
+                "not compute (a mask, statistics), or no node computes it"
+            )
     return [values[out.name] for out in graph.output]
 
 
@@ -76,8 +86,9 @@ def _emit_nodes(
                 if f"ONNX node {name!r}" in str(error):
                     raise
                 raise type(error)(f"ONNX node {name!r} ({node.op_type}): {error}") from error
-            except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
-                raise ShapeError(f"ONNX node {name!r} ({node.op_type}): {error}") from error
+            except Exception as error:  # onnx's errors have no common base
+                reason = one_line(error) or type(error).__name__
+                raise ShapeError(f"ONNX node {name!r} ({node.op_type}): {reason}") from error
         for output, value in zip(node.output, results):
             if output:
                 values[output] = value
@@ -104,7 +115,7 @@ def _emit_node(
             for tensor in body.initializer:
                 own[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
             _emit_nodes(g, body.node, own, opset, {})
-            return [own[out.name] for out in body.output]
+            return _outputs(body, own)
 
         return emit_control_flow(g, node, inputs, Bodies(values, write))
     attrs = _attributes(node, arguments)
@@ -202,36 +213,3 @@ def _emit_body(g: Emitter, call: Call, body: onnx.FunctionProto) -> Sequence[ir.
             arguments[name] = ir.serde.deserialize_attribute(attribute.default_value)
     _emit_nodes(g, body.node, values, call.opset, arguments)
     return [values[name] for name in body.output[: call.outputs]]
-
-
-# Constant folding -------------------------------------------------------------------------------
-
-
-def fold(g: Emitter, call: Call) -> list[ir.Value] | None:
-    """Return the outputs as constants if they are known now, else None."""
-    if call.op_type in ("Shape", "Size"):
-        shape = shape_of(call.input(0))
-        if call.op_type == "Size":
-            return [g.const(np.array(math.prod(shape), np.int64))]
-        part = shape[call.attr("start", 0) : call.attr("end")]
-        return [g.ints(*part)]
-    # Here and not above: it is 11 MB, which programs that import nothing do not need.
-    from onnx.reference import ReferenceEvaluator
-
-    constants = [const_of(v) for v in call.inputs if v is not None]
-    if info(call.op_type).random or any(array is None for array in constants):
-        return None
-    if call.op_type == "ConstantOfShape":
-        assert constants[0] is not None
-        if math.prod(constants[0].tolist()) * 4 > _MAX_FOLDED_BYTES:
-            return None
-    names = [f"x{i}" if v is not None else "" for i, v in enumerate(call.inputs)]
-    node = onnx.NodeProto(op_type=call.op_type, name=call.name, input=names)
-    node.output.extend(f"y{i}" for i in range(call.outputs))
-    node.attribute.extend(ir.serde.serialize_attribute(a) for a in call.attrs.values())
-    feed = {n: const_of(v) for n, v in zip(names, call.inputs) if n}
-    results = ReferenceEvaluator(node, opsets={"": call.opset}).run(None, feed)
-    arrays = [np.asarray(a) for a in results]
-    if sum(a.nbytes for a in arrays) > _MAX_FOLDED_BYTES and call.inputs:
-        return None
-    return [g.const(a) for a in arrays]

@@ -1,0 +1,32 @@
+"""A bounded run of every fuzzer of hostile input."""
+
+import importlib
+
+import pytest
+
+from tests.fuzz.reading import survive
+
+FUZZERS = ("onnx_models", "symbol_files")
+
+
+def _run(name, start, count, seconds):
+    case = importlib.import_module(f"tests.fuzz.{name}").case
+    *_, report = survive(case, start, count, seconds)
+    print(f"seeds {start} to {report.seed - 1}: {report}")
+    assert not report.failures, "\n".join(report.failures[:20])
+    return report
+
+
+@pytest.mark.parametrize("name", FUZZERS)
+@pytest.mark.filterwarnings("ignore")
+def test_hostile_input(name):
+    report = _run(name, 0, 400, 0.8)
+    assert report.outcomes["refused"]
+    assert report.outcomes["accepted"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FUZZERS)
+@pytest.mark.filterwarnings("ignore")
+def test_hostile_input_for_a_minute(name):
+    _run(name, 100_000, None, 60)
