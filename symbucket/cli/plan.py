@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from symbucket.apps import language_model
+from symbucket.apps import language_model, language_model_arguments
 from symbucket.apps.arguments import fraction, integer
 from symbucket.apps.corpus import Vocabulary, read_sentences, split
 from symbucket.cli import sources
@@ -31,7 +31,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    language_model.add_network_arguments(parser)
+    language_model_arguments.add_network_arguments(parser)
     add = parser.add_argument
     add("--vocabulary-size", type=integer(1), default=10_000, metavar="N", help="words")
     add("--optimizer", default="adam", help="adam, sgd, ...")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from symbucket.apps import language_model
+from symbucket.apps import language_model, language_model_arguments
 
 HELP = "train a language model on sentences"
 DESCRIPTION = (
@@ -22,11 +22,11 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the program itself."""
-    language_model.add_arguments(parser)
+    language_model_arguments.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
-    language_model.check_arguments(args.parser, args)
+    language_model_arguments.check_arguments(args.parser, args)
     language_model.train_and_sample(args)
     return 0
