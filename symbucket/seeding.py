@@ -107,7 +107,7 @@ def _digest(number: int, key: tuple[str | int, ...]) -> int:
 
 
 def fast_stream(*key: str | int) -> np.random.Generator:
-    """Like :func:`stream`, with numpy's fastest bit generator (SFC64): for masks at every step."""
+    """Return a :func:`stream` of numpy's fastest bit generator, SFC64: for masks at every step."""
     return np.random.Generator(np.random.SFC64(_digest(_current[0].seed, key)))
 
 
@@ -122,12 +122,12 @@ def worker() -> int:
 
 
 def seedings() -> int:
-    """How often :func:`seed` was called: what counts since then can tell that it starts anew."""
+    """Return how often :func:`seed` was called: counters compare it to start anew."""
     return _current[0].number
 
 
 def next_stream(*key: str | int) -> np.random.Generator:
-    """Like :func:`stream`, but each call since :func:`seed` for one ``key`` gives a new stream.
+    """Return a :func:`stream` that is new at each call for one ``key`` since :func:`seed`.
 
     So a parameter that is initialised a second time gets new values, and still no other key's
     calls matter.

@@ -177,7 +177,7 @@ class BoundArrays(abc.ABC):
             self._checked.update(data)
 
     def _is_lenient(self, training: bool) -> bool:
-        """Whether ids and labels may lie outside their ranges."""
+        """Return whether ids and labels may lie outside their ranges."""
         return not training or self.options.out_of_range == "mxnet"
 
     def _check_bounds(self, training: bool) -> None:

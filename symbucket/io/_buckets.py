@@ -35,7 +35,7 @@ def checked_buckets(buckets: Iterable[int]) -> list[int]:
 
 
 def choose_buckets(lengths: NDArray[np.int64], batch_size: int) -> list[int]:
-    """Every length that at least ``batch_size`` sentences have, as ``mx.rnn`` chooses.
+    """Return every length that at least ``batch_size`` sentences have, as ``mx.rnn`` chooses.
 
     Raises:
         DataError: there is none.
@@ -62,7 +62,7 @@ def assign_buckets(lengths: NDArray[np.int64], buckets: list[int]) -> NDArray[np
 
 
 def batch_count(samples: int, batch_size: int, last_batch: str) -> int:
-    """How many batches a bucket of so many samples yields an epoch."""
+    """Return how many batches a bucket of so many samples yields an epoch."""
     full, rest = divmod(samples, batch_size)
     return full + (1 if rest and last_batch in ("pad", "keep") else 0)
 

@@ -31,7 +31,7 @@ def branches_of(node: ir.Node) -> tuple[ir.Graph, ...]:
 
 
 def graphs_of(node: ir.Node) -> tuple[ir.Graph, ...]:
-    """All graphs that a node has: the body of a loop, the branches of an If."""
+    """Return all graphs that a node has: the body of a loop, the branches of an If."""
     body = body_of(node)
     return branches_of(node) if body is None else (body,)
 
@@ -69,7 +69,7 @@ def append_if(
 
 
 def states_of(scan: ir.Node) -> int:
-    """How many states a Scan has; the pieces of its other inputs come behind them in its body."""
+    """Return how many states a Scan has; slices of its sequences come after them in its body."""
     body = body_of(scan)
     assert body is not None
     count: int = scan.attributes["num_scan_inputs"].value
@@ -217,7 +217,7 @@ def output_of_body(g: Builder, body: ir.Graph, value: ir.Value) -> ir.Value:
 
 
 def steps_of(node: ir.Node) -> int:
-    """How many steps a Scan runs."""
+    """Return how many steps a Scan runs."""
     sequence = node.inputs[states_of(node)]
     assert sequence is not None
     return shape_of(sequence)[0]

@@ -104,7 +104,7 @@ def _attributes(node: ir.Node) -> dict[str, Any]:
 
 
 def _captured(node: ir.Node) -> Iterator[ir.Value]:
-    """Every value that a graph inside a node reads, its own values among them."""
+    """Return every value that a graph inside a node reads, its own values among them."""
     for attribute in node.attributes.values():
         graphs: Iterable[ir.Graph] = ()
         if isinstance(attribute, ir.Attr) and attribute.type == ir.AttributeType.GRAPH:

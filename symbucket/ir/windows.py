@@ -52,7 +52,7 @@ class Windows:
         return tuple(r % s for r, s in zip(self.spare(size), self.strides))
 
     def cover_once(self, size: Sequence[int]) -> bool:
-        """Whether every element is under exactly one window, and no padding is."""
+        """Return whether every element is under exactly one window, and no padding is."""
         plain = set(self.dilations) <= {1} and not any(self.pads)
         whole = all(n % k == 0 for n, k in zip(size, self.kernel))
         return plain and whole and self.strides == self.kernel
@@ -75,7 +75,7 @@ class Windows:
 
 
 def finds_maxima_by_value(windows: Windows, size: Sequence[int], dtype: ir.DataType) -> bool:
-    """Whether the gradient of a MaxPool compares to find the maxima, and needs no positions."""
+    """Return whether the gradient of a MaxPool finds the maxima by comparing, without positions."""
     return windows.cover_once(size) and dtype == ir.DataType.FLOAT
 
 

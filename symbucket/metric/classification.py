@@ -127,7 +127,7 @@ class TopKAccuracy(EvalMetric):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """All arguments; the name without its ``_k``."""
+        """Return all arguments; the name without its ``_k``."""
         return {**super().get_config(), "name": self._plain_name}
 
     def update(self, labels: Any, preds: Any) -> None:

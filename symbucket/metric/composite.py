@@ -140,7 +140,7 @@ class CompositeEvalMetric(EvalMetric):
         return _joined([metric.get_global_name_value() for metric in self.metrics])
 
     def get_config(self) -> dict[str, Any]:
-        """All arguments, with the configs of the metrics."""
+        """Return all arguments, with the configs of the metrics."""
         return {**super().get_config(), "metrics": [m.get_config() for m in self.metrics]}
 
 

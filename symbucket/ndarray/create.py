@@ -148,7 +148,7 @@ def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:
 def histogram(
     a: NDArray, bins: int | NDArray = 10, range: tuple[float, float] | None = None
 ) -> tuple[NDArray, NDArray]:
-    """How many values lie in each of the ``bins``, int64, and the bins' edges.
+    """Return how many values lie in each of the ``bins``, int64, and the bins' edges.
 
     ``bins``: their number, between the bounds ``range`` (the smallest and the largest value by
     default), or the edges.

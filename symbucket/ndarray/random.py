@@ -179,7 +179,7 @@ def negative_binomial(
     ctx: Context | None = None,
     out: NDArray | None = None,
 ) -> NDArray:
-    """How often experiments succeed before ``k`` of them fail, each with probability ``p``."""
+    """Draw how often experiments succeed before ``k`` fail, each with probability ``p``."""
     draw = generator().negative_binomial
     return _draw("negative_binomial", draw, (k, p), shape, dtype, ctx, out)
 

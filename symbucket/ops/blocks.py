@@ -147,7 +147,7 @@ class UpSampling(Operator):
         return ins, [unify(outs[0], (n, c, *size))]
 
     def _factor(self, shape: Shape, size: tuple[int, int]) -> int:
-        """How many times an image of ``shape`` is enlarged to ``size``."""
+        """Return how many times an image of ``shape`` is enlarged to ``size``."""
         pairs = [(whole, part) for whole, part in zip(size, shape[2:]) if whole and part]
         factors = {whole // part for whole, part in pairs}
         if len(factors) > 1 or any(whole % part for whole, part in pairs):

@@ -60,7 +60,7 @@ class Windowed(Operator):
         return g.transpose(x, [0, *range(2, rank), 1]) if self.channels_last else x
 
     def check_windows(self, least: dict[str, int]) -> None:
-        """Each attribute has one number an axis of ``kernel``, none below ``least``."""
+        """Check that each attribute has one number an axis of ``kernel``, none below ``least``."""
         kernel: Ints = getattr(self, "kernel")  # noqa: B009 - a field of the subclasses
         for name, low in least.items():
             values: Ints = getattr(self, name)

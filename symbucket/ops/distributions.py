@@ -95,7 +95,7 @@ def poisson(g: Emitter, parameters: Parameters, shape: Shape) -> Expr:
 
 
 def _small_poisson(g: Emitter, mean: Expr, shape: Shape) -> Expr:
-    """How many of the first sums of probabilities a uniform number exceeds."""
+    """Return how many of the first sums of probabilities a uniform number exceeds."""
     counts = np.arange(_TERMS).reshape(-1, *[1] * len(shape))
     logs = np.array([math.lgamma(k + 1.0) for k in range(_TERMS)]).reshape(counts.shape)
     wide = mean.cast(ir.DataType.DOUBLE)

@@ -14,7 +14,7 @@ FAMILY = "Reductions"
 
 
 def _all_true(condition: Expr) -> Expr:
-    """Whether a condition holds everywhere, of shape (1,)."""
+    """Return whether a condition holds everywhere, of shape (1,)."""
     numbers = condition.cast(ir.DataType.FLOAT).reshape((condition.size,))
     return numbers.op("ReduceMin", [0], keepdims=1) > 0.5
 

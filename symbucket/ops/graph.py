@@ -151,7 +151,7 @@ class OnnxGraph(Operator):
 
 @lru_cache(maxsize=64)
 def _draws(text: str) -> bool:
-    """Whether some node of a packed model draws random numbers, those of bodies among them."""
+    """Return whether some node of a packed model, also in a body, draws random numbers."""
     model = unpack(text)
     bodies = [model.graph.node, *(function.node for function in model.functions)]
     for nodes in bodies:  # grows

@@ -66,7 +66,7 @@ class Reshape(_ToOutShape):
         )
 
     def _codes(self) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Each code, from the left or from the right; -4 with the two sizes that follow it."""
+        """Return the codes, from the left or from the right; -4 with the two sizes that follow."""
         codes = iter(self.shape[::-1] if self.reverse else self.shape)
         for code in codes:
             yield code, tuple(islice(codes, 2)) if code == -4 else ()

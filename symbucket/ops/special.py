@@ -80,7 +80,7 @@ def _log_gamma_right(x: Expr) -> Expr:
 
 
 def _reflected(x: Expr, right: Callable[[Expr], Expr]) -> tuple[Expr, Expr, Expr]:
-    """Whether x is below 0.5; ``right`` of x or of 1 - x; and sin(pi x), exact at whole numbers."""
+    """Return x < 0.5, ``right`` of x or of 1 - x, and sin(pi x), exact at whole numbers."""
     left = x < 0.5
     whole = (x + 0.5).op("Floor")
     even = (whole * 0.5).op("Floor") * 2.0 == whole

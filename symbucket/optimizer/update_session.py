@@ -117,7 +117,7 @@ class UpdateGraph:
         self._bound = arrays
 
     def run(self, table: Sequence[Mapping[str, float]]) -> None:
-        """One update of all parameters; ``table`` has the values of every row of scalars."""
+        """Update all parameters; ``table`` has the values of every row of scalars."""
         values = [row[n] for row, names in zip(table, self.spec.scalars) for n in names]
         if values:
             self._table[...] = np.array(values, dtype=np.float32)
@@ -188,7 +188,7 @@ class RowUpdate:
         self._session.bind_outputs({"new": weight})
 
     def run(self, grad: RowSparse, step: float) -> None:
-        """One update; duplicate rows add up."""
+        """Update the table; duplicate rows add up."""
         self._session.bind_inputs({"rows": grad.rows, "values": grad.values})
         self._step[...] = -step
         self._session.run()

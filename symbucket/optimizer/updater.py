@@ -73,7 +73,7 @@ class Updater(ParameterStates):
         grad: Array | Sequence[Array | None] | None,
         weight: Array | Sequence[Array],
     ) -> None:
-        """One update of one parameter, or of the parameters of a list."""
+        """Update one parameter, or the parameters of a list."""
         one = isinstance(index, (int, str))
         indices: list[Index] = [index] if isinstance(index, (int, str)) else list(index)
         all_grads: list[Any] = [grad] if one else [*cast("Sequence[Any]", grad)]
@@ -87,7 +87,7 @@ class Updater(ParameterStates):
         self._step([(i, g, w) for i, g, w in zip(indices, all_grads, targets) if g is not None], [])
 
     def update_rows(self, index: Index, grad: RowSparse, weight: NDArray) -> None:
-        """One update of a table from a row-sparse gradient, as ``updater(index, grad, weight)``.
+        """Update a table from a row-sparse gradient, as ``updater(index, grad, weight)``.
 
         If the optimizer changes other rows too, the gradient is made dense first.
         """

@@ -95,7 +95,7 @@ class Padding:
 
 
 def _filled(lengths: Array | None, outer: int, size: int, inner: int) -> Array | None:
-    """Where an axis (outer * size * inner) is no padding."""
+    """Return where an axis (outer * size * inner) is no padding."""
     if lengths is None:
         return None
     inside = np.arange(size) < lengths[:, None]  # (batch, size)

@@ -82,7 +82,7 @@ class BaseRNNCell:
     # Making symbols ----------------------------------------------------------------------------
 
     def __call__(self, inputs: Symbol, states: Sequence[Any]) -> tuple[Symbol, list[Any]]:
-        """One time step.
+        """Run one time step.
 
         Args:
             inputs: (batch, channels). states: as ``begin_state`` or the step before gave them.

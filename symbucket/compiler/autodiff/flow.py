@@ -96,7 +96,7 @@ def without_gradient(
 
 
 def _returns_integers(node: ir.Node) -> bool:
-    """Whether integers among the outputs carry a gradient: of the node, or of one in its body."""
+    """Return whether integers that a node, or one in its body, returns carry a gradient."""
     body = body_of(node)
     return info_of(node).straight_through or (
         body is not None and any(inner.op_type == "QuantizeLinear" for inner in body)

@@ -21,7 +21,7 @@ Batch = Callable[[Builder, ir.Node, Operands, Sequence[bool], int], Sequence[ir.
 
 
 def batch_rule(node: ir.Node, varying: Sequence[bool]) -> Batch | None:
-    """How a node of a body is done for all steps at once; None if it cannot be.
+    """Return how a node of a body is done for all steps at once; None if it cannot be.
 
     ``varying`` says which operands differ from step to step.
     """
@@ -39,7 +39,7 @@ def batch_rule(node: ir.Node, varying: Sequence[bool]) -> Batch | None:
 
 
 def is_product(node: ir.Node) -> bool:
-    """Whether doing a node for all steps at once saves more than the start of its kernels."""
+    """Return whether a node done for all steps at once saves more than the start of kernels."""
     return not node.domain and node.op_type in ("Gemm", "MatMul", "Gather")
 
 

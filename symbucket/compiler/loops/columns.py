@@ -73,12 +73,12 @@ class Steps:
 
 
 def may_loop(node: Node) -> bool:
-    """Whether an operator can be in the body of a loop."""
+    """Return whether an operator can be in the body of a loop."""
     op = node.op
     return op is not None and not (op.is_loss or op.foreign or op.auxiliary())
 
 
 def alike(a: Node, b: Node) -> bool:
-    """Whether two nodes are the same operation of as many operands."""
+    """Return whether two nodes are the same operation of as many operands."""
     same = a.op is b.op or (a.op == b.op and type(a.op) is type(b.op))
     return same and len(a.inputs) == len(b.inputs)

@@ -89,7 +89,7 @@ def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
 
 
 def _reasons_of_graphs(nodes: Sequence[Node]) -> list[str]:
-    """What to say of steps that are written out in graphs of ONNX files."""
+    """Return what to say of steps that are written out in graphs of ONNX files."""
     return [
         f"{name}: {count} products of {node.name}, a graph from an ONNX file that is kept as it is"
         for node in nodes
@@ -131,7 +131,7 @@ def _candidates(nodes: Sequence[Node], users: Users) -> list[tuple[Node, list[No
 
 
 def _wait_for_each_other(products: Sequence[Node]) -> bool:
-    """Whether each of a few nodes depends on the one before, directly or not."""
+    """Return whether each of a few nodes depends on the one before, directly or not."""
     for earlier, later in itertools.pairwise(products):
         stack, seen = [later], {later}
         while stack:

@@ -95,7 +95,7 @@ class Loop(Operator):
         return [*(entry for _, entry in self.carried), *self.stacked]
 
     def _shapes(self, ins: Sequence[PartialShape]) -> ShapeTable:
-        """What is known of shapes in the body from those of the inputs."""
+        """Return what is known of shapes in the body from those of the inputs."""
         table = ShapeTable(self.nodes)
         carried, sequences = len(self.carried), len(self.sequences)
         for i, (node, shape) in enumerate(zip(self._variables(), ins)):

@@ -84,7 +84,7 @@ class _Regrouping:
         return True
 
     def _is_factor(self, value: ir.Value) -> bool:
-        """Whether a value is known before the loop, and leaves it."""
+        """Return whether a value is known before the loop, and leaves it."""
         is_free = self._directions.get(value) is not None
         return is_free and is_worth_hoisting(value, self._body, self._directions)
 

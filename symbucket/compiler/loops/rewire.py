@@ -193,7 +193,7 @@ class _Rewiring:
         return plan.direction
 
     def _sequence(self, name: str, entries: tuple[Entry, ...]) -> tuple[Entry, int]:
-        """One array of the values of all steps, and whether the last step comes first in it."""
+        """Return an array of the values of all steps, and whether the last step comes first."""
         run = _cut(entries)
         if run is not None and run[0] not in self._taken:
             node, start, way = run
@@ -226,7 +226,7 @@ class _Rewiring:
     # Values of steps -----------------------------------------------------------------------------
 
     def _place(self, entry: Entry) -> tuple[LoopPlan, Output, int] | None:
-        """Where a loop returns an entry: its output, and the position in the stack."""
+        """Return where a loop returns an entry: its output, and the position in the stack."""
         group = self._taken.get(entry[0])
         if group is None:
             return None
@@ -279,7 +279,7 @@ class _Rewiring:
         return plan.cuts[output], position
 
     def _joined(self, node: Node) -> tuple[JoinSteps, list[Entry]] | None:
-        """What puts a loop's values of all steps together, if that is what a node does."""
+        """Return what puts a loop's values of all steps together, if that is what a node does."""
         op = node.op
         if not isinstance(op, Concat) or len(node.inputs) < 2:
             return None

@@ -143,7 +143,7 @@ class Walk:
             column.sources.append(self._source(values))
 
     def _source(self, values: Sequence[tuple[int, Entry]]) -> Source:
-        """What an operand is, of which ``values`` are the entries by step."""
+        """Return what an operand is, of which ``values`` are the entries by step."""
         inside = [(t, e, self._step_of(e[0])) for t, e in values]
         internal = [(t, e, number) for t, e, number in inside if number is not None]
         if not internal:
@@ -221,7 +221,7 @@ class Walk:
         return True
 
     def _entry(self, source: Internal, step: int) -> Entry | None:
-        """What an operand is in a step; None if no node makes it."""
+        """Return what an operand is in a step; None if no node makes it."""
         step -= source.distance
         if step < 0:
             return self._initial[source.column, source.output].get(step)

@@ -138,7 +138,7 @@ class PoolPlan:
         return "\n".join([*lines, *self._loop_lines()])
 
     def _loop_lines(self) -> list[str]:
-        """What runs as a loop, and why other steps do not, for the keys that have steps."""
+        """Return what runs as a loop, and why other steps do not, for the keys that have steps."""
         lines = []
         for key in self.plans:
             loops, unrolled = self.loops.get(key, ()), self.unrolled.get(key, ())

@@ -166,7 +166,7 @@ def _loop(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> S
 
 
 def _goes_on(body: onnx.GraphProto) -> bool:
-    """Whether the condition that a body returns is the one that it gets, or a constant true."""
+    """Return whether a body returns the condition that it gets, or a constant true."""
     producers = {out: node for node in body.node for out in node.output}
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in body.initializer}
     name = body.output[0].name

@@ -63,7 +63,7 @@ def _by_weight_in_products(x: Expr, dy: Expr, windows: Windows) -> Expr:
         data = data.op("Pad", [0, 0, *windows.begins, 0, 0, *windows.ends])
 
     def seen(of: Expr, offset: Sequence[int], axes: Sequence[int]) -> Expr:
-        """What the elements at ``offset`` of the kernel see, along ``axes``."""
+        """Return what the elements at ``offset`` of the kernel see, along ``axes``."""
         starts, stops, steps = [], [], []
         for position, axis in zip(offset, axes):
             start = position * windows.dilations[axis - 2]

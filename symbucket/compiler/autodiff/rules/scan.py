@@ -73,7 +73,7 @@ class _Reverse:
         self._stacks: dict[ir.Value, tuple[ir.Value, int]] = {}  # forward value -> stack, direction
 
     def gradients(self) -> Grads:
-        """One gradient for each value that the Scan reads, those that its body reads included."""
+        """Return one gradient for each value that the Scan, or its body, reads."""
         g, carried = self._g, self._carried
         states = self._active_states()
         if any(self._body.inputs[i].dtype not in FLOATS for i in states):
@@ -213,11 +213,11 @@ class _Reverse:
         return output_of_body(self._g, self._reverse, value)
 
     def _is_varying(self, value: ir.Value) -> bool:
-        """Whether a value that the reverse body reads differs from step to step."""
+        """Return whether a value that the reverse body reads differs from step to step."""
         return self._is_own(value) or value in self._inner or value in self._slices.values()
 
     def _is_own(self, value: ir.Value) -> bool:
-        """Whether the reverse loop carries or makes a value."""
+        """Return whether the reverse loop carries or makes a value."""
         producer = value.producer()
         is_computed = producer is not None and producer.graph is self._reverse
         return is_computed or value in self._adjoints
