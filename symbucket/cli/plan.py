@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compile every key and print the plan."""
     sources.without_sym_gen(args)
-    language_model.check_networks(args.parser, args)
+    language_model_arguments.check_networks(args.parser, args)
     if args.text is not None:
         return _choose_buckets(args)
     metric: Any = None

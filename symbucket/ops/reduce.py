@@ -36,25 +36,33 @@ def reduced_shape(shape: Shape, axes: Sequence[int], keepdims: bool) -> Shape:
     return tuple(d for i, d in enumerate(shape) if i not in axes) or (1,)
 
 
-class _Reduce(Operator):
-    """A reduction over ``axis`` (all axes if it is None), or over all others (``exclude``)."""
+class _OverAxes(Operator):
+    """One output, in which ``axis`` (all axes if it is None) is gone, or of size 1."""
 
-    onnx_type = ""
-    nan: ClassVar[float | None] = None
-    """What stands for NaN; None: NaN itself."""
     axis: Axes = None
     keepdims: bool = False
-    exclude: bool = False
 
     def axes(self, rank: int) -> list[int]:
-        """The axes that go away."""
-        return reduced_axes(self.axis, self.exclude, rank)
+        """Return the axes that go away."""
+        return reduced_axes(self.axis, False, rank)
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
         if data is None:
             return ins, outs
         return ins, [unify(outs[0], reduced_shape(data, self.axes(len(data)), self.keepdims))]
+
+
+class _Reduce(_OverAxes):
+    """A reduction over ``axis``, or over all other axes (``exclude``)."""
+
+    onnx_type = ""
+    nan: ClassVar[float | None] = None
+    """What stands for NaN; None: NaN itself."""
+    exclude: bool = False
+
+    def axes(self, rank: int) -> list[int]:
+        return reduced_axes(self.axis, self.exclude, rank)
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         axes = self.axes(len(shape_of(data)))
@@ -93,7 +101,7 @@ _define("logsumexp", "ReduceLogSumExp", "The logarithm of the sum of the exponen
 
 
 @operator("norm", method="norm")
-class Norm(Operator):
+class Norm(_OverAxes):
     """The L1 (``ord=1``) or L2 norm of the elements along ``axis`` (None: of all)."""
 
     shapes = "(*d) -> (*e)"
@@ -110,15 +118,8 @@ class Norm(Operator):
     def __post_init__(self) -> None:
         self.check(self.ord in (1, 2), f"ord={self.ord} must be 1 or 2")
 
-    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        data = ins[0]
-        if data is None:
-            return ins, outs
-        axes = reduced_axes(self.axis, False, len(data))
-        return ins, [unify(outs[0], reduced_shape(data, axes, self.keepdims))]
-
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
-        axes = g.ints(*reduced_axes(self.axis, False, len(shape_of(data))))
+        axes = g.ints(*self.axes(len(shape_of(data))))
         if self.ord == 1:
             y = g.op("ReduceSum", g.op("Abs", data), axes, keepdims=int(self.keepdims))
         else:
@@ -126,21 +127,13 @@ class Norm(Operator):
         return g.reshape(g.cast(y, ir.DataType.from_numpy(g.out_dtypes[0])), g.out_shapes[0])
 
 
-class _Position(Operator):
+class _Position(_OverAxes):
     """The position of an extreme along ``axis``, as a number of the data's dtype."""
 
     shapes = "(*d) -> (*e)"
     no_gradient = ("data",)
     onnx_type = ""
     axis: int | None = None
-    keepdims: bool = False
-
-    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        data = ins[0]
-        if data is None:
-            return ins, outs
-        axes = reduced_axes(self.axis, False, len(data))
-        return ins, [unify(outs[0], reduced_shape(data, axes, self.keepdims))]
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         shape = shape_of(data)
