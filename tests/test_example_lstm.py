@@ -176,7 +176,7 @@ def test_max_batches_and_a_validation_file(text, tmp_path):
         (["--resume", "7", "--num-epochs", "9", "--checkpoint", "{full}"], "there is no parameter"),
         (["--resume", "1", "--checkpoint", "{full}", "--num-hidden", "5"], "does not fit"),
         (["--checkpoint", "{empty}/x"], "cannot make the folder"),
-        (["--gpus", "9"], "gpu(9)"),
+        (["--gpus", "9"], "--gpus 9 needs the CUDAExecutionProvider"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_line(argv, message, text, full, tmp_path, caplog):
