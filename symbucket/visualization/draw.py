@@ -39,9 +39,10 @@ def draw(
 ) -> Path:
     """Draw a network into a file, in the format of its suffix; return the path.
 
-    ``.html`` is one page that needs no connection: pan, zoom, search, open and fold groups. It has
-    all networks of a source with several (the keys of a bundle). ``.svg``, ``.png`` and ``.pdf``
-    need Graphviz; ``.dot`` is the text for it.
+    ``.html`` is one page that needs no connection: pan, zoom, search, open and fold groups, totals
+    by group. It has all networks of a source with several (the keys of a bundle). If Graphviz is
+    there, the first is in the page as SVG too, for readers without scripts. ``.svg``, ``.png`` and
+    ``.pdf`` need Graphviz; ``.dot`` is the text for it.
 
     Args:
         source: what ``networks_of`` takes: a Symbol, a compiled program, an ONNX model or its file,
@@ -68,7 +69,8 @@ def draw(
     networks = networks_of(source, shape, graph, key)
     if form == "html":
         name = title or (next(iter(networks.values())).title if len(networks) == 1 else path.stem)
-        text = to_page({n: fold(network) for n, network in networks.items()}, name)
+        trees = {n: fold(network) for n, network in networks.items()}
+        text = to_page(trees, name, _first_picture(trees))
         _write(path, text.encode())
         return path
     if len(networks) > 1:
@@ -80,6 +82,20 @@ def draw(
     text = network_dot(network, folded, budget, title or network.title)
     _write(path, text.encode() if form == "dot" else render(text, form))
     return path
+
+
+def _first_picture(trees: Mapping[str, Folded]) -> str:
+    """Return the first network of a page as SVG, "" without Graphviz: the page draws it anyway."""
+    names = {p for tree in trees.values() for p in tree.diagram.parameters}
+    tree = next(iter(trees.values()))
+    view = tree.default_view()
+    if tree.shown(view) > LARGE:
+        return ""
+    try:
+        dot = view_dot(tree, view, parameter_colours(sorted(names)))
+        return render(dot, "svg").decode()
+    except UnsupportedError:
+        return ""
 
 
 def _write(path: Path, content: bytes) -> None:

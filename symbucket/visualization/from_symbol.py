@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symbucket.symbol import Symbol
-from symbucket.symbol.infer import infer_shapes
+from symbucket.symbol.infer import infer_shapes, infer_types
 from symbucket.symbol.node import Entry, Node, auxiliary_states
 from symbucket.visualization.diagram import (
     DATA,
@@ -39,12 +39,14 @@ def from_symbol(
     symbol.variables()  # refuses two variables of one name
     nodes = symbol.nodes()
     table = infer_shapes(nodes, shapes or {})
+    types = infer_types(nodes, {})
     kinds = variable_kinds(nodes, shapes or {})
     number = {node: i for i, node in enumerate(nodes)}
 
     def value(node: Node, i: int, name: str) -> Value:
         shape = table.shape_of((node, i))
-        return Value(name, "", None if shape is None else tuple(d or None for d in shape))
+        dtype = str(types[node, i])
+        return Value(name, dtype, None if shape is None else tuple(d or None for d in shape))
 
     boxes, edges = [], []
     for node in nodes:

@@ -15,6 +15,8 @@ from symbucket.visualization.dot import EDGES, HEADER, box_style, frame_style, g
 from symbucket.visualization.extras import layout_script
 from symbucket.visualization.fold import LARGE, Folded
 from symbucket.visualization.scene import SHOWN_SHAPES, box_texts, group_texts
+from symbucket.visualization.summary import amount
+from symbucket.visualization.totals import Totals, group_totals, totals
 
 _LEGEND = {
     "data": FILLS[DATA],
@@ -25,11 +27,12 @@ _LEGEND = {
 }
 
 
-def to_page(networks: Mapping[str, Folded], title: str) -> str:
+def to_page(networks: Mapping[str, Folded], title: str, picture: str = "") -> str:
     """Return the text of the page, which loads nothing from elsewhere.
 
-    With several networks, the page has a menu of them. Names are shown only as text, so their
-    content can do no harm.
+    With several networks, the page has a menu of them. ``picture`` is the first network as SVG, in
+    its default view: with it the page shows something at once, also without scripts. Names are
+    shown only as text, so their content can do no harm.
     """
     names = {p for folded in networks.values() for p in folded.diagram.parameters}
     colours = parameter_colours(sorted(names))
@@ -40,6 +43,7 @@ def to_page(networks: Mapping[str, Folded], title: str) -> str:
     ]
     parts = {
         "TITLE": escape(title),
+        "PICTURE": picture[picture.find("<svg") :] if picture else "",
         "STYLE": _part("style.css"),
         "LEGEND": _legend(networks, bool(names)),
         "NETWORKS": "\n".join(scripts),
@@ -124,6 +128,7 @@ def page_data(folded: Folded, colours: Mapping[str, tuple[str, str]]) -> dict[st
         "groups": groups,
         "top": {"boxes": folded.top.boxes, "groups": folded.top.groups},
         "edges": [n for e in folded.diagram.edges for n in (e.source, e.target, e.output)],
+        "summary": _summary(folded),
         "open": sorted(folded.default_view().opened),
         "styles": list(styles),
         "edgeStyles": EDGES,
@@ -132,3 +137,20 @@ def page_data(folded: Folded, colours: Mapping[str, tuple[str, str]]) -> dict[st
         "large": LARGE,
         "shownShapes": SHOWN_SHAPES,
     }
+
+
+def _summary(folded: Folded) -> dict[str, Any]:
+    """Return the totals of a network and of its groups, as texts."""
+    whole = totals(folded, range(len(folded.diagram.boxes)))
+    rows = [[f"g{i}", label, _totals_text(part)] for i, label, part in group_totals(folded)]
+    return {"total": _totals_text(whole), "groups": rows}
+
+
+def _totals_text(part: Totals) -> str:
+    texts = [f"{part.operators:,} operator{'' if part.operators == 1 else 's'}"]
+    if part.parameters is None:
+        texts.append("parameters of unknown shape")
+    elif part.parameters:
+        nbytes = "" if part.nbytes is None else f" ({amount(part.nbytes)})"
+        texts.append(f"{part.parameters:,} parameters{nbytes}")
+    return ", ".join(texts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from importlib.resources import files
 
@@ -11,11 +12,12 @@ import pytest
 
 import symbucket as sb
 from symbucket.errors import UnsupportedError
-from symbucket.visualization.diagram import DATA, Box, Diagram, Value
+from symbucket.visualization.diagram import DATA, PARAMETER, Box, Diagram, Value
 from symbucket.visualization.extras import layout_script
 from symbucket.visualization.fold import fold
 from symbucket.visualization.page import to_page
 from symbucket.visualization.sources import networks_of
+from symbucket.visualization.totals import Totals, group_totals, totals
 from tests.visualization.viz_networks import language_model
 
 
@@ -76,6 +78,39 @@ def test_the_script_of_graphviz_runs_in_any_worker(tmp_path, monkeypatch, module
     (folder / "assets" / "index.js").unlink()
     with pytest.raises(UnsupportedError, match=r'easydot carries.*"symbucket\[view\]"'):
         layout_script()
+
+
+def test_the_first_picture_is_in_the_page(tmp_path, monkeypatch):
+    symbols = {key: language_model(key)[0] for key in (3, 6)}
+    if shutil.which("dot") is not None:
+        text = sb.viz.draw(symbols, tmp_path / "a.html").read_text()
+        stage = text[text.index('<main id="stage">') : text.index("</main>")]
+        assert stage.count("<svg") == 1
+        tree = fold(next(iter(networks_of(symbols[3]).values())))
+        assert stage.count('class="node"') == tree.shown(tree.default_view())
+        assert "<?xml" not in stage
+    monkeypatch.setenv("PATH", str(tmp_path))  # no dot: the page draws it by itself
+    text = sb.viz.draw(symbols, tmp_path / "a.html").read_text()
+    assert "<svg" not in text[text.index("<main") : text.index("</main>")]
+
+
+def test_totals_are_of_shapes_and_dtypes_that_are_there():
+    symbol, shapes = language_model(3)
+    tree = fold(next(iter(networks_of(symbol, shapes).values())))
+    operators = sum(1 for box in tree.diagram.boxes if box.op)
+    assert totals(tree, range(len(tree.diagram.boxes))) == Totals(operators, 419, 4 * 419)
+    rows = group_totals(tree)
+    top = [box for box in tree.top.boxes if tree.diagram.boxes[box].op]
+    assert sum(part.operators for _, _, part in rows) + len(top) == operators
+    bare = fold(next(iter(networks_of(symbol).values())))
+    assert totals(bare, range(len(bare.diagram.boxes))).parameters is None
+    half = [
+        Box("w", "", PARAMETER, "w", (Value("w", dtype, (3, 5)),), {}, "w")
+        for dtype in ("float16", "strange")
+    ]
+    tree = fold(Diagram("half", tuple(half), ()))
+    assert totals(tree, [0]) == Totals(0, 15, 30)
+    assert totals(tree, [0, 1]) == Totals(0, 30, None)
 
 
 def test_the_data_say_all_that_can_be_searched():

@@ -199,6 +199,7 @@ def test_pan_and_zoom(page):
     def view():
         return page.execute_script("return [page.view.x, page.view.y, page.view.k]")
 
+    css(page, "#fit")[0].click()
     start = view()
     stage = css(page, "#stage")[0]
     ActionChains(page).scroll_from_origin(ScrollOrigin.from_element(stage), 0, -300).perform()
@@ -209,6 +210,41 @@ def test_pan_and_zoom(page):
     assert (x - closer[0], y - closer[1], k) == pytest.approx((60, 25, closer[2]), abs=2)
     css(page, "#fit")[0].click()
     assert view() == pytest.approx(start)
+
+
+def test_text_can_be_read_at_once_and_the_totals_stand_beside(page, network):
+    size = "return Math.min(...[...document.querySelectorAll('#stage text')].map(arguments[0]))"
+    measure = "Number(t.getAttribute('font-size')) * page.view.k"
+    assert page.execute_script(size.replace("arguments[0]", f"(t) => {measure}")) >= 9
+    details = css(page, "#details")[0].text
+    operators = sum(1 for box in network.boxes if box.op)
+    # 11 x 4 embedded words, 2 layers of 2 x 16 x 4 weights and 2 x 16 biases, 4 x 11 + 11 scores
+    assert f"{operators} operators, 419 parameters (1.7 kB)" in details
+    css(page, "#details li a")[0].click()
+    wait(page)
+    assert "Network" not in css(page, "#details")[0].text
+
+
+def test_a_choice_shows_the_way_through_it(page):
+    page.execute_script("""
+        const box = page.net.boxes.findIndex((b) => b.name === 'data');
+        choose(`b${box}`);""")
+    near, path = css(page, "#stage .edge.near"), css(page, "#stage .edge.path")
+    assert len(near) == page.execute_script(
+        "return [...page.lines.values()].filter((l) => l.source === page.chosen).length"
+    )
+    assert path
+    page.execute_script("choose(null)")
+    assert not css(page, "#stage .edge.near, #stage .edge.path")
+
+
+def test_in_the_dark_the_page_is_dark(page):
+    colour = "return getComputedStyle(document.getElementById('stage')).backgroundColor"
+    assert page.execute_script(colour) == "rgb(255, 255, 255)"
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    assert page.execute_script(colour) == "rgb(20, 24, 29)"
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_another_key_in_the_same_colours(page):

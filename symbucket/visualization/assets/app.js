@@ -63,8 +63,8 @@ function cancel() {
 }
 
 // Draws the network with the sets opened and picked. What has the id `anchor` (before, after) keeps
-// its place on the screen.
-async function draw(view, anchor = null) {
+// its place on the screen. With `svg` the layout is done already.
+async function draw(view, anchor = null, svg = null) {
   const shown = shownCount(page.net, view);
   if (shown > page.net.large) {
     complain(`That would show ${shown.toLocaleString("en-US")} boxes; ${page.net.large} are the most.`
@@ -74,19 +74,22 @@ async function draw(view, anchor = null) {
   complain("");
   const before = anchor && place(anchor[0]);
   const lines = makeLines(page.net, view);
-  document.body.dataset.state = "busy";
-  $("busy").hidden = false;
-  const done = await layOut(makeDot(page.net, view, lines));
-  if (!done) return false;
-  $("busy").hidden = true;
-  if (!done.svg) {
-    complain(`Graphviz could not lay this out: ${done.trouble}`);
-    document.body.dataset.state = "failed";
-    return false;
+  if (!svg) {
+    document.body.dataset.state = "busy";
+    $("busy").hidden = false;
+    const done = await layOut(makeDot(page.net, view, lines));
+    if (!done) return false;
+    $("busy").hidden = true;
+    if (!done.svg) {
+      complain(`Graphviz could not lay this out: ${done.trouble}`);
+      document.body.dataset.state = "failed";
+      return false;
+    }
+    svg = new DOMParser().parseFromString(done.svg, "image/svg+xml").documentElement;
   }
   page.shown = view;
   page.lines = lines;
-  insert(done.svg);
+  insert(svg);
   const after = before && place(anchor[1]);
   if (after) move(page.view.x + before.x - after.x, page.view.y + before.y - after.y, page.view.k);
   $("count").textContent = `${shown.toLocaleString("en-US")} of `
@@ -97,8 +100,7 @@ async function draw(view, anchor = null) {
   return true;
 }
 
-function insert(text) {
-  const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+function insert(svg) {
   const [, , w, h] = svg.getAttribute("viewBox").split(/\s+/).map(Number);
   page.size = { w, h };
   for (const name of ["viewBox", "width", "height"]) svg.removeAttribute(name);
@@ -147,10 +149,16 @@ function zoom(factor, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
   move(x - ((x - old.x) * k) / old.k, y - ((y - old.y) * k) / old.k, k);
 }
 
-function fit() {
-  const [w, h] = [stage.clientWidth, $("legend").offsetTop]; // above the legend
-  const k = Math.min(w / page.size.w, h / page.size.h, 1.5);
-  move((w - page.size.w * k) / 2, (h - page.size.h * k) / 2, k);
+function fit(least = 0) {
+  const [w, h] = [stage.clientWidth, stage.clientHeight];
+  const k = Math.max(Math.min(w / page.size.w, h / page.size.h, 1.5), least);
+  move((w - page.size.w * k) / 2, Math.max(0, (h - page.size.h * k) / 2), k);
+}
+
+// All of the network, or as much of it from the top as can be read: at this scale the smallest text,
+// of 9 points, has 9 pixels.
+function begin() {
+  fit(1);
 }
 
 // The centre of something shown, in pixels of the stage.
@@ -377,9 +385,16 @@ function lineDetails(line) {
     element("ul", "", ...items)];
 }
 
+function summaryDetails() {
+  const { total, groups } = page.net.summary;
+  const rows = groups.slice(0, 2 * MAX_HITS).map(([id, label, text]) =>
+    element("li", "", link(label, id), element("small", text)));
+  return [element("h2", "Network"), element("p", total), ...list("Groups", rows)];
+}
+
 function choose(id) {
   page.chosen = id;
-  let parts = [];
+  let parts = id ? [] : summaryDetails();
   if (id && id.includes("-")) {
     parts = page.lines.has(id) ? lineDetails(page.lines.get(id)) : [];
   } else if (id) {
@@ -391,12 +406,28 @@ function choose(id) {
 
 // Outlines what is chosen, and what is found or hides something found.
 function mark() {
-  for (const old of stage.querySelectorAll(".found, .chosen")) old.classList.remove("found", "chosen");
+  const marks = ["found", "chosen", "near", "path"];
+  for (const old of stage.querySelectorAll(marks.map((m) => `.${m}`))) old.classList.remove(...marks);
   const hidden = representatives(page.net, page.shown);
   for (const box of page.hits) {
     document.getElementById(shownId(page.net, hidden, box))?.classList.add("found");
   }
-  if (page.chosen) document.getElementById(page.chosen)?.classList.add("chosen");
+  if (!page.chosen) return;
+  document.getElementById(page.chosen)?.classList.add("chosen");
+  markPath("source", "target");
+  markPath("target", "source");
+}
+
+// Marks the edges that lead away from what is chosen (or to it), the next ones more than the others.
+function markPath(from, to) {
+  const reached = new Set([page.chosen]);
+  for (const item of reached) { // a set also yields what is added meanwhile
+    for (const line of page.lines.values()) {
+      if (line[from] !== item) continue;
+      document.getElementById(line.id)?.classList.add(item === page.chosen ? "near" : "path");
+      reached.add(line[to]);
+    }
+  }
 }
 
 // Search ----------------------------------------------------------------------------------------
@@ -455,19 +486,19 @@ function firstView() {
 
 async function drawAll(view) {
   choose(null);
-  if (await draw(view)) fit();
+  if (await draw(view)) begin();
 }
 
-async function show(index) {
+async function show(index, svg = null) {
   page.net = JSON.parse($(`network-${index}`).textContent);
   page.hits = [];
   choose(null);
-  if (await draw(firstView())) fit();
+  if (await draw(firstView(), null, svg)) begin();
   search();
 }
 
 $("cancel").addEventListener("click", cancel);
-$("fit").addEventListener("click", fit);
+$("fit").addEventListener("click", () => fit());
 $("larger").addEventListener("click", () => zoom(1.3));
 $("smaller").addEventListener("click", () => zoom(1 / 1.3));
 $("save").addEventListener("click", save);
@@ -475,7 +506,7 @@ $("fold-all").addEventListener("click", () => drawAll({ opened: new Set(), picke
 $("start").addEventListener("click", () => drawAll(firstView()));
 window.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select") || event.ctrlKey || event.metaKey) return;
-  const keys = { "/": () => $("search").focus(), f: fit, "+": () => zoom(1.3), "-": () => zoom(1 / 1.3) };
+  const keys = { "/": () => $("search").focus(), f: () => fit(), "+": () => zoom(1.3), "-": () => zoom(1 / 1.3) };
   if (keys[event.key]) {
     event.preventDefault();
     keys[event.key]();
@@ -486,4 +517,4 @@ const networks = document.querySelectorAll('script[type="application/json"]');
 networks.forEach((node, i) => $("network").append(new Option(node.dataset.name, i)));
 $("network").hidden = networks.length < 2;
 $("network").addEventListener("change", () => show($("network").value));
-show(0);
+show(0, stage.querySelector("svg")); // the page may come with the first picture
