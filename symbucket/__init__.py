@@ -60,6 +60,7 @@ from symbucket.runtime import NDArray
 from symbucket.serve import Bundle
 from symbucket.symbol import Symbol
 from symbucket.version import __version__ as __version__
+from symbucket.visualization.draw import inline_svg as _inline_svg
 
 __all__ = [
     "AttrScope",
@@ -122,4 +123,5 @@ hooks.export_module.connect(export.export_module)
 hooks.export_onnx.connect(export.export_onnx)
 hooks.array_function.connect(_partial(getattr, ndarray))
 hooks.export_training.connect(export.export_training)
+hooks.inline_svg.connect(_inline_svg)
 hooks.num_gpus.connect(runtime.backend.num_gpus)

@@ -17,7 +17,7 @@ from symbucket.io._buckets import assign_buckets, checked_buckets, choose_bucket
 from symbucket.io._tokens import store_sentences
 from symbucket.io.batch import DataBatch
 from symbucket.io.bucket_plan import BucketPlan, plan_buckets
-from symbucket.io.bucket_table import BucketRow
+from symbucket.io.bucket_table import BucketRow, BucketTable
 from symbucket.io.desc import DataDesc
 
 Buckets = Iterable[int] | int | str | BucketPlan | None
@@ -148,19 +148,14 @@ class BucketedTextIter(BucketedIter):
     def _batch_size(self, key: int) -> int:
         return self._plan_sizes.get(key, self.batch_size)
 
-    def bucket_table(self) -> list[BucketRow]:
+    def bucket_table(self) -> BucketTable:
         """Rows ``(key, sentences, batches, padding_share)``, one a bucket, for a table."""
-        return [
-            BucketRow(
-                key,
-                count,
-                batches,
-                1.0 - float(held) / (count * key),
-            )
+        return BucketTable(
+            BucketRow(key, count, batches, 1.0 - float(held) / (count * key))
             for key, count, batches, held in zip(
                 self.buckets, self._counts, self._batches(self._counts), self._tokens_held
             )
-        ]
+        )
 
     @abstractmethod
     def _describe(self, key: int) -> tuple[list[DataDesc], list[DataDesc]]:

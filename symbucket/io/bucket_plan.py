@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from symbucket.checks import check_fraction, check_integer, is_integer
 from symbucket.errors import DataError, InvalidArgumentError, MemoryLimitError
+from symbucket.html_tables import html_table
 from symbucket.io._boundaries import least_cost_partitions
 from symbucket.io._boxes import assign_boxes, merged_boxes, move_edges
-from symbucket.io.bucket_table import BucketRow, format_bucket_table
+from symbucket.io.bucket_table import BucketRow, BucketTable, bucket_cells
+from symbucket.tables import format_table
 
 BucketKey = int | tuple[int, ...]
 StepCost = Callable[[Any, int], float]
@@ -81,17 +83,24 @@ class BucketPlan:
             )
         return self.batch_sizes[self.boundaries.index(key)]
 
-    def bucket_table(self) -> list[BucketRow]:
+    def bucket_table(self) -> BucketTable:
         """Return rows ``(key, sentences, batches, padding_share)``, one a bucket."""
-        return [
+        return BucketTable(
             BucketRow(key, n, batches, 1.0 - tokens / positions)
             for key, n, batches, tokens, positions in zip(
                 self.boundaries, self.sentences, self.batches, self.tokens, self.positions
             )
-        ]
+        )
 
     def table(self) -> str:
         """Return the buckets, one a line, with totals, as text."""
+        return format_table(self._cells())
+
+    def _repr_html_(self) -> str:
+        caption = f"{len(self)} buckets, {self.steps:,} batches, padding {self.padding:.1%}"
+        return html_table(self._cells(), caption=caption, total=True)
+
+    def _cells(self) -> list[tuple[str, ...]]:
         columns = {"batch size": [str(size) for size in self.batch_sizes]}
         if self.memory is not None:
             columns["memory MB"] = [f"{size / 1e6:.1f}" for size in self.memory]
@@ -102,7 +111,7 @@ class BucketPlan:
             totals["memory MB"] = f"{max(self.memory) / 1e6:.1f}"
         if self.compile_seconds is not None:
             totals["compile s"] = f"{sum(self.compile_seconds):.2f}"
-        return format_bucket_table(self.bucket_table(), columns, totals)
+        return bucket_cells(self.bucket_table(), columns, totals)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan for ``json.dump``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from symbucket.html_tables import html_table
 from symbucket.tables import format_table
 
 
@@ -21,6 +22,16 @@ class BucketRow(NamedTuple):
     padding_share: float
 
 
+class BucketTable(list[BucketRow]):
+    """The rows of a table of buckets: a list, which notebooks and ``print`` show as a table."""
+
+    def __str__(self) -> str:
+        return format_bucket_table(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(bucket_cells(self), total=True)
+
+
 def format_bucket_table(
     rows: Iterable[BucketRow | tuple[Hashable, int, int, float]],
     columns: Mapping[str, Sequence[str]] | None = None,
@@ -35,6 +46,15 @@ def format_bucket_table(
         columns: further columns by title, a text for each row.
         totals: texts for the line of totals, by title of the column.
     """
+    return format_table(bucket_cells(rows, columns, totals))
+
+
+def bucket_cells(
+    rows: Iterable[BucketRow | tuple[Hashable, int, int, float]],
+    columns: Mapping[str, Sequence[str]] | None = None,
+    totals: Mapping[str, str] | None = None,
+) -> list[tuple[str, ...]]:
+    """Return the texts of ``format_bucket_table``: the header, a line a bucket, the totals."""
     listed = [BucketRow(*row) for row in rows]
     more = columns or {}
     cells: list[tuple[str, ...]] = [("bucket", "sentences", "batches", "padding", *more)]
@@ -58,7 +78,7 @@ def format_bucket_table(
             *((totals or {}).get(title, "") for title in more),
         )
     )
-    return format_table(cells)
+    return cells
 
 
 def _total_padding(rows: list[BucketRow]) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 from symbucket import metric as metrics
 from symbucket.context import cpu
 from symbucket.errors import StateError, UnsupportedError
+from symbucket.module.shown import module_html, module_text
 from symbucket.runtime import NDArray
 
 Pairs = Mapping[str, Any] | Sequence[tuple[str, Any]]
@@ -49,6 +50,12 @@ class ModuleInterface:
         self.logger = logger
         self._name = type(self).__name__
         self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return module_text(self)
+
+    def _repr_html_(self) -> str:
+        return module_html(self)
 
     def _set(self, **flags: bool) -> None:
         """Set ``binded``, ``for_training`` and the like."""

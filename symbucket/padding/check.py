@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symbucket.errors import DataError
+from symbucket.html_tables import html_line, html_table
 from symbucket.io import DataBatch
 from symbucket.padding.align import find_lengths
 from symbucket.padding.compare import (
@@ -49,6 +50,15 @@ class PaddingReport:
         if len(self.differences) > 8:
             shown.append(f"  ... {len(self.differences)} in all")
         return "\n".join([f"Padding changes results: {keys} differ.", *shown, self.explanation])
+
+    def _repr_html_(self) -> str:
+        verdict = str(self).splitlines()[0]
+        if self.ok:
+            return html_line(verdict)
+        rows = [("result", "name", "relative difference")]
+        rows += [(d.kind, d.name, f"{d.error:.2g}") for d in self.differences]
+        table = html_table(rows, caption=verdict, left=(0, 1))
+        return table + html_line(self.explanation)
 
 
 def check_padding(

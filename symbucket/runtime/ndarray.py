@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
 
 from symbucket.context import Context, current_context
-from symbucket.errors import (
-    DeviceError,
-    IndexingError,
-    ShapeError,
-    StateError,
-)
+from symbucket.errors import DeviceError, IndexingError, ShapeError, StateError
+from symbucket.html_tables import html_line
 from symbucket.ops import find
 from symbucket.runtime.arithmetic import RULE_OF_UFUNC, Arithmetic, apply_rule
 from symbucket.runtime.backend import ort, session_provider
@@ -358,3 +355,8 @@ class NDArray(Arithmetic, MXNetNames, OperatorMethods):
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape))
         return f"\n{self.view()}\n<NDArray {shape} @{self.context}>"
+
+    def _repr_html_(self) -> str:
+        shape = " x ".join(map(str, self.shape))
+        values = f"<pre>{escape(str(self.asnumpy()))}</pre>"
+        return values + html_line(f"NDArray {shape}, {self.dtype}, {self.context}")

@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from symbucket.checks import check_integer, check_number
+from symbucket.checks import check_integer, check_number, listing
 from symbucket.context import Context, cpu
 from symbucket.errors import StateError, UnsupportedError
 from symbucket.export.spec import NetworkSpec
 from symbucket.export.verify import Opened, OpenedModel, open_bundle, with_inputs
+from symbucket.html_tables import html_table
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
 from symbucket.serve.engine import Answer, Engine, Model, require_keys
+from symbucket.serve.route import required
 from symbucket.serve.session import Session
 from symbucket.serve.statistics import KeyStatistics
 
@@ -137,6 +139,20 @@ class Bundle:
         self.default_key = default
         self.attachments = attachments
         """Files that were exported with the networks, such as a vocabulary, by name."""
+
+    def __repr__(self) -> str:
+        source = "a module" if self._folder is None else repr(str(self._folder))
+        return f"<Bundle of {source}: keys {listing(map(repr, self.keys))}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("key", "batch", "inputs", "outputs", "requests")]
+        counted = self.statistics()
+        for key, network in self.networks.items():
+            specs = (required(network), network.outputs)
+            inputs, outputs = (", ".join(f"{t.name} {t.shape}" for t in many) for many in specs)
+            batch = "-" if network.batch is None else str(network.batch)
+            rows.append((repr(key), batch, inputs, outputs, f"{counted[key].requests:,}"))
+        return html_table(rows, caption=repr(self)[1:-1], left=(0, 2, 3))
 
     @property
     def engine(self) -> Engine:

@@ -12,6 +12,7 @@ import numpy as np
 from symbucket import hooks
 from symbucket.attribute import stored_name
 from symbucket.errors import InvalidArgumentError, UnsupportedError
+from symbucket.html_tables import html_table
 from symbucket.symbol import deserialize, infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
 from symbucket.symbol.digest import network_digest
@@ -418,6 +419,18 @@ class Symbol(FluentMethods, Arithmetic):
 
     def __repr__(self) -> str:
         return f"<Symbol {self.name or 'group [' + _short(self.list_outputs()) + ']'}>"
+
+    def _repr_html_(self) -> str:
+        """Return the folded picture of the network where Graphviz is installed, else a table."""
+        svg: str | None = hooks.inline_svg(self)
+        if svg is not None:
+            return svg
+        rows = [("name", "operator", "inputs")]
+        for node in self.nodes():
+            if node.op is not None:
+                inputs = ", ".join(entry[0].name for entry in node.inputs)
+                rows.append((node.name, node.op.op_name, inputs))
+        return html_table(rows, caption=repr(self), left=range(3))
 
 
 def _inputs(symbol: Symbol) -> list[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.files import write_atomic
+from symbucket.symbol import Symbol
 from symbucket.visualization.colours import parameter_colours
 from symbucket.visualization.diagram import Diagram
 from symbucket.visualization.dot import to_dot
@@ -128,6 +131,19 @@ def view_dot(
             "read. Leave it folded, or ask for an .html page and open what you want to see."
         )
     return to_dot(make_scene(tree, view), colours, title)
+
+
+def inline_svg(symbol: Symbol, most_nodes: int = 20_000) -> str | None:
+    """Return a symbol's folded picture to be put into an HTML text.
+
+    None if Graphviz is not there, or if laying it out could take long.
+    """
+    has_graphviz = shutil.which("dot") and importlib.util.find_spec("graphviz")
+    if not has_graphviz or len(symbol.nodes()) > most_nodes:
+        return None
+    (network,) = networks_of(symbol).values()
+    svg = render(network_dot(network, True, BUDGET, ""), "svg").decode()
+    return svg[svg.index("<svg") :]  # HTML takes neither the XML declaration nor the DOCTYPE
 
 
 def render(dot: str, form: str) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from symbucket.checks import listing
 from symbucket.compiler.memory.plan import MemoryPlan
+from symbucket.html_tables import html_line, html_table
 from symbucket.tables import format_table
 
 # Measured with onnxruntime-training 1.19.2 and onnxruntime 1.31.1 on Linux.
@@ -124,8 +125,27 @@ class PoolPlan:
         }
         return {**self.summary(), "peak": self.peak, "largest": repr(self.largest), "keys": keys}
 
+    def __repr__(self) -> str:
+        keys = ", ".join(map(repr, self.plans))
+        return f"<PoolPlan of keys {keys}: {self.total / 1e6:.1f} MB, largest {self.largest!r}>"
+
+    def _repr_html_(self) -> str:
+        sizes = [(name, f"{size / 1e6:.1f}") for name, size in self.summary().items()]
+        return "".join(
+            [
+                html_table(self._rows(), caption="MB of each bucket key"),
+                html_table([("all keys together", "MB"), *sizes], total=True),
+                *map(html_line, self._loop_lines()),
+            ]
+        )
+
     def table(self) -> str:
         """Return one line for each key, the totals, and the loops of each key, as text."""
+        lines = [format_table(self._rows()), "(MB)", ""]
+        lines += [f"{name:<17} {size / 1e6:>9.1f} MB" for name, size in self.summary().items()]
+        return "\n".join([*lines, *self._loop_lines()])
+
+    def _rows(self) -> list[tuple[str, ...]]:
         head = ("key", "nodes", "stash", "transients", "least", "planned", "arena", "outputs")
         rows: list[tuple[str, ...]] = [head]
         for key, many in self.plans.items():
@@ -133,9 +153,7 @@ class PoolPlan:
             sizes = (large.stash, large.transients, large.lower_bound, large.peak, large.arena)
             cells = [f"{s / 1e6:.1f}" for s in (*sizes, self.outputs[key])]
             rows.append((repr(key), str(sum(p.nodes for p in many)), *cells))
-        lines = [format_table(rows), "(MB)", ""]
-        lines += [f"{name:<17} {size / 1e6:>9.1f} MB" for name, size in self.summary().items()]
-        return "\n".join([*lines, *self._loop_lines()])
+        return rows
 
     def _loop_lines(self) -> list[str]:
         """Return what runs as a loop, and why other steps do not, for the keys that have steps."""
