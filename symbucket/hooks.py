@@ -1,4 +1,4 @@
-"""What lower layers offer and higher ones carry out; ``symbucket/__init__.py`` connects the two."""
+"""Functions that lower layers offer and higher ones carry out; the package connects the two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``fit`` shows by itself: a bar on a terminal, and log lines that nobody had to configure."""
+"""Display of a run of ``fit``: a bar on a terminal, lines without configured ``logging``."""
 
 from __future__ import annotations
 

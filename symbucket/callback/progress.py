@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BatchEndParam(NamedTuple):
-    """What a batch callback receives.
+    """Arguments of a batch callback.
 
     ``epoch`` and ``nbatch`` count from 0; ``eval_metric`` is the running metric or None;
     ``locals`` are the local variables of the calling loop, for callbacks that look further.

@@ -1,4 +1,4 @@
-"""Where the values of epochs go besides the log: a CSV file, TensorBoard, MLflow."""
+"""Trackers of the values of epochs: a CSV file, TensorBoard, MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from symbucket.files import make_folder, write_atomic
 
 
 class Tracker(Protocol):
-    """What ``fit(trackers=[...])`` takes: anything with these methods.
+    """Interface of ``fit(trackers=[...])``: anything with these methods.
 
     ``step`` counts updates of the optimizer. Values are ``train-NAME`` and ``val-NAME`` of metrics,
     and ``learning_rate``. An exception in them ends nothing: it is logged, and the tracker is left

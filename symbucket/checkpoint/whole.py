@@ -27,7 +27,7 @@ _WHAT = "checkpoint"
 
 @dataclass(frozen=True)
 class WholeCheckpoint:
-    """What a checkpoint holds.
+    """Contents of a checkpoint.
 
     Attributes:
         arrays: ``arg:NAME``, ``aux:NAME``, ``state:OPTIMIZER/STATE/NAME``, and others by such

@@ -18,7 +18,7 @@ from symbucket.ir import OWN_DOMAIN, Builder, attribute_of, dtype_of, is_op, sha
 
 @dataclass(frozen=True)
 class NoiseInput:
-    """What to draw for an input with the role NOISE.
+    """Description of what is drawn for an input with the role NOISE.
 
     Attributes:
         name: the tensor's name in the model.

@@ -16,7 +16,7 @@ from symbucket.ir import Builder, dtype_of, shape_of
 
 
 class Role(Enum):
-    """What a port is for; the value is a description and the form of the tensor's name.
+    """Purpose of a port; the value is a description and the form of the tensor's name.
 
     Inputs have the roles ARGUMENT (data, labels and parameters), STATE, HEAD and NOISE (random
     numbers, drawn anew for each run); outputs OUTPUT, GRAD (or ROWS and VALUES, if the gradient is

@@ -1,4 +1,4 @@
-"""What is asked of the compiler: one hashable object with all that a compilation depends on."""
+"""The request to the compiler: one hashable object with all that a compilation depends on."""
 
 from __future__ import annotations
 

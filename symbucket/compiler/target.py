@@ -1,4 +1,4 @@
-"""What a model is compiled for: the operators that its runtime runs well."""
+"""Targets that a model is compiled for: the operators that its runtime runs well."""
 
 from __future__ import annotations
 

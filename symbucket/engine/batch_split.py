@@ -1,4 +1,4 @@
-"""How a batch and everything computed from it is split over contexts, and joined again."""
+"""Splits of a batch, and of everything computed from it, over contexts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from symbucket.types import Array, Shape
 
 @dataclass(frozen=True)
 class BatchSplit:
-    """How a batch is split.
+    """Split of a batch.
 
     Attributes:
         sizes: rows of each context.
@@ -57,7 +57,7 @@ def _part(desc: DataDesc, size: int) -> DataDesc:
 
 @dataclass(frozen=True)
 class Join:
-    """How an array is split over the contexts.
+    """Split of an array over the contexts.
 
     Attributes:
         axis: the axis that is split; -1 if every context has the whole array.

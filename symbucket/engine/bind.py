@@ -80,7 +80,7 @@ def simple_bind(
 
 
 class _Shared:
-    """Where the arrays of a new executor come from: another one, a dict of arrays, or nowhere."""
+    """Source of the arrays of a new executor: another one, a dict of arrays, or none."""
 
     def __init__(
         self,

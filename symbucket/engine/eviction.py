@@ -1,4 +1,4 @@
-"""How many executors to keep, and what those that are kept cost."""
+"""Number of executors to keep, and the cost of those that are kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EvictionPolicy:
 
 @dataclass(frozen=True)
 class ExecutorStats:
-    """What a module's executors cost, and how often one was there when it was needed.
+    """Cost of a module's executors, and how often one was there when it was needed.
 
     Attributes:
         keys: what the executors that are alive are for, least recently used first: bucket keys, or

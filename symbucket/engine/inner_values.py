@@ -1,4 +1,4 @@
-"""Values between input and output, for whoever watches a run.
+"""Values between input and output, for observers of a run.
 
 Compiled networks keep no activation that has no later use. If somebody asks for some, a second
 program runs after the first one, over the same arrays and with the same random numbers, that puts
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """Who looks at the values of forward runs."""
+    """Observer of the values of forward runs."""
 
     monitor_all: bool
     """Whether it looks at the inputs of operators too."""

@@ -1,4 +1,4 @@
-"""What the arguments of a symbol are for, and which shapes and types they have."""
+"""Roles, shapes and types of the arguments of a symbol."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class BatchShapes:
 
 @dataclass(frozen=True)
 class GradientRequest:
-    """What ``bind`` asks for: gradients or none, also of the data, and how they are written."""
+    """Arguments of ``bind``: gradients or none, also of the data, and how they are written."""
 
     for_training: bool = False
     inputs_need_grad: bool = False

@@ -22,7 +22,7 @@ ADVICE = (
 
 
 class Owned(Protocol):
-    """What ``exclusive`` needs of a class."""
+    """Attributes that ``exclusive`` needs of a class."""
 
     _lock: threading.RLock
     _name: str

@@ -31,7 +31,7 @@ _FILE_ADVICE = (
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """What one network says of one parameter (or auxiliary state)."""
+    """Declaration of one parameter (or auxiliary state) by one network."""
 
     name: str
     shape: Shape

@@ -1,4 +1,4 @@
-"""What a module's networks take in memory, before anything runs."""
+"""Memory of a module's networks, before anything runs."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Part = Literal["inference", "step", "forward", "backward"]
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a run returns.
+    """Selection of what a run returns.
 
     Attributes:
         metrics: the sums to return in place of all outputs; none: the outputs.

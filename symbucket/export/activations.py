@@ -1,4 +1,4 @@
-"""How much memory the values of a model take, told from its nodes and the shapes of its inputs.
+"""Memory that the values of a model take, computed from its nodes and the shapes of its inputs.
 
 Only the inputs' shapes are believed, which the manifest states; every other shape follows from
 them. A bundle's manifest says what its export computed here, and whoever opens the bundle computes

@@ -1,4 +1,4 @@
-"""What ``manifest.json`` says of a bundle: its networks, their inputs and outputs, its parameters.
+"""Contents of ``manifest.json``: a bundle's networks, their inputs and outputs, its parameters.
 
 These structs are the format: field names, types and limits are checked when a manifest is read
 (``manifest.py``), and each ``__post_init__`` checks what holds between fields whenever a struct is

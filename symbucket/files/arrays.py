@@ -27,7 +27,7 @@ _UNSIGNED = "1"  # the version that had no checksum, with metadata of several en
 
 
 class ArrayFile(NamedTuple):
-    """What a file holds: arrays by name, and its metadata (none in MXNet's format)."""
+    """Contents of a file: arrays by name, and its metadata (none in MXNet's format)."""
 
     arrays: dict[str, Array]
     metadata: dict[str, str]

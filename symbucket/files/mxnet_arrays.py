@@ -107,7 +107,7 @@ def unpack_mxnet(data: bytes, where: str) -> dict[str, Array] | list[Array]:
 
 
 class _Reader:
-    """What is left of a file, taken piece by piece; each piece is checked to be there."""
+    """Rest of a file, taken piece by piece; each piece is checked to be there."""
 
     def __init__(self, data: bytes, where: str) -> None:
         self._data, self.where, self._at = memoryview(data), where, 0

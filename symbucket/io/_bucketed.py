@@ -1,4 +1,4 @@
-"""What iterators over buckets share: epochs and their order, reports of what yields no batch."""
+"""Base of iterators over buckets: epochs and their order, reports of what yields no batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an iterator is, as JSON values: what ``state()`` returns and ``restore()`` takes."""
+"""Positions of iterators as JSON values: what ``state()`` returns and ``restore()`` takes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _other_data(iterator: object) -> DataError:
     return DataError(
         f"{name}.restore: the state lies in the middle of an epoch over other data (or data cut "
         "differently), so nobody can tell which of these samples had their turn. Restore with the "
-        "data of then, or begin the epoch anew: set state['position'] to 0"
+        "data of that time, or begin the epoch anew: set state['position'] to 0"
     )
 
 

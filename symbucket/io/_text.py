@@ -1,4 +1,4 @@
-"""What the text iterators share: sentences in buckets, and reports of what is left out."""
+"""Base of the text iterators: sentences in buckets, and reports of what is left out."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ class _Histogram:
 
 
 class _Costs:
-    """What buckets cost: their positions, or the user's cost of a step times the steps."""
+    """Cost of buckets: their positions, or the user's cost of a step times the steps."""
 
     def __init__(self, batch_size: _BatchRule, step_cost: StepCost | None) -> None:
         self.batch_size, self._step_cost = batch_size, step_cost

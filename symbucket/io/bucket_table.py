@@ -1,4 +1,4 @@
-"""What each bucket holds, as rows and as text."""
+"""Contents of each bucket, as rows and as text."""
 
 from __future__ import annotations
 

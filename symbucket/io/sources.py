@@ -1,4 +1,4 @@
-"""Where a stream's samples come from: files, tables, lists, functions; read from any cursor on."""
+"""Sources of a stream's samples: files, tables, lists, functions; read from any cursor on."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class _Again:
 
 
 class IterableSource(Source):
-    """What a function returns, in its order; going on means reading over what came before."""
+    """Results of a function, in its order; going on means reading over what came before."""
 
     def __init__(self, make: Callable[[], Iterable[Any]]) -> None:
         self._make = make

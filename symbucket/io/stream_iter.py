@@ -310,7 +310,7 @@ class StreamIter(WholeBatchIter):
             raise StateError(
                 "StreamIter.restore: the state is that of another stream, so nobody can tell which "
                 f"samples had their turn: {'; '.join(changed) or state.get('iterator')}. Use the "
-                "arguments of then, or begin anew"
+                "arguments of that time, or begin anew"
             )
         self.seed = int(state["seed"])
         waiting = [Sample.unpacked(packed, self._fields) for packed in state["waiting"]]

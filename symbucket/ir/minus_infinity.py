@@ -1,4 +1,4 @@
-"""Whether a value can be minus infinity, as masks make it: what the graph tells nearby."""
+"""Values that can be minus infinity, as masks make them: what the nodes nearby tell."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Phase(Enum):
 
 @dataclass(slots=True, eq=False)
 class GraphNotes:
-    """What is known of a graph.
+    """Notes on a graph.
 
     Attributes:
         names: how often each name was asked for; the builder makes them unique by it.
@@ -44,7 +44,7 @@ class GraphNotes:
 
 @dataclass(slots=True, eq=False)
 class NodeNotes:
-    """What is known of a node.
+    """Notes on a node.
 
     Attributes:
         phase: the part of the training step.

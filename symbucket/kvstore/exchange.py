@@ -1,4 +1,4 @@
-"""What workers exchange at each update: gradients, auxiliary states, and whether they agree."""
+"""Exchange of workers at each update: gradients, auxiliary states, and whether they agree."""
 
 from __future__ import annotations
 

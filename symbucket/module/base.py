@@ -34,7 +34,7 @@ MAX_LISTED_FAILURES = 5
 
 
 class BaseModule(ModuleInterface):
-    """What all modules have in common, as ``mx.mod.BaseModule``.
+    """Base of all modules, as ``mx.mod.BaseModule``.
 
     A module is used in this order: ``bind``, ``init_params``, ``init_optimizer``, then
     ``forward``, ``backward``, ``update`` for each batch. ``fit`` does all of it.

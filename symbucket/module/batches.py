@@ -1,4 +1,4 @@
-"""What a batch holds, by its own descriptions or, if it has none, by the bound ones."""
+"""Arrays of a batch, by its own descriptions or, if it has none, by the bound ones."""
 
 from __future__ import annotations
 

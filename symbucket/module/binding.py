@@ -1,4 +1,4 @@
-"""What a module has from ``bind`` on, and a checkpoint that waits for it."""
+"""State that a module has from ``bind`` on, and a checkpoint that waits for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from symbucket.runtime.buffers import OUTPUTS
 
 @dataclass
 class Binding(abc.ABC):
-    """What ``bind`` makes. Kinds of modules add to it.
+    """State that ``bind`` makes. Kinds of modules add to it.
 
     Attributes:
         request: which gradients are computed.
@@ -85,7 +85,7 @@ class PooledBinding(Binding):
 
 @dataclass
 class ModuleBinding(PooledBinding):
-    """What a Module has from ``bind`` on.
+    """State of a Module from ``bind`` on.
 
     Attributes:
         network: the network over the parameters.

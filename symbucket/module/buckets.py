@@ -62,7 +62,7 @@ class BucketFactory:
 
 @dataclass
 class BucketingBinding(PooledBinding):
-    """What a BucketingModule has from ``bind`` on.
+    """State of a BucketingModule from ``bind`` on.
 
     Attributes:
         factory: makes modules.

@@ -220,7 +220,7 @@ class CheckpointManager:
 
 
 class Schedule:
-    """When ``fit`` writes the next checkpoint."""
+    """Schedule by which ``fit`` writes checkpoints."""
 
     def __init__(self, manager: CheckpointManager) -> None:
         self._manager = manager

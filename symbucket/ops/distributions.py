@@ -23,7 +23,7 @@ Parameters = Sequence[Expr]
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a distribution is drawn.
+    """Recipe by which a distribution is drawn.
 
     Attributes:
         text: what it is, in words, with the names of the parameters.

@@ -1,4 +1,4 @@
-"""What other libraries call an operator: names that people type, and what to write instead.
+"""Names of operators in other libraries, and what to write instead.
 
 Keys are in lower case and without underscores, so ``LayerNorm``, ``layer_norm`` and ``layernorm``
 are one. A name that differs from that of an operator in this way only needs no entry.

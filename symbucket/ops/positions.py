@@ -176,7 +176,7 @@ class IndexCopy(Operator):
 
 @operator("_histogram")
 class Histogram(Operator):
-    """How many elements lie in each bin, int64, and the edges of the bins.
+    """The number of elements in each bin, int64, and the edges of the bins.
 
     Bins are ``bin_cnt`` equal parts of ``range``, or lie between the numbers of the input ``bins``,
     in ascending order. The last bin includes its upper edge.

@@ -1,4 +1,4 @@
-"""What the formula of an optimizer reads: states and scalars by name."""
+"""Operands of an optimizer's formula: states and scalars by name."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ MAX_CACHED_GRAPHS = 64
 
 
 class GradientExchange(Protocol):
-    """What several workers do before each update: see ``symbucket.kvstore``."""
+    """Work of several workers before each update: see ``symbucket.kvstore``."""
 
     num_workers: int
 

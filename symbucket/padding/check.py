@@ -22,7 +22,7 @@ from symbucket.padding.widen import Pad, lengthen_key, pad_batch
 
 @dataclass(frozen=True)
 class PaddingReport:
-    """What ``check_padding`` found; true if padding changes nothing.
+    """Result of ``check_padding``; true if padding changes nothing.
 
     ``operator`` is the first operator whose valid values differ, as (name, kind); None if the
     results agree, or differ although all values of the forward pass agree.

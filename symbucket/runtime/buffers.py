@@ -110,7 +110,7 @@ class Pool:
 
 
 class _Place(NamedTuple):
-    """Where a buffer lies in the slab of its group, and what it is."""
+    """Place of a buffer in the slab of its group, and its type."""
 
     group: str
     start: int

@@ -1,4 +1,4 @@
-"""How much memory the system lets this process have at most."""
+"""The most memory that the system lets this process have."""
 
 from __future__ import annotations
 

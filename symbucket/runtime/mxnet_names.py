@@ -1,4 +1,4 @@
-"""What scripts for MXNet ask of an array besides its values."""
+"""Names of MXNet's arrays that scripts use besides their values."""
 
 from __future__ import annotations
 

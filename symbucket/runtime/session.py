@@ -31,7 +31,7 @@ _OUT_OF_RESOURCES = re.compile("Too many open files|Resource temporarily unavail
 
 @dataclass
 class _Settings:
-    """What the open ``profiling`` block sets for every new session.
+    """Settings of the open ``profiling`` block for every new session.
 
     It belongs to the process, not to a thread: sessions may be created in the background.
     """

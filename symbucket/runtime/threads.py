@@ -1,4 +1,4 @@
-"""How many threads a session gets: the cores, a documented cap, and what the system allows.
+"""The number of threads of a session: the cores, a documented cap, and what the system allows.
 
 Every session of ONNX Runtime makes a pool of its own. (Newer versions can share one, but then every
 session of the process has to be told so, also those that a program makes without this library.)

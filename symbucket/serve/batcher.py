@@ -42,7 +42,7 @@ class _Waiting:
 
 @dataclass
 class BatcherCounts:
-    """What a batcher did with requests besides answering them."""
+    """Counts of what a batcher did with requests besides answering them."""
 
     rejected: int = 0
     expired: int = 0

@@ -82,7 +82,7 @@ def _written(
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a beam search wrote, without the prompt, and its logarithmic probability."""
+    """Sequence that a beam search wrote, without the prompt, and its logarithmic probability."""
 
     tokens: tuple[int, ...]
     log_probability: float

@@ -1,4 +1,4 @@
-"""How many cores there are for this process, and whether others use them."""
+"""Cores of the machine: how many this process has, and whether others use them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Placed:
 
 
 class _Form:
-    """What a network asks of a request, in the form in which it is looked at quickly."""
+    """Requirements of a network on a request, in the form in which they are looked up quickly."""
 
     def __init__(self, network: NetworkSpec) -> None:
         self.network = network

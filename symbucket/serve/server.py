@@ -44,7 +44,7 @@ _log = logging.getLogger("symbucket")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server accepts.
+    """Limits of what a server accepts.
 
     Attributes:
         max_bytes: of a request's body.

@@ -1,4 +1,4 @@
-"""What a bundle served, counted by key."""
+"""Counts of what a bundle served, by key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What symbol files of older versions of MXNet have otherwise, read as MXNet 1.9 reads them.
+"""Symbol files of older versions of MXNet, read as MXNet 1.9 reads them.
 
 ======= ================================================================================
 before  difference

@@ -1,4 +1,4 @@
-"""What a file must be before ``from_onnx`` makes anything of it: sound, and of a bounded size.
+"""Checks of a file before ``from_onnx`` makes anything of it: sound, and of a bounded size.
 
 The checks are those that the rest of the import relies on. ``onnx.checker`` refuses more than that:
 files without a name, inputs without a shape, versions of the format that are newer than itself.

@@ -1,4 +1,4 @@
-"""What the name of a constant in an ONNX file says: parameter, buffer, or made by an exporter."""
+"""Meaning of a constant's name in an ONNX file: parameter, buffer, or made by an exporter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class NameKind(Enum):
-    """What a name says about its constant."""
+    """Meaning of a name."""
 
     PARAMETER = "named like a parameter"
     BUFFER = "named like a buffer"

@@ -61,7 +61,7 @@ from symbucket.types import Array
 
 
 class Verdict(Enum):
-    """What becomes of a constant."""
+    """Verdict on a constant."""
 
     TRAINED = "trained"
     STATE = "state"

@@ -14,7 +14,7 @@ MAX_LISTED_NAMES = 12
 
 @dataclass(frozen=True)
 class ParameterDecision:
-    """What becomes of one constant of the file: ``verdict`` and why.
+    """Verdict on one constant of the file, and why.
 
     ``verdict`` is "trained", "state" (an auxiliary state), "fixed" or "unused".
     """
@@ -28,7 +28,7 @@ class ParameterDecision:
 
 @dataclass(frozen=True)
 class ParameterReport:
-    """What ``from_onnx`` made of the float constants of a file; ``str`` writes it as a table."""
+    """Verdicts of ``from_onnx`` on the float constants of a file; ``str`` gives a table."""
 
     decisions: tuple[ParameterDecision, ...]
 

@@ -1,4 +1,4 @@
-"""How the nodes of an ONNX graph use its constants: as weights, initial states, settings, numbers.
+"""Uses of an ONNX graph's constants by its nodes: as weights, initial states, settings, numbers.
 
 A constant is followed through the nodes that compute with constants alone (a transposed weight, the
 parts of weight normalization) until a node combines it with data.
@@ -17,7 +17,7 @@ from symbucket.types import Shape
 
 
 class Role(Enum):
-    """What an input of a node is for; the values are words for messages."""
+    """Purpose of an input of a node; the values are words for messages."""
 
     PRODUCT = "a weight"
     LOOKUP = "a table"

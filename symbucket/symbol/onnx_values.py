@@ -1,4 +1,4 @@
-"""What the values of a constant in an ONNX file say: a mask, a table of positions, one number."""
+"""Meaning of a constant's values in an ONNX file: a mask, a table of positions, one number."""
 
 from __future__ import annotations
 

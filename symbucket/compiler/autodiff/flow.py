@@ -1,4 +1,4 @@
-"""Where gradients flow: the values that carry one, the inputs they flow into, what is refused.
+"""The flow of gradients: the values that carry one, the inputs they flow into, what is refused.
 
 Three things may hold of an input of a node. Its operator has a gradient rule, which returns the
 gradient of the input. Or somebody stated with ``no_gradient`` that it has none, and why. Or a

@@ -1,4 +1,4 @@
-"""What an operator does in every step, done for all steps at once.
+"""Operators of a loop's body, applied to all steps at once.
 
 ``stack_t(f(x_t)) = f(stack_t(x_t))``: with the steps as a first axis, elementwise operators stay as
 they are, others get their axes shifted, and a product with an invariant has the rows of all steps.

@@ -1,4 +1,4 @@
-"""What equal steps consist of: columns of nodes that do the same in every step."""
+"""Columns: the nodes of equal steps that do the same in each of them."""
 
 from __future__ import annotations
 

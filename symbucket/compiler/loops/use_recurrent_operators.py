@@ -59,7 +59,7 @@ class _Gate:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What a body computes: the operator, its gates in the operator's order, its attributes."""
+    """A body as an operator: its type, its gates in the operator's order, its attributes."""
 
     op_type: str
     gates: tuple[_Gate, ...]

@@ -35,7 +35,7 @@ class PlannedTensor:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What one model needs, in bytes, when its nodes run in their order.
+    """Memory of one model, in bytes, if its nodes run in their order.
 
     ``inputs`` and ``outputs`` lie in arrays of their own; ``buffers`` are the activations, which
     share one pool. Sizes that depend on data count with their upper bounds. ``gradient_outputs``

@@ -19,7 +19,7 @@ NODE_BYTES = 3_800  # of a session for each node: the runtime's graph, kernel an
 
 @dataclass(frozen=True)
 class PoolPlan:
-    """What training on these keys needs, in bytes, in whatever order they come.
+    """Memory of training on these keys, in bytes, in whatever order they come.
 
     ``plans``: the models of each key; only one runs at a time, so the pool is the largest one's.
     ``parameters``, ``gradients`` and ``states`` (of the optimizer) exist once; ``data`` (arrays

@@ -1,4 +1,4 @@
-"""How a pass declares itself: name, stages, options, and what it requires and ensures.
+"""Declaration of a pass: name, stages, options, and what it requires and ensures.
 
 A pass is a function that takes a graph in topological order, changes it in place, leaves it in
 topological order and returns the number of changes. Its name is that of the function and of the
@@ -46,7 +46,7 @@ _VIOLATIONS: dict[Property, Callable[[ir.Node], bool]] = {
 
 @dataclass(frozen=True)
 class PassContext:
-    """What a pass may ask besides its graph: the user's options and the model's target."""
+    """Input of a pass besides its graph: the user's options and the model's target."""
 
     options: CompilerOptions = field(default_factory=CompilerOptions)
     target: Target = CPU

@@ -27,7 +27,7 @@ CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 
 @dataclass(frozen=True)
 class Bodies:
-    """What there is around a node with bodies.
+    """Surroundings of a node with bodies.
 
     Attributes:
         values: the values of the graph around it, by name.
