@@ -277,7 +277,7 @@ def test_checkpoint_of_several_contexts_is_that_of_one(tmp_path):
     module.update()
     module.save_checkpoint(str(tmp_path / "m"), 1, save_optimizer_states=True)
     again = sb.mod.BucketingModule.load(
-        str(tmp_path / "m"), 1, True, sym_gen=_network, default_bucket_key=5
+        str(tmp_path / "m"), 1, _network, 5, load_optimizer_states=True
     )
     again.bind(*shapes(5, 4))
     again.init_optimizer(optimizer="adam", optimizer_params={"learning_rate": 0.05})
