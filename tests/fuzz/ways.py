@@ -333,6 +333,8 @@ def _(network: Network) -> Results:
 
     program = _portable(network)
     proto = program.proto()
+    if any(node.op_type in ("MaxPool", "AveragePool", "LpPool") for node in proto.graph.node):
+        raise Skip("onnx's evaluator takes pads of pools in another order than the standard's")
     feeds = {p.name: network.inputs[p.name] for p in program.inputs}
     with np.errstate(all="ignore"):
         results = ReferenceEvaluator(proto).run(None, feeds)
@@ -546,11 +548,15 @@ def _(network: Network) -> Results:
             raise Skip("outputs are not computed sample by sample") from None
         for one, other in zip(answers, live.run(requests)):
             for name in one:
-                np.testing.assert_array_equal(one[name], other[name], err_msg="live bundle")
+                # The two may sum products in another order.
+                np.testing.assert_allclose(
+                    one[name], other[name], rtol=1e-5, atol=1e-6, err_msg="live bundle"
+                )
     results = {}
     spec = bundle.networks["default"]
     for i, output in enumerate(spec.outputs):
-        if output.name in answers[0] and output.batch_axis == 0:
+        # With samples slowest, an output is its samples' answers one after the other.
+        if output.name in answers[0] and output.factors(0)[:1] == ["batch"]:
             served = np.concatenate([np.ravel(a[output.name]) for a in answers])
             results[f"output {i}"] = served.reshape(output.shape)
     return results
