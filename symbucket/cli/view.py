@@ -28,7 +28,8 @@ HELP = "draw a symbol, a model, a bundle, a memory plan or the buckets"
 DESCRIPTION = (
     "Draw networks, memory plans and buckets. A network becomes an HTML page that needs nothing\n"
     "else (pan, zoom, search, open and fold groups), or .svg, .png, .pdf if Graphviz is\n"
-    "installed. Time steps and common prefixes of names are folded."
+    "installed. Time steps and common prefixes of names are folded. Plans and buckets become\n"
+    "pictures, or HTML pages with the picture and its numbers as a table."
 )
 EXAMPLE = """\
 examples:
@@ -37,7 +38,7 @@ examples:
   symbucket view net-symbol.json --shape data=32,60 softmax_label=32,60 --summary
   symbucket view --sym-gen mine:sym_gen --keys 10 60 --data data=32,key --label label=32,key
   symbucket plan --json > plan.json; symbucket view plan.json --plan --output plan.png
-  symbucket view ptb.train.txt --buckets 10 20 30 40 60 --output buckets.png
+  symbucket view ptb.train.txt --buckets 10 20 30 40 60 --output buckets.html
 """
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from symbucket.errors import InvalidArgumentError
 from symbucket.visualization.colours import FAINT, FILLS, INK, PALE
 from symbucket.visualization.diagram import BACKWARD, FORWARD
-from symbucket.visualization.figures import new_figure, save
+from symbucket.visualization.figures import TITLE_STYLE, new_figure, save
+from symbucket.visualization.plot_page import Table
 
 _MAX_BARS = 120  # more are too thin to see
 _LABEL_ROWS = 3  # of labels
@@ -71,7 +72,8 @@ def bucket_picture(
     Args:
         lengths: of the sentences, in tokens.
         buckets: the bucket keys, each the length of its network.
-        file: where to save the picture: .svg, .png or .pdf; nowhere by default.
+        file: where to save the picture: .svg, .png or .pdf, or .html, a page with the picture and
+            a table of the buckets; nowhere by default.
         title: a line above.
 
     Raises InvalidArgumentError for bad numbers, UnsupportedError if matplotlib is missing.
@@ -103,8 +105,9 @@ def bucket_picture(
     axis.set_xlabel("length", fontsize=9, color=FAINT)
     axis.set_ylabel("sentences" if width == 1 else f"sentences per {width} lengths", fontsize=9)
     axis.yaxis.label.set_color(FAINT)
-    figure.suptitle(title or _title(shares, discarded), x=0.01, ha="left", fontsize=11, color=INK)
-    return save(figure, file)
+    title = title or _title(shares, discarded)
+    figure.suptitle(title, **TITLE_STYLE)
+    return save(figure, file, title, [_table(shares, discarded)])
 
 
 def _labels(axis: Any, shares: Sequence[BucketShare], most: int) -> None:
@@ -144,6 +147,16 @@ def _labels(axis: Any, shares: Sequence[BucketShare], most: int) -> None:
         fontsize=7.5,
         color=FAINT,
     )
+
+
+def _table(shares: Sequence[BucketShare], discarded: int) -> Table:
+    sentences = sum(s.count for s in shares) + discarded
+    rows: list[tuple[str | int | float, ...]] = [
+        (str(s.key), s.count, s.count / sentences, s.key * s.count, s.padding) for s in shares
+    ]
+    if discarded:
+        rows.append(("too long for all", discarded, discarded / sentences, "", ""))
+    return Table("Buckets", ("key", "sentences", "share", "positions", "padding"), rows)
 
 
 def _title(shares: Sequence[BucketShare], discarded: int) -> str:

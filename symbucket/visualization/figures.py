@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from symbucket.errors import InvalidArgumentError
 from symbucket.files import write_atomic
-from symbucket.visualization.colours import FAINT, PALE
+from symbucket.visualization.colours import FAINT, INK, PALE
 from symbucket.visualization.extras import need
+from symbucket.visualization.plot_page import Table, to_plot_page
 
+TITLE_STYLE: dict[str, Any] = {"x": 0.01, "ha": "left", "fontsize": 11, "color": INK}
 MEGA = 1e6  # bytes in a megabyte
-_FORMATS = ("svg", "png", "pdf")
+_FORMATS = ("html", "svg", "png", "pdf")
 _DPI = 150
 # The same picture is the same file tomorrow.
 _UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -31,8 +34,13 @@ def new_figure(rows: int, columns: int, inches: tuple[float, float]) -> tuple[An
     return figure, axes
 
 
-def save(figure: Any, file: str | os.PathLike[str] | None) -> Any:
-    """Write the figure, whole or not at all, and give it back."""
+def save(
+    figure: Any, file: str | os.PathLike[str] | None, title: str, tables: Sequence[Table] = ()
+) -> Any:
+    """Write the figure, whole or not at all, and give it back.
+
+    ``title`` and ``tables`` are in an .html page beside the figure.
+    """
     if file is None:
         return figure
     path = Path(file)
@@ -43,9 +51,16 @@ def save(figure: Any, file: str | os.PathLike[str] | None) -> Any:
             f"{', '.join('.' + f for f in _FORMATS)}"
         )
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, dpi=_DPI, metadata=_UNDATED.get(form))
+    image = "svg" if form == "html" else form
+    if form == "html":
+        figure.suptitle(" ", **TITLE_STYLE)  # the page has it; its line has the legend
+    figure.savefig(buffer, format=image, dpi=_DPI, metadata=_UNDATED.get(image))
+    content = buffer.getvalue()
+    if form == "html":
+        figure.suptitle(title, **TITLE_STYLE)
+        content = to_plot_page(title, content, tables).encode()
     try:
-        write_atomic(path, buffer.getvalue())
+        write_atomic(path, content)
     except OSError as error:
         raise InvalidArgumentError(f"cannot write {str(path)!r}: {error}") from error
     return figure

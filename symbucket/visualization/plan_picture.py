@@ -14,11 +14,13 @@ from symbucket.compiler.memory import MemoryPlan, PlannedTensor, PoolPlan
 from symbucket.errors import InvalidArgumentError
 from symbucket.visualization.colours import FAINT, FILLS, INK, PALE
 from symbucket.visualization.diagram import BACKWARD, FORWARD
-from symbucket.visualization.figures import MEGA, new_figure, save
+from symbucket.visualization.figures import MEGA, TITLE_STYLE, new_figure, save
+from symbucket.visualization.plot_page import Table
 
 Part = tuple[str, Sequence[PlannedTensor], int, int]  # name, tensors, nodes, peak
 _MAX_OUTLINED = 300  # tensors with a border
 _COLOURS = {"stash": ("#c3d5ea", FILLS[FORWARD][1]), "transient": ("#f3d3bc", FILLS[BACKWARD][1])}
+_NAMES = {"stash": "kept for the backward part", "transient": "passing"}
 _COLUMNS = 3
 _WIDTH = 9.0  # inches
 
@@ -38,7 +40,8 @@ def plan_picture(
     Args:
         plan: of one model, of a module (``plan_memory``), or its ``as_dict()``, or a JSON file of
             that (``symbucket plan --json``).
-        file: where to save the picture: .svg, .png or .pdf; nowhere by default.
+        file: where to save the picture: .svg, .png or .pdf, or .html, a page with the picture and
+            a table of the tensors, of many keys one of the keys; nowhere by default.
         key: only this key of many, tensor by tensor.
         title: a line above.
 
@@ -68,7 +71,7 @@ def plan_picture(
         if pool != peak:
             axis.axhline(peak / MEGA, color=PALE, linewidth=1)
         axis.axhline(pool / MEGA, color=INK, linewidth=1.2, linestyle="--")
-        axis.set_xlim(0, max(nodes, 1))
+        axis.set_xlim(0, max((t.death + 1 for t in placed), default=1))  # updates come after it
         axis.set_ylim(0, max(pool, peak, 1) / MEGA * 1.08)
     for axis in list(axes.flat)[len(parts) :]:
         axis.set_visible(False)
@@ -88,9 +91,10 @@ def plan_picture(
     figure.supxlabel("node, in the order of running", fontsize=9, color=FAINT)
     figure.supylabel("MB in the pool" if single else "MB alive", fontsize=9, color=FAINT)
     what = f"key {parts[0][0]}" if single and len(parts[0][0]) else "Activations over time"
-    figure.suptitle(title or what, x=0.01, ha="left", fontsize=11, color=INK)
-    _legend(figure)
-    return save(figure, file)
+    title = title or what
+    figure.suptitle(title, **TITLE_STYLE)
+    _legend(figure, single, any(peak != pool for *_, peak in parts))
+    return save(figure, file, title, [_tensors(parts[0]) if single else _keys(parts)])
 
 
 def _parts(plan: Any) -> tuple[list[Part], int]:
@@ -133,6 +137,37 @@ def _checked(parts: list[Part]) -> list[Part]:
     return parts
 
 
+def _tensors(part: Part) -> Table:
+    """Return what is in the pool, largest first."""
+    _, tensors, _, _ = part
+    placed = [(t.size, t.offset, t) for t in tensors if t.offset is not None]
+    placed.sort(key=lambda row: (-row[0], row[1]))
+    rows = [
+        (t.name, _NAMES[t.kind], size, offset, t.birth, t.death, ", ".join(t.also))
+        for size, offset, t in placed
+    ]
+    columns = ("tensor", "kind", "bytes", "offset", "first node", "last node", "written over by")
+    return Table("Tensors in the pool", columns, rows)
+
+
+def _keys(parts: Sequence[Part]) -> Table:
+    rows = []
+    for name, tensors, nodes, peak in parts:
+        placed = [t for t in tensors if t.offset is not None]
+        largest = max(placed, key=lambda t: t.size, default=None)
+        row = (name, nodes, len(placed), peak)
+        rows.append((*row, largest.size if largest else 0, largest.name if largest else ""))
+    columns = (
+        "key",
+        "nodes",
+        "tensors",
+        "bytes of the pool",
+        "of its largest tensor",
+        "largest tensor",
+    )
+    return Table("Keys", columns, rows)
+
+
 def _rectangles(axis: Any, tensors: Sequence[PlannedTensor]) -> None:
     from matplotlib.collections import PolyCollection
 
@@ -173,16 +208,23 @@ def _areas(axis: Any, tensors: Sequence[PlannedTensor], nodes: int) -> None:
     axis.step(steps, filled[0], where="post", color=_COLOURS["stash"][1], linewidth=0.8)
 
 
-def _legend(figure: Any) -> None:
+def _legend(figure: Any, single: bool, lower: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    names = {"stash": "kept for the backward part", "transient": "passing"}
     marks: list[Any] = [
-        Patch(facecolor=fill, edgecolor=border, label=names[kind])
+        Patch(facecolor=fill, edgecolor=border, label=_NAMES[kind])
         for kind, (fill, border) in _COLOURS.items()
     ]
     marks.append(Line2D([], [], color=INK, linewidth=1.2, linestyle="--", label="pool"))
+    if lower:
+        text = "what it alone needs" if single else "what a key alone needs"
+        marks.append(Line2D([], [], color=PALE, linewidth=1, label=text))
     figure.legend(
-        handles=marks, loc="upper right", ncols=3, frameon=False, fontsize=8, labelcolor=FAINT
+        handles=marks,
+        loc="upper right",
+        ncols=len(marks),
+        frameon=False,
+        fontsize=8,
+        labelcolor=FAINT,
     )

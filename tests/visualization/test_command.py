@@ -78,6 +78,8 @@ def test_plans_and_buckets(tmp_path, monkeypatch, capsys):
     plan = {"nodes": 2, "peak": 512, "tensors": [{**tensor, "also": []}]}
     Path("p.json").write_text(json.dumps(plan))
     assert run(capsys, "p.json", "--plan") == "plan.png\n"
+    assert run(capsys, "p.json", "--plan", "-o", "p.html") == "p.html\n"
+    assert "<td>a</td>" in Path("p.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from base64 import b64decode
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import symbucket as sb
 from symbucket.compiler.memory import Buffer, MemoryPlan
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.visualization import bucket_picture, bucket_shares, plan_picture
+from symbucket.visualization.plot_page import Table, to_plot_page
 from tests.visualization.viz_networks import language_model
 
 
@@ -103,8 +106,48 @@ def test_plans_that_are_none(needs_matplotlib, tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(InvalidArgumentError, match="cannot be read as a plan"):
         plan_picture(tmp_path / "a.json")
-    with pytest.raises(InvalidArgumentError, match="the format 'html' is unknown"):
-        plan_picture(small_plan(), tmp_path / "a.html")
+    with pytest.raises(InvalidArgumentError, match="the format 'gif' is unknown"):
+        plan_picture(small_plan(), tmp_path / "a.gif")
+
+
+def cells(page, row="td"):
+    lines = re.findall(r"<tr>.*</tr>", page)
+    return [re.findall(rf"<{row}[^>]*>([^<]*)</{row}>", line) for line in lines]
+
+
+def test_pages_have_the_numbers_beside_the_plot(needs_matplotlib, tmp_path):
+    plan_picture(small_plan(), tmp_path / "one.html", title="<one>")
+    page = (tmp_path / "one.html").read_text()
+    assert "<h1>&lt;one&gt;</h1>" in page
+    (picture,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    assert b"<svg" in b64decode(picture)
+    kept, *passing = cells(page)[1:]
+    assert kept[:4] == ["a", "kept for the backward part", "1,000,192", "0"]
+    assert sorted(row[0] for row in passing) == ["b", "d"]
+    assert next(row for row in passing if row[0] == "b")[4:] == ["1", "2", "c"]
+    plan = key_plan()
+    plan_picture(plan, tmp_path / "keys.html")
+    page = (tmp_path / "keys.html").read_text()
+    for row, key in zip(cells(page)[1:], (4, 6)):
+        (model,) = plan.plans[key]
+        assert row[:2] == [str(key), str(model.nodes)]
+        assert row[3] == f"{model.peak:,}"
+    bucket_picture([1, 2, 3, 5, 5, 6, 12, 13], [6, 3, 12], tmp_path / "b.html")
+    page = (tmp_path / "b.html").read_text()
+    assert cells(page)[1:] == [
+        ["3", "3", "37.5%", "9", "33.3%"],
+        ["6", "3", "37.5%", "18", "11.1%"],
+        ["12", "1", "12.5%", "12", "0.0%"],
+        ["too long for all", "1", "12.5%", "", ""],
+    ]
+    assert "://" not in re.sub(r'src="[^"]+"', "", page)
+
+
+def test_a_long_table_says_what_it_leaves_out():
+    rows = [("x", i, i / 1000) for i in range(501)]
+    page = to_plot_page("t", b"<svg/>", [Table("Numbers", ("a", "b", "c"), rows)])
+    assert "Numbers (the first 500 of 501)" in page
+    assert cells(page)[-1] == ["x", "499", "49.9%"]
 
 
 def test_shares_of_padding():
