@@ -95,7 +95,7 @@ def check_choice(value: str, name: str, choices: Sequence[str]) -> str:
 def listing(names: Iterable[str], most: int = 10) -> str:
     """Return names as text for a message: the first ``most``, and how many there are if more."""
     listed = list(names)
-    more = f", ... ({len(listed)})" if len(listed) > most else ""
+    more = f", ... ({len(listed)} in all)" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,12 +10,14 @@ import numpy as np
 
 from symbucket import hooks
 from symbucket.attribute import stored_name
+from symbucket.checks import listing
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.html_tables import html_table
 from symbucket.symbol import deserialize, infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
 from symbucket.symbol.digest import network_digest
 from symbucket.symbol.fluent import FluentMethods
+from symbucket.symbol.inference_methods import InferenceMethods
 from symbucket.symbol.node import (
     Entry,
     Node,
@@ -25,7 +26,6 @@ from symbucket.symbol.node import (
     substitute,
     topological,
 )
-from symbucket.types import DType, PartialShape, Shape
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Symbol(FluentMethods, Arithmetic):
+class Symbol(InferenceMethods, FluentMethods, Arithmetic):
     """One or several outputs of a graph of operators and variables.
 
     Symbols are made by ``Variable``, by operator functions (``sym.FullyConnected(...)``), by
@@ -70,7 +70,7 @@ class Symbol(FluentMethods, Arithmetic):
             if key not in variables:
                 raise InvalidArgumentError(
                     f"{key!r} is no variable of {self!r}, so nothing can take its place; it has "
-                    f"{_short(variables)}"
+                    f"{listing(variables, 12)}"
                 )
             if not isinstance(symbol, Symbol) or len(symbol) != 1:
                 raise InvalidArgumentError(
@@ -138,7 +138,7 @@ class Symbol(FluentMethods, Arithmetic):
             if len(matches) != 1:
                 count = "no output" if not matches else f"{len(matches)} outputs"
                 raise InvalidArgumentError(
-                    f"{count} named {index!r}; the outputs are: {_short(outputs)}"
+                    f"{count} named {index!r}; the outputs are: {listing(outputs, 12)}"
                 )
             index = matches[0]
         if isinstance(index, slice):
@@ -202,69 +202,7 @@ class Symbol(FluentMethods, Arithmetic):
                 result[node.name] = {**own, **node.attrs}
         return result
 
-    # Inference -------------------------------------------------------------------------------
-
-    def infer_shape(self, **shapes: Sequence[int]) -> tuple[Any, Any, Any]:
-        """Return the shapes of arguments, outputs and auxiliary states, each in listed order.
-
-        If some stay unknown, a warning names the arguments, and the result is (None, None, None),
-        as in MXNet.
-
-        Args:
-            shapes: shapes of arguments, by name, 0 for an unknown dimension. They take precedence
-                over the ``shape=`` of a variable.
-
-        Raises:
-            ShapeError: shapes contradict each other; names the node.
-        """
-        table = infer.infer_shapes(self.nodes(), shapes)
-        if table.is_complete():
-            return self._collect(table.shape_of)
-        warnings.warn(table.unknown_text(), stacklevel=2)
-        return None, None, None
-
-    def complete_shapes(
-        self, **shapes: Sequence[int]
-    ) -> tuple[list[Shape], list[Shape], list[Shape]]:
-        """Infer as ``infer_shape``; raise ShapeError with the names of arguments left unknown."""
-        table = infer.infer_shapes(self.nodes(), shapes)
-        table.require_complete()
-        return self._collect(table.shape_of)
-
-    def infer_shape_partial(
-        self, **shapes: Sequence[int]
-    ) -> tuple[list[PartialShape], list[PartialShape], list[PartialShape]]:
-        """Infer as ``infer_shape``, but leave an unknown shape None and an unknown dimension 0."""
-        table = infer.infer_shapes(self.nodes(), shapes)
-        return self._collect(table.shape_of)
-
-    def infer_type(self, **dtypes: Any) -> tuple[Any, Any, Any]:
-        """Return the dtypes of arguments, outputs and auxiliary states; float32 if undetermined.
-
-        If nothing is known of any, a warning says so, and the result is (None, None, None), as in
-        MXNet.
-        """
-        partial = infer.infer_types_partial(self.nodes(), dtypes)
-        if any(dtype is not None for dtype in partial.values()):
-            return self.complete_types(**dtypes)
-        warnings.warn(
-            f"The dtypes of {_short(self.list_inputs())} cannot be inferred; give one as in "
-            f"{self.list_inputs()[0]}='float32'",
-            stacklevel=2,
-        )
-        return None, None, None
-
-    def complete_types(self, **dtypes: Any) -> tuple[list[DType], list[DType], list[DType]]:
-        """Infer as ``infer_type``; what nothing determines is float32."""
-        table = infer.infer_types(self.nodes(), dtypes)
-        return self._collect(table.__getitem__)
-
-    def infer_type_partial(
-        self, **dtypes: Any
-    ) -> tuple[list[DType | None], list[DType | None], list[DType | None]]:
-        """Infer as ``infer_type``, but leave a dtype that nothing determines None."""
-        table = infer.infer_types_partial(self.nodes(), dtypes)
-        return self._collect(table.get)
+    # Other symbols ---------------------------------------------------------------------------
 
     def astype(self, dtype: Any, name: str | None = None) -> Symbol:
         """Return the values in another dtype, as ``sym.Cast``."""
@@ -277,14 +215,6 @@ class Symbol(FluentMethods, Arithmetic):
         from symbucket.symbol.shorthands import split_v2  # needs Symbol
 
         return split_v2(self, *args, **kwargs)
-
-    def _collect(self, of: Callable[[Entry], Any]) -> tuple[Any, Any, Any]:
-        arguments, auxiliary = self.variables()
-        return (
-            [of((n, 0)) for n in arguments],
-            [of(head) for head in self._heads],
-            [of((n, 0)) for n in auxiliary],
-        )
 
     # Graph -----------------------------------------------------------------------------------
 
@@ -418,7 +348,7 @@ class Symbol(FluentMethods, Arithmetic):
         return load_json, (self.tojson(),)
 
     def __repr__(self) -> str:
-        return f"<Symbol {self.name or 'group [' + _short(self.list_outputs()) + ']'}>"
+        return f"<Symbol {self.name or 'group [' + listing(self.list_outputs(), 12) + ']'}>"
 
     def _repr_html_(self) -> str:
         """Return the folded picture of the network where Graphviz is installed, else a table."""
@@ -446,10 +376,6 @@ def _variables(symbol: Symbol) -> tuple[list[Node], list[Node]]:
         [n for n in variables if n not in auxiliary],
         [n for n in variables if n in auxiliary],
     )
-
-
-def _short(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
 
 
 def entry_name(entry: Entry) -> str:
