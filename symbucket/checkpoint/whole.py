@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from symbucket.checks import one_line
 from symbucket.errors import CheckpointError
 from symbucket.files import pack_arrays, read_arrays, read_metadata, write_checkpoint
 
@@ -23,6 +25,41 @@ Array = np.ndarray[Any, Any]
 _KIND = "symbucket-checkpoint"
 _RECORD = "record"
 _WHAT = "checkpoint"
+
+
+RECORD_VERSION = 1
+
+
+class _Progress(msgspec.Struct):
+    epoch: int
+    batch: int
+    updates: int
+
+
+class _OptimizerRecord(msgspec.Struct):
+    name: str
+    counters: dict[str, Any]
+    learning_rate: float
+    initial_learning_rate: float | None
+    numbers: dict[str, float | bool]
+    schedule: str | None
+    base_lr: float | None
+
+
+class _Record(msgspec.Struct):
+    """What a record of version 1 holds besides the states of iterator and metric."""
+
+    progress: _Progress
+    scores: dict[str, float]
+    module: str
+    network: str
+    default_bucket_key: str
+    clocks: list[tuple[int, int]]
+    optimizer: _OptimizerRecord | None
+    random: dict[str, Any]
+    versions: dict[str, Any]
+    iterator: dict[str, Any] | None
+    metric: Any
 
 
 @dataclass(frozen=True)
@@ -89,10 +126,14 @@ def _record(about: Mapping[str, str], path: str | os.PathLike[str]) -> dict[str,
             f"{where} is no checkpoint of CheckpointManager; load_params reads files of parameters"
         )
     try:
-        record = json.loads(about[_RECORD])
-    except (KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{where} is damaged: its record cannot be read") from error
-    return dict(record)
+        record: dict[str, Any] = json.loads(about[_RECORD])
+        if record["version"] == RECORD_VERSION:
+            msgspec.convert(record, _Record)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{where} is damaged: its record cannot be read ({one_line(error)})"
+        ) from error
+    return record
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

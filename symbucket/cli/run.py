@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import re
 import tempfile
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import numpy as np
 
 from symbucket.apps.arguments import device, integer
 from symbucket.apps.corpus import Vocabulary, read_sentences
+from symbucket.checks import one_line
 from symbucket.cli.progress import Steps
 from symbucket.cli.sources import key_of
 from symbucket.errors import DataError, InvalidArgumentError
+from symbucket.files import write_atomic
 from symbucket.serve import Bundle, Request, format_statistics
 
 HELP = "run a bundle on a text or an .npz file"
@@ -124,10 +126,10 @@ def _text(bundle: Bundle, args: argparse.Namespace) -> tuple[list[Any], float]:
 
 def _from_npz(path: str, key: Any) -> list[Request]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, KeyError) as error:
-        raise DataError(f"cannot read arrays from {path}: {error}") from None
+    except Exception as error:  # numpy's reader raises whatever its parts raise
+        raise DataError(f"cannot read arrays from {path}: {one_line(error) or 'empty'}") from error
     columns: dict[str, dict[int, Any]] = {}
     for name, array in arrays.items():
         numbered = _NUMBERED.fullmatch(name)
@@ -146,8 +148,12 @@ def _from_npz(path: str, key: Any) -> list[Request]:
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
     try:
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
+        if path.exists() and not path.is_file():  # a device or a pipe
+            path.write_bytes(content.getvalue())
+        else:
+            write_atomic(path, content.getvalue())
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot write {str(path)!r}: {error}") from error

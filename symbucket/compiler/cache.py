@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,9 @@ class ModelCache:
     """A folder with one file for each key; the least recently used ones are removed.
 
     Safe for any number of processes without locks: a file appears under its name when it is
-    complete, and its checksum is verified whenever it is read.
+    complete, and its checksum is verified whenever it is read. The checksum tells damage, not
+    forgery: who may write into the folder decides what is computed. So the folder is made for its
+    user alone, and files of other users are not read.
     """
 
     def __init__(self, folder: str | os.PathLike[str], limit: int) -> None:
@@ -68,8 +71,11 @@ class ModelCache:
         """Return the content under ``key``, or None; a damaged file is removed."""
         path = self.path(key)
         try:
-            raw = path.read_bytes()
+            raw = _own_content(path)
         except OSError:
+            return None
+        if raw is None:
+            _LOG.warning("%s is no plain file of this user; compiling again", path)
             return None
         start = len(_MAGIC) + hashlib.sha256().digest_size
         content = raw[start:]
@@ -88,7 +94,7 @@ class ModelCache:
         if len(raw) > self.limit:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(0o700, parents=True, exist_ok=True)
             write_atomic(self.path(key), raw)
             self._make_room(self.path(key).name)
         except OSError as error:
@@ -119,6 +125,20 @@ class ModelCache:
                 break
             _remove(path)
             total -= size
+
+
+def _own_content(path: Path) -> bytes | None:
+    """Return what is in a plain file of this user (or root); None if it is anything else.
+
+    What is in a file decides what is computed, and a pipe would be waited for.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        user = getattr(os, "geteuid", lambda: status.st_uid)()
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in (user, 0):
+            return None
+        return file.read()
 
 
 def _remove(path: str) -> None:

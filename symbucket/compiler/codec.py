@@ -15,6 +15,10 @@ from typing import Any
 
 import numpy as np
 
+_FAULTS = (
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError),
+    *(OverflowError, SyntaxError),  # of dtypes
+)
 _LENGTH_BYTES = 8  # of the number that says how long the header is
 
 
@@ -74,5 +78,5 @@ def unpack(content: bytes, classes: Sequence[type]) -> Any:
 
     try:
         return restored(json.loads(content[_LENGTH_BYTES:end]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except _FAULTS:
         return None

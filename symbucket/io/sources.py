@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import os
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -195,6 +196,9 @@ class FileSource(Source):
         return Reader(samples(), start)
 
 
+_FAULTS = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, RecursionError, csv.Error)
+
+
 def _rows(path: Path, position: int) -> Iterator[tuple[Any, int]]:
     """Yield the samples of a file from a position on, each with the position after it."""
     packed = path.suffix.lower() in _OPENERS
@@ -212,7 +216,7 @@ def _rows(path: Path, position: int) -> Iterator[tuple[Any, int]]:
                 text_line = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8").rstrip("\r\n")
                 if text_line:
                     yield (json.loads(text_line) if kind == ".jsonl" else text_line), after
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError, ValueError, csv.Error) as error:
+    except _FAULTS as error:
         raise DataError(f"cannot read samples from {str(path)!r}: {error}") from error
 
 

@@ -20,19 +20,24 @@ from symbucket.checkpoint.whole import (
 )
 from symbucket.checks import check_integer, check_number
 from symbucket.engine.ownership import exclusive_of
-from symbucket.errors import CheckpointError, InvalidArgumentError
+from symbucket.errors import CheckpointError, InvalidArgumentError, SymbucketError
 from symbucket.files import make_folder
 from symbucket.io._state import state_of
 from symbucket.module.training_state import (
     check_fits,
     put_back,
+    random_state,
     require_trainable,
     restore_iterator,
+    restore_random,
     take_arrays,
     take_record,
 )
 
 logger = logging.getLogger("symbucket.checkpoint")
+
+_STRANGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What values raise that stand where others are expected."""
 
 
 class CheckpointManager:
@@ -207,14 +212,20 @@ class CheckpointManager:
             record = checkpoint.record
             if metric is not None and record["metric"] is not None:
                 restore_metric(metric, record["metric"])
-            before = state_of(iterator)
-            if iterator is not None:
-                restore_iterator(iterator, record["iterator"])
+            before, random = state_of(iterator), random_state()
             try:
+                if iterator is not None:
+                    restore_iterator(iterator, record["iterator"])
                 put_back(module, checkpoint)
-            except BaseException:
+            except BaseException as error:
+                restore_random(random)
                 if before is not None:
                     iterator.restore(before)
+                if isinstance(error, _STRANGE) and not isinstance(error, SymbucketError):
+                    raise CheckpointError(
+                        f"{checkpoint.path or 'the checkpoint'} has a record that cannot be read: "
+                        f"{error!r}"
+                    ) from error
                 raise
         return checkpoint
 
@@ -243,7 +254,7 @@ def restore_metric(metric: Any, state: Mapping[str, Any]) -> None:
     """Let a metric go on; one that is another than then begins with what comes now."""
     try:
         metric.restore(state)
-    except InvalidArgumentError as error:
+    except _STRANGE as error:
         logger.warning("the metric begins with the next batch: %s", error)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from symbucket import seeding
-from symbucket.checkpoint.whole import WholeCheckpoint
+from symbucket.checkpoint.whole import RECORD_VERSION, WholeCheckpoint
 from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 from symbucket.module.checkpointed import Checkpointed
 from symbucket.plain_values import from_plain, to_plain
@@ -23,8 +23,6 @@ from symbucket.version import __version__
 logger = logging.getLogger("symbucket.checkpoint")
 
 Record = dict[str, Any]
-
-RECORD_VERSION = 1
 
 
 def random_state() -> Any:
@@ -175,6 +173,7 @@ def check_fits(module: Any, checkpoint: WholeCheckpoint) -> None:
 def put_back(module: Any, checkpoint: WholeCheckpoint) -> None:
     """Set everything but the iterator and the metric; ``check_fits`` comes before it."""
     record, store = checkpoint.record, module.store
+    restore_random(record["random"])
     if module.optimizer_initialized:
         updater, saved = module.updater, record["optimizer"]
         updater.allocate(range(len(store.grads)), [store.args[n] for n in store.grads])
@@ -184,7 +183,6 @@ def put_back(module: Any, checkpoint: WholeCheckpoint) -> None:
     for name, values in checkpoint.group("grad").items():
         store.grads[name][...] = values
     module.set_carried_arrays(checkpoint.group("carried"))
-    restore_random(record["random"])
     clocks = module.noise_clocks
     if len(clocks) != len(record["clocks"]):
         logger.warning(
@@ -220,7 +218,7 @@ def _set_rate(optimizer: Any, saved: Record) -> None:
         )
     else:
         optimizer.lr = saved["learning_rate"]
-        if saved["base_lr"] is not None:
+        if schedule is not None and saved["base_lr"] is not None:
             schedule.base_lr = saved["base_lr"]
     if changes:
         logger.warning("the optimizer goes on with other numbers: %s", "; ".join(changes))

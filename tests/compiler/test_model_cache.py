@@ -1,6 +1,7 @@
 """Compiled models on disk: found again, never wrong, never in the way."""
 
 import logging
+import os
 from dataclasses import fields, replace
 
 import numpy as np
@@ -38,9 +39,9 @@ def compiled(monkeypatch):
     names = []
     plain = compilation.lower
 
-    def counting(symbol, shapes, dtypes, training, name, **options):
+    def counting(symbol, shapes, dtypes, training, name, *rest, **options):
         names.append(name)
-        return plain(symbol, shapes, dtypes, training, name, **options)
+        return plain(symbol, shapes, dtypes, training, name, *rest, **options)
 
     monkeypatch.setattr(compilation, "lower", counting)
     return names
@@ -158,6 +159,7 @@ def test_every_option_is_in_the_key_but_where_the_cache_is():
         "value_info": True,
         "memory_limit": 1 << 30,
         "loss_chunks": 3,
+        "out_of_range": "mxnet",
         "cache_dir": "elsewhere",
         "cache_bytes": 5,
     }
@@ -342,3 +344,27 @@ def test_packing():
     assert type(found["b"][2]) is list
     with pytest.raises(TypeError, match=r"of type set cannot be stored"):
         pack({1, 2})
+
+
+def test_only_plain_files_of_this_user_are_read(tmp_path, compiled, caplog):
+    options = CompilerOptions(cache_dir=tmp_path / "cache")
+    program = step(options)
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    (name,) = files(options.cache_dir)
+    path = tmp_path / "cache" / name
+    path.unlink()
+    os.mkfifo(path)
+    assert step(options) == program  # a pipe is not waited for
+    assert "no plain file of this user" in caplog.text
+    assert step(options) == program  # the new entry has taken its place
+    assert len(compiled) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_of_other_users_are_not_read(tmp_path, compiled):
+    options = CompilerOptions(cache_dir=tmp_path)
+    program = step(options)
+    (name,) = files(tmp_path)
+    os.chown(tmp_path / name, 12345, 12345)
+    assert step(options) == program
+    assert len(compiled) == 2

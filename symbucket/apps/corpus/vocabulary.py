@@ -165,7 +165,7 @@ class Vocabulary:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise DataError(f"cannot read a vocabulary from {path}: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path} is not a vocabulary, not even JSON: {error}") from error
         form = content.get("format") if isinstance(content, dict) else None
         if form != _FORMAT:
