@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -321,8 +322,11 @@ def run(args: argparse.Namespace) -> None:
     print(
         f"{len(pairs):,} translated numbers, {len(texts):,} in German only, "
         f"{len(held_out):,} held out\n"
-        f"No language model can have a perplexity below {len(rows) ** (1 / parts):.2f}."
+        f"No language model can have a perplexity below {len(rows) ** (1 / parts):.2f}.\n"
+        f"What fills no batch of {args.batch_size} is left out.\n",
+        flush=True,
     )
+    logging.getLogger("symbucket.io").setLevel(logging.ERROR)  # would say that again and again
     sizes = len(source), len(target)
 
     def task(name: str, data: Sequence[Row]) -> sb.io.KeyedIter:

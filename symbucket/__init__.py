@@ -6,6 +6,7 @@ batches say which bucket they are.
 """
 
 from functools import partial as _partial
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 import symbucket.ir  # noqa: F401 - before onnx_ir, which it makes lighter
 from symbucket import (
@@ -50,6 +51,7 @@ from symbucket import symbol as sym
 from symbucket import visualization as viz
 from symbucket.attribute import AttrScope
 from symbucket.base import MXNetError
+from symbucket.checks import did_you_mean as _did_you_mean
 from symbucket.context import Context, cpu, cpu_pinned, current_context, gpu, num_gpus
 from symbucket.engine import Executor
 from symbucket.errors import SymbucketError
@@ -115,6 +117,28 @@ __all__ = [
     "visualization",
     "viz",
 ]
+
+if not _TYPE_CHECKING:  # which would take any name then
+
+    def __getattr__(name: str) -> object:
+        """Raise AttributeError, with the module that has the name or a name like it."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        homes = {
+            id(m): f"symbucket.{n}.{name}"
+            for n in __all__
+            if name in getattr(m := globals()[n], "__all__", ())
+        }
+        if name in ("autograd", "gluon", "nn", "np", "npx"):
+            raise AttributeError(
+                f"symbucket has no {name!r}: networks are symbols (symbucket.sym), recurrent cells "
+                "are in symbucket.rnn, training in symbucket.mod, arrays in symbucket.nd"
+            )
+        hint = f". Did you mean {' or '.join(homes.values())}?" if homes else ""
+        raise AttributeError(
+            f"symbucket has no {name!r}{hint or _did_you_mean(name, __all__)}", name=name
+        )
+
 
 # What lower layers offer and higher ones carry out.
 hooks.bind.connect(engine.bind)

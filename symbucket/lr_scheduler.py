@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def _updates(owner: object, name: str, value: Any, minimum: int) -> int:
     """Return ``value``, a number of updates of ``minimum`` or more."""
     return check_integer(value, f"{type(owner).__name__}: {name} (in updates)", minimum)

@@ -20,6 +20,11 @@ from symbucket.runtime import NDArray
 
 __all__ = ["Monitor"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Named = Iterable[tuple[str, NDArray]]
 
 

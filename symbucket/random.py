@@ -42,6 +42,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def seed(seed_state: int, ctx: Context | str = "all") -> None:
     """Start all randomness of the library anew from ``seed_state``, a whole number.
 

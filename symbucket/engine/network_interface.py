@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from symbucket.checks import listing
 from symbucket.compiler import check_gradients, holds_foreign, infer_interface
 from symbucket.compiler.inference import Inferred
 from symbucket.engine.bind import grad_requests
@@ -94,8 +95,31 @@ class NetworkInterface:
                 )
         inputs = {*self.data_names, *self.label_names, *self.state_names}
         self.param_names = [n for n in self.arguments if n not in inputs]
+        self._check_labels([n for n in label_names or [] if n not in self.arguments])
         self.aux_names = symbol.list_auxiliary_states()
         self.output_names = symbol.list_outputs()
+
+    def _check_labels(self, absent: list[str]) -> None:
+        """Raise InvalidArgumentError if a label has another name than those that are declared.
+
+        ``absent`` are declared labels that the network does not have, as one for prediction, which
+        is refused only if an operator reads as its label what would be a parameter.
+        """
+        if not absent:
+            return
+        labels = {
+            variable.name
+            for node in self.symbol.nodes()
+            if node.op is not None and "label" in node.op.arguments()
+            for name, (variable, _) in zip(node.op.arguments(), node.inputs)
+            if name == "label" and variable.op is None and variable.name in self.param_names
+        }
+        if labels:
+            raise InvalidArgumentError(
+                f"{self.name}: label_names has {listing(map(repr, absent))}, which is no input of "
+                f"the network; its labels are {listing(map(repr, sorted(labels)))}. Declare these "
+                "names, or give the loss a variable of your name"
+            )
 
     def batch_shapes(
         self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None

@@ -17,6 +17,11 @@ from symbucket.kvstore.workers import world
 
 __all__ = ["DistributedKVStore", "KVStore", "create"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _LOCAL = ("local", "device", "local_allreduce_cpu", "local_allreduce_device", "local_update_cpu")
 _DISTRIBUTED = ("dist_sync", "dist_device_sync", "dist_sync_device", "dist")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from symbucket.errors import DataError
+from symbucket.errors import DataError, ShapeError
 from symbucket.html_tables import html_line, html_table
 from symbucket.io import DataBatch
 from symbucket.padding.align import find_lengths
@@ -120,7 +120,15 @@ def check_padding(
             "(or shortens one)"
         )
     padding = find_lengths(short.arrays, short.batch_axes, sorted(pairs), pad)
-    params, aux = draw_parameters(short, long, arg_params, aux_params, seed)
+    try:
+        params, aux = draw_parameters(short, long, arg_params, aux_params, seed)
+    except ShapeError as error:
+        raise ShapeError(
+            f"check_padding: the network of key {long.key!r}, a longer one than {short.key!r}, has "
+            f"no shapes: {error}. If it allows no such length (a table of positions may end "
+            "before), name a key that it allows, check_padding(..., longer=key), or take a shorter "
+            "batch"
+        ) from error
     first, second = (run.train(params, aux) for run in (short, long))
     fill_heads(first, second, padding, seed)
     for run in (first, second):

@@ -313,3 +313,11 @@ def test_data_are_reset_once_an_epoch():
     assert data.epoch == 3
     sb.mod.Module(regression()).fit(data, eval_metric="mse", begin_epoch=2, num_epoch=2)
     assert data.epoch == 3  # no epoch, and none begun
+
+
+def test_a_label_of_another_name_than_declared():
+    loss = sb.sym.SoftmaxOutput(sb.sym.Variable("data"), name="softmax")
+    said = "label_names has 'label'.*its labels are 'softmax_label'"
+    with pytest.raises(InvalidArgumentError, match=said):
+        sb.mod.Module(loss, ["data"], ["label"])
+    sb.mod.Module(sb.sym.Variable("data") + 1, ["data"], ["label"])  # for prediction

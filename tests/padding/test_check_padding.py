@@ -345,3 +345,18 @@ def test_random_numbers_in_a_loop_are_refused():
 
     with pytest.raises(UnsupportedError, match="draws random numbers"):
         sb.check_padding(sym_gen, _batch(tokens=False))
+
+
+def test_a_network_that_ends_before_the_longer_key():
+    def sym_gen(key):
+        vectors = sb.sym.Embedding(sb.sym.Variable("data"), input_dim=9, output_dim=4, name="e")
+        table = sb.sym.Variable("positions", shape=(1, 8, 4))
+        places = sb.sym.slice_axis(table, axis=1, begin=0, end=key)
+        total = sb.sym.sum(sb.sym.broadcast_add(vectors, places), axis=(1, 2))
+        return sb.sym.MakeLoss(total), ["data"], []
+
+    batch = sb.io.DataBatch(
+        [np.ones((2, 8))], [], bucket_key=8, provide_data=[("data", (2, 8))], provide_label=[]
+    )
+    with pytest.raises(sb.SymbucketError, match=r"key 14, a longer one than 8.*longer=key"):
+        sb.check_padding(sym_gen, batch)

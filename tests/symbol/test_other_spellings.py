@@ -79,3 +79,23 @@ def test_values_of_gelu_and_logsumexp() -> None:
     np.testing.assert_allclose(data.logsumexp(axis=1).asnumpy(), [0.907606, 3.169846], rtol=1e-6)
     large = sb.nd.array([[1000.0, 1000.0]])
     np.testing.assert_allclose(sb.nd.logsumexp(large).asnumpy(), [1000.693147], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("NDArrayIter", r"no 'NDArrayIter'. Did you mean symbucket.io.NDArrayIter\?"),
+        ("LSTMCell", "symbucket.rnn.LSTMCell"),
+        ("symbols", "Did you mean 'symbol'"),
+        ("gluon", "no 'gluon': networks are symbols.*training in symbucket.mod"),
+        ("zzz", "no 'zzz'$"),
+    ],
+)
+def test_names_that_the_package_does_not_have(name: str, said: str) -> None:
+    with pytest.raises(AttributeError, match=said):
+        getattr(sb, name)
+
+
+def test_modules_list_what_they_offer() -> None:
+    for module in (sb.mon, sb.kv, sb.lr_scheduler, sb.random):
+        assert set(dir(module)) == set(module.__all__)

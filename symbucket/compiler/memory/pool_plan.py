@@ -105,7 +105,7 @@ class PoolPlan:
             "data": sum(self.data.values()),
             "outputs": sum(self.outputs.values()),
             "activations": self.arena,
-            "arena's books": self.bookkeeping,
+            "bookkeeping": self.bookkeeping,
             "sessions": self.sessions,
             "compiler": self.compiler,
             "total": self.total,
