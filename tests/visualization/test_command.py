@@ -31,7 +31,7 @@ def run(capsys, *arguments, code=0):
 SHAPES = ("--shape", "data=3,5", "softmax_label=3,5")
 
 
-def test_a_symbol_becomes_a_page(symbol_file, capsys):
+def test_a_symbol_becomes_a_page(needs_page, symbol_file, capsys):
     assert run(capsys, symbol_file) == "net.html\n"
     assert "lstm_l1_t4_out" in Path("net.html").read_text()
     assert run(capsys, symbol_file, "-o", "t.dot", "--graph", "training", *SHAPES) == "t.dot\n"
@@ -46,7 +46,7 @@ def test_the_table(symbol_file, capsys):
     assert out.splitlines()[-2].endswith("B")
 
 
-def test_networks_of_ones_own(tmp_path, monkeypatch, capsys):
+def test_networks_of_ones_own(needs_page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     Path("mine.py").write_text(

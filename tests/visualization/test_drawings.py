@@ -115,7 +115,7 @@ def test_a_picture_that_nobody_could_read(tmp_path):
     assert "lstm_l1_t2_slice" in (tmp_path / "net.dot").read_text()
 
 
-def test_without_dot_the_error_says_what_to_do(tmp_path, monkeypatch):
+def test_without_dot_the_error_says_what_to_do(needs_page, tmp_path, monkeypatch):
     pytest.importorskip("graphviz", reason="the extra view is not installed")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnsupportedError, match=r"`dot` of Graphviz.*apt-get.*\.html page"):

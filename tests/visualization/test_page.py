@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 from importlib.resources import files
 
@@ -19,6 +20,8 @@ from symbucket.visualization.page import to_page
 from symbucket.visualization.sources import networks_of
 from symbucket.visualization.totals import Totals, group_totals, totals
 from tests.visualization.viz_networks import language_model
+
+pytestmark = pytest.mark.usefixtures("needs_page")
 
 
 class Elements(HTMLParser):
@@ -70,6 +73,7 @@ def test_the_script_of_graphviz_runs_in_any_worker(tmp_path, monkeypatch, module
     (folder / "assets").mkdir(parents=True)
     (folder / "__init__.py").write_text("")
     (folder / "assets" / "index.js").write_text(module)
+    monkeypatch.delitem(sys.modules, "easydot", raising=False)
     monkeypatch.setattr("sys.path", [str(tmp_path)])
     assert layout_script() == "class A{}const Graphviz=A;\n"
     (folder / "assets" / "index.js").write_text("export default 3")

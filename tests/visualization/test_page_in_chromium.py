@@ -16,6 +16,7 @@ from symbucket.visualization.sources import networks_of
 from symbucket.visualization.tree import STEPS
 from tests.visualization.viz_networks import language_model
 
+pytestmark = pytest.mark.usefixtures("needs_page")
 SECONDS = 30  # to wait; a shared machine may be slow
 
 
@@ -180,6 +181,34 @@ def test_pointing_at_a_box_tells_its_whole_name(page):
     assert "embed_weight 11\N{MULTIPLICATION SIGN}4" in titles
     edges = [t.get_attribute("textContent") for t in css(page, "#stage .edge title")]
     assert "3\N{MULTIPLICATION SIGN}12\N{MULTIPLICATION SIGN}4" in edges
+
+
+def test_of_a_wide_picture_the_forward_part_shows_first(page):
+    page.set_window_size(700, 900)
+    try:
+        page.refresh()
+        wait(page)
+        (data,) = [n for n in css(page, "#stage .node") if n.text.startswith("data")]
+        stage = css(page, "#stage")[0].rect
+        assert page.execute_script("return page.size.w * page.view.k") > stage["width"]
+        assert 0 <= data.rect["x"] < data.rect["x"] + data.rect["width"] <= stage["width"]
+    finally:
+        page.set_window_size(1400, 900)
+
+
+def test_a_large_group_opens_at_its_beginning(page):
+    page.execute_script("toggle(`g${page.net.groups.findIndex((g) => g.kind === 'steps')}`)")
+    wait(page)
+    page.execute_script("""
+        const step = page.net.groups.findIndex((g, i) => isOpen(`g${i}`) === false
+          && inSteps(page.net, i) && page.shown.picked.has(i));
+        zoom(6);
+        toggle(window.opened = `g${step}`);""")
+    wait(page)
+    place = "return document.getElementById(window.opened).getBoundingClientRect().toJSON()"
+    group, stage = page.execute_script(place), css(page, "#stage")[0].rect
+    assert group["height"] > stage["height"]
+    assert group["top"] - stage["y"] == pytest.approx(16, abs=4)
 
 
 def test_edges_tell_their_values(page):

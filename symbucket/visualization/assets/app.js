@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const stage = $("stage");
 const MAX_HITS = 50;
+const MARGIN = 16; // pixels
 const page = { net: null, shown: { opened: new Set(), picked: new Set() }, lines: new Map(), chosen: null, hits: [], hit: -1,
   view: { x: 0, y: 0, k: 1 }, size: { w: 1, h: 1 } };
 
@@ -91,7 +92,11 @@ async function draw(view, anchor = null, svg = null) {
   page.lines = lines;
   insert(svg);
   const after = before && place(anchor[1]);
-  if (after) move(page.view.x + before.x - after.x, page.view.y + before.y - after.y, page.view.k);
+  if (after) {
+    // Of a group that is too large for the stage, its beginning shows.
+    const dy = after.h > stage.clientHeight ? MARGIN + after.h / 2 - after.y : before.y - after.y;
+    move(page.view.x + before.x - after.x, page.view.y + dy, page.view.k);
+  }
   $("count").textContent = `${shown.toLocaleString("en-US")} of `
     + `${page.net.boxes.length.toLocaleString("en-US")} nodes shown`;
   document.body.dataset.shown = shown;
@@ -159,14 +164,19 @@ function fit(least = 0) {
 // of 9 points, has 9 pixels.
 function begin() {
   fit(1);
+  const room = stage.clientWidth - page.size.w * page.view.k;
+  const data = room < 0 && stage.querySelector(`#b${page.net.boxes.findIndex((b) => b.kind === "data")}`);
+  if (!data) return; // else begin where the data enter
+  const x = page.view.x + stage.clientWidth / 2 - place(data.id).x;
+  move(Math.min(0, Math.max(room, x)), page.view.y, page.view.k);
 }
 
-// The centre of something shown, in pixels of the stage.
+// The centre and the height of something shown, in pixels of the stage.
 function place(id) {
   const element = document.getElementById(id);
   if (!element) return null;
   const [box, frame] = [element.getBoundingClientRect(), stage.getBoundingClientRect()];
-  return { x: box.x + box.width / 2 - frame.x, y: box.y + box.height / 2 - frame.y };
+  return { x: box.x + box.width / 2 - frame.x, y: box.y + box.height / 2 - frame.y, h: box.height };
 }
 
 function centre(id) {
