@@ -216,7 +216,7 @@ def multinomial(
     out: NDArray | None = None,
     dtype: DType = "int32",
 ) -> NDArray | list[NDArray]:
-    """Positions drawn with the probabilities in the last axis of ``data`` (*d, k): (*d, *shape).
+    """Draw positions by probabilities in the last axis of ``data``: ``(*d, k) -> (*d, *shape)``.
 
     With ``get_prob`` a list of them and of the logarithms of their probabilities.
     """
