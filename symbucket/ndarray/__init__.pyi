@@ -628,7 +628,7 @@ def UpSampling(
     """Images enlarged ``scale`` times."""
 
 def abs(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``abs(data)``, element by element."""
+    """The absolute value; element by element."""
 
 add_n = ElementWiseSum
 
@@ -647,22 +647,22 @@ def amp_multicast(
     """Several arrays in one float dtype: the widest among them (``cast_narrow``: the narrowest)."""
 
 def arccos(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``arccos(data)``, element by element."""
+    """The angle in radians, from 0 to pi, with this cosine; element by element."""
 
 def arccosh(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``arccosh(data)``, element by element."""
+    """``log(x + sqrt(x**2 - 1))``, of x from 1 on; element by element."""
 
 def arcsin(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``arcsin(data)``, element by element."""
+    """The angle in radians, from -pi/2 to pi/2, with this sine; element by element."""
 
 def arcsinh(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``arcsinh(data)``, element by element."""
+    """``log(x + sqrt(x**2 + 1))``; element by element."""
 
 def arctan(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``arctan(data)``, element by element."""
+    """The angle in radians, between -pi/2 and pi/2, with this tangent; element by element."""
 
 def arctanh(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``arctanh(data)``, element by element."""
+    """``log((1 + x) / (1 - x)) / 2``, of x between -1 and 1; element by element."""
 
 def argmax(
     data: NDArray,
@@ -798,10 +798,10 @@ def broadcast_to(
 cast = Cast
 
 def cbrt(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``cbrt(data)``, element by element."""
+    """The cube root, also of negative numbers; element by element."""
 
 def ceil(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``ceil(data)``, element by element."""
+    """The smallest whole number that is not below x; element by element."""
 
 def choose_element_0index(
     data: NDArray,
@@ -832,10 +832,10 @@ def col2im(
 concat = Concat
 
 def cos(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``cos(data)``, element by element."""
+    """The cosine of an angle in radians; element by element."""
 
 def cosh(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``cosh(data)``, element by element."""
+    """``(exp(x) + exp(-x)) / 2``; element by element."""
 
 def crop(
     data: NDArray,
@@ -859,7 +859,7 @@ def cumsum(
     """The sums of the first elements along ``axis``; of the flattened data if it is None."""
 
 def degrees(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``degrees(data)``, element by element."""
+    """Radians in degrees: ``x * 180 / pi``; element by element."""
 
 def depth_to_space(data: NDArray, block_size: int, *, out: NDArray | None = None) -> NDArray:
     """Channels moved into blocks of ``block_size`` times ``block_size`` pixels."""
@@ -897,19 +897,19 @@ def elemwise_sub(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> N
     """``elemwise_sub`` of two arrays of one shape."""
 
 def erf(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``erf(data)``, element by element."""
+    """The error function: ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x; element by element."""
 
 def erfinv(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """The inverse of the error function, element by element; infinite at -1 and 1."""
 
 def exp(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``exp(data)``, element by element."""
+    """e to the power of x; element by element."""
 
 def expand_dims(data: NDArray, axis: int, *, out: NDArray | None = None) -> NDArray:
     """A new axis of size 1 at position ``axis``."""
 
 def expm1(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``expm1(data)``, element by element."""
+    """``exp(x) - 1``, exact near zero; element by element."""
 
 def fill_element_0index(
     lhs: NDArray,
@@ -921,7 +921,7 @@ def fill_element_0index(
     """``lhs`` (n, k) with ``mhs[i]`` as element ``rhs[i]`` of every row i."""
 
 def fix(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``fix(data)``, element by element."""
+    """The whole number next to x towards zero, as ``trunc``; element by element."""
 
 flatten = Flatten
 
@@ -929,7 +929,7 @@ def flip(data: NDArray, axis: int | Sequence[int], *, out: NDArray | None = None
     """The data with the order along the axes ``axis`` reversed."""
 
 def floor(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``floor(data)``, element by element."""
+    """The largest whole number that is not above x; element by element."""
 
 def gamma(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """The gamma function, element by element."""
@@ -958,7 +958,7 @@ def hard_sigmoid(
     """``alpha * data + beta``, clipped to 0 to 1."""
 
 def identity(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``identity(data)``, element by element."""
+    """x itself; element by element."""
 
 def im2col(
     data: NDArray,
@@ -979,19 +979,19 @@ def khatri_rao(
     """The products of all combinations of rows, column by column, of any number of matrices."""
 
 def log(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``log(data)``, element by element."""
+    """The natural logarithm; element by element."""
 
 def log10(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``log10(data)``, element by element."""
+    """The logarithm to base 10; element by element."""
 
 def log1p(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``log1p(data)``, element by element."""
+    """``log(1 + x)``, exact near zero; element by element."""
 
 def log2(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``log2(data)``, element by element."""
+    """The logarithm to base 2; element by element."""
 
 def log_sigmoid(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``log_sigmoid(data)``, element by element."""
+    """``log(sigmoid(x))``, which is ``-log(1 + exp(-x))``; element by element."""
 
 def log_softmax(
     data: NDArray,
@@ -1006,7 +1006,7 @@ def log_softmax(
     """The logarithm of the softmax, 0 beyond ``length``; attributes as for ``softmax``."""
 
 def logical_not(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``logical_not(data)``, element by element."""
+    """1 where x is 0, else 0; element by element."""
 
 def logsumexp(
     data: NDArray,
@@ -1096,7 +1096,7 @@ def nansum(
     """The sum of what is not NaN over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
 def negative(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``negative(data)``, element by element."""
+    """``-x``; element by element."""
 
 def norm(
     data: NDArray,
@@ -1138,7 +1138,7 @@ def prod(
     """The product over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
 def radians(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``radians(data)``, element by element."""
+    """Degrees in radians: ``x * pi / 180``; element by element."""
 
 def ravel_multi_index(
     data: NDArray,
@@ -1149,13 +1149,13 @@ def ravel_multi_index(
     """The number of each element in an array of ``shape``; its position stands in a column."""
 
 def rcbrt(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``rcbrt(data)``, element by element."""
+    """``1 / cbrt(x)``; element by element."""
 
 def reciprocal(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``reciprocal(data)``, element by element."""
+    """``1 / x``; element by element."""
 
 def relu(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``relu(data)``, element by element."""
+    """``max(x, 0)``; element by element."""
 
 def repeat(
     data: NDArray,
@@ -1183,13 +1183,13 @@ def reshape_like(
 reverse = flip
 
 def rint(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``rint(data)``, element by element."""
+    """The nearest whole number, halves down; element by element."""
 
 def round(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``round(data)``, element by element."""
+    """The nearest whole number, halves away from zero; element by element."""
 
 def rsqrt(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``rsqrt(data)``, element by element."""
+    """``1 / sqrt(x)``; element by element."""
 
 def scatter_nd(
     data: NDArray,
@@ -1204,16 +1204,16 @@ def shape_array(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """The shape of the data, int64."""
 
 def sigmoid(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``sigmoid(data)``, element by element."""
+    """``1 / (1 + exp(-x))``, between 0 and 1; element by element."""
 
 def sign(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``sign(data)``, element by element."""
+    """1 above zero, -1 below, 0 at zero; element by element."""
 
 def sin(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``sin(data)``, element by element."""
+    """The sine of an angle in radians; element by element."""
 
 def sinh(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``sinh(data)``, element by element."""
+    """``(exp(x) - exp(-x)) / 2``; element by element."""
 
 def size_array(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """The number of elements of the data, int64."""
@@ -1270,10 +1270,10 @@ def softmin(
     """The softmax of the negated data; attributes as for ``softmax``."""
 
 def softrelu(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``softrelu(data)``, element by element."""
+    """``log(1 + exp(x))``; element by element."""
 
 def softsign(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``softsign(data)``, element by element."""
+    """``x / (1 + abs(x))``, between -1 and 1; element by element."""
 
 def sort(
     data: NDArray,
@@ -1290,10 +1290,10 @@ def space_to_depth(data: NDArray, block_size: int, *, out: NDArray | None = None
 split = SliceChannel
 
 def sqrt(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``sqrt(data)``, element by element."""
+    """The square root; element by element."""
 
 def square(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``square(data)``, element by element."""
+    """``x * x``; element by element."""
 
 def squeeze(
     data: NDArray,
@@ -1338,10 +1338,10 @@ def take(
     """Slices of ``a`` along ``axis`` at the positions ``indices``."""
 
 def tan(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``tan(data)``, element by element."""
+    """The tangent of an angle in radians; element by element."""
 
 def tanh(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``tanh(data)``, element by element."""
+    """``sinh(x) / cosh(x)``, between -1 and 1; element by element."""
 
 def tile(data: NDArray, reps: int | Sequence[int], *, out: NDArray | None = None) -> NDArray:
     """The whole data repeated ``reps[i]`` times along axis i; leading 1s make both equally long."""
@@ -1367,7 +1367,7 @@ def transpose(
     """Axes in the order ``axes``; reversed by default."""
 
 def trunc(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``trunc(data)``, element by element."""
+    """The whole number next to x towards zero; element by element."""
 
 def unravel_index(
     data: NDArray,

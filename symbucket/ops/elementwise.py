@@ -127,6 +127,53 @@ _UNARY: dict[str, Unary] = {
 }
 
 
+_MEANINGS = {
+    "exp": "e to the power of x",
+    "log": "The natural logarithm",
+    "log2": "The logarithm to base 2",
+    "log10": "The logarithm to base 10",
+    "log1p": "``log(1 + x)``, exact near zero",
+    "expm1": "``exp(x) - 1``, exact near zero",
+    "sqrt": "The square root",
+    "rsqrt": "``1 / sqrt(x)``",
+    "cbrt": "The cube root, also of negative numbers",
+    "rcbrt": "``1 / cbrt(x)``",
+    "square": "``x * x``",
+    "reciprocal": "``1 / x``",
+    "abs": "The absolute value",
+    "sign": "1 above zero, -1 below, 0 at zero",
+    "negative": "``-x``",
+    "floor": "The largest whole number that is not above x",
+    "ceil": "The smallest whole number that is not below x",
+    "rint": "The nearest whole number, halves down",
+    "round": "The nearest whole number, halves away from zero",
+    "trunc": "The whole number next to x towards zero",
+    "fix": "The whole number next to x towards zero, as ``trunc``",
+    "sin": "The sine of an angle in radians",
+    "cos": "The cosine of an angle in radians",
+    "tan": "The tangent of an angle in radians",
+    "arcsin": "The angle in radians, from -pi/2 to pi/2, with this sine",
+    "arccos": "The angle in radians, from 0 to pi, with this cosine",
+    "arctan": "The angle in radians, between -pi/2 and pi/2, with this tangent",
+    "sinh": "``(exp(x) - exp(-x)) / 2``",
+    "cosh": "``(exp(x) + exp(-x)) / 2``",
+    "arcsinh": "``log(x + sqrt(x**2 + 1))``",
+    "arccosh": "``log(x + sqrt(x**2 - 1))``, of x from 1 on",
+    "arctanh": "``log((1 + x) / (1 - x)) / 2``, of x between -1 and 1",
+    "degrees": "Radians in degrees: ``x * 180 / pi``",
+    "radians": "Degrees in radians: ``x * pi / 180``",
+    "tanh": "``sinh(x) / cosh(x)``, between -1 and 1",
+    "sigmoid": "``1 / (1 + exp(-x))``, between 0 and 1",
+    "relu": "``max(x, 0)``",
+    "softsign": "``x / (1 + abs(x))``, between -1 and 1",
+    "softrelu": "``log(1 + exp(x))``",
+    "erf": "The error function: ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x",
+    "log_sigmoid": "``log(sigmoid(x))``, which is ``-log(1 + exp(-x))``",
+    "identity": "x itself",
+    "logical_not": "1 where x is 0, else 0",
+}
+
+
 # Piecewise constant: nothing flows back.
 _STEPS = frozenset("sign floor ceil rint round trunc fix logical_not".split())
 _METHODS = frozenset(
@@ -143,7 +190,7 @@ def _define_unary(name: str, rule: Unary, *aliases: str) -> None:
     body = {
         "emit": emit,
         "no_gradient": ("data",) if name in _STEPS else (),
-        "__doc__": f"``{name}(data)``, element by element.",
+        "__doc__": f"{_MEANINGS[name]}; element by element.",
         "__module__": __name__,
     }
     method = name if name in _METHODS else ""

@@ -17,25 +17,25 @@ class OperatorMethods:
     __slots__ = ()
 
     def abs(self, *, out: NDArray | None = None) -> NDArray:
-        """``abs(data)``, element by element."""
+        """The absolute value; element by element."""
 
     def arccos(self, *, out: NDArray | None = None) -> NDArray:
-        """``arccos(data)``, element by element."""
+        """The angle in radians, from 0 to pi, with this cosine; element by element."""
 
     def arccosh(self, *, out: NDArray | None = None) -> NDArray:
-        """``arccosh(data)``, element by element."""
+        """``log(x + sqrt(x**2 - 1))``, of x from 1 on; element by element."""
 
     def arcsin(self, *, out: NDArray | None = None) -> NDArray:
-        """``arcsin(data)``, element by element."""
+        """The angle in radians, from -pi/2 to pi/2, with this sine; element by element."""
 
     def arcsinh(self, *, out: NDArray | None = None) -> NDArray:
-        """``arcsinh(data)``, element by element."""
+        """``log(x + sqrt(x**2 + 1))``; element by element."""
 
     def arctan(self, *, out: NDArray | None = None) -> NDArray:
-        """``arctan(data)``, element by element."""
+        """The angle in radians, between -pi/2 and pi/2, with this tangent; element by element."""
 
     def arctanh(self, *, out: NDArray | None = None) -> NDArray:
-        """``arctanh(data)``, element by element."""
+        """``log((1 + x) / (1 - x)) / 2``, of x between -1 and 1; element by element."""
 
     def argmax(
         self,
@@ -88,19 +88,19 @@ class OperatorMethods:
         """``lhs`` with axes of size 1 repeated to the sizes of ``rhs``."""
 
     def cbrt(self, *, out: NDArray | None = None) -> NDArray:
-        """``cbrt(data)``, element by element."""
+        """The cube root, also of negative numbers; element by element."""
 
     def ceil(self, *, out: NDArray | None = None) -> NDArray:
-        """``ceil(data)``, element by element."""
+        """The smallest whole number that is not below x; element by element."""
 
     def clip(self, a_min: float, a_max: float, *, out: NDArray | None = None) -> NDArray:
         """Values below ``a_min`` become ``a_min``, above ``a_max`` become ``a_max``."""
 
     def cos(self, *, out: NDArray | None = None) -> NDArray:
-        """``cos(data)``, element by element."""
+        """The cosine of an angle in radians; element by element."""
 
     def cosh(self, *, out: NDArray | None = None) -> NDArray:
-        """``cosh(data)``, element by element."""
+        """``(exp(x) + exp(-x)) / 2``; element by element."""
 
     def cumsum(
         self,
@@ -112,7 +112,7 @@ class OperatorMethods:
         """The sums of the first elements along ``axis``; of the flattened data if it is None."""
 
     def degrees(self, *, out: NDArray | None = None) -> NDArray:
-        """``degrees(data)``, element by element."""
+        """Radians in degrees: ``x * 180 / pi``; element by element."""
 
     def depth_to_space(self, block_size: int, *, out: NDArray | None = None) -> NDArray:
         """Channels moved into blocks of ``block_size`` times ``block_size`` pixels."""
@@ -128,22 +128,22 @@ class OperatorMethods:
         """Diagonal ``k`` of the matrices in ``axis1`` and ``axis2``, as a new last axis."""
 
     def erf(self, *, out: NDArray | None = None) -> NDArray:
-        """``erf(data)``, element by element."""
+        """The error function: ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x; element by element."""
 
     def erfinv(self, *, out: NDArray | None = None) -> NDArray:
         """The inverse of the error function, element by element; infinite at -1 and 1."""
 
     def exp(self, *, out: NDArray | None = None) -> NDArray:
-        """``exp(data)``, element by element."""
+        """e to the power of x; element by element."""
 
     def expand_dims(self, axis: int, *, out: NDArray | None = None) -> NDArray:
         """A new axis of size 1 at position ``axis``."""
 
     def expm1(self, *, out: NDArray | None = None) -> NDArray:
-        """``expm1(data)``, element by element."""
+        """``exp(x) - 1``, exact near zero; element by element."""
 
     def fix(self, *, out: NDArray | None = None) -> NDArray:
-        """``fix(data)``, element by element."""
+        """The whole number next to x towards zero, as ``trunc``; element by element."""
 
     def flatten(self, *, out: NDArray | None = None) -> NDArray:
         """All axes but the first joined into one."""
@@ -152,7 +152,7 @@ class OperatorMethods:
         """The data with the order along the axes ``axis`` reversed."""
 
     def floor(self, *, out: NDArray | None = None) -> NDArray:
-        """``floor(data)``, element by element."""
+        """The largest whole number that is not above x; element by element."""
 
     def gelu(
         self,
@@ -163,16 +163,16 @@ class OperatorMethods:
         """``x`` times the standard normal's distribution function (Hendrycks and Gimpel, 2016)."""
 
     def log(self, *, out: NDArray | None = None) -> NDArray:
-        """``log(data)``, element by element."""
+        """The natural logarithm; element by element."""
 
     def log10(self, *, out: NDArray | None = None) -> NDArray:
-        """``log10(data)``, element by element."""
+        """The logarithm to base 10; element by element."""
 
     def log1p(self, *, out: NDArray | None = None) -> NDArray:
-        """``log1p(data)``, element by element."""
+        """``log(1 + x)``, exact near zero; element by element."""
 
     def log2(self, *, out: NDArray | None = None) -> NDArray:
-        """``log2(data)``, element by element."""
+        """The logarithm to base 2; element by element."""
 
     def log_softmax(
         self,
@@ -306,16 +306,16 @@ class OperatorMethods:
         """The product over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
     def radians(self, *, out: NDArray | None = None) -> NDArray:
-        """``radians(data)``, element by element."""
+        """Degrees in radians: ``x * pi / 180``; element by element."""
 
     def rcbrt(self, *, out: NDArray | None = None) -> NDArray:
-        """``rcbrt(data)``, element by element."""
+        """``1 / cbrt(x)``; element by element."""
 
     def reciprocal(self, *, out: NDArray | None = None) -> NDArray:
-        """``reciprocal(data)``, element by element."""
+        """``1 / x``; element by element."""
 
     def relu(self, *, out: NDArray | None = None) -> NDArray:
-        """``relu(data)``, element by element."""
+        """``max(x, 0)``; element by element."""
 
     def repeat(
         self,
@@ -339,28 +339,28 @@ class OperatorMethods:
         """``lhs`` in the shape of ``rhs``."""
 
     def rint(self, *, out: NDArray | None = None) -> NDArray:
-        """``rint(data)``, element by element."""
+        """The nearest whole number, halves down; element by element."""
 
     def round(self, *, out: NDArray | None = None) -> NDArray:
-        """``round(data)``, element by element."""
+        """The nearest whole number, halves away from zero; element by element."""
 
     def rsqrt(self, *, out: NDArray | None = None) -> NDArray:
-        """``rsqrt(data)``, element by element."""
+        """``1 / sqrt(x)``; element by element."""
 
     def shape_array(self, *, out: NDArray | None = None) -> NDArray:
         """The shape of the data, int64."""
 
     def sigmoid(self, *, out: NDArray | None = None) -> NDArray:
-        """``sigmoid(data)``, element by element."""
+        """``1 / (1 + exp(-x))``, between 0 and 1; element by element."""
 
     def sign(self, *, out: NDArray | None = None) -> NDArray:
-        """``sign(data)``, element by element."""
+        """1 above zero, -1 below, 0 at zero; element by element."""
 
     def sin(self, *, out: NDArray | None = None) -> NDArray:
-        """``sin(data)``, element by element."""
+        """The sine of an angle in radians; element by element."""
 
     def sinh(self, *, out: NDArray | None = None) -> NDArray:
-        """``sinh(data)``, element by element."""
+        """``(exp(x) - exp(-x)) / 2``; element by element."""
 
     def size_array(self, *, out: NDArray | None = None) -> NDArray:
         """The number of elements of the data, int64."""
@@ -441,10 +441,10 @@ class OperatorMethods:
         """The data cut along ``axis`` into ``num_outputs`` equal parts."""
 
     def sqrt(self, *, out: NDArray | None = None) -> NDArray:
-        """``sqrt(data)``, element by element."""
+        """The square root; element by element."""
 
     def square(self, *, out: NDArray | None = None) -> NDArray:
-        """``square(data)``, element by element."""
+        """``x * x``; element by element."""
 
     def squeeze(
         self,
@@ -487,10 +487,10 @@ class OperatorMethods:
         """Slices of ``a`` along ``axis`` at the positions ``indices``."""
 
     def tan(self, *, out: NDArray | None = None) -> NDArray:
-        """``tan(data)``, element by element."""
+        """The tangent of an angle in radians; element by element."""
 
     def tanh(self, *, out: NDArray | None = None) -> NDArray:
-        """``tanh(data)``, element by element."""
+        """``sinh(x) / cosh(x)``, between -1 and 1; element by element."""
 
     def tile(self, reps: int | Sequence[int], *, out: NDArray | None = None) -> NDArray:
         """The whole data repeated ``reps[i]`` times along axis i; leading 1s make both equally long."""
@@ -516,7 +516,7 @@ class OperatorMethods:
         """Axes in the order ``axes``; reversed by default."""
 
     def trunc(self, *, out: NDArray | None = None) -> NDArray:
-        """``trunc(data)``, element by element."""
+        """The whole number next to x towards zero; element by element."""
 
     def zeros_like(self, *, out: NDArray | None = None) -> NDArray:
         """Zeros in the shape of the data."""

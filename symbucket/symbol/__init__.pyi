@@ -596,7 +596,7 @@ def UpSampling(
     """Images enlarged ``scale`` times."""
 
 def abs(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``abs(data)``, element by element."""
+    """The absolute value; element by element."""
 
 add_n = ElementWiseSum
 
@@ -640,7 +640,7 @@ def arccos(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``arccos(data)``, element by element."""
+    """The angle in radians, from 0 to pi, with this cosine; element by element."""
 
 def arccosh(
     data: Symbol,
@@ -648,7 +648,7 @@ def arccosh(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``arccosh(data)``, element by element."""
+    """``log(x + sqrt(x**2 - 1))``, of x from 1 on; element by element."""
 
 def arcsin(
     data: Symbol,
@@ -656,7 +656,7 @@ def arcsin(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``arcsin(data)``, element by element."""
+    """The angle in radians, from -pi/2 to pi/2, with this sine; element by element."""
 
 def arcsinh(
     data: Symbol,
@@ -664,7 +664,7 @@ def arcsinh(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``arcsinh(data)``, element by element."""
+    """``log(x + sqrt(x**2 + 1))``; element by element."""
 
 def arctan(
     data: Symbol,
@@ -672,7 +672,7 @@ def arctan(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``arctan(data)``, element by element."""
+    """The angle in radians, between -pi/2 and pi/2, with this tangent; element by element."""
 
 def arctanh(
     data: Symbol,
@@ -680,7 +680,7 @@ def arctanh(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``arctanh(data)``, element by element."""
+    """``log((1 + x) / (1 - x)) / 2``, of x between -1 and 1; element by element."""
 
 def argmax(
     data: Symbol,
@@ -942,10 +942,10 @@ def broadcast_to(
 cast = Cast
 
 def cbrt(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``cbrt(data)``, element by element."""
+    """The cube root, also of negative numbers; element by element."""
 
 def ceil(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``ceil(data)``, element by element."""
+    """The smallest whole number that is not below x; element by element."""
 
 def choose_element_0index(
     data: Symbol,
@@ -985,10 +985,10 @@ def col2im(
 concat = Concat
 
 def cos(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``cos(data)``, element by element."""
+    """The cosine of an angle in radians; element by element."""
 
 def cosh(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``cosh(data)``, element by element."""
+    """``(exp(x) + exp(-x)) / 2``; element by element."""
 
 def crop(
     data: Symbol,
@@ -1019,7 +1019,7 @@ def degrees(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``degrees(data)``, element by element."""
+    """Radians in degrees: ``x * 180 / pi``; element by element."""
 
 def depth_to_space(
     data: Symbol,
@@ -1089,7 +1089,7 @@ def elemwise_sub(
     """``elemwise_sub`` of two arrays of one shape."""
 
 def erf(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``erf(data)``, element by element."""
+    """The error function: ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x; element by element."""
 
 def erfinv(
     data: Symbol,
@@ -1100,7 +1100,7 @@ def erfinv(
     """The inverse of the error function, element by element; infinite at -1 and 1."""
 
 def exp(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``exp(data)``, element by element."""
+    """e to the power of x; element by element."""
 
 def expand_dims(
     data: Symbol,
@@ -1117,7 +1117,7 @@ def expm1(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``expm1(data)``, element by element."""
+    """``exp(x) - 1``, exact near zero; element by element."""
 
 def eye(
     N: int,
@@ -1141,7 +1141,7 @@ def fill_element_0index(
     """``lhs`` (n, k) with ``mhs[i]`` as element ``rhs[i]`` of every row i."""
 
 def fix(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``fix(data)``, element by element."""
+    """The whole number next to x towards zero, as ``trunc``; element by element."""
 
 flatten = Flatten
 
@@ -1160,7 +1160,7 @@ def floor(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``floor(data)``, element by element."""
+    """The largest whole number that is not above x; element by element."""
 
 def full(
     shape: int | Sequence[int] = (),
@@ -1222,7 +1222,7 @@ def identity(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``identity(data)``, element by element."""
+    """x itself; element by element."""
 
 def im2col(
     data: Symbol,
@@ -1409,7 +1409,7 @@ def linspace(
     """
 
 def log(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``log(data)``, element by element."""
+    """The natural logarithm; element by element."""
 
 def log10(
     data: Symbol,
@@ -1417,7 +1417,7 @@ def log10(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``log10(data)``, element by element."""
+    """The logarithm to base 10; element by element."""
 
 def log1p(
     data: Symbol,
@@ -1425,10 +1425,10 @@ def log1p(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``log1p(data)``, element by element."""
+    """``log(1 + x)``, exact near zero; element by element."""
 
 def log2(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``log2(data)``, element by element."""
+    """The logarithm to base 2; element by element."""
 
 def log_sigmoid(
     data: Symbol,
@@ -1436,7 +1436,7 @@ def log_sigmoid(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``log_sigmoid(data)``, element by element."""
+    """``log(sigmoid(x))``, which is ``-log(1 + exp(-x))``; element by element."""
 
 def log_softmax(
     data: Symbol,
@@ -1457,7 +1457,7 @@ def logical_not(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``logical_not(data)``, element by element."""
+    """1 where x is 0, else 0; element by element."""
 
 def logsumexp(
     data: Symbol,
@@ -1566,7 +1566,7 @@ def negative(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``negative(data)``, element by element."""
+    """``-x``; element by element."""
 
 def norm(
     data: Symbol,
@@ -1641,7 +1641,7 @@ def radians(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``radians(data)``, element by element."""
+    """Degrees in radians: ``x * pi / 180``; element by element."""
 
 def random_exponential(
     lam: float = 1.0,
@@ -1735,7 +1735,7 @@ def rcbrt(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``rcbrt(data)``, element by element."""
+    """``1 / cbrt(x)``; element by element."""
 
 def reciprocal(
     data: Symbol,
@@ -1743,10 +1743,10 @@ def reciprocal(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``reciprocal(data)``, element by element."""
+    """``1 / x``; element by element."""
 
 def relu(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``relu(data)``, element by element."""
+    """``max(x, 0)``; element by element."""
 
 def repeat(
     data: Symbol,
@@ -1776,7 +1776,7 @@ def reshape_like(
 reverse = flip
 
 def rint(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``rint(data)``, element by element."""
+    """The nearest whole number, halves down; element by element."""
 
 def round(
     data: Symbol,
@@ -1784,7 +1784,7 @@ def round(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``round(data)``, element by element."""
+    """The nearest whole number, halves away from zero; element by element."""
 
 def rsqrt(
     data: Symbol,
@@ -1792,7 +1792,7 @@ def rsqrt(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``rsqrt(data)``, element by element."""
+    """``1 / sqrt(x)``; element by element."""
 
 def sample_exponential(
     lam: Symbol,
@@ -1912,16 +1912,16 @@ def sigmoid(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``sigmoid(data)``, element by element."""
+    """``1 / (1 + exp(-x))``, between 0 and 1; element by element."""
 
 def sign(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``sign(data)``, element by element."""
+    """1 above zero, -1 below, 0 at zero; element by element."""
 
 def sin(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``sin(data)``, element by element."""
+    """The sine of an angle in radians; element by element."""
 
 def sinh(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``sinh(data)``, element by element."""
+    """``(exp(x) - exp(-x)) / 2``; element by element."""
 
 def size_array(
     data: Symbol,
@@ -2004,7 +2004,7 @@ def softrelu(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``softrelu(data)``, element by element."""
+    """``log(1 + exp(x))``; element by element."""
 
 def softsign(
     data: Symbol,
@@ -2012,7 +2012,7 @@ def softsign(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``softsign(data)``, element by element."""
+    """``x / (1 + abs(x))``, between -1 and 1; element by element."""
 
 def sort(
     data: Symbol,
@@ -2036,7 +2036,7 @@ def space_to_depth(
 split = SliceChannel
 
 def sqrt(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``sqrt(data)``, element by element."""
+    """The square root; element by element."""
 
 def square(
     data: Symbol,
@@ -2044,7 +2044,7 @@ def square(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``square(data)``, element by element."""
+    """``x * x``; element by element."""
 
 def squeeze(
     data: Symbol,
@@ -2093,10 +2093,10 @@ def take(
     """Slices of ``a`` along ``axis`` at the positions ``indices``."""
 
 def tan(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``tan(data)``, element by element."""
+    """The tangent of an angle in radians; element by element."""
 
 def tanh(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """``tanh(data)``, element by element."""
+    """``sinh(x) / cosh(x)``, between -1 and 1; element by element."""
 
 def tile(
     data: Symbol,
@@ -2135,7 +2135,7 @@ def trunc(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``trunc(data)``, element by element."""
+    """The whole number next to x towards zero; element by element."""
 
 uniform = random_uniform
 

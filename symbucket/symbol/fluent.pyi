@@ -16,25 +16,25 @@ class FluentMethods:
     __slots__ = ()
 
     def abs(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``abs(data)``, element by element."""
+        """The absolute value; element by element."""
 
     def arccos(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``arccos(data)``, element by element."""
+        """The angle in radians, from 0 to pi, with this cosine; element by element."""
 
     def arccosh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``arccosh(data)``, element by element."""
+        """``log(x + sqrt(x**2 - 1))``, of x from 1 on; element by element."""
 
     def arcsin(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``arcsin(data)``, element by element."""
+        """The angle in radians, from -pi/2 to pi/2, with this sine; element by element."""
 
     def arcsinh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``arcsinh(data)``, element by element."""
+        """``log(x + sqrt(x**2 + 1))``; element by element."""
 
     def arctan(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``arctan(data)``, element by element."""
+        """The angle in radians, between -pi/2 and pi/2, with this tangent; element by element."""
 
     def arctanh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``arctanh(data)``, element by element."""
+        """``log((1 + x) / (1 - x)) / 2``, of x between -1 and 1; element by element."""
 
     def argmax(
         self,
@@ -106,10 +106,10 @@ class FluentMethods:
         """The data with axes of size 1 repeated to ``shape``; 0 in ``shape`` keeps a size."""
 
     def cbrt(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``cbrt(data)``, element by element."""
+        """The cube root, also of negative numbers; element by element."""
 
     def ceil(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``ceil(data)``, element by element."""
+        """The smallest whole number that is not below x; element by element."""
 
     def clip(
         self,
@@ -122,10 +122,10 @@ class FluentMethods:
         """Values below ``a_min`` become ``a_min``, above ``a_max`` become ``a_max``."""
 
     def cos(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``cos(data)``, element by element."""
+        """The cosine of an angle in radians; element by element."""
 
     def cosh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``cosh(data)``, element by element."""
+        """``(exp(x) + exp(-x)) / 2``; element by element."""
 
     def cumsum(
         self,
@@ -138,7 +138,7 @@ class FluentMethods:
         """The sums of the first elements along ``axis``; of the flattened data if it is None."""
 
     def degrees(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``degrees(data)``, element by element."""
+        """Radians in degrees: ``x * 180 / pi``; element by element."""
 
     def depth_to_space(
         self,
@@ -161,13 +161,13 @@ class FluentMethods:
         """Diagonal ``k`` of the matrices in ``axis1`` and ``axis2``, as a new last axis."""
 
     def erf(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``erf(data)``, element by element."""
+        """The error function: ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x; element by element."""
 
     def erfinv(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """The inverse of the error function, element by element; infinite at -1 and 1."""
 
     def exp(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``exp(data)``, element by element."""
+        """e to the power of x; element by element."""
 
     def expand_dims(
         self,
@@ -179,10 +179,10 @@ class FluentMethods:
         """A new axis of size 1 at position ``axis``."""
 
     def expm1(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``expm1(data)``, element by element."""
+        """``exp(x) - 1``, exact near zero; element by element."""
 
     def fix(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``fix(data)``, element by element."""
+        """The whole number next to x towards zero, as ``trunc``; element by element."""
 
     def flatten(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """All axes but the first joined into one."""
@@ -197,7 +197,7 @@ class FluentMethods:
         """The data with the order along the axes ``axis`` reversed."""
 
     def floor(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``floor(data)``, element by element."""
+        """The largest whole number that is not above x; element by element."""
 
     def gelu(
         self,
@@ -209,16 +209,16 @@ class FluentMethods:
         """``x`` times the standard normal's distribution function (Hendrycks and Gimpel, 2016)."""
 
     def log(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``log(data)``, element by element."""
+        """The natural logarithm; element by element."""
 
     def log10(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``log10(data)``, element by element."""
+        """The logarithm to base 10; element by element."""
 
     def log1p(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``log1p(data)``, element by element."""
+        """``log(1 + x)``, exact near zero; element by element."""
 
     def log2(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``log2(data)``, element by element."""
+        """The logarithm to base 2; element by element."""
 
     def log_softmax(
         self,
@@ -375,10 +375,10 @@ class FluentMethods:
         """The product over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
     def radians(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``radians(data)``, element by element."""
+        """Degrees in radians: ``x * pi / 180``; element by element."""
 
     def rcbrt(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``rcbrt(data)``, element by element."""
+        """``1 / cbrt(x)``; element by element."""
 
     def reciprocal(
         self,
@@ -386,10 +386,10 @@ class FluentMethods:
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
-        """``reciprocal(data)``, element by element."""
+        """``1 / x``; element by element."""
 
     def relu(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``relu(data)``, element by element."""
+        """``max(x, 0)``; element by element."""
 
     def repeat(
         self,
@@ -427,13 +427,13 @@ class FluentMethods:
         """``lhs`` in the shape of ``rhs``."""
 
     def rint(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``rint(data)``, element by element."""
+        """The nearest whole number, halves down; element by element."""
 
     def round(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``round(data)``, element by element."""
+        """The nearest whole number, halves away from zero; element by element."""
 
     def rsqrt(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``rsqrt(data)``, element by element."""
+        """``1 / sqrt(x)``; element by element."""
 
     def shape_array(
         self,
@@ -444,16 +444,16 @@ class FluentMethods:
         """The shape of the data, int64."""
 
     def sigmoid(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``sigmoid(data)``, element by element."""
+        """``1 / (1 + exp(-x))``, between 0 and 1; element by element."""
 
     def sign(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``sign(data)``, element by element."""
+        """1 above zero, -1 below, 0 at zero; element by element."""
 
     def sin(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``sin(data)``, element by element."""
+        """The sine of an angle in radians; element by element."""
 
     def sinh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``sinh(data)``, element by element."""
+        """``(exp(x) - exp(-x)) / 2``; element by element."""
 
     def size_array(
         self,
@@ -552,10 +552,10 @@ class FluentMethods:
         """The data cut along ``axis`` into ``num_outputs`` equal parts."""
 
     def sqrt(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``sqrt(data)``, element by element."""
+        """The square root; element by element."""
 
     def square(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``square(data)``, element by element."""
+        """``x * x``; element by element."""
 
     def squeeze(
         self,
@@ -609,10 +609,10 @@ class FluentMethods:
         """Slices of ``a`` along ``axis`` at the positions ``indices``."""
 
     def tan(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``tan(data)``, element by element."""
+        """The tangent of an angle in radians; element by element."""
 
     def tanh(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``tanh(data)``, element by element."""
+        """``sinh(x) / cosh(x)``, between -1 and 1; element by element."""
 
     def tile(
         self,
@@ -646,7 +646,7 @@ class FluentMethods:
         """Axes in the order ``axes``; reversed by default."""
 
     def trunc(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """``trunc(data)``, element by element."""
+        """The whole number next to x towards zero; element by element."""
 
     def zeros_like(
         self,
