@@ -1,7 +1,8 @@
 """Random numbers by MXNet's names (``mx.random``), and the one seed of the library.
 
 What :mod:`symbucket.seeding` explains holds for all of them: until :func:`seed` is called the seed
-is 0, so a program repeats exactly from run to run.
+is 0, so a program repeats exactly from run to run on one machine. With other numbers of threads the
+last bits of sums may differ; ``sb.runtime.set_threads(1)`` fixes that.
 """
 
 from __future__ import annotations

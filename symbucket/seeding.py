@@ -9,7 +9,8 @@ Nothing in symbucket reads numpy's global random state. Two kinds of randomness 
   parameters in another order start with the same values. So do the seeds of iterators that are
   given none.
 
-Until :func:`seed` is called the seed is 0, so a program repeats exactly from run to run.
+Until :func:`seed` is called the seed is 0, so a program repeats exactly from run to run on one
+machine, with one number of threads.
 """
 
 from __future__ import annotations
