@@ -141,6 +141,13 @@ def pages(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-m", "", "tests/visualization", *session.posargs)
 
 
+@nox.session(name="torch-models")
+def torch_models(session: nox.Session) -> None:
+    """Train networks of PyTorch here and there, and print the largest differences."""
+    session.install("-e", ".[cpu,test,torch]")
+    session.run("python", "-m", "tests.pytorch", *session.posargs)
+
+
 @nox.session
 def benchmark(session: nox.Session) -> None:
     """Train a language model with symbucket and with PyTorch, in turns; takes long."""

@@ -33,6 +33,7 @@ from symbucket import (
     ndarray,
     operator,
     optimizer,
+    pytorch,
     random,
     rnn,
     runtime,
@@ -148,4 +149,6 @@ hooks.export_onnx.connect(export.export_onnx)
 hooks.array_function.connect(_partial(getattr, ndarray))
 hooks.export_training.connect(export.export_training)
 hooks.inline_svg.connect(_inline_svg)
+hooks.from_torch.connect(pytorch.from_torch)
+hooks.torch_state_dict.connect(pytorch.torch_state_dict)
 hooks.num_gpus.connect(runtime.backend.num_gpus)

@@ -69,6 +69,7 @@ def test_the_pages_are_there():
         runtimes
         serving
         streams
+        torch-models
         training
         training-files
         tutorial
@@ -79,6 +80,7 @@ def test_the_pages_are_there():
         "docs/glossary.md",
         "docs/operators.md",
         "docs/runtimes.md",
+        "docs/torch-models.md",  # its program runs in tests/pytorch
     }
 
 

@@ -109,8 +109,9 @@ PUBLIC = {
         open_in_netron plan_picture plot_network print_summary summarize to_networkx
     """,
     "symbucket.sym": """
-        AttrScope Group NameManager Prefix Symbol Variable contrib from_onnx histogram hypot image
-        linalg load load_json maximum minimum pow power random split_v2 var
+        AttrScope Group NameManager Prefix Symbol Variable contrib from_onnx from_torch histogram
+        hypot image linalg load load_json maximum minimum pow power random split_v2 torch_state_dict
+        var
     """,
 }
 

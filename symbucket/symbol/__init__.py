@@ -17,6 +17,7 @@ from symbucket.symbol import contrib, image, linalg, random
 from symbucket.symbol.functions import operator_function as _operator_function
 from symbucket.symbol.of_numbers import hypot, maximum, minimum, pow, power
 from symbucket.symbol.onnx_import import from_onnx
+from symbucket.symbol.pytorch import from_torch, torch_state_dict
 from symbucket.symbol.shorthands import histogram, split_v2
 from symbucket.symbol.symbol import Group, Symbol, load, load_json
 from symbucket.symbol.variable import Variable
@@ -32,6 +33,7 @@ __all__ = [
     "Variable",
     "contrib",
     "from_onnx",
+    "from_torch",
     "histogram",
     "hypot",
     "image",
@@ -44,6 +46,7 @@ __all__ = [
     "power",
     "random",
     "split_v2",
+    "torch_state_dict",
     "var",
 ]
 

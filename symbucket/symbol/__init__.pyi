@@ -20,6 +20,8 @@ from symbucket.symbol.of_numbers import maximum as maximum
 from symbucket.symbol.of_numbers import minimum as minimum
 from symbucket.symbol.of_numbers import power as power
 from symbucket.symbol.onnx_import import from_onnx as from_onnx
+from symbucket.symbol.pytorch import from_torch as from_torch
+from symbucket.symbol.pytorch import torch_state_dict as torch_state_dict
 from symbucket.symbol.shorthands import histogram as histogram
 from symbucket.symbol.shorthands import split_v2 as split_v2
 from symbucket.symbol.symbol import Group as Group
@@ -41,6 +43,7 @@ __all__ = [
     "Variable",
     "contrib",
     "from_onnx",
+    "from_torch",
     "histogram",
     "hypot",
     "image",
@@ -53,6 +56,7 @@ __all__ = [
     "power",
     "random",
     "split_v2",
+    "torch_state_dict",
     "var",
 ]
 

@@ -37,6 +37,8 @@ from symbucket.symbol.onnx_constants import (
 )
 from symbucket.symbol.onnx_parameters import decide
 from symbucket.symbol.onnx_report import ParameterReport
+from symbucket.symbol.onnx_sequences import cut_sequences
+from symbucket.symbol.onnx_sizes import fix_numeric_sizes
 from symbucket.symbol.onnx_uses import GraphUses
 from symbucket.symbol.onnx_versions import convert_opset
 from symbucket.symbol.symbol import Group, Symbol
@@ -217,6 +219,8 @@ def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     copy.ClearField("metadata_props")
+    fix_numeric_sizes(copy.graph)
+    cut_sequences(copy.graph)
     copy.graph.ClearField("value_info")
     copy.graph.ClearField("doc_string")
     for i, node in enumerate(copy.graph.node):

@@ -54,6 +54,20 @@ def _matmul(g: Emitter, call: Call) -> Results:
     return [g.reshape(y, shape)]
 
 
+@translation("Gather")
+def _gather(g: Emitter, call: Call) -> Results:
+    """With ``padding_index``, which is not ONNX's, rows selected by that index get no gradient."""
+    data, indices = call.input(0), call.input(1)
+    axis = call.attr("axis", 0)
+    y = g.op("Gather", data, indices, axis=axis)
+    padding = call.attr("padding_index", None)
+    if padding is None:
+        return [y]
+    shape = (*shape_of(indices), *(1,) * (len(shape_of(data)) - axis - 1))
+    pads = g.op("Equal", g.reshape(indices, shape), g.const(padding, like=indices))
+    return [g.op("Where", pads, g.own("BlockGrad", y), y)]
+
+
 @translation("Dropout")
 def _dropout(g: Emitter, call: Call) -> Results:
     """Drop elements while training if the file asks for training mode, else as the file says."""
@@ -108,6 +122,7 @@ def _instance_norm(g: Emitter, call: Call) -> Results:
 def _batch_norm(g: Emitter, call: Call) -> Results:
     """With ``training_mode`` and while training: the batch's statistics, states follow them.
 
+    With ``unbiased_variance``, which is not ONNX's, the variance's state follows that of a sample.
     Otherwise the statistics in the file are used and stay as they are.
     """
     x, scale, shift, mean, var = (call.input(i) for i in range(5))
@@ -122,6 +137,9 @@ def _batch_norm(g: Emitter, call: Call) -> Results:
     else:
         y, _, batch_mean, batch_var = normalize(g, joined, [0, 2], eps)
         keep = call.attr("momentum", 0.9)
+        if call.attr("unbiased_variance", 0):
+            count = shape[0] * shape_of(joined)[2]
+            batch_var = g.op("Mul", batch_var, g.const(count / max(count - 1, 1), like=batch_var))
         states = []
         for state, batch in ((mean, batch_mean), (var, batch_var)):
             old = g.op("Mul", state, g.const(keep, like=state))

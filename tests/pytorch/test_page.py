@@ -1,0 +1,20 @@
+"""The program on the page of models from PyTorch runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+PAGE = Path(__file__).parents[2] / "docs" / "torch-models.md"
+
+
+def test_the_program_trains_and_loads_what_it_trained():
+    (program,) = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+    names: dict[str, object] = {}
+    exec(program.replace("num_epoch=2", "num_epoch=1"), names)
+    before = names["sym_gen"].symbol(12).nodes()
+    weight = next(node.value for node in before if node.name == "out.weight")
+    assert (names["module"].out.weight.detach().numpy() != weight).all()
