@@ -464,3 +464,9 @@ def test_train_goes_on_by_itself(text, tmp_path, monkeypatch, capsys):
     argv[-1] = "0"
     assert symbucket(*argv, "--num-epochs", 1) == 0
     assert sb.CheckpointManager("whole-run").latest().epoch == 1
+
+
+def test_output_that_is_closed():
+    command = f'"{sys.executable}" -m symbucket info'
+    closed = subprocess.run(f"{command} >&-", shell=True, capture_output=True, check=False)
+    assert (closed.returncode, closed.stderr) == (0, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -86,8 +87,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion}")
     name = args.parser.prog
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a word that the terminal cannot show: "?"
+            sys.stdout.reconfigure(errors="replace")
         code: int = args.function(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: the caller closed it
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         if args.debug:
