@@ -123,6 +123,8 @@ class Session:
         check_memory(self._need, f"a run of {name!r}")
         try:
             self._session = ort.InferenceSession(model, options, providers=[provider])
+        except MemoryError:  # of Python, not of the runtime
+            raise
         except Exception as error:  # the runtime's exceptions have no common base
             raise _creation_error(name, error) from error
         if options.enable_profiling:
@@ -174,6 +176,8 @@ class Session:
             self._need = 0
         try:
             self._session.run_with_iobinding(self._binding)
+        except MemoryError:
+            raise
         except Exception as error:
             raise _run_error(self.name, error) from error
 
