@@ -70,6 +70,7 @@ def export(module: Any, call: Call, *, dynamic: bool) -> onnx.ModelProto:
     _refuse_lost_noise(program, model)
     _name_shared_parameters(module, model.graph)
     fix_numeric_sizes(model.graph)
+    _fix_bounded_sizes(program, model.graph, call)
     return model
 
 
@@ -153,6 +154,24 @@ def _refuse_cumulative_statistics(module: Any) -> None:
                 f"from_torch: {path or type(part).__name__} averages its statistics over all "
                 "batches (momentum=None); set its momentum"
             )
+
+
+def _fix_bounded_sizes(program: Any, graph: onnx.GraphProto, call: Call) -> None:
+    """Fix sizes that are open within bounds alone: ``forward`` may branch there.
+
+    PyTorch notes that a branch was taken (6 <= s) as a range of the size; the graph has no trace.
+    """
+    free = {
+        str(symbol)
+        for symbol, bounds in program.range_constraints.items()
+        if bounds.lower <= 2 and str(bounds.upper) in ("int_oo", "oo")
+    }
+    tensors = call.by_name([value.name for value in graph.input])
+    for value in graph.input:
+        sizes = tensors[value.name].shape
+        for dim, size in zip(value.type.tensor_type.shape.dim, sizes):
+            if dim.dim_param and dim.dim_param not in free:
+                dim.dim_value = size
 
 
 def _name_shared_parameters(module: Any, graph: onnx.GraphProto) -> None:

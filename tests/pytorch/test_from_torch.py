@@ -152,6 +152,23 @@ def test_what_would_differ_is_refused(case):
         sym.from_torch(make().train(), torch.ones(4, 3) + torch.arange(4)[:, None])
 
 
+class BySize(nn.Module):
+    """Computes something else for long sequences."""
+
+    def forward(self, x):
+        return x * 2 if x.shape[1] > 4 else x * 3
+
+
+def test_a_size_that_forward_branches_on_is_read_anew_for_each_key():
+    sym_gen = sym.from_torch(BySize(), lambda key: torch.ones(2, key))
+    for key, factor in ((6, 2), (4, 3), (3, 3)):
+        executor = sym_gen.symbol(key).simple_bind(sb.cpu(), "null", x=(5, key))
+        (output,) = executor.forward(x=np.ones((5, key), "f"))
+        np.testing.assert_array_equal(output.asnumpy(), np.full((5, key), factor, "f"))
+    with pytest.raises(SymbucketError):
+        sym_gen.symbol(6).simple_bind(sb.cpu(), "null", x=(5, 4))
+
+
 def test_arguments_are_checked():
     linear, x = nn.Linear(3, 2), torch.ones(2, 3)
     with pytest.raises(InvalidArgumentError, match=r"needs a torch\.nn\.Module, not builtin"):
