@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from symbucket import seeding
 from symbucket.checks import listing
 from symbucket.context import Context, cpu
 from symbucket.errors import ParameterError, StateError
@@ -160,18 +161,24 @@ class ParameterStore:
         """Fill every buffer from the given values, else from the initializer.
 
         All values are computed and checked before the first buffer is written. Without an
-        initializer, buffers without a given value stay as they are.
+        initializer, buffers without a given value stay as they are. If it fails, a repetition draws
+        the same random numbers.
         """
-        writes: list[tuple[NDArray, Array]] = []
-        for kind, arrays, params in (
-            ("parameter", self.args, arg_params),
-            ("auxiliary state", self.aux, aux_params),
-        ):
-            if params is not None:
-                _check_names(kind, arrays, params, allow_missing, allow_extra)
-            writes += self._values(kind, arrays, params or {}, initializer)
-        for array, values in writes:
-            array[...] = values
+        chance = seeding.state()
+        try:
+            writes: list[tuple[NDArray, Array]] = []
+            for kind, arrays, params in (
+                ("parameter", self.args, arg_params),
+                ("auxiliary state", self.aux, aux_params),
+            ):
+                if params is not None:
+                    _check_names(kind, arrays, params, allow_missing, allow_extra)
+                writes += self._values(kind, arrays, params or {}, initializer)
+            for array, values in writes:
+                array[...] = values
+        except BaseException:
+            seeding.restore(chance)
+            raise
         self.filled = True
 
     def extra_names(self, *given: Mapping[str, Any] | None) -> list[str]:
