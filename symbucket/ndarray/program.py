@@ -130,18 +130,23 @@ def _start(
     op: Operator, program: Program, inputs: Signature, context: Context, threads: int
 ) -> Session:
     arena = program.plan.arena if program.plan is not None else 0
-    with _refusals_named(op, inputs):
+    with _refusals_named(op, inputs, UnsupportedError):
         return Session(program.model, context, f"nd.{op.op_name}", need=arena, threads=threads)
 
 
 @contextmanager
-def _refusals_named(op: Operator, inputs: Signature) -> Iterator[None]:
-    """Turn what ONNX and the runtime raise into UnsupportedError; they have no common base."""
+def _refusals_named(
+    op: Operator, inputs: Signature, refusal: type[SymbucketError] | None = None
+) -> Iterator[None]:
+    """Turn what ONNX and the runtime raise into UnsupportedError; they have no common base.
+
+    ``refusal`` is what a session makes of it.
+    """
     try:
         yield
-    except SymbucketError:
-        raise
     except Exception as error:
+        if isinstance(error, SymbucketError) and (refusal is None or type(error) is not refusal):
+            raise
         arrays = ", ".join(f"{dtype}{list(shape)}" for shape, dtype in inputs)
         raise UnsupportedError(
             f"nd.{op.op_name} of {arrays}: the runtime refuses it ({error}). Where it has no "

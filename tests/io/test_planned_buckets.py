@@ -34,6 +34,7 @@ def test_a_number_of_buckets_takes_those_of_least_padding():
 
 
 def test_every_length_as_a_bucket_is_warned_of(caplog):
+    caplog.set_level(logging.WARNING, "symbucket.io")
     sentences = [[1] * n for n in range(1, 100)]
     assert len(BucketSentenceIter(sentences, 1).buckets) == 99
     assert "99 networks to compile. buckets=6 chooses" in caplog.text
@@ -130,6 +131,7 @@ def test_rests_are_said(caplog):
 
 
 def test_long_sentences_are_cut_split_or_refused(caplog):
+    caplog.set_level(logging.WARNING, "symbucket.io")
     sentences = [[1, 2], list(range(10, 21)), [3, 4, 5, 6, 7]]
 
     def rows(**options):
