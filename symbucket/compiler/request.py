@@ -98,7 +98,7 @@ def _plain(part: Any) -> Any:
         names = (f.name for f in dataclasses.fields(part) if not f.name.startswith("cache_"))
         return [(name, _plain(getattr(part, name))) for name in names]
     if isinstance(part, Target):
-        return part.name, sorted(part.missing), part.binds_noise
+        return part.name, part.missing, part.binds_noise, part.unrolls_loops
     if isinstance(part, np.dtype) or (isinstance(part, type) and issubclass(part, np.generic)):
         return np.dtype(part).str
     if isinstance(part, (set, frozenset)):

@@ -12,7 +12,7 @@ class Target:
 
     Attributes:
         name: what messages call it.
-        missing: ONNX operators that it does not have, or runs badly.
+        missing: ONNX operators that it does not have, or runs badly, in alphabetical order.
         binds_noise: random numbers are inputs, which whoever runs the model draws for each run;
             otherwise the model draws them itself.
         unrolls_loops: recurrences are compiled as loops although there is no Scan; those that are
@@ -22,13 +22,13 @@ class Target:
     """
 
     name: str
-    missing: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
     binds_noise: bool = True
     unrolls_loops: bool = False
 
     def runs(self, op_types: Collection[str]) -> bool:
         """Return whether the target has all of these operators."""
-        return self.missing.isdisjoint(op_types)
+        return not any(op_type in self.missing for op_type in op_types)
 
     @property
     def compiles_loops(self) -> bool:
@@ -47,9 +47,7 @@ CPU = Target("CPUExecutionProvider")
 SERVING = Target("CPUExecutionProvider", binds_noise=False)
 
 # Not every runtime that reads a file knows Scan and If; their graphs hide what a picture shows.
-PORTABLE = Target("any ONNX runtime", frozenset({"Scan", "If"}), binds_noise=False)
+PORTABLE = Target("any ONNX runtime", ("If", "Scan"), binds_noise=False)
 
 # Recurrences are LSTM, GRU or RNN, which every runtime has.
-INFERENCE_FILE = Target(
-    "any ONNX runtime", frozenset({"Scan", "If"}), binds_noise=False, unrolls_loops=True
-)
+INFERENCE_FILE = Target("any ONNX runtime", ("If", "Scan"), binds_noise=False, unrolls_loops=True)

@@ -10,4 +10,4 @@ from symbucket.runtime.providers import provider_of
 def target_of(context: Context) -> Target:
     """Return the target of the execution provider that serves a context."""
     provider = provider_of(context)
-    return Target(provider.name, frozenset() if provider.runs_scans else frozenset({"Scan"}))
+    return Target(provider.name, () if provider.runs_scans else ("Scan",))

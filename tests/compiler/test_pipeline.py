@@ -136,7 +136,7 @@ def test_options_name_the_passes_that_exist():
 
 def test_a_target_without_scan_keeps_steps_unrolled():
     net, shapes = language_model(8), {"data": (2, 8), "softmax_label": (2, 8)}
-    without_lstm = Target("without LSTM", frozenset({"LSTM"}))
+    without_lstm = Target("without LSTM", ("LSTM",))
     assert without_lstm.supports_scan
     assert scans_in(compile_inference(net, shapes, target=without_lstm))
     assert not PORTABLE.supports_scan
