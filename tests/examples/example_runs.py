@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import logging
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -33,9 +34,12 @@ def load(name: str) -> ModuleType:
 def run(example: ModuleType, *argv: object) -> Run:
     """``example.main(argv)`` with its output."""
     out, err = io.StringIO(), io.StringIO()
+    logger = logging.getLogger("symbucket.io")
+    level = logger.level  # programs may set it
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = example.main([str(a) for a in argv])
         except SystemExit as end:
             code = int(end.code or 0)
+    logger.setLevel(level)
     return Run(code, out.getvalue(), err.getvalue())
