@@ -27,9 +27,10 @@ from symbucket.compiler.update import (
     input_name,
     output_name,
 )
-from symbucket.errors import BundleError, SymbucketError, UnsupportedError
+from symbucket.errors import BundleError, UnsupportedError
 from symbucket.export.keys import encode_key, file_name
-from symbucket.export.networks import ServedNetwork, networks_of, store_of
+from symbucket.export.model import check_model_file
+from symbucket.export.networks import ServedNetwork, default_key, networks_of, store_of
 from symbucket.export.verify import resolved
 from symbucket.files import replaced_folder, write_atomic
 from symbucket.ir import OPSET
@@ -132,7 +133,7 @@ def _write(
         "format": FORMAT,
         "symbucket": __version__,
         "opset": OPSET,
-        "default_key": encode_key(steps[0]["key"]) if len(steps) == 1 else _default(module, steps),
+        "default_key": encode_key(default_key(module, [n.spec for n in networks])),
         "steps": steps,
         "optimizer": {
             "file": OPTIMIZER_FILE,
@@ -147,15 +148,9 @@ def _write(
     for name, content in files.items():
         write_atomic(folder / name, content)
         if name.endswith(".onnx"):
-            _check(folder / name)
+            check_model_file(folder / name, name)
     text = json.dumps(description, indent=1, ensure_ascii=True)
     write_atomic(folder / DESCRIPTION_FILE, text.encode("ascii"))
-
-
-def _default(module: Any, steps: Sequence[Mapping[str, Any]]) -> Any:
-    keys = [step["key"] for step in steps]
-    default = encode_key(getattr(module, "default_bucket_key", None))
-    return default if default in keys else keys[0]
 
 
 def _step_model(program: Program) -> onnx.ModelProto:
@@ -261,10 +256,3 @@ def _packed(values: Mapping[str, tuple[str, str, Array]]) -> tuple[bytes, list[d
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _check(path: Path) -> None:
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except Exception as error:
-        raise SymbucketError(f"internal: {path.name} fails ONNX's check: {error}") from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
 
+from symbucket.errors import SymbucketError
 from symbucket.export.keys import encode_key
 from symbucket.export.networks import ServedNetwork
 from symbucket.export.spec import ARENA, KEY, Mode, StoredTensor
@@ -53,3 +55,11 @@ def file_model(
             entry = initializer.external_data.add()
             entry.key, entry.value = field, str(number)
     return model
+
+
+def check_model_file(path: Path, what: str) -> None:
+    """Raise SymbucketError if ONNX's checker finds a written model bad; ``what`` names it."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:
+        raise SymbucketError(f"internal: {what} fails ONNX's check: {error}") from error

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import onnx
 
 from symbucket.engine.parameters import ParameterStore
-from symbucket.errors import BundleError, InvalidArgumentError, SymbucketError, UnsupportedError
+from symbucket.errors import BundleError, InvalidArgumentError, UnsupportedError
 from symbucket.export import manifest as manifests
 from symbucket.export.activations import activation_bytes
 from symbucket.export.keys import file_name
-from symbucket.export.model import file_model
+from symbucket.export.model import check_model_file, file_model
 from symbucket.export.networks import Progress, ServedNetwork, default_key, networks_of, store_of
 from symbucket.export.spec import (
     BATCH,
@@ -139,7 +138,7 @@ def _write(
         if name not in files:
             content = model.SerializeToString()
             _write_file(folder / name, content)
-            _check_written(folder / name, network.spec.key)
+            check_model_file(folder / name, f"the network of bucket key {network.spec.key!r}")
             files[name] = _described(name, content)
         spec = msgspec.structs.replace(network.spec, **msgspec.structs.asdict(files[name]))
         need = 0
@@ -161,15 +160,6 @@ def _write(
     _write_file(folder / MANIFEST_FILE, manifests.to_json(manifest).encode("ascii"))
     tell("done", len(networks), len(networks))
     return manifest
-
-
-def _check_written(path: Path, key: Hashable) -> None:
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except Exception as error:
-        raise SymbucketError(
-            f"internal: the network of bucket key {key!r} fails ONNX's check: {error}"
-        ) from error
 
 
 def _attachments(attach: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from symbucket.errors import MemoryLimitError
+from symbucket.runtime.cgroup import controller_folders
 
 if os.name == "posix":
     import resource
@@ -57,19 +58,11 @@ def _meminfo() -> dict[str, int]:
 
 
 def _cgroup_limit() -> int | None:
-    try:
-        lines = (_PROC / "self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        for folder in (_CGROUPS / controllers / path.lstrip("/"), _CGROUPS / controllers):
-            for name in ("memory.max", "memory.limit_in_bytes"):
-                try:
-                    text = (folder / name).read_text().strip()
-                except OSError:
-                    continue
-                return int(text) if text.isdigit() else None
+    for folder in controller_folders(_PROC, _CGROUPS, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            try:
+                text = (folder / name).read_text().strip()
+            except OSError:
+                continue
+            return int(text) if text.isdigit() else None
     return None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from symbucket.checks import check_integer
 from symbucket.errors import DeviceError
+from symbucket.runtime.cgroup import controller_folders
 
 if os.name == "posix":
     import resource
@@ -112,15 +113,7 @@ def _room() -> tuple[int, int] | None:
 
 
 def _cgroup_room() -> tuple[int, int] | None:
-    try:
-        lines = (_PROC / "self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "pids"):
-            continue
-        folder = _CGROUPS / controllers / path.lstrip("/")
+    for folder in controller_folders(_PROC, _CGROUPS, "pids"):
         try:
             limit = (folder / "pids.max").read_text().strip()
             used = int((folder / "pids.current").read_text())
