@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -93,22 +94,16 @@ class Exchange:
         )
 
 
-class _host_views:  # noqa: N801 - reads like the function that it is
-    """Arrays of any device as numpy arrays that may be written to, and are written back."""
-
-    def __init__(self, arrays: Sequence[NDArray]) -> None:
-        self._arrays = arrays
-
-    def __enter__(self) -> list[Array]:
-        self._on_host = [provider_of(a.context).host_memory for a in self._arrays]
-        self._views = [
-            a.view() if on_host else a.asnumpy() for a, on_host in zip(self._arrays, self._on_host)
-        ]
-        return self._views
-
-    def __exit__(self, *error: object) -> None:
-        for array, view, on_host in zip(self._arrays, self._views, self._on_host):
-            if not on_host:
+@contextmanager
+def _host_views(arrays: Sequence[NDArray]) -> Iterator[list[Array]]:
+    """Yield arrays of any device as numpy arrays; what is written there is theirs at the end."""
+    on_host = [provider_of(array.context).host_memory for array in arrays]
+    views = [a.view() if here else a.asnumpy() for a, here in zip(arrays, on_host)]
+    try:
+        yield views
+    finally:
+        for array, view, here in zip(arrays, views, on_host):
+            if not here:
                 array[...] = view
 
 

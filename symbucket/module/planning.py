@@ -64,31 +64,41 @@ def plan_module_buckets(
         described = {key: shapes(key, size) for key, size in sizes.items()}
         return plan_memory(sizes, described).total
 
-    alone: dict[tuple[Any, int], int] = {}
+    alone: dict[tuple[Any, int], tuple[int, float]] = {}
+
+    def planned_alone(key: Any, batch_size: int) -> tuple[int, float]:
+        """Return what a bucket needs by itself, and the seconds that its network compiled."""
+        if (key, batch_size) not in alone:
+            start = time.perf_counter()
+            need = plan_keys({key: batch_size})
+            alone[key, batch_size] = need, time.perf_counter() - start
+        return alone[key, batch_size]
 
     def memory(key: Any, batch_size: int) -> int:
-        if (key, batch_size) not in alone:
-            alone[key, batch_size] = plan_keys({key: batch_size})
-        return alone[key, batch_size]
+        return planned_alone(key, batch_size)[0]
 
     listed = lengths if hasattr(lengths, "__len__") else list(lengths)
     limit = memory_limit
     for _ in range(_ATTEMPTS):
         within = None if limit is None else memory
         plan = plan_buckets(listed, memory_limit=limit, memory=within, **options)
-        seconds = []
-        for key, batch_size in zip(plan.boundaries, plan.batch_sizes):
-            start = time.perf_counter()
-            alone[key, batch_size] = plan_keys({key: batch_size})
-            seconds.append(time.perf_counter() - start)
-        together = plan_keys(dict(zip(plan.boundaries, plan.batch_sizes)))
-        if memory_limit is None or limit is None or together <= memory_limit:
-            need = tuple(memory(*pair) for pair in zip(plan.boundaries, plan.batch_sizes))
-            return replace(plan, memory=need, compile_seconds=tuple(seconds))
+        pairs = list(zip(plan.boundaries, plan.batch_sizes))
+        if memory_limit is None or limit is None:
+            break
+        together = plan_keys(dict(pairs))
+        if together <= memory_limit:
+            break
         limit -= together - memory_limit
         if limit < 1:
-            break
-    raise MemoryLimitError(
+            raise _too_large(plan, together, memory_limit)
+    else:
+        raise _too_large(plan, together, memory_limit)
+    needs, seconds = zip(*(planned_alone(*pair) for pair in pairs))
+    return replace(plan, memory=needs, compile_seconds=seconds)
+
+
+def _too_large(plan: BucketPlan, together: int, memory_limit: int | None) -> MemoryLimitError:
+    return MemoryLimitError(
         f"{len(plan)} buckets need {together:,} bytes together with batches of "
         f"{', '.join(map(str, plan.batch_sizes))} sentences; memory_limit is {memory_limit:,}. "
         "Allow more, or fewer buckets"
