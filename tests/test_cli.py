@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,7 @@ BAD = {
     "no file": (["run", "{bundle}", "{tmp}/no.npz"], "cannot read arrays from {tmp}/no.npz"),
     "no text": (["run", "{bundle}", "{tmp}/no.txt"], "cannot read sentences from {tmp}/no.txt"),
     "pickle": (["run", "{bundle}", "{tmp}/pickle.npz"], "cannot read arrays"),
+    "no array": (["run", "{bundle}", "{tmp}/bytes.npz"], "'data' is no array, as np.savez writes"),
     "gaps": (["run", "{bundle}", "{tmp}/gaps.npz"], "other has no entry for request 1"),
     "too long": (["run", "{bundle}", "{tmp}/long.npz"], "request 0 fits no network"),
     "no module": (
@@ -262,6 +264,8 @@ def test_errors_are_one_line(name, bundle, prefix, own, tmp_path, capsys):
     (tmp_path / "mine" / "thesis.txt").write_text("years")
     np.savez(tmp_path / "pickle.npz", data=np.array([{}], dtype=object))
     np.savez(tmp_path / "gaps.npz", **{"data/0": [1], "data/1": [1], "other/0": [1]})
+    with zipfile.ZipFile(tmp_path / "bytes.npz", "w") as archive:
+        archive.writestr("data", "no array")
     np.savez(tmp_path / "long.npz", data=np.ones((1, 40)))
     names = {"tmp": tmp_path, "bundle": bundle, "prefix": prefix, "own": own}
     argv, message = BAD[name]

@@ -130,6 +130,9 @@ def _from_npz(path: str, key: Any) -> list[Request]:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # numpy's reader raises whatever its parts raise
         raise DataError(f"cannot read arrays from {path}: {one_line(error) or 'empty'}") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of a member that is no .npy
+            raise DataError(f"{path}: {name!r} is no array, as np.savez writes them")
     columns: dict[str, dict[int, Any]] = {}
     for name, array in arrays.items():
         numbered = _NUMBERED.fullmatch(name)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -176,6 +177,8 @@ def _unpacked(reader: _Reader, position: int) -> Array:
         raise reader.damaged(f"{what} has the dtype number {number}, which MXNet does not have")
     dtype = np.dtype("<u2" if number == _BFLOAT16 else f"<{_DTYPES[number]}".replace("<?", "?"))
     elements = reader.take(math.prod(shape) * dtype.itemsize, f"{what} of shape {shape}")
+    if math.prod(size for size in shape if size) * dtype.itemsize > sys.maxsize:
+        raise reader.damaged(f"{what} has the shape {shape}, which no array has")
     values = np.frombuffer(elements, dtype).copy()
     if number == _BFLOAT16:  # the upper half of a float32
         values = (values.astype("<u4") << 16).view("<f4")

@@ -11,7 +11,7 @@ from symbucket.attribute import AttrScope, is_hidden, of_input, stored_name
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager
 from symbucket.ops.record import Operator, find
-from symbucket.symbol.node import NO_ATTRIBUTES, Entry, Node
+from symbucket.symbol.node import NO_ATTRIBUTES, Entry, Node, checked_name
 from symbucket.symbol.symbol import Symbol
 
 _HIDDEN = re.compile(r"__\w+__$")
@@ -65,7 +65,7 @@ def compose(
         raw["num_args"] = len(positional) + len(named)
     op = record.make(raw)
 
-    node_name = NameManager.current().get(kwargs.get("name"), called.lower())
+    node_name = checked_name(NameManager.current().get(kwargs.get("name"), called.lower()), called)
     inputs = _match(op, called, node_name, positional, named, attr)
     node = Node(op, node_name, inputs, attr or NO_ATTRIBUTES)
     return Symbol([(node, i) for i in range(node.num_outputs)])

@@ -10,7 +10,7 @@ from typing import Any
 from symbucket.attribute import is_of_input
 from symbucket.errors import InvalidArgumentError
 from symbucket.ops.record import Operator, find
-from symbucket.symbol.node import Entry, Node
+from symbucket.symbol.node import Entry, Node, checked_name
 from symbucket.symbol.old_files import (
     complete_inputs,
     give_to_inputs,
@@ -88,9 +88,7 @@ class _Reader:
 
     def add(self, record: dict[str, Any]) -> None:
         """Read the next node."""
-        name = record["name"]
-        if not isinstance(name, str):
-            raise TypeError(f"the name {name!r} is no string")
+        name = checked_name(record["name"])
         raw = merged_attributes(record)
         if record["op"] == "null":
             attributes = {k: str(v) for k, v in raw.items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from symbucket.errors import NameConflictError
+from symbucket.errors import InvalidArgumentError, NameConflictError
 from symbucket.ops.record import Operator
 from symbucket.types import Array
 
@@ -37,6 +37,24 @@ class Node:
 
 
 Entry = tuple[Node, int]
+
+
+def checked_name(name: object, what: str = "a node") -> str:
+    """Return ``name`` if it can be the name of a node: a non-empty string that has a UTF-8 form.
+
+    Raises InvalidArgumentError, which calls the node ``what``.
+    """
+    if not isinstance(name, str) or not name:
+        raise InvalidArgumentError(f"The name of {what} must be a non-empty string, not {name!r}")
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgumentError(
+                f"The name {name!r} of {what} cannot be written as UTF-8: its character "
+                f"{error.start} is half of a surrogate pair"
+            ) from None
+    return name
 
 
 def topological(heads: Iterable[Entry]) -> list[Node]:

@@ -9,7 +9,7 @@ from typing import Any
 from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import infer
-from symbucket.symbol.node import Node
+from symbucket.symbol.node import Node, checked_name
 from symbucket.symbol.symbol import Symbol
 
 
@@ -35,8 +35,7 @@ def Variable(  # noqa: N802 - MXNet's name
         init: an initializer, its registered name, or its ``dumps()`` text.
         stype: only "default" storage exists.
     """
-    if not isinstance(name, str) or not name:
-        raise InvalidArgumentError(f"Variable: the name must be a non-empty string, not {name!r}")
+    checked_name(name, "a Variable")
     if stype not in (None, "default"):
         raise InvalidArgumentError(f"Variable {name!r}: stype={stype!r}; only 'default' exists")
     attrs = AttrScope.current().get(dict(attr or {}))

@@ -120,6 +120,7 @@ def test_sparse_arrays_are_refused_with_advice():
         (file_of(record(shape=(1, -3))), r"shape \(1, -3\)"),
         (file_of(record(shape=(1 << 40, 1 << 40))), "would take 4835703278458516698824704 bytes"),
         (file_of(record(shape=(1 << 62, 4))), "would take"),  # 2**66 bytes: 0 in 64 bits
+        (file_of(record(shape=(0, 1 << 60, 8))), "shape .*, which no array has"),
         (file_of(record(dtype=13)), "dtype number 13"),
         (file_of(record(dtype=-1)), "dtype number -1"),
         (file_of(record(storage=3)), "kind of storage 3"),

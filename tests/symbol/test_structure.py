@@ -1,6 +1,7 @@
 """Composition, indexing, listing, attributes; symbols never change."""
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -159,6 +160,7 @@ def test_variable_shape_and_dtype_are_used():
     [
         (("",), "non-empty string, not ''"),
         ((3,), "non-empty string, not 3"),
+        (("a\ud800",), "cannot be written as UTF-8: its character 1 is half of a surrogate pair"),
         (("v", None, "abc"), "shape='abc' must be a tuple"),
         (("v", None, 3), "shape=3 must be a tuple"),
         (("v", None, (2, -1)), r"shape=\(2, -1\) must be a tuple"),
@@ -167,6 +169,15 @@ def test_variable_shape_and_dtype_are_used():
 def test_wrong_variables(arguments, words):
     with pytest.raises(InvalidArgumentError, match=words):
         sym.Variable(*arguments)
+
+
+@pytest.mark.parametrize("name", [5, "\ud800"])
+def test_wrong_names_of_operators(name):
+    with pytest.raises(InvalidArgumentError, match=r"The name .*of FullyConnected"):
+        sym.FullyConnected(sym.Variable("x"), num_hidden=1, name=name)
+    text = sym.Variable("x").tojson().replace('"name": "x"', f'"name": {json.dumps(name)}')
+    with pytest.raises(InvalidArgumentError, match=r"he name .*of a node"):
+        sym.load_json(text)
 
 
 def test_wrong_variable_keywords():
