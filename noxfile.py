@@ -33,7 +33,12 @@ NIGHTLY = {
     "newest": ["onnxruntime", "--upgrade"],
 }
 
-TESTS_OF_FILES = ["tests/test_documents.py", "tests/test_public_api.py", "tests/optimizer"]
+TESTS_OF_FILES = [
+    "tests/test_documents.py",
+    "tests/documents",
+    "tests/test_public_api.py",
+    "tests/optimizer",
+]
 """Tests that read what an sdist may lack: documents, tools, recorded numbers."""
 
 

@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
 import sys
 from importlib.metadata import metadata
-from pathlib import Path
 
 import pytest
 
 import symbucket as sb
 from symbucket.cli.main import build
 from symbucket.compiler.rewrite.base import PASSES
+from tests.documents.pages import DOCUMENTS, FENCED, PAGES, ROOT, blocks, commands, programs, read
+from tests.documents.shell import Shell, write_inputs, write_networks
 
-ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 END = "<end of a program>\n"
-
-PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", *PAGES]
 LINKED = [*DOCUMENTS, "CHANGELOG.md", "SECURITY.md"]
-
-
-def read(document: str) -> str:
-    return (ROOT / document).read_text(encoding="utf-8")
-
-
-def blocks(document: str) -> list[tuple[str, str]]:
-    """Return (language, text) of every fenced block."""
-    return [(language, body) for _, language, body in BLOCK.findall(read(document))]
-
-
-def programs(document: str) -> list[tuple[str, str]]:
-    """Return (program, its output); a program without a text block after it prints nothing."""
-    pairs: list[tuple[str, str]] = []
-    for language, body in blocks(document):
-        if language == "python":
-            pairs.append((body, ""))
-        elif language == "text":
-            assert pairs, f"{document}: there is no program before {body!r}"
-            assert not pairs[-1][1], f"{document}: two outputs of one program: {body!r}"
-            pairs[-1] = (pairs[-1][0], body)
-    return pairs
-
-
 WITH_PROGRAMS = [document for document in DOCUMENTS if programs(document)]
+WITH_COMMANDS = [document for document in DOCUMENTS if commands(document)]
+SLOW = {"docs/examples.md", "docs/planner.md", "docs/transformer.md"}
 
 
 def test_the_pages_are_there():
     names = """
         DESIGN
         arrays
+        benchmarks
         buckets
         bundles
         control-flow
         ctc
+        data
+        examples
         glossary
+        installing
         lengths
         moving-from-mxnet
         onnx-models
@@ -72,27 +51,61 @@ def test_the_pages_are_there():
         torch-models
         training
         training-files
+        transformer
+        troubleshooting
         tutorial
         workers
     """
     assert {f"docs/{name}.md" for name in names.split()} == {*PAGES}
-    assert set(DOCUMENTS) - set(WITH_PROGRAMS) == {
-        "docs/glossary.md",
-        "docs/operators.md",
-        "docs/runtimes.md",
-        "docs/torch-models.md",  # its program runs in tests/pytorch
+
+
+def test_every_block_is_run_or_says_why_not():
+    reasons = {}
+    for document in DOCUMENTS:
+        for language, text, reason in blocks(document):
+            assert language in ("python", "text", "sh", ""), f"{document}: {language}"
+            if language == "":  # a figure
+                assert not re.search(r"^ *(\$ )?(symbucket|python3?|pip|curl) ", text, re.MULTILINE)
+            if reason:
+                reasons.setdefault(document, []).append(reason)
+        comments = re.findall(r"^ *<!-- not run:", read(document), re.MULTILINE)
+        assert len(comments) == len(reasons.get(document, [])), document
+    assert {document: len(texts) for document, texts in reasons.items()} == {
+        "README.md": 2,  # .ci/run runs these two
+        "CONTRIBUTING.md": 1,
+        "docs/benchmarks.md": 1,
+        "docs/installing.md": 2,
+        "docs/serving.md": 1,
+        "docs/torch-models.md": 1,  # tests/pytorch runs it
     }
+    assert all(len(reason) > 15 for texts in reasons.values() for reason in texts)
 
 
-@pytest.mark.parametrize("document", WITH_PROGRAMS)
-def test_programs_print_what_the_document_says(document, tmp_path):
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in sorted({*WITH_PROGRAMS, *WITH_COMMANDS})
+    ],
+)
+def test_programs_and_commands_do_what_the_document_says(document, tmp_path, monkeypatch):
+    if document in WITH_PROGRAMS:
+        run_programs(document, tmp_path)
+    if document in WITH_COMMANDS:
+        monkeypatch.chdir(tmp_path)
+        write_inputs(tmp_path)
+        with contextlib.closing(Shell(tmp_path)) as shell:
+            for words in commands(document):
+                assert shell.run(words)
+
+
+def run_programs(document, folder):
     pairs = programs(document)
-    assert any(output for _, output in pairs)
     text = "\n\n".join(f"{program}\nprint({END!r}, end='')\n" for program, _ in pairs)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", text],
-        cwd=tmp_path,
+        cwd=folder,
         env=env,
         capture_output=True,
         encoding="utf-8",
@@ -100,6 +113,25 @@ def test_programs_print_what_the_document_says(document, tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.split(END) == [*(output for _, output in pairs), ""]
+
+
+@pytest.mark.slow
+def test_examples_of_help_run(tmp_path, monkeypatch):
+    """Those of ``serve`` run on the page about it."""
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path)
+    write_networks(tmp_path)
+    shell = Shell(tmp_path)
+    _, parsers = build()
+    lines = 0
+    for name, parser in parsers.items():
+        _, _, examples = parser.epilog.partition(":\n")
+        text = examples.partition("\nexit codes")[0].replace("\\\n", " ")
+        for line in re.split(r"[;\n]", text):
+            if name != "serve" and line.strip():
+                shell.run(shlex.split(line))
+                lines += 1
+    assert lines > 15
 
 
 def test_the_page_of_operators_is_what_the_records_say():
@@ -136,21 +168,21 @@ def test_every_kind_of_document_is_reached_from_readme():
 # Commands ----------------------------------------------------------------------------------------
 
 
-def commands() -> list[str]:
-    return [body for language, body in blocks("README.md") if language == "sh"]
+def readme_commands() -> list[str]:
+    return [text for language, text, _ in blocks("README.md") if language == "sh"]
 
 
 def test_readme_opens_with_two_commands_of_one_line():
-    assert len(commands()) == 2
-    for command in commands():
+    assert len(readme_commands()) == 2
+    for command in readme_commands():
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
         assert command.count("\n") == 1
-    train, test = commands()
+    train, test = readme_commands()
     assert train.endswith(".venv/bin/python examples/lstm_bucketing.py\n")
     assert test.endswith(".venv/bin/python -m pytest\n")
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", readme_commands())
 def test_commands_name_extras_and_files_that_exist(command):
     (extras,) = re.findall(r'"\.\[([a-z,]+)\]"', command)
     assert set(extras.split(",")) <= set(metadata("symbucket").get_all("Provides-Extra") or [])
@@ -160,22 +192,27 @@ def test_commands_name_extras_and_files_that_exist(command):
 
 
 def command_lines(document: str) -> list[str]:
-    """Return what the document says to type after ``symbucket``."""
-    arguments = []
-    for language, body in blocks(document):
-        if language == "":
-            lines = body.replace("\\\n", " ").splitlines()
-            arguments += [
-                line.strip()[10:] for line in lines if line.strip().startswith("symbucket ")
-            ]
-    return arguments
+    """Return the commands in the text and in its blocks, without ``symbucket``."""
+    text = FENCED.sub("", read(document))
+    inline = re.findall(r"(?<![*])`symbucket ([a-z]+[^`]* [^`]*)`", text)
+    in_blocks = [shlex.join(words[1:]) for words in commands(document) if words[0] == "symbucket"]
+    return [" ".join(line.split()) for line in (*inline, *in_blocks)]
 
 
-@pytest.mark.parametrize("line", [line for d in DOCUMENTS for line in command_lines(d)])
+@pytest.mark.parametrize("line", sorted({line for d in DOCUMENTS for line in command_lines(d)}))
 def test_command_lines_parse(line):
     parser, known = build()
-    args = parser.parse_args(shlex.split(line))
+    args = parser.parse_args(shlex.split(line.replace("EPOCH", "1")))
     assert args.command in known
+
+
+@pytest.mark.parametrize("document", ["docs/benchmarks.md"])
+def test_options_of_benchmarks_exist(document):
+    lines = re.findall(r"^python (benchmarks/\w+\.py)(.*)$", read(document), re.MULTILINE)
+    assert lines
+    for path, options in lines:
+        for option in re.findall(r"--[\w-]+", options):
+            assert f'"{option}"' in read(path), f"{path} {option}"
 
 
 # Names and paths ---------------------------------------------------------------------------------
@@ -203,7 +240,7 @@ def test_links_and_paths_lead_somewhere(document):
 @pytest.mark.parametrize("document", ["README.md", *PAGES])  # CONTRIBUTING.md makes some itself
 def test_names_of_the_library_exist(document):
     """Inline code such as `sb.io.NDArrayIter` names something that exists."""
-    inline = re.findall(r"`(sb(?:\.[A-Za-z]\w*)+)", BLOCK.sub("", read(document)))
+    inline = re.findall(r"`(sb(?:\.[A-Za-z]\w*)+)", FENCED.sub("", read(document)))
     for name in inline:
         value = sb
         for part in name.split(".")[1:]:
@@ -223,7 +260,7 @@ def test_pre_commit_runs_the_linter_that_ci_runs():
 
 
 def test_contributing_names_every_session_of_nox():
-    table = BLOCK.sub("", read("CONTRIBUTING.md")).partition("## ")[0]
+    table = FENCED.sub("", read("CONTRIBUTING.md")).partition("## ")[0]
     sessions = re.findall(r"^@nox\.session\n(?:@.*\n)?def (\w+)", read("noxfile.py"), re.MULTILINE)
     assert sessions
     named = set(re.findall(r"`(\w+)(?:\(\w+\))?`", table))

@@ -23,8 +23,8 @@ EXAMPLE = """\
 examples:
   symbucket train --checkpoint runs/english
   symbucket export runs/english bundle
-  symbucket export runs/mine bundle --sym-gen mine:sym_gen --keys 10 20 30 --data data=32,key \\
-      --label softmax_label=32,key
+  symbucket export runs/mine mine --sym-gen mine:sym_gen --keys 10 20 30 --data data=32,key \\
+      --label label=32,key
 """
 
 

@@ -224,6 +224,28 @@ def test_parameters_of_a_module_are_taken():
         sb.check_padding(_tagger(), batch, 8, args, aux)
 
 
+def test_a_gradient_that_is_zero_but_for_rounding_counts_as_zero():
+    """A bias of the keys moves all scores of a row alike, so the softmax does not see it."""
+
+    def sym_gen(steps):
+        mask = sb.rnn.sequence_mask(sym.Variable("length"), steps)
+        blocked = sym.expand_dims((mask - 1.0) * 1e9, axis=1)
+        x = _embedded()
+        query, key, value = (
+            sym.FullyConnected(x, num_hidden=HIDDEN, flatten=False, name=name)
+            for name in ("query", "key", "value")
+        )
+        scores = sym.broadcast_add(sym.batch_dot(query, key, transpose_b=True), blocked)
+        mixed = sym.batch_dot(sym.softmax(scores), value)
+        rows = sym.Reshape(mixed, shape=(-1, HIDDEN))
+        pred = sym.FullyConnected(rows, num_hidden=VOCAB, name="pred")
+        return _loss(pred), ["data", "length"], ["softmax_label"]
+
+    for seed in range(4):
+        report = sb.check_padding(sym_gen, _batch(), seed=seed)
+        assert report.ok, report
+
+
 def test_seed_of_the_library_stays():
     sb.random.seed(5)
     wanted = sb.random.generator().random()

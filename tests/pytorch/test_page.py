@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "torch-models.md"
 
 
 def test_the_program_trains_and_loads_what_it_trained():
-    (program,) = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+    (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
     names: dict[str, object] = {}
     exec(program.replace("num_epoch=2", "num_epoch=1"), names)
     before = names["sym_gen"].symbol(12).nodes()
