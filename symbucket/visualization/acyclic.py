@@ -24,8 +24,7 @@ Ends = tuple[int, int]
 
 def has_cycles(tree: Tree, diagram: Diagram) -> bool:
     """Return whether some view of the tree shows a cycle that is no loop of time."""
-    ends = _ends(diagram)
-    return any(_cycles(group, inner) for group, inner in _groups_with_edges(tree, ends))
+    return any(cycles_among(group, inner) for group, inner in groups_with_edges(tree, diagram))
 
 
 def dissolve_cycles(tree: Tree, diagram: Diagram) -> None:
@@ -34,8 +33,8 @@ def dissolve_cycles(tree: Tree, diagram: Diagram) -> None:
     The members of a dissolved group join the group around it. Repetitions go first, since they say
     least, then scopes, the smallest first.
     """
-    for group, inner in reversed(list(_groups_with_edges(tree, _ends(diagram)))):
-        while cycles := _cycles(group, inner):
+    for group, inner in reversed(list(groups_with_edges(tree, diagram))):
+        while cycles := cycles_among(group, inner):
             candidates = [member for cycle in cycles for member in cycle]
             repeats = [member for member in candidates if member.kind == REPEAT]
             smallest = min(candidates, key=lambda member: sum(1 for _ in member.boxes()))
@@ -48,13 +47,12 @@ def _dissolve(group: Tree, member: Tree) -> None:
     group.members[position : position + 1] = member.members
 
 
-def _ends(diagram: Diagram) -> list[Ends]:
-    return [(edge.source, edge.target) for edge in diagram.edges]
+def groups_with_edges(tree: Tree, diagram: Diagram) -> Iterator[tuple[Tree, list[Ends]]]:
+    """Yield every group, outer ones first, with the edges that run inside it.
 
-
-def _groups_with_edges(tree: Tree, ends: Sequence[Ends]) -> Iterator[tuple[Tree, list[Ends]]]:
-    """Yield every group, outer ones first, with the edges that run inside it."""
-    stack = [(tree, list(ends))]
+    What a loop hands from step to step does not count.
+    """
+    stack = [(tree, [(e.source, e.target) for e in diagram.edges if not e.carried])]
     while stack:
         group, inner = stack.pop()
         yield group, inner
@@ -83,8 +81,11 @@ class _Place:
     step: str
 
 
-def _cycles(group: Tree, inner: Sequence[Ends]) -> list[list[Tree]]:
-    """Return what can be dissolved of each cycle among the members of a group."""
+def cycles_among(group: Tree, inner: Sequence[Ends]) -> list[list[Tree]]:
+    """Return what can be dissolved of each cycle among the members of a group.
+
+    ``inner``: the edges inside the group.
+    """
     import networkx as nx  # a picture in which nothing is folded needs none
 
     if group.kind == STEPS or not any(isinstance(m, Tree) for m in group.members):

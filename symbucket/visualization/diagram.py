@@ -38,12 +38,42 @@ def printable(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Loop:
+    """A compiled loop: the name of its node, and its number of steps, 0 if unknown."""
+
+    name: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the values of a parameter; ``counts`` is a histogram of equal bins from least to most.
+
+    Values that are not finite are counted apart, and in nothing else.
+    """
+
+    mean: float
+    std: float
+    least: float
+    most: float
+    zeros: int
+    not_finite: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Box:
     """A node, a variable, or an output of a network.
 
-    ``op`` is empty if the box computes nothing. ``scope`` is the name by which boxes fold: that of
-    the symbol's node, without the operator. ``param`` names the parameter that a box holds, or
-    whose gradient it holds.
+    Attributes:
+        op: the operator; empty if the box computes nothing.
+        scope: the name by which boxes fold: that of the symbol's node, without the operator.
+        param: the parameter that the box holds, or whose gradient it holds.
+        operations: floating-point operations of one run; None if a shape is unknown.
+        steps: of an operator that is a loop over time, the number of its steps.
+        loop: the compiled loop whose body the box is part of.
+        seconds: the time of one run, where a profile is given.
+        statistics: of the values, where they are given.
     """
 
     name: str
@@ -53,15 +83,24 @@ class Box:
     outputs: tuple[Value, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     param: str = ""
+    operations: int | None = 0
+    steps: int = 0
+    loop: Loop | None = None
+    seconds: float | None = None
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)
 class Edge:
-    """Output number ``output`` of box ``source`` is an input of box ``target``; both by number."""
+    """Output number ``output`` of box ``source`` is an input of box ``target``; both by number.
+
+    ``carried``: a loop hands it to its next step.
+    """
 
     source: int
     target: int
     output: int = 0
+    carried: bool = False
 
 
 @dataclass(frozen=True)

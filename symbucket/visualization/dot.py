@@ -1,16 +1,34 @@
-"""Write a scene in Graphviz's language."""
+"""A view of a diagram in Graphviz's language.
+
+What can be shown is written once, item by item and line by line; a view chooses among that, and
+joins what it chose. ``assets/net.js`` joins in a page what ``to_dot`` joins here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from html import escape
 
+from symbucket.visualization.attention import attention_groups
 from symbucket.visualization.colours import FAINT, FILLS, FRAMES, INK, LINE, PALE
 from symbucket.visualization.diagram import BACKWARD, printable
 from symbucket.visualization.fold import Folded, Group
-from symbucket.visualization.scene import Line, Scene, box_texts, group_texts, run_texts
-from symbucket.visualization.tree import PHASE
+from symbucket.visualization.lines import (
+    CARRIED,
+    PLAIN,
+    SELF,
+    STASH,
+    WEIGHT,
+    Line,
+    all_lines,
+    item_id,
+    shown_lines,
+)
+from symbucket.visualization.texts import box_texts, group_texts
+from symbucket.visualization.tree import LOOP, PHASE
 
+Colours = Mapping[str, tuple[str, str]]
 FONT = "Helvetica,Arial,sans-serif"
 HEADER = [
     'graph [rankdir=TB, ranksep=0.35, nodesep=0.25, pad=0.2, bgcolor="white", compound=true,'
@@ -22,40 +40,76 @@ HEADER = [
 ]
 
 
-def to_dot(scene: Scene, colours: Mapping[str, tuple[str, str]], title: str = "") -> str:
+@dataclass(frozen=True)
+class Drawing:
+    """Everything of a diagram that a view can show, ready for Graphviz.
+
+    Attributes:
+        boxes: the attributes of each box.
+        closed: the attributes of each group as a box.
+        frames: the attributes of each group as a frame around what is inside.
+        lines: all lines.
+        styles: the attributes of each line.
+    """
+
+    folded: Folded
+    boxes: list[str]
+    closed: list[str]
+    frames: list[str]
+    lines: list[Line]
+    styles: list[str]
+
+
+def make_drawing(folded: Folded, colours: Colours) -> Drawing:
+    """Return what views of a diagram choose from; ``colours``: (fill, border) by parameter."""
+    groups = range(len(folded.groups))
+    lines = all_lines(folded)
+    attention = attention_groups(folded)
+    return Drawing(
+        folded,
+        [
+            f"label=<{_label(*box_texts(folded, i))}>, {_box_style(folded, i, colours)}"
+            for i in range(len(folded.diagram.boxes))
+        ],
+        [
+            f"label=<{_label(*group_texts(folded, i, attention))}>, {_closed(folded, i, colours)}"
+            for i in groups
+        ],
+        [f"label=<{_frame_label(folded, i, i in attention)}>; {_frame(folded, i)}" for i in groups],
+        lines,
+        [_line_style(line) for line in lines],
+    )
+
+
+def to_dot(drawing: Drawing, opened: Set[int], title: str = "") -> str:
     """Return the text that ``dot`` lays out. Boxes have the ids b0, b1 ..., groups g0, g1 ..."""
-    lines = ["digraph {", *HEADER]
+    text = ["digraph {", *HEADER]
     if title:
-        lines.append(f"label=<{_html(title, size=14, colour=INK)}>; labelloc=t")
-    _members(scene, scene.folded.top, colours, lines)
-    lines += [_edge(line) for line in scene.lines]
-    lines.append("}")
-    return "\n".join(lines) + "\n"
+        text.append(f"label=<{_html(title, size=14, colour=INK)}>; labelloc=t")
+
+    def members(group: Group) -> None:
+        text.extend(f'b{i} [id="b{i}", {drawing.boxes[i]}]' for i in group.boxes)
+        for i in group.groups:
+            if i in opened:
+                text.append(f'subgraph cluster_g{i} {{\nid="g{i}"; {drawing.frames[i]}')
+                members(drawing.folded.groups[i])
+                text.append("}")
+            else:
+                text.append(f'g{i} [id="g{i}", {drawing.closed[i]}]')
+
+    members(drawing.folded.top)
+    shown = {id(line) for line in shown_lines(drawing.folded, drawing.lines, opened)}
+    for line, style in zip(drawing.lines, drawing.styles):
+        if id(line) in shown:
+            source, target = item_id(line.source), item_id(line.target)
+            # Backward nodes are next to their forward nodes, and run upwards.
+            ends = (target, source) if line.kind == BACKWARD else (source, target)
+            text.append(f'{ends[0]} -> {ends[1]} [id="{source}-{target}", {style}]')
+    text.append("}")
+    return "\n".join(text) + "\n"
 
 
-def _members(
-    scene: Scene, group: Group, colours: Mapping[str, tuple[str, str]], lines: list[str]
-) -> None:
-    folded = scene.folded
-    for i in group.boxes:
-        style = box_style(folded, i, colours)
-        lines.append(f'b{i} [id="b{i}", label=<{_label(*box_texts(folded, i))}>, {style}]')
-    for i in group.groups:
-        by = scene.hidden[i]
-        if not by:
-            name = _html(group_texts(folded, i)[0], bold=True)
-            lines.append(f"subgraph cluster_g{i} {{")
-            lines.append(f'id="g{i}"; label=<{name}>; {frame_style(folded, i)}')
-            _members(scene, folded.groups[i], colours, lines)
-            lines.append("}")
-        elif by in (f"g{i}", f"r{i}"):  # a run is drawn where its first step is
-            steps = [j for j in group.groups if scene.hidden[j] == by]
-            texts = run_texts(folded, steps) if by[0] == "r" else group_texts(folded, i)
-            style = group_style(folded, i, colours)
-            lines.append(f'{by} [id="{by}", label=<{_label(*texts)}>, {style}]')
-
-
-def box_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) -> str:
+def _box_style(folded: Folded, i: int, colours: Colours) -> str:
     """Return the attributes of a box; boxes that hold an array are round."""
     box = folded.diagram.boxes[i]
     fill, border = colours[box.param] if box.param else FILLS[box.kind]
@@ -63,51 +117,53 @@ def box_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) ->
     return f'{style}, shape=ellipse, margin="0.04,0.02"' if not box.op else style
 
 
-def group_style(folded: Folded, i: int, colours: Mapping[str, tuple[str, str]]) -> str:
+def _closed(folded: Folded, i: int, colours: Colours) -> str:
     """Return the attributes of a closed group; one of parameters has the colour of the first."""
     group = folded.groups[i]
-    boxes = [folded.diagram.boxes[j] for j in group.boxes]
-    alone = folded.only_arrays(i) and all(b.param for b in boxes)
-    fill, border = colours[boxes[0].param] if alone else FILLS[group.phase]
+    own = [box.param for j in group.boxes if (box := folded.diagram.boxes[j]).param]
+    fill, border = colours[own[0]] if own and folded.of_parameters(i) else FILLS[group.phase]
     return f'fillcolor="{fill}", color="{border}", penwidth=1.8'
 
 
-def frame_style(folded: Folded, i: int) -> str:
+def _frame_label(folded: Folded, i: int, attention: bool) -> str:
+    label = group_texts(folded, i)[0]
+    text = _html(label, bold=True)
+    return f"{text}  attention" if attention and "attention" not in label.lower() else text
+
+
+def _frame(folded: Folded, i: int) -> str:
     """Return the attributes of an open group."""
     group = folded.groups[i]
-    border = FILLS[group.phase][1] if group.kind == PHASE else PALE
+    border = FILLS[group.phase][1] if group.kind in (PHASE, LOOP) else PALE
     return f'style="rounded,filled"; fillcolor="{FRAMES[group.phase]}"; color="{border}"'
 
 
-# Attributes of edges by their kind, besides the label.
-EDGES = {
-    "plain": "",
+# Attributes of lines by their kind, besides the text.
+_LINES = {
+    PLAIN: "",
+    WEIGHT: "minlen=0",
     BACKWARD: f'dir=back, color="{FILLS[BACKWARD][1]}"',
-    "stash": f'style=dashed, color="{PALE}", constraint=false',
-    "loop": "tailport=ne, headport=se",
+    STASH: f'style=dashed, color="{PALE}", constraint=false',
+    SELF: "tailport=ne, headport=se",
+    CARRIED: f'constraint=false, color="{INK}", penwidth=1.4',
 }
 
 
-def _edge(line: Line) -> str:
-    attributes = [f'id="{line.source}-{line.target}"']
-    if line.kind == "stash":  # so many that their labels would cover the picture
-        attributes.append(f'tooltip="{tooltip(line.text)}"')
-    elif line.text:
-        attributes.append(f"label=<{edge_label(line.text)}>")
-    if EDGES[line.kind]:
-        attributes.append(EDGES[line.kind])
-    # Backward nodes are next to their forward nodes, and run upwards.
-    back = line.kind == BACKWARD
-    ends = (line.target, line.source) if back else (line.source, line.target)
-    return f"{ends[0]} -> {ends[1]} [{', '.join(attributes)}]"
+def _line_style(line: Line) -> str:
+    # Stashed values are so many that their labels would cover the picture; a parameter, beside what
+    # reads it, has its shape on it.
+    text = f'tooltip="{_tooltip(line.text)}"'
+    if line.text and line.kind not in (STASH, WEIGHT):
+        text = f"label=<{_line_label(line.text)}>"
+    return f"{text}, {_LINES[line.kind]}" if _LINES[line.kind] else text
 
 
-def edge_label(text: str) -> str:
+def _line_label(text: str) -> str:
     """Return a label with space on both sides, since dot puts it against the line."""
     return "<br/>".join(f"&#160;{escape(t)}&#160;" for t in text.split("\n"))
 
 
-def tooltip(text: str) -> str:
+def _tooltip(text: str) -> str:
     """Return a text for quotes; a blank keeps dot from showing the names of the ends instead."""
     return escape(text.replace("\n", ", ").replace("\\", "\\\\")) or " "
 

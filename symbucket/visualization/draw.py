@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,10 @@ from symbucket.files import write_atomic
 from symbucket.symbol import Symbol
 from symbucket.visualization.colours import parameter_colours
 from symbucket.visualization.diagram import Diagram
-from symbucket.visualization.dot import to_dot
+from symbucket.visualization.dot import Colours, make_drawing, to_dot
 from symbucket.visualization.extras import need
-from symbucket.visualization.fold import BUDGET, LARGE, Folded, View, fold
-from symbucket.visualization.page import to_page
-from symbucket.visualization.scene import make_scene
+from symbucket.visualization.fold import BUDGET, LARGE, Folded, fold
+from symbucket.visualization.page import page_colours, to_page
 from symbucket.visualization.sources import Graph, Shapes, networks_of
 
 IMAGES = ("svg", "png", "pdf")
@@ -89,13 +88,12 @@ def draw(
 
 def _first_picture(trees: Mapping[str, Folded]) -> str:
     """Return the first network of a page as SVG, "" without Graphviz: the page draws it anyway."""
-    names = {p for tree in trees.values() for p in tree.diagram.parameters}
     tree = next(iter(trees.values()))
     view = tree.default_view()
     if tree.shown(view) > LARGE:
         return ""
     try:
-        dot = view_dot(tree, view, parameter_colours(sorted(names)))
+        dot = view_dot(tree, view, page_colours(trees))
         return render(dot, "svg").decode()
     except UnsupportedError:
         return ""
@@ -117,20 +115,18 @@ def network_dot(
     return view_dot(tree, view, parameter_colours(network.parameters), title)
 
 
-def view_dot(
-    tree: Folded, view: View, colours: Mapping[str, tuple[str, str]], title: str = ""
-) -> str:
+def view_dot(tree: Folded, opened: Set[int], colours: Colours, title: str = "") -> str:
     """Return the text for Graphviz with some groups open.
 
     Raises InvalidArgumentError if there is too much to lay out.
     """
-    shown = tree.shown(view)
+    shown = tree.shown(opened)
     if shown > LARGE:
         raise InvalidArgumentError(
             f"the picture would have {shown} boxes; {LARGE} are the most that can be laid out and "
             "read. Leave it folded, or ask for an .html page and open what you want to see."
         )
-    return to_dot(make_scene(tree, view), colours, title)
+    return to_dot(make_drawing(tree, colours), opened, title)
 
 
 def inline_svg(symbol: Symbol, most_nodes: int = 20_000) -> str | None:

@@ -1,13 +1,18 @@
-"""Fold a diagram: boxes in nested groups, and which of these are open at first."""
+"""Fold a diagram: boxes in nested groups, and which of these are open at first.
+
+A view of a diagram is the set of its open groups, by number.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 from symbucket.visualization.acyclic import dissolve_cycles, has_cycles
 from symbucket.visualization.diagram import FORWARD, Diagram
-from symbucket.visualization.paths import box_paths
-from symbucket.visualization.tree import PHASE, SCOPE, STEPS, Tree, build_tree, pattern
+from symbucket.visualization.paths import GRADIENTS, PARAMETERS, box_paths
+from symbucket.visualization.runs import add_runs
+from symbucket.visualization.tree import PHASE, REPEAT, RUN, SCOPE, STEPS, Tree, build_tree, pattern
 
 BUDGET = 32
 """Boxes that a picture shows at first, if folding can make them so few."""
@@ -19,9 +24,8 @@ LARGE = 600
 class Group:
     """Boxes and groups (``members``, by number) that fold into one box.
 
-    ``kind``: a phase (backward, update), a name's prefix ("scope"), all time steps of one part
-    ("steps"), one of them ("step"), or other members of one pattern ("repeat"). ``size`` counts
-    the boxes inside; ``parent`` is -1 at the top.
+    ``kind``: as of a Tree. ``size`` counts the boxes inside, ``members`` what is directly inside,
+    runs counted as what they hold; ``parent`` is -1 at the top.
     """
 
     label: str
@@ -31,19 +35,7 @@ class Group:
     boxes: list[int] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
     size: int = 0
-
-    @property
-    def members(self) -> int:
-        """Boxes and groups directly inside."""
-        return len(self.boxes) + len(self.groups)
-
-
-@dataclass(frozen=True)
-class View:
-    """The open groups. Of open time steps, those ``picked`` show; the others are in runs."""
-
-    opened: frozenset[int] = frozenset()
-    picked: frozenset[int] = frozenset()
+    members: int = 0
 
 
 @dataclass
@@ -55,96 +47,104 @@ class Folded:
     parents: list[int]
     top: Group
 
-    def representatives(self, view: View) -> list[str]:
-        """Return for each group the id of the outermost closed group or run of steps that hides it.
+    def hidden_by(self, opened: Set[int]) -> list[int]:
+        """Return for each group the outermost closed one that hides it, which may be itself; or -1.
 
-        ``g3`` is group 3, which may be the group itself, ``r7`` the run of steps that begins with
-        group 7; an open group has "".
+        The group is one of ``groups``, by number; an open group in open groups has -1.
         """
-        hidden_by: list[str] = []
-        run = ""
+        hiding: list[int] = []
         for i, group in enumerate(self.groups):  # parents come before their members
-            above = hidden_by[group.parent] if group.parent >= 0 else ""
-            if above:
-                hidden_by.append(above)
-            elif self.in_steps(i) and i not in view.picked:
-                first = self.groups[group.parent].groups
-                before = first[first.index(i) - 1] if first[0] != i else -1
-                run = run if before >= 0 and before not in view.picked else f"r{i}"
-                hidden_by.append(run)
-            else:
-                hidden_by.append("" if i in view.opened else f"g{i}")
-        return hidden_by
+            above = hiding[group.parent] if group.parent >= 0 else -1
+            hiding.append(above if above >= 0 or i in opened else i)
+        return hiding
 
-    def in_steps(self, i: int) -> bool:
-        """Return whether a group is one of several time steps."""
-        parent = self.groups[i].parent
-        return parent >= 0 and self.groups[parent].kind == STEPS
+    def shown(self, opened: Set[int]) -> int:
+        """Return the number of boxes in the picture: boxes and closed groups."""
+        hiding = self.hidden_by(opened)
+        single = sum(1 for p in self.parents if p < 0 or hiding[p] < 0)
+        return single + sum(1 for i, by in enumerate(hiding) if by == i)
 
-    def shown(self, view: View) -> int:
-        """Return the number of boxes in the picture: boxes, closed groups, runs of steps."""
-        hidden = self.representatives(view)
-        single = sum(1 for p in self.parents if p < 0 or not hidden[p])
-        return single + len({by for by in hidden if by})
-
-    def default_view(self, budget: int = BUDGET) -> View:
+    def default_view(self, budget: int = BUDGET) -> frozenset[int]:
         """Return the groups that are open at first.
 
-        Phases are open; then similar groups are opened together, outer ones first, while no more
-        than ``budget`` boxes show. Time steps stay folded.
+        Phases are open; then similar groups are opened together, large ones first, while no more
+        than ``budget`` boxes show. Time steps, runs, and what is smaller than the part of the
+        network that one of these boxes stands for, stay folded.
         """
         opened = {i for i, g in enumerate(self.groups) if g.kind == PHASE}
         while True:
-            for similar in self._closed_sets(opened):
+            for similar in self._closed_sets(opened, budget):
                 # Single parameters make a picture wide and say little.
-                limit = budget // 2 if all(map(self.only_arrays, similar)) else budget
-                if self.shown(View(frozenset(opened.union(similar)))) <= limit:
+                limit = budget // 2 if all(map(self.of_parameters, similar)) else budget
+                if self.shown(opened.union(similar)) <= limit:
                     opened.update(similar)
                     break
             else:
-                return View(frozenset(opened))
+                return frozenset(opened)
 
-    def full_view(self) -> View:
+    def full_view(self) -> frozenset[int]:
         """Return the view with everything open."""
-        steps = (i for i in range(len(self.groups)) if self.in_steps(i))
-        return View(frozenset(range(len(self.groups))), frozenset(steps))
+        return frozenset(range(len(self.groups)))
 
-    def _closed_sets(self, opened: set[int]) -> list[list[int]]:
-        """Return the groups that could be opened next, similar ones together, best first."""
-        sets: dict[tuple[str, ...], list[int]] = {}
+    def _closed_sets(self, opened: Set[int], budget: int) -> list[list[int]]:
+        """Return the groups that could be opened next, similar ones together, best first.
+
+        Where there is not enough room for all of them, the forward part comes alone, or the first
+        of repeated blocks as an example.
+        """
+        sets: dict[str, list[int]] = {}
+        least = len(self.parents) / budget
         for i, group in enumerate(self.groups):
-            if i in opened or group.kind == STEPS:
+            if i in opened or group.kind in (STEPS, RUN) or group.size < least:
+                continue
+            if group.kind == REPEAT and not group.groups:  # many times the same operator
                 continue
             if group.parent < 0 or group.parent in opened:
-                sets.setdefault((group.kind, pattern(group.label)), []).append(i)
+                sets.setdefault(f"{group.kind} {pattern(group.label)}", []).append(i)
+        for key, similar in list(sets.items()):
+            forward = [i for i in similar if self.groups[i].phase == FORWARD]
+            if 0 < len(forward) < len(similar):
+                sets[f"{key} {FORWARD}"] = forward
+            first = [i for i in similar if self._is_first_block(i)]
+            if 0 < len(first) < len(similar):
+                sets[f"{key} first"] = first
 
         def order(alike: list[int]) -> tuple[bool, int, int]:
             timed = any(self.groups[j].kind == STEPS for i in alike for j in self.groups[i].groups)
-            depth = min(self.depth(i) for i in alike)
-            return not timed, depth, sum(self.groups[i].members for i in alike)
+            largest = max(self.groups[i].size for i in alike)
+            return not timed, -largest, -len(alike)
 
         return sorted(sets.values(), key=order)
 
-    def only_arrays(self, i: int) -> bool:
-        """Return whether a group holds only parameters or gradients."""
-        group = self.groups[i]
-        return not group.groups and not any(self.diagram.boxes[j].op for j in group.boxes)
+    def _is_first_block(self, i: int) -> bool:
+        parent = self.groups[i].parent
+        return (
+            parent >= 0
+            and self.groups[parent].kind == REPEAT
+            and self.groups[parent].groups[0] == i
+            and self.groups[i].phase == FORWARD
+        )
 
-    def depth(self, i: int) -> int:
-        """Return how many groups are around a group."""
-        count = 0
-        while self.groups[i].parent >= 0:
+    def of_parameters(self, i: int) -> bool:
+        """Return whether a group holds parameters, with what is made of them, or gradients."""
+        return self.groups[i].label.endswith((PARAMETERS, GRADIENTS))
+
+    def boxes_inside(self, i: int) -> Iterator[int]:
+        """Yield the boxes of a group at any depth."""
+        group = self.groups[i]
+        yield from group.boxes
+        for inner in group.groups:
+            yield from self.boxes_inside(inner)
+
+    def around(self, i: int) -> Iterator[int]:
+        """Yield group ``i`` and the groups around it, outwards; nothing for -1."""
+        while i >= 0:
+            yield i
             i = self.groups[i].parent
-            count += 1
-        return count
 
     def path(self, i: int) -> list[str]:
         """Return the labels from the outermost group to group ``i``."""
-        labels: list[str] = []
-        while i >= 0:
-            labels.append(self.groups[i].label)
-            i = self.groups[i].parent
-        return labels[::-1]
+        return [self.groups[j].label for j in self.around(i)][::-1]
 
 
 def fold(diagram: Diagram) -> Folded:
@@ -157,6 +157,7 @@ def fold(diagram: Diagram) -> Folded:
     if has_cycles(tree, diagram):  # automatic names told too little
         tree = build_tree(diagram, box_paths(diagram, adopt=True))
         dissolve_cycles(tree, diagram)
+    add_runs(tree, diagram)
     folded = Folded(diagram, [], [-1] * len(diagram.boxes), Group("", SCOPE))
     folded.top.boxes, folded.top.groups = _number(tree, -1, FORWARD, folded)
     folded.top.size = len(diagram.boxes)
@@ -177,4 +178,6 @@ def _number(tree: Tree, number: int, phase: str, folded: Folded) -> tuple[list[i
         folded.groups.append(group)
         group.boxes, group.groups = _number(member, groups[-1], inner, folded)
         group.size = len(group.boxes) + sum(folded.groups[g].size for g in group.groups)
+        inside = (folded.groups[g] for g in group.groups)
+        group.members = len(group.boxes) + sum(g.members if g.kind == RUN else 1 for g in inside)
     return boxes, groups

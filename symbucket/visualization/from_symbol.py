@@ -19,6 +19,7 @@ from symbucket.visualization.diagram import (
     Edge,
     Value,
 )
+from symbucket.visualization.operations import operations
 
 # Inputs of operators that are data; the others are learned.
 _DATA_ARGUMENTS = frozenset(
@@ -59,7 +60,10 @@ def from_symbol(
         names = node.op.outputs()
         outputs = tuple(value(node, i, f"{node.name}_{n}") for i, n in enumerate(names))
         attributes = {k: str(v) for k, v in node.op.attributes().items()} | dict(node.attrs)
-        boxes.append(Box(node.name, node.op.op_name, FORWARD, node.name, outputs, attributes))
+        inputs = [value(child, i, child.name) for child, i in node.inputs]
+        count = operations(node.op.op_name, inputs, outputs, attributes)
+        name, op = node.name, node.op.op_name
+        boxes.append(Box(name, op, FORWARD, name, outputs, attributes, operations=count))
         edges += [Edge(number[child], number[node], i) for child, i in node.inputs]
     for name, (node, i) in zip(symbol.list_outputs(), symbol.heads):
         if node.op is not None:

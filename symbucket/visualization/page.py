@@ -1,4 +1,8 @@
-"""One HTML page with networks and everything needed to explore them."""
+"""One HTML page with networks and everything needed to explore them.
+
+The page computes nothing about a network. It gets every piece that a view can show, as ``to_dot``
+does, joins the pieces of a view, and lays them out.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,15 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from symbucket.visualization.colours import FAINT, FILLS, parameter_colours
+from symbucket.visualization.colours import FILLS, parameter_colours
 from symbucket.visualization.diagram import BACKWARD, DATA, FORWARD, OUTPUT, UPDATE
-from symbucket.visualization.dot import EDGES, HEADER, box_style, frame_style, group_style
+from symbucket.visualization.dot import HEADER, Colours, Drawing, make_drawing
 from symbucket.visualization.extras import layout_script
+from symbucket.visualization.facts import Facts
 from symbucket.visualization.fold import LARGE, Folded
-from symbucket.visualization.scene import SHOWN_SHAPES, box_texts, group_texts
-from symbucket.visualization.summary import amount
-from symbucket.visualization.totals import Totals, group_totals, totals
+from symbucket.visualization.texts import group_texts
 
+_SCRIPTS = ("net.js", "stage.js", "pane.js", "app.js")
 _LEGEND = {
     "data": FILLS[DATA],
     "forward": FILLS[FORWARD],
@@ -34,25 +38,28 @@ def to_page(networks: Mapping[str, Folded], title: str, picture: str = "") -> st
     its default view: with it the page shows something at once, also without scripts. Names are
     shown only as text, so their content can do no harm.
     """
-    names = {p for folded in networks.values() for p in folded.diagram.parameters}
-    colours = parameter_colours(sorted(names))
+    colours = page_colours(networks)
     scripts = [
         f'<script type="application/json" id="network-{i}" data-name="{escape(name)}">'
-        f"{_json(page_data(folded, colours))}</script>"
+        f"{_json(page_data(make_drawing(folded, colours)))}</script>"
         for i, (name, folded) in enumerate(networks.items())
     ]
     parts = {
         "TITLE": escape(title),
         "PICTURE": picture[picture.find("<svg") :] if picture else "",
         "STYLE": _part("style.css"),
-        "LEGEND": _legend(networks, bool(names)),
+        "LEGEND": _legend(networks),
         "NETWORKS": "\n".join(scripts),
         "GRAPHVIZ": layout_script(),
-        "SCENE": _part("scene.js"),
-        "APP": _part("app.js"),
+        "APP": "\n".join(map(_part, _SCRIPTS)),
     }
     pieces = _part("page.html").split("@")
     return "".join(parts.get(p, p) if i % 2 else p for i, p in enumerate(pieces))
+
+
+def page_colours(networks: Mapping[str, Folded]) -> Colours:
+    """Return the colours of the parameters of all networks of a page."""
+    return parameter_colours(sorted({p for f in networks.values() for p in f.diagram.parameters}))
 
 
 @cache
@@ -66,91 +73,71 @@ def _json(data: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _legend(networks: Mapping[str, Folded], parameters: bool) -> str:
-    kinds = {b.kind for folded in networks.values() for b in folded.diagram.boxes}
+def _legend(networks: Mapping[str, Folded]) -> str:
+    boxes = [box for folded in networks.values() for box in folded.diagram.boxes]
+    kinds = {box.kind for box in boxes}
     shown = [
         f'<span><i style="background:{fill};border-color:{border}"></i>{name}</span>'
         for name, (fill, border) in _LEGEND.items()
         if name in kinds
     ]
-    if parameters:
+    if any(box.param for box in boxes):
         fill, border = next(iter(parameter_colours(["one"]).values()))
         shown.append(
             f'<span><i class="hues" style="background:{fill};border-color:{border}"></i>'
             "parameter (a colour each) and its gradient</span>"
         )
+    if any(folded.groups for folded in networks.values()):
+        shown.append("<span>a thick border: double-click to open</span>")
     return "".join(shown)
 
 
-def page_data(folded: Folded, colours: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """Return a network for the page as plain lists: edges are triples (source, target, output)."""
-    styles: dict[str, int] = {}
+def page_data(drawing: Drawing) -> dict[str, Any]:
+    """Return a network for the page as plain lists.
 
-    def style(text: str) -> int:
-        return styles.setdefault(text, len(styles))
-
-    boxes = []
-    for i, box in enumerate(folded.diagram.boxes):
-        first, second = box_texts(folded, i)
-        boxes.append(
+    ``edges`` are triples (box, box, output), ``lines`` triples (item, item, style).
+    """
+    folded = drawing.folded
+    styles: dict[tuple[str, str, bool], int] = {}
+    lines = []
+    for line, dot in zip(drawing.lines, drawing.styles):
+        style = (dot, line.text, line.kind == BACKWARD)
+        lines += [line.source, line.target, styles.setdefault(style, len(styles))]
+    facts = Facts(folded)
+    return {
+        "boxes": [
             {
                 "name": box.name,
                 "op": box.op,
                 "kind": box.kind,
                 "parent": folded.parents[i],
-                "first": first,
-                "second": second,
-                "style": style(box_style(folded, i, colours)),
                 "outputs": [[v.name, v.dtype, v.text] for v in box.outputs],
                 "attributes": dict(box.attributes),
+                "facts": facts.box(box),
+                "histogram": [] if box.statistics is None else box.statistics.counts,
+                "dot": drawing.boxes[i],
             }
-        )
-    groups = []
-    for i, group in enumerate(folded.groups):
-        first, second = group_texts(folded, i)
-        groups.append(
+            for i, box in enumerate(folded.diagram.boxes)
+        ],
+        "groups": [
             {
-                "label": group.label,
-                "first": first,
-                "second": second,
+                "title": group_texts(folded, i)[0],
                 "kind": group.kind,
-                "phase": group.phase,
                 "parent": group.parent,
                 "boxes": group.boxes,
                 "groups": group.groups,
-                "size": group.size,
-                "style": style(group_style(folded, i, colours)),
-                "frame": style(frame_style(folded, i)),
+                "facts": facts.group(i),
+                "dot": drawing.closed[i],
+                "frame": drawing.frames[i],
             }
-        )
-    return {
-        "boxes": boxes,
-        "groups": groups,
+            for i, group in enumerate(folded.groups)
+        ],
         "top": {"boxes": folded.top.boxes, "groups": folded.top.groups},
         "edges": [n for e in folded.diagram.edges for n in (e.source, e.target, e.output)],
-        "summary": _summary(folded),
-        "open": sorted(folded.default_view().opened),
-        "styles": list(styles),
-        "edgeStyles": EDGES,
+        "lines": lines,
+        "lineStyles": [{"dot": dot, "text": text, "up": up} for dot, text, up in styles],
+        "summary": {"facts": facts.network(), "groups": facts.rows()},
+        "open": sorted(folded.default_view()),
         "header": HEADER,
-        "faint": FAINT,
         "large": LARGE,
-        "shownShapes": SHOWN_SHAPES,
     }
-
-
-def _summary(folded: Folded) -> dict[str, Any]:
-    """Return the totals of a network and of its groups, as texts."""
-    whole = totals(folded, range(len(folded.diagram.boxes)))
-    rows = [[f"g{i}", label, _totals_text(part)] for i, label, part in group_totals(folded)]
-    return {"total": _totals_text(whole), "groups": rows}
-
-
-def _totals_text(part: Totals) -> str:
-    texts = [f"{part.operators:,} operator{'' if part.operators == 1 else 's'}"]
-    if part.parameters is None:
-        texts.append("parameters of unknown shape")
-    elif part.parameters:
-        nbytes = "" if part.nbytes is None else f" ({amount(part.nbytes)})"
-        texts.append(f"{part.parameters:,} parameters{nbytes}")
-    return ", ".join(texts)

@@ -8,7 +8,7 @@ says nothing, but if all nodes that read it are in step 3, it belongs there too.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 
 from symbucket.ops import names as operator_names
@@ -22,6 +22,7 @@ from symbucket.visualization.diagram import (
     UPDATE,
     Box,
     Diagram,
+    Loop,
 )
 
 Path = tuple[str, ...]
@@ -31,13 +32,18 @@ ROOTS: dict[str, Path] = {FORWARD: (), BACKWARD: ("\0backward",), UPDATE: ("\0up
 PREFIXES = {FORWARD: "", BACKWARD: "grad/", UPDATE: "update/"}
 _STEP = re.compile(r"t\d+")
 _SPLIT = re.compile(r"(?<=[^/_])_|(?=/)")
+PARAMETERS, GRADIENTS = "parameters", "gradients"
 _PASS = "stacked"  # the scope of nodes that compute many steps at once
-_MAX_ROUNDS = 3
 
 
 def is_step(token: str) -> bool:
     """Return whether a part of a name is a time step."""
     return _STEP.fullmatch(token.lstrip("/")) is not None
+
+
+def loop_token(loop: Loop) -> str:
+    """Return the folder of the body of a compiled loop; no node can have such a name."""
+    return f"\0loop {loop.name}"
 
 
 def tokens(scope: str) -> Path:
@@ -69,7 +75,7 @@ class _Paths:
         self.boxes = diagram.boxes
         self.readers: list[list[int]] = [[] for _ in diagram.boxes]
         self.sources: list[list[int]] = [[] for _ in diagram.boxes]
-        for edge in diagram.edges:
+        for edge in (e for e in diagram.edges if not e.carried):
             self.readers[edge.source].append(edge.target)
             self.sources[edge.target].append(edge.source)
         self.by_name = {b.name: i for i, b in enumerate(diagram.boxes)}
@@ -89,11 +95,14 @@ class _Paths:
                 if self.paths[i] is None:
                     scope = self.boxes[i].scope.removeprefix(PREFIXES[phase])
                     self.paths[i] = (*ROOTS[phase], *tokens(scope))
+        prepared = self._prepared()
+        for i in prepared:
+            self.paths[i] = (*_untimed(self.paths[i] or ()), PARAMETERS)
         for i, box in enumerate(self.boxes):
             if box.kind in (PARAMETER, STATE):
-                self.paths[i] = self._beside(i, self.readers[i], "parameters")
+                self.paths[i] = self._beside(i, self.readers[i], PARAMETERS)
             elif box.kind == OUTPUT and box.param:
-                self.paths[i] = self._beside(i, self.sources[i], "gradients")
+                self.paths[i] = self._beside(i, self.sources[i], GRADIENTS)
             elif box.kind in (DATA, OUTPUT):
                 self.paths[i] = tokens(box.name)[:-1] if "/" in box.name else ()
         return [p or () for p in self.paths]
@@ -101,6 +110,10 @@ class _Paths:
     def _named(self, box: Box) -> Path | None:
         """Return the path that the name of a node says, or None."""
         root, prefix = ROOTS[box.kind], PREFIXES[box.kind]
+        if box.loop is not None:
+            around = tokens(box.loop.name.rpartition("/")[0].removeprefix(prefix))
+            untimed = [part for part in around if not is_step(part)]
+            return (*root, *untimed, loop_token(box.loop))
         scope = box.scope.removeprefix(prefix)
         if box.kind == BACKWARD and scope != box.scope:
             of = self.by_name.get(scope)
@@ -111,61 +124,84 @@ class _Paths:
         return (*root, *tokens(scope))
 
     def _adopt(self, members: Sequence[int], timed: Callable[[Path], bool]) -> None:
-        """Give boxes with automatic names the path of the boxes that read them, or that they read.
+        """Give boxes with automatic names the step of the boxes that read them, or that they read.
 
-        Only inside an unrolled part: elsewhere a box by itself says more than a hidden one.
+        Unnamed boxes between a box and the named ones do not matter, and neither does what is
+        outside of unrolled parts: there a box by itself says more than a hidden one. What serves
+        all steps of a part joins the part if it is next to them.
         """
-        own = set(members)
-        for _ in range(_MAX_ROUNDS):
-            changed = False
-            for order, around in ((members[::-1], self.readers), (members, self.sources)):
-                for i in order:
-                    if self.paths[i] is not None:
-                        continue
-                    near = [self.paths[j] for j in around[i] if j in own]
-                    if not near or any(p is None for p in near):
-                        continue
-                    shared = common([p for p in near if p is not None])
-                    if timed(shared):
-                        self.paths[i] = shared
-                        changed = True
-            if not changed:
-                return
+        for order, around in ((members[::-1], self.readers), (members, self.sources)):
+            near: dict[int, Path] = {}  # what the timed boxes on this side have in common
+            for i in order:
+                paths = (near.get(j) if self.paths[j] is None else self.paths[j] for j in around[i])
+                told = [path for path in paths if path is not None and timed(path)]
+                if told:
+                    near[i] = path = common(told)
+                    close = all((at := self.paths[j]) and timed(at) for j in around[i])
+                    if self.paths[i] is None and timed(path) and (is_step(path[-1]) or close):
+                        self.paths[i] = path
 
     def _serve(self, members: Sequence[int]) -> None:
-        """Give boxes with automatic names the scope of the named boxes before and after them.
+        """Give boxes with automatic names the scope that the boxes before and after them are in.
 
-        If these have none in common, take that of the boxes after them: what a layer prepares for
-        itself belongs to it. A node that reads a parameter has the scope of the parameter.
+        If those after them are further inside, take their scope: what a layer prepares for itself
+        belongs to it. A node that reads a parameter has the scope of the parameter.
         """
         unnamed = [i for i in members if self.paths[i] is None]
-        named = {i: path for i in members if (path := self.paths[i]) is not None}
+        scopes = {i: path[:-1] for i in members if (path := self.paths[i]) is not None}
         for i in unnamed:
             sources = (self.boxes[j] for j in self.sources[i])
-            scopes = [tokens(b.scope)[:-1] for b in sources if not b.op]
-            if scopes and (scope := common(scopes)):
-                named[i] = scope
-        after: dict[int, Path] = {}
-        for i in reversed(unnamed):
-            readers = [j for j in self.readers[i] if self.boxes[j].kind == FORWARD]
-            after[i] = common([named[j] if j in named else after.get(j, ()) for j in readers])
-        before: dict[int, Path] = {}
+            of_parameters = [tokens(b.scope)[:-1] for b in sources if not b.op]
+            if of_parameters and (scope := common(of_parameters)):
+                self.paths[i] = scopes[i] = scope
+        before = self._scopes_beside(unnamed, self.sources, scopes)
+        after = self._scopes_beside(unnamed[::-1], self.readers, scopes)
         for i in unnamed:
-            sources_ = [j for j in self.sources[i] if self.boxes[j].kind == FORWARD]
-            before[i] = common([named[j] if j in named else before.get(j, ()) for j in sources_])
-        for i in unnamed:
-            path = named.get(i) or common([before[i], after[i]]) or after[i]
-            if path:
-                self.paths[i] = path
+            if self.paths[i] is None:
+                shared = common([before[i], after[i]])
+                inside = after[i] if shared == before[i] else shared
+                # Directly before a node at the top, as good as in it.
+                readers = [self.paths[j] for j in self.readers[i]]
+                last = common([path or () for path in readers])
+                self.paths[i] = inside or after[i] or last or None
+
+    def _scopes_beside(
+        self, order: Sequence[int], around: Sequence[Sequence[int]], scopes: Mapping[int, Path]
+    ) -> dict[int, Path]:
+        """Return for each box in ``order`` the scope of the nearest named boxes on one side."""
+        beside: dict[int, Path] = {}
+        for i in order:
+            near = [j for j in around[i] if self.boxes[j].kind == FORWARD]
+            beside[i] = common([scopes[j] if j in scopes else beside.get(j, ()) for j in near])
+        return beside
+
+    def _prepared(self) -> list[int]:
+        """Return the forward boxes that others read and that depend on parameters only."""
+        weights = {i for i, box in enumerate(self.boxes) if box.kind in (PARAMETER, STATE)}
+        prepared: list[int] = []
+        for i, box in enumerate(self.boxes):
+            read = any(self.boxes[j].op for j in self.readers[i])
+            made_of = self.sources[i]
+            if box.kind == FORWARD and read and made_of and weights.issuperset(made_of):
+                weights.add(i)
+                prepared.append(i)
+        return prepared
 
     def _beside(self, i: int, others: Sequence[int], folder: str) -> Path:
         """Return the path of a parameter, near its readers, or of a gradient, near its source."""
         kinds = [self.boxes[j].kind for j in others]
         first = FORWARD if FORWARD in kinds else next(iter(kinds), FORWARD)
         shared = common([self.paths[j] or () for j, k in zip(others, kinds) if k == first])
-        while shared and (is_step(shared[-1]) or shared[-1].startswith(_PASS)):
-            shared = shared[:-1]
-        return (*shared, folder)
+        if shared[-1:] == (folder,):
+            return shared
+        return (*_untimed(shared), folder)
+
+
+def _untimed(path: Path) -> Path:
+    """Return a path without the step, loop or pass over many steps at its end."""
+    while path and (is_step(path[-1]) or path[-1].startswith((_PASS, "\0loop"))):
+        path = path[:-1]
+    return path
 
 
 def common(paths: Sequence[Path]) -> Path:

@@ -12,6 +12,7 @@ from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import Symbol
 from symbucket.symbol.infer import infer_shapes, infer_types
 from symbucket.symbol.node import Node
+from symbucket.visualization.amounts import nbytes_text
 from symbucket.visualization.from_symbol import parameter_inputs, variable_kinds
 
 _STEP = re.compile(r"(?<![^_/])t\d+(?=_)")
@@ -144,13 +145,13 @@ def format_summary(
             f"{row.name} ({row.op}){times}",
             shape,
             f"{row.parameters:,}" if row.parameters else ("shared" if row.shared else "0"),
-            amount(row.nbytes) if row.nbytes else "",
+            nbytes_text(row.nbytes) if row.nbytes else "",
             ", ".join(row.previous),
         ]
         lines.append(_line(cells, ends))
     lines += [
         "=" * line_length,
-        f"{summary.parameters:,} parameters, {amount(summary.nbytes)}",
+        f"{summary.parameters:,} parameters, {nbytes_text(summary.nbytes)}",
         "_" * line_length,
     ]
     return "\n".join(lines)
@@ -165,15 +166,6 @@ def _line(cells: Sequence[str], ends: Sequence[int]) -> str:
         line = f"{line}{cell if len(cell) <= room else cell[: room - 2] + '..'} "
         line = line.ljust(end)
     return line.rstrip()
-
-
-def amount(nbytes: float) -> str:
-    """Return bytes in powers of 1000: "1.6 MB"."""
-    for unit in ("B", "kB", "MB"):
-        if nbytes < 1000:
-            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.1f} GB"
 
 
 def print_summary(

@@ -1,4 +1,4 @@
-"""Totals of a network, whole and by group: operators, parameters and their bytes."""
+"""Totals of a network and of its groups: operators, parameters, bytes, operations, time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from symbucket.visualization.diagram import PARAMETER, Value
 from symbucket.visualization.fold import Folded
-from symbucket.visualization.scene import group_texts
+from symbucket.visualization.texts import group_texts
 from symbucket.visualization.tree import PHASE
 
 
@@ -18,12 +18,19 @@ from symbucket.visualization.tree import PHASE
 class Totals:
     """Nodes that compute, and parameters.
 
-    ``parameters`` is None if a shape is unknown, ``nbytes`` if a shape or dtype is.
+    Attributes:
+        operators: how many nodes compute something.
+        parameters: elements of the parameters; None if a shape is unknown.
+        nbytes: of the parameters; None if a shape or dtype is unknown.
+        operations: floating-point operations of one run; None if one's shapes are unknown.
+        seconds: of one run; None without a profile.
     """
 
     operators: int
     parameters: int | None
     nbytes: int | None
+    operations: int | None = None
+    seconds: float | None = None
 
 
 def totals(folded: Folded, boxes: Iterable[int]) -> Totals:
@@ -32,13 +39,17 @@ def totals(folded: Folded, boxes: Iterable[int]) -> Totals:
     values = [box.outputs[0] for box in chosen if box.kind == PARAMETER]
     counts = [_count(value) for value in values]
     sizes = [_itemsize(value) for value in values]
-    known = None not in counts
+    complete = None not in counts
+    operations = [box.operations for box in chosen]
+    seconds = [box.seconds for box in chosen if box.seconds is not None]
     return Totals(
         sum(1 for box in chosen if box.op),
-        sum(n for n in counts if n is not None) if known else None,
+        sum(n for n in counts if n is not None) if complete else None,
         sum((n or 0) * (size or 0) for n, size in zip(counts, sizes))
-        if known and None not in sizes
+        if complete and None not in sizes
         else None,
+        None if None in operations else sum(n for n in operations if n is not None),
+        sum(seconds) if seconds else None,
     )
 
 
@@ -53,18 +64,10 @@ def group_totals(folded: Folded) -> list[tuple[int, str, Totals]]:
                 visit(group.groups, f"{group.label} ")
                 continue
             label = f"{phase}{group_texts(folded, number)[0]}"
-            rows.append((number, label, totals(folded, boxes_inside(folded, number))))
+            rows.append((number, label, totals(folded, folded.boxes_inside(number))))
 
     visit(folded.top.groups, "")
     return rows
-
-
-def boxes_inside(folded: Folded, number: int) -> Iterable[int]:
-    """Yield the boxes of a group at any depth."""
-    group = folded.groups[number]
-    yield from group.boxes
-    for inner in group.groups:
-        yield from boxes_inside(folded, inner)
 
 
 def _count(value: Value) -> int | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from symbucket.visualization.diagram import BACKWARD, UPDATE, Diagram
-from symbucket.visualization.paths import ROOTS, Path, is_step
+from symbucket.visualization.diagram import BACKWARD, UPDATE, Diagram, Loop
+from symbucket.visualization.paths import ROOTS, Path, is_step, loop_token
 
 PHASE, SCOPE, STEPS, STEP, REPEAT = "phase", "scope", "steps", "step", "repeat"
+RUN, LOOP = "run", "loop"
 _MIN_MEMBERS = 3  # fewer need no group around them
 _MIN_REPETITIONS = 4  # members of one pattern that are a group; of time steps two are enough
 _DIGITS = re.compile(r"\d+")
@@ -21,7 +22,8 @@ class Tree:
     """A group: its label, its kind, and its members, trees or boxes by number.
 
     The kinds: a phase (backward, update), the prefix of names ("scope"), all time steps of one part
-    ("steps"), one of them ("step"), or other members of one pattern ("repeat").
+    ("steps"), one of them ("step"), other members of one pattern ("repeat"), some successive ones
+    of many steps or members ("run"), or the body of a compiled loop ("loop").
     """
 
     label: str
@@ -44,10 +46,11 @@ def pattern(label: str) -> str:
 
 def build_tree(diagram: Diagram, paths: Sequence[Path]) -> Tree:
     """Return the tree of the boxes whose paths are ``paths``."""
+    loops = {loop_token(box.loop): box.loop for box in diagram.boxes if box.loop is not None}
     top = _Folder("")
     for i, path in enumerate(paths):
         top.add(path, i)
-    return _tree(top, diagram)
+    return _tree(top, diagram, loops)
 
 
 class _Folder:
@@ -65,13 +68,21 @@ class _Folder:
         folder.boxes.append(box)
 
 
-def _tree(folder: _Folder, diagram: Diagram) -> Tree:
+def _tree(folder: _Folder, diagram: Diagram, loops: Mapping[str, Loop]) -> Tree:
     members: list[Tree | int] = []
     for child in folder.folders.values():
-        members += _simplified(_tree(child, diagram))
+        members += _simplified(_tree(child, diagram, loops))
     members += folder.boxes
     if is_step(folder.token):
         return Tree(folder.token, STEP, members)
+    if sum(isinstance(m, Tree) and m.kind == STEP for m in members) == 1:
+        # A network one step long, or a loop that was compiled: there is no time to fold.
+        inner = [m.members if isinstance(m, Tree) and m.kind == STEP else [m] for m in members]
+        members = [member for part in inner for member in part]
+    if folder.token in loops:
+        steps = loops[folder.token].steps
+        label = f"loop  \N{MULTIPLICATION SIGN} {steps}" if steps else "loop"
+        return Tree(label, LOOP, members)
     members = _repetitions(members, diagram)
     if folder.token in _PHASES:
         return Tree(_PHASES[folder.token], PHASE, members)
@@ -82,15 +93,13 @@ def _simplified(tree: Tree) -> list[Tree | int]:
     """Return a group with enough members, or its members with its name before theirs."""
     if tree.kind != SCOPE:
         return [tree]
-    timed = any(isinstance(m, Tree) and m.kind == STEPS for m in tree.members)
+    timed = any(isinstance(m, Tree) and m.kind in (STEPS, LOOP) for m in tree.members)
     if len(tree.members) >= _MIN_MEMBERS or (timed and len(tree.members) > 1):
         return [tree]
     for member in tree.members:
         if isinstance(member, Tree):
             between = "" if member.label.startswith("/") else "_"
             member.label = f"{tree.label}{between}{member.label}"
-            if member.kind == STEP:  # of a network one step long: there is no time to fold
-                member.kind = SCOPE
     return tree.members
 
 
@@ -104,10 +113,9 @@ def _repetitions(members: Sequence[Tree | int], diagram: Diagram) -> list[Tree |
         first = similar[0]
         if isinstance(first, Tree):
             if kind == STEP and len(similar) > 1:
-                similar.sort(key=_step_number)
-                grouped.append(Tree("t#", STEPS, similar))
+                grouped.append(Tree("t#", STEPS, sorted(similar, key=_numbers)))
             elif kind != STEP and "#" in form and len(similar) >= _MIN_REPETITIONS:
-                grouped.append(Tree(form, REPEAT, similar))
+                grouped.append(Tree(form, REPEAT, sorted(similar, key=_numbers)))
             else:
                 grouped += similar
         elif "#" in form and len(similar) >= _MIN_REPETITIONS:
@@ -117,8 +125,8 @@ def _repetitions(members: Sequence[Tree | int], diagram: Diagram) -> list[Tree |
     return grouped
 
 
-def _step_number(member: Tree | int) -> int:
-    return int(member.label.lstrip("/t")) if isinstance(member, Tree) else 0
+def _numbers(member: Tree | int) -> list[int]:
+    return [int(n) for n in _DIGITS.findall(member.label)] if isinstance(member, Tree) else []
 
 
 def _form(member: Tree | int, diagram: Diagram) -> tuple[str, str]:

@@ -6,16 +6,14 @@ import networkx as nx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import symbucket as sb
-from symbucket import sym
 from symbucket.visualization.acyclic import has_cycles
 from symbucket.visualization.diagram import FORWARD, Box, Diagram, Edge
-from symbucket.visualization.fold import Folded, View, fold
+from symbucket.visualization.fold import Folded, fold
+from symbucket.visualization.lines import all_lines, shown_lines
 from symbucket.visualization.paths import box_paths
-from symbucket.visualization.scene import make_scene, shown_id
 from symbucket.visualization.sources import networks_of
-from symbucket.visualization.tree import REPEAT, build_tree
-from tests.visualization.viz_networks import language_model
+from symbucket.visualization.tree import REPEAT, STEP, build_tree
+from tests.visualization.viz_networks import language_model, transformer
 
 ENCODER = ("enc", "enc_q", "dec", "dec_q", "dec_k_x", "layer0", "layer1", "reshape", "_mulscalar")
 TIMED = ("lstm_t0", "lstm_t1_x", "lstm_t2", "gru_t0", "gru_t1", "gru_t2_y", "lstm_stacked")
@@ -40,20 +38,18 @@ def views(folded: Folded, draw):
     yield folded.default_view()
     yield folded.full_view()
     for _ in range(4):
-        chosen = [i for i in range(len(folded.groups)) if draw(st.booleans())]
-        yield View(frozenset(chosen), frozenset(i for i in chosen if folded.in_steps(i)))
+        yield frozenset(i for i in range(len(folded.groups)) if draw(st.booleans()))
 
 
-def drawn(folded: Folded, view: View) -> nx.DiGraph:
-    return nx.DiGraph((line.source, line.target) for line in make_scene(folded, view).lines)
+def drawn(folded: Folded, opened) -> nx.DiGraph:
+    lines = shown_lines(folded, all_lines(folded), opened)
+    return nx.DiGraph((line.source, line.target) for line in lines)
 
 
 def step_of(folded: Folded, box: int) -> str:
     """The time step in which a box is, or "" outside of all."""
-    group = folded.parents[box]
-    while group >= 0 and not folded.in_steps(group):
-        group = folded.groups[group].parent
-    return "" if group < 0 else folded.groups[group].label
+    around = folded.around(folded.parents[box])
+    return next((folded.groups[i].label for i in around if folded.groups[i].kind == STEP), "")
 
 
 @given(diagrams(ENCODER), st.data())
@@ -69,12 +65,13 @@ def test_random_networks(diagram, data):
 def test_cycles_of_unrolled_networks_run_through_time_steps(diagram, data):
     folded = fold(diagram)
     for view in views(folded, data.draw):
-        hidden = folded.representatives(view)
+        hiding = folded.hidden_by(view)
         graph = nx.DiGraph()
         for edge in diagram.edges:
             ends = [
-                (shown_id(folded, hidden, box), step_of(folded, box))
+                (box if parent < 0 or hiding[parent] < 0 else ~hiding[parent], step_of(folded, box))
                 for box in (edge.source, edge.target)
+                for parent in [folded.parents[box]]
             ]
             if ends[0] != ends[1]:
                 graph.add_edge(*ends)
@@ -83,43 +80,8 @@ def test_cycles_of_unrolled_networks_run_through_time_steps(diagram, data):
             assert (
                 len(items) == 1
                 or all(step for _, step in cycle)
-                or all(item[0] == "b" for item, step in cycle if not step)
+                or all(item >= 0 for item, step in cycle if not step)
             )
-
-
-def transformer(layers=3, batch=2, length=4, width=8, heads=2):
-    def attention(x, name):
-        def split_heads(part):
-            y = sym.FullyConnected(x, num_hidden=width, flatten=False, name=name + part)
-            y = sym.Reshape(y, shape=(batch, length, heads, width // heads))
-            y = sym.transpose(y, axes=(0, 2, 1, 3))
-            return sym.Reshape(y, shape=(batch * heads, length, width // heads))
-
-        scores = sym.batch_dot(split_heads("q"), split_heads("k"), transpose_b=True) * 0.5
-        y = sym.batch_dot(sym.softmax(scores), split_heads("v"))
-        y = sym.transpose(sym.Reshape(y, shape=(batch, heads, length, -1)), axes=(0, 2, 1, 3))
-        y = sym.Reshape(y, shape=(batch, length, width))
-        return sym.FullyConnected(y, num_hidden=width, flatten=False, name=name + "o")
-
-    def norm(x, name):
-        centred = sym.broadcast_sub(x, sym.mean(x, axis=-1, keepdims=True))
-        variance = sym.mean(sym.square(centred), axis=-1, keepdims=True)
-        scale = sym.Variable(name + "gamma", shape=(1, 1, width))
-        return sym.broadcast_mul(sym.broadcast_div(centred, sym.sqrt(variance + 1e-5)), scale)
-
-    with sb.NameManager():
-        x = sym.Embedding(sym.Variable("data"), input_dim=9, output_dim=width, name="embed")
-        for i in range(layers):
-            x = norm(x + attention(x, f"layer{i}_att_"), f"layer{i}_norm1_")
-            y = sym.FullyConnected(x, num_hidden=16, flatten=False, name=f"layer{i}_up")
-            y = sym.Activation(y, act_type="relu", name=f"layer{i}_relu")
-            y = sym.FullyConnected(y, num_hidden=width, flatten=False, name=f"layer{i}_down")
-            x = norm(x + y, f"layer{i}_norm2_")
-        rows = sym.Reshape(x, shape=(-1, width))
-        scores = sym.FullyConnected(rows, num_hidden=9, name="pred")
-        label = sym.Reshape(sym.Variable("softmax_label"), shape=(-1,))
-        symbol = sym.SoftmaxOutput(scores, label, name="softmax")
-    return symbol, {"data": (batch, length), "softmax_label": (batch, length)}
 
 
 @given(st.sampled_from(["symbol", "forward", "training"]), st.data())

@@ -8,11 +8,12 @@ import pytest
 
 from symbucket.visualization.colours import parameter_colours
 from symbucket.visualization.diagram import BACKWARD, FORWARD, PARAMETER, Box, Diagram, Edge
-from symbucket.visualization.dot import to_dot
-from symbucket.visualization.fold import BUDGET, View, fold
-from symbucket.visualization.scene import group_texts, make_scene, shown_id
+from symbucket.visualization.dot import make_drawing, to_dot
+from symbucket.visualization.fold import BUDGET, fold
+from symbucket.visualization.lines import SELF, all_lines, item_id, shown_lines
 from symbucket.visualization.sources import networks_of
-from symbucket.visualization.tree import PHASE, REPEAT, STEP, STEPS
+from symbucket.visualization.texts import group_texts
+from symbucket.visualization.tree import PHASE, REPEAT, RUN, STEP, STEPS
 from tests.visualization.viz_networks import language_model, perceptron
 
 STEPS_IN_ALL = 7
@@ -29,6 +30,15 @@ def tree(request):
     return folded(request.param)
 
 
+def steps_in(tree, group):
+    """The steps of a part in order, those in runs too."""
+    for i in group.groups:
+        if tree.groups[i].kind == RUN:
+            yield from steps_in(tree, tree.groups[i])
+        else:
+            yield i
+
+
 def by_path(tree):
     return {" / ".join(tree.path(i)): i for i in range(len(tree.groups))}
 
@@ -38,7 +48,7 @@ def test_time_steps_of_a_layer_fold_into_one_box(tree):
     assert len(steps) == 2  # layers
     for group in steps:
         assert group.members == STEPS_IN_ALL
-        labels = [tree.groups[i].label for i in group.groups]
+        labels = [tree.groups[i].label for i in steps_in(tree, group)]
         assert labels == [f"t{t}" for t in range(STEPS_IN_ALL)]
     texts = [group_texts(tree, i)[0] for i, g in enumerate(tree.groups) if g in steps]
     assert texts == ["t0 \N{HORIZONTAL ELLIPSIS} t6  \N{MULTIPLICATION SIGN} 7"] * 2
@@ -53,7 +63,8 @@ def test_nodes_with_automatic_names_are_in_the_step_that_reads_them():
     # Cells make them in the order of steps, layer by layer.
     at = {b.name: tree.path(p) for b, p in zip(boxes, tree.parents)}
     assert at["_plus0"] == ["lstm_l0", "t#", "t0"]
-    assert at["_plus3"] == ["lstm_l0", "t#", "t3"]
+    run = "t2 \N{HORIZONTAL ELLIPSIS} t5"
+    assert at["_plus3"] == ["lstm_l0", "t#", run, "t3"]
     assert at["expand_dims6"] == ["lstm_l1", "t#", "t6"]
 
 
@@ -62,7 +73,8 @@ def test_steps_have_the_same_nodes():
     boxes = tree.diagram.boxes
     for group in tree.groups:
         if group.kind == STEPS:
-            contents = [sorted(boxes[b].op for b in tree.groups[i].boxes) for i in group.groups]
+            steps = steps_in(tree, group)
+            contents = [sorted(boxes[b].op for b in tree.groups[i].boxes) for i in steps]
             assert all(c == contents[0] for c in contents)
 
 
@@ -93,8 +105,10 @@ def chain(tree, box):
 def test_parameters_are_with_their_layer():
     tree = folded("forward")
     paths = by_path(tree)
-    names = [tree.diagram.boxes[i].name for i in tree.groups[paths["lstm_l1 / parameters"]].boxes]
-    assert sorted(names) == [
+    inside = [tree.diagram.boxes[i] for i in tree.groups[paths["lstm_l1 / parameters"]].boxes]
+    # The sum of both biases, made before anything runs, is with them.
+    assert [box.op for box in inside if box.op] == ["Add"]
+    assert sorted(box.name for box in inside if not box.op) == [
         f"lstm_l1_{p}" for p in ("h2h_bias", "h2h_weight", "i2h_bias", "i2h_weight")
     ]
 
@@ -110,8 +124,8 @@ def test_every_box_is_in_one_group(tree):
 def test_at_first_a_picture_is_small_and_steps_are_folded(tree):
     view = tree.default_view()
     assert tree.shown(view) <= BUDGET
-    assert not any(tree.groups[i].kind == STEPS for i in view.opened)
-    assert all(i in view.opened for i, g in enumerate(tree.groups) if g.kind == PHASE)
+    assert not any(tree.groups[i].kind == STEPS for i in view)
+    assert all(i in view for i, g in enumerate(tree.groups) if g.kind == PHASE)
 
 
 def test_longer_buckets_make_no_larger_pictures():
@@ -126,47 +140,76 @@ def test_a_small_network_is_not_folded():
     assert tree.shown(tree.default_view()) == len(network.boxes)
 
 
-def test_picked_steps_show_and_the_others_are_in_runs():
+def test_the_middle_of_many_steps_is_a_run():
     tree = folded("symbol")
-    steps = next(i for i, g in enumerate(tree.groups) if g.kind == STEPS)
-    around = frozenset([steps, tree.groups[steps].parent])
-    members = tree.groups[steps].groups
-    hidden = tree.representatives(View(around, frozenset([members[3]])))
-    first, last = f"r{members[0]}", f"r{members[4]}"
-    assert [hidden[i] for i in members] == [first] * 3 + [f"g{members[3]}"] + [last] * 3
-    scene = make_scene(tree, View(around, frozenset([members[3]])))
-    text = to_dot(scene, parameter_colours(tree.diagram.parameters))
+    (steps, *_) = [i for i, g in enumerate(tree.groups) if g.kind == STEPS]
+    around = {steps, tree.groups[steps].parent}
+    t0, t1, run, last = tree.groups[steps].groups
+    drawing = make_drawing(tree, parameter_colours(tree.diagram.parameters))
+    text = to_dot(drawing, around)
     dots, times = "\N{HORIZONTAL ELLIPSIS}", "\N{MULTIPLICATION SIGN}"
-    assert f"t0 {dots} t2  {times} 3" in text
-    assert f"t4 {dots} t6  {times} 3" in text
-    # Steps hand their states on: from run to step to run, and inside of the runs.
-    ends = {(line.source, line.target): line.kind for line in scene.lines}
-    assert ends[first, f"g{members[3]}"] == "plain"
-    assert ends[f"g{members[3]}", last] == "plain"
-    assert ends[first, first] == ends[last, last] == "loop"
+    assert f"t2 {dots} t5  {times} 4" in text
+    # Steps hand their states on: from step to run to step, and inside of the run.
+    ends = {
+        (line.source, line.target): line.kind for line in shown_lines(tree, drawing.lines, around)
+    }
+    assert ends[~t0, ~t1] == ends[~t1, ~run] == ends[~run, ~last] == "plain"
+    assert ends[~run, ~run] == SELF
+    assert (~steps, ~steps) not in ends
+    assert (~steps, ~steps) in {(line.source, line.target) for line in drawing.lines}
+
+
+@pytest.mark.parametrize("length", [5, 12, 70, 600])
+def test_few_boxes_show_around_any_step(length):
+    boxes = [Box(f"rnn_t{t}_out", "Op", FORWARD, f"rnn_t{t}_out") for t in range(length)]
+    tree = fold(Diagram("n", tuple(boxes), tuple(Edge(t, t + 1) for t in range(length - 1))))
+    for t in range(length):
+        shown = tree.shown(set(tree.around(tree.parents[t])))
+        assert shown <= 3 + 8 * 4, t
+        assert tree.hidden_by(set(tree.around(tree.parents[t])))[tree.parents[t]] == -1
+    (steps,) = [g for g in tree.groups if g.kind == STEPS]
+    assert (steps.members, steps.size) == (length, length)
+    assert [tree.groups[i].label for i in steps_in(tree, steps)] == [f"t{t}" for t in range(length)]
 
 
 def test_any_view_shows_every_box_once_and_every_edge(tree):
     """Whatever is open: ids in the picture are those that boxes are shown as, edges join them."""
     draw = random.Random(5)
     count = len(tree.groups)
+    drawing = make_drawing(tree, parameter_colours(tree.diagram.parameters))
     for _ in range(12):
         share = draw.random()
         opened = frozenset(i for i in range(count) if draw.random() < share)
-        picked = frozenset(i for i in range(count) if tree.in_steps(i) and draw.random() < share)
-        view = View(opened, picked)
-        scene = make_scene(tree, view)
-        ids = {shown_id(tree, scene.hidden, b) for b in range(len(tree.diagram.boxes))}
-        text = to_dot(scene, parameter_colours(tree.diagram.parameters))
+        hiding = tree.hidden_by(opened)
+
+        def shown_for(box, hiding=hiding):
+            return (
+                box
+                if tree.parents[box] < 0 or hiding[tree.parents[box]] < 0
+                else ~hiding[tree.parents[box]]
+            )
+
+        ids = {item_id(shown_for(b)) for b in range(len(tree.diagram.boxes))}
+        text = to_dot(drawing, opened)
         nodes = [line.split(" ")[0] for line in text.splitlines() if ", label=<<b>" in line]
         assert sorted(nodes) == sorted(ids)
-        assert len(nodes) == tree.shown(view)
-        wanted = {
-            (shown_id(tree, scene.hidden, e.source), shown_id(tree, scene.hidden, e.target))
-            for e in tree.diagram.edges
-        }
-        lines = {(line.source, line.target) for line in scene.lines}
-        assert {e for e in wanted if e[0] != e[1]} == {e for e in lines if e[0] != e[1]}
+        assert len(nodes) == tree.shown(opened)
+        edges = {(shown_for(e.source), shown_for(e.target)) for e in tree.diagram.edges}
+        lines = {(x.source, x.target) for x in shown_lines(tree, drawing.lines, opened)}
+        assert {e for e in edges if e[0] != e[1]} == {e for e in lines if e[0] != e[1]}
+
+
+def test_a_line_has_the_values_of_all_its_edges():
+    tree = folded("symbol")
+    (target,) = [i for i, box in enumerate(tree.diagram.boxes) if box.name == "concat0"]
+    (line,) = [
+        line
+        for line in all_lines(tree)
+        if line.target == target and line.source < 0 and tree.groups[~line.source].kind == STEPS
+    ]
+    names = [tree.diagram.boxes[box].name for box, _ in line.values]
+    assert sorted(names) == [f"expand_dims{t}" for t in range(STEPS_IN_ALL)]
+    assert line.text == f"{STEPS_IN_ALL} of 3\N{MULTIPLICATION SIGN}1\N{MULTIPLICATION SIGN}4"
 
 
 def test_repeated_blocks_of_any_name_fold():
@@ -176,6 +219,8 @@ def test_repeated_blocks_of_any_name_fold():
     edges = [Edge(i, i + 1) for i in range(len(boxes) - 1)]
     tree = fold(Diagram("n", tuple(boxes), tuple(edges)))
     (group,) = [g for g in tree.groups if g.kind == REPEAT]
+    first, run = (tree.groups[i] for i in group.groups)
+    assert (first.label, run.kind, run.members, run.size) == ("layer.0", RUN, 4, 12)
     assert (group.members, group.size) == (5, 15)
     assert (
         group_texts(tree, tree.groups.index(group))[0] == "enc/layer.*  \N{MULTIPLICATION SIGN} 5"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
+import subprocess
 import sys
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -14,9 +16,11 @@ import pytest
 import symbucket as sb
 from symbucket.errors import UnsupportedError
 from symbucket.visualization.diagram import DATA, PARAMETER, Box, Diagram, Value
+from symbucket.visualization.dot import make_drawing, to_dot
+from symbucket.visualization.draw import network_dot, view_dot
 from symbucket.visualization.extras import layout_script
 from symbucket.visualization.fold import fold
-from symbucket.visualization.page import to_page
+from symbucket.visualization.page import page_colours, page_data, to_page
 from symbucket.visualization.sources import networks_of
 from symbucket.visualization.totals import Totals, group_totals, totals
 from tests.visualization.viz_networks import language_model
@@ -102,7 +106,8 @@ def test_totals_are_of_shapes_and_dtypes_that_are_there():
     symbol, shapes = language_model(3)
     tree = fold(next(iter(networks_of(symbol, shapes).values())))
     operators = sum(1 for box in tree.diagram.boxes if box.op)
-    assert totals(tree, range(len(tree.diagram.boxes))) == Totals(operators, 419, 4 * 419)
+    whole = totals(tree, range(len(tree.diagram.boxes)))
+    assert (whole.operators, whole.parameters, whole.nbytes) == (operators, 419, 4 * 419)
     rows = group_totals(tree)
     top = [box for box in tree.top.boxes if tree.diagram.boxes[box].op]
     assert sum(part.operators for _, _, part in rows) + len(top) == operators
@@ -113,8 +118,8 @@ def test_totals_are_of_shapes_and_dtypes_that_are_there():
         for dtype in ("float16", "strange")
     ]
     tree = fold(Diagram("half", tuple(half), ()))
-    assert totals(tree, [0]) == Totals(0, 15, 30)
-    assert totals(tree, [0, 1]) == Totals(0, 30, None)
+    assert totals(tree, [0]) == Totals(0, 15, 30, 0)
+    assert totals(tree, [0, 1]) == Totals(0, 30, None, 0)
 
 
 def test_the_data_say_all_that_can_be_searched():
@@ -128,7 +133,40 @@ def test_the_data_say_all_that_can_be_searched():
     step = next(b for b in data["boxes"] if b["name"] == "lstm_l1_t3_out/Mul")
     assert step["op"] == "Mul"
     assert step["outputs"] == [["lstm_l1_t3_out/Mul", "float32", "3\N{MULTIPLICATION SIGN}4"]]
-    assert data["groups"][step["parent"]]["label"] == "t3"
+    assert data["groups"][step["parent"]]["title"] == "t3"
+
+
+NODE = """
+const net = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const views = JSON.parse(process.argv[1]);
+console.log(JSON.stringify(views.map((opened) => toDot(net, new Set(opened ?? net.open)))));
+"""
+
+
+@pytest.mark.parametrize("graph", ["symbol", "training"])
+def test_the_page_shows_what_a_static_picture_shows(graph):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node.js is not installed")
+    symbol, shapes = language_model(12)
+    (network,) = networks_of(symbol, shapes, graph).values()
+    tree = fold(network)
+    drawing = make_drawing(tree, page_colours({"12": tree}))
+    draw = random.Random(7)
+    groups = range(len(tree.groups))
+    views = [sorted(i for i in groups if draw.random() < share) for share in (0, 0.5, 0.8, 1)]
+    script = files("symbucket.visualization").joinpath("assets/net.js").read_text("utf-8") + NODE
+    done = subprocess.run(
+        [node, "-e", script, json.dumps([None, *views])],
+        input=json.dumps(page_data(drawing)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, *others = json.loads(done.stdout)
+    assert first == view_dot(tree, tree.default_view(), page_colours({"12": tree}))
+    assert first == network_dot(network)
+    assert others == [to_dot(drawing, set(view)) for view in views]
 
 
 def test_a_page_can_hold_all_keys():
@@ -144,5 +182,5 @@ def test_names_cannot_leave_their_place():
     name = '</script><script>alert("x")</script>\u2028@GRAPHVIZ@<!--'
     box = Box(name, "", DATA, name, (Value(name, "", (name,)),), {name: name}, name)
     page = Elements(to_page({name: fold(Diagram(name, (box,), ()))}, name))
-    assert sum(tag == "script" for tag, _ in page.tags) == 4  # network, Graphviz, scene, app
+    assert sum(tag == "script" for tag, _ in page.tags) == 3  # network, Graphviz, app
     assert json.loads(page.scripts["network-0"])["boxes"][0]["name"] == name

@@ -1,0 +1,84 @@
+"""The two lines of text on boxes and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from symbucket.visualization.diagram import printable
+from symbucket.visualization.fold import Folded
+from symbucket.visualization.tree import LOOP, REPEAT, RUN, STEPS
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+DOTS = "\N{HORIZONTAL ELLIPSIS}"
+LONGEST = 30  # characters of a name on a box; the full one is a click away
+
+
+def box_texts(folded: Folded, number: int) -> tuple[str, str]:
+    """Return the two lines on a box: its operator, and its name; or its name, and its shape."""
+    box = folded.diagram.boxes[number]
+    if not box.op:
+        return short(box.name), box.outputs[0].text
+    name = box.name.removesuffix(f"/{box.op}")
+    op = f"{box.op}  {TIMES} {box.steps}" if box.steps else box.op
+    return op, short(name)
+
+
+def group_texts(folded: Folded, number: int, attention: Collection[int] = ()) -> tuple[str, str]:
+    """Return the two lines on a closed group; an open one's frame has the first.
+
+    ``attention``: the groups that are, or have in them, an attention.
+    """
+    first, second = _group_texts(folded, number)
+    if number in attention:
+        group = folded.groups[number]
+        named = "attention" in group.label.lower()
+        if not named:
+            second = f"attention, {second}" if second else "attention"
+    return first, second
+
+
+def _group_texts(folded: Folded, number: int) -> tuple[str, str]:
+    group = folded.groups[number]
+    if group.kind == STEPS:
+        first, last = (folded.groups[group.groups[i]].label for i in (0, -1))
+        name = "" if group.label == first.rstrip("0123456789") + "#" else f"{group.label}  "
+        return short(f"{name}{first} {DOTS} {last}  {TIMES} {group.members}"), _nodes(group.size)
+    if group.kind == RUN:
+        return f"{short(group.label)}  {TIMES} {_count(folded, number)}", _nodes(group.size)
+    if group.kind == REPEAT:
+        label = group.label.replace("#", "*")
+        nodes = "" if group.size == group.members else _nodes(group.size)
+        return f"{short(label)}  {TIMES} {group.members}", nodes
+    if group.kind == LOOP:
+        return short(group.label), _nodes(group.size)
+    label = short(group.label)
+    operators = [box.op for i in folded.boxes_inside(number) if (box := folded.diagram.boxes[i]).op]
+    if folded.of_parameters(number):
+        arrays = _counted(group.size - len(operators), "array")
+        return label, f"{arrays}, {_nodes(len(operators))}" if operators else arrays
+    if len(operators) == 1:
+        return label, operators[0]
+    return label, _nodes(group.size)
+
+
+def _count(folded: Folded, number: int) -> int:
+    """Return how many members the runs in a run have in all."""
+    inner = folded.groups[number].groups
+    return sum(_count(folded, i) if folded.groups[i].kind == RUN else 1 for i in inner)
+
+
+def _nodes(count: int) -> str:
+    return _counted(count, "node")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def short(text: str) -> str:
+    """Return a name without its middle if it is long."""
+    text = printable(text)
+    if len(text) <= LONGEST:
+        return text
+    room = LONGEST - 1
+    return text[: room // 2] + DOTS + text[len(text) - (room - room // 2) :]
