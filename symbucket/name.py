@@ -8,6 +8,7 @@ default ``NameManager``.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 __all__ = ["NameManager", "Prefix"]
@@ -29,6 +30,15 @@ class NameManager:
         count = self._counter.get(hint, 0)
         self._counter[hint] = count + 1
         return f"{hint}{count}"
+
+    def counts(self) -> dict[str, int]:
+        """Return how many automatic names there are by hint."""
+        return dict(self._counter)
+
+    def advance(self, counts: Mapping[str, int]) -> None:
+        """Go on as if so many more names had been asked for, by hint."""
+        for hint, count in counts.items():
+            self._counter[hint] = self._counter.get(hint, 0) + count
 
     def __enter__(self) -> NameManager:
         _open_managers.set((*_open_managers.get(), self))

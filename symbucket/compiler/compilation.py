@@ -10,7 +10,8 @@ import onnx_ir as ir
 from symbucket.compiler.autodiff import row_sparse, split
 from symbucket.compiler.autodiff.differentiate import differentiate, needs_head
 from symbucket.compiler.capture_inputs import capture_inputs
-from symbucket.compiler.loops.group import Grouped, grouped
+from symbucket.compiler.loops.group import grouped
+from symbucket.compiler.loops.grouped import Grouped
 from symbucket.compiler.lower import Lowered, lower, outputs_that_depend
 from symbucket.compiler.memory import plan_graph, recompute
 from symbucket.compiler.metrics import emit_metrics

@@ -13,6 +13,7 @@ from symbucket import seeding
 from symbucket.compiler.metrics import FORMULAS
 from symbucket.compiler.request import CompileRequest
 from symbucket.ir import IR_VERSION, OPSET, known_ops
+from symbucket.symbol.brief import brief
 from symbucket.symbol.symbol import Symbol
 
 _HERE = Path(__file__).parents[1]
@@ -52,7 +53,9 @@ def code_hash() -> str:
 
 def _is_ours(symbol: Symbol) -> bool:
     return all(
-        type(n.op).__module__.startswith(_OWN_MODULES) for n in symbol.nodes() if n.op is not None
+        type(n.op).__module__.startswith(_OWN_MODULES)
+        for n in brief(symbol).nodes
+        if n.op is not None
     )
 
 

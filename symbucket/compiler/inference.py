@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from symbucket.compiler.loops.group import Grouped, grouped
+from symbucket.compiler.loops.group import grouped
+from symbucket.compiler.loops.grouped import Grouped
 from symbucket.errors import SymbucketError
 from symbucket.symbol.bounds import InputBounds, has_bounds, input_bounds
+from symbucket.symbol.brief import brief
 from symbucket.symbol.infer import ShapeTable, infer_shapes, infer_types
 from symbucket.symbol.node import Entry
 from symbucket.symbol.symbol import Symbol
@@ -54,15 +56,14 @@ def infer_interface(
 
 def bounds_of_inputs(symbol: Symbol, shapes: Mapping[str, Sequence[int]]) -> list[InputBounds]:
     """Return the bounds of every variable that reaches an indexing argument unchanged."""
-    nodes = symbol.nodes()
-    if not any(map(has_bounds, nodes)):
+    if not any(map(has_bounds, brief(symbol).nodes)):
         return []
     network = grouped(symbol)
     table = _complete_table(network, shapes) if network.loops else None
-    if table is None:
-        return input_bounds(nodes, infer_shapes(nodes, shapes).shape_of)
     current = {old: new for new, old in network.written.items()}
-    if not all(node in current for node in nodes if has_bounds(node)):  # some are in a loop
+    # Some may be in a loop.
+    if table is None or not all(n in current for n in network.source if has_bounds(n)):
+        nodes = symbol.nodes()
         return input_bounds(nodes, infer_shapes(nodes, shapes).shape_of)
     of_old = {
         old_entry: table.shape_of(new_entry)
@@ -70,7 +71,7 @@ def bounds_of_inputs(symbol: Symbol, shapes: Mapping[str, Sequence[int]]) -> lis
         if has_bounds(old)
         for old_entry, new_entry in zip(old.inputs, new.inputs)
     }
-    return input_bounds(nodes, of_old.get)
+    return input_bounds(network.source, of_old.get)
 
 
 def _complete_table(network: Grouped, shapes: Mapping[str, Sequence[int]]) -> ShapeTable | None:

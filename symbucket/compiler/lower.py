@@ -8,11 +8,12 @@ from typing import Any
 
 import onnx_ir as ir
 
-from symbucket.compiler.loops.group import Grouped
+from symbucket.compiler.loops.grouped import Grouped
 from symbucket.errors import SymbucketError
 from symbucket.ir import body_of, new_graph, steps_of
 from symbucket.ir.nodes import scope_of
 from symbucket.ops.record import Emitter
+from symbucket.symbol.brief import brief
 from symbucket.symbol.infer import infer_shapes, infer_types
 from symbucket.symbol.lower_nodes import lower_nodes
 from symbucket.symbol.node import Entry, Node
@@ -60,19 +61,21 @@ def lower(
     host refuses others. Raises ShapeError if shapes are missing or do not fit.
     """
     symbol.variables()  # refuses two variables of one name
-    nodes = symbol.nodes()
     loops = network is not None
-    steps = network or Grouped(nodes, symbol.heads)
-    if steps.loops:
+    reasons: tuple[str, ...] = ()
+    if network is not None:
         try:
-            return _lower(nodes, steps, shapes, dtypes, training, name, loops, labels_in_range)
+            return _lower(network, shapes, dtypes, training, name, loops, labels_in_range)
         except SymbucketError as error:  # raised again by the steps as the user wrote them
-            steps = Grouped(nodes, symbol.heads, (), (*steps.unrolled, str(error)))
-    return _lower(nodes, steps, shapes, dtypes, training, name, loops, labels_in_range)
+            if not network.loops:
+                raise
+            reasons = (*network.unrolled, str(error))
+    nodes = symbol.nodes()
+    steps = Grouped(nodes, symbol.heads, (), reasons, {}, nodes)
+    return _lower(steps, shapes, dtypes, training, name, loops, labels_in_range)
 
 
 def _lower(
-    written: Sequence[Node],
     steps: Grouped,
     shapes: Mapping[str, Sequence[int]],
     dtypes: Mapping[str, Any],
@@ -96,13 +99,14 @@ def _lower(
         assert inferred is not None
         return inferred
 
-    for node in written:  # first, so that no constant or inner value takes the name of an input
+    # First, so that no constant or inner value takes the name of an input.
+    for node in steps.source:
         if node.op is None:
             dtype = ir.DataType.from_numpy(types[node, 0])
             value = emitter.input(node.name, shape((node, 0)), dtype)
             values[node, 0] = variables[node.name] = value
 
-    first_draw = _first_draws(written, training)
+    first_draw = _first_draws(steps.source, training)
     emitter.first_draw = first_draw
 
     def draw_numbers(node: Node) -> tuple[int, ...]:
@@ -141,7 +145,8 @@ def _first_draws(nodes: Sequence[Node], training: bool) -> dict[Node, int]:
 def outputs_that_depend(symbol: Symbol, names: Collection[str]) -> list[bool]:
     """Return for each output of a symbol whether it depends on one of the variables ``names``."""
     depending: set[Node] = set()
-    for node in symbol.nodes():
+    network = brief(symbol)
+    for node in network.nodes:
         if node.name in names if node.op is None else any(n in depending for n, _ in node.inputs):
             depending.add(node)
-    return [node in depending for node, _ in symbol.heads]
+    return [node in depending for node, _ in network.heads]

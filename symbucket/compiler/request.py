@@ -13,6 +13,7 @@ import numpy as np
 from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.target import CPU, Target
 from symbucket.metric import GraphMetric
+from symbucket.symbol.brief import brief
 from symbucket.symbol.symbol import Symbol
 
 
@@ -109,14 +110,15 @@ def _plain(part: Any) -> Any:
 
 
 def _symbol(symbol: Symbol) -> list[Any]:
-    nodes = symbol.nodes()
+    network = brief(symbol)
+    nodes = network.nodes
     index = {node: i for i, node in enumerate(nodes)}
 
     def places(entries: Collection[tuple[Any, int]]) -> list[tuple[int, int]]:
         return [(index[node], output) for node, output in entries]
 
     records: dict[int, str] = {}  # many nodes share one
-    content: list[Any] = [places(symbol.heads)]
+    content: list[Any] = [places(network.heads), sorted(network.counts.items())]
     for node in nodes:
         record = records.get(id(node.op))
         if record is None:

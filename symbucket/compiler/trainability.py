@@ -8,6 +8,7 @@ from typing import Any
 from symbucket.compiler.autodiff.differentiate import differentiate, needs_head
 from symbucket.compiler.lower import lower
 from symbucket.ir import dtype_of, shape_of
+from symbucket.symbol.brief import brief
 from symbucket.symbol.symbol import Symbol
 
 
@@ -17,7 +18,7 @@ def holds_foreign(symbol: Symbol) -> bool:
 
 
 def _holds_foreign(symbol: Symbol) -> bool:
-    return any(node.op is not None and node.op.foreign for node in symbol.nodes())
+    return any(node.op is not None and node.op.foreign for node in brief(symbol).nodes)
 
 
 def check_gradients(

@@ -10,13 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from symbucket.symbol.brief import brief
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.symbol import Symbol, entry_name
 
 
 def runs_python(symbol: Symbol) -> bool:
     """Return whether a network has operators that run Python code."""
-    return any(node.op is not None and node.op.runs_python for node in symbol.nodes())
+    return any(node.op is not None and node.op.runs_python for node in brief(symbol).nodes)
 
 
 @dataclass(frozen=True)

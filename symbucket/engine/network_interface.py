@@ -18,6 +18,7 @@ from symbucket.io.desc import normalize_descs
 from symbucket.ops import Operator
 from symbucket.ops.graph import OnnxGraph
 from symbucket.symbol import Symbol
+from symbucket.symbol.brief import brief
 from symbucket.types import Array, DType, Shape
 
 Descs = list[DataDesc]
@@ -109,7 +110,7 @@ class NetworkInterface:
             return
         labels = {
             variable.name
-            for node in self.symbol.nodes()
+            for node in brief(self.symbol).nodes
             if node.op is not None and "label" in node.op.arguments()
             for name, (variable, _) in zip(node.op.arguments(), node.inputs)
             if name == "label" and variable.op is None and variable.name in self.param_names
@@ -196,7 +197,7 @@ class NetworkInterface:
         """Parameters that every operator takes for one number, whatever they hold."""
         numbers: dict[str, set[float | None]] = {}
         usual = Operator.constant_inputs
-        ops = [(node.op, node.inputs) for node in self.symbol.nodes() if node.op is not None]
+        ops = [(node.op, node.inputs) for node in brief(self.symbol).nodes if node.op is not None]
         if all(type(op).constant_inputs is usual for op, _ in ops):
             return {}
         for op, inputs in ops:
@@ -244,7 +245,7 @@ class NetworkInterface:
         """Return what an ONNX file fixes under a name; None if there is no such constant."""
         if not holds_foreign(self.symbol):
             return None
-        ops = [node.op for node in self.symbol.nodes() if isinstance(node.op, OnnxGraph)]
+        ops = [node.op for node in brief(self.symbol).nodes if isinstance(node.op, OnnxGraph)]
         constants = (op.constant(name) for op in ops)
         return next((value for value in constants if value is not None), None)
 

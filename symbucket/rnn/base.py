@@ -14,6 +14,7 @@ from symbucket.rnn import lengths, packing, sequence
 from symbucket.rnn.params import RNNParams
 from symbucket.rnn.sequence import Inputs, Outputs
 from symbucket.symbol import Symbol
+from symbucket.symbol.repetition import repeat
 
 Activation = str | Callable[..., Symbol]
 
@@ -104,6 +105,11 @@ class BaseRNNCell:
         """The symbols of one step; ``name`` is the prefix of its nodes (``lstm_t0_``)."""
         raise UnsupportedError(f"{self!r} defines no step: override __call__ or _step")
 
+    @property
+    def _alike_steps(self) -> bool:
+        """Whether ``_step`` makes the same nodes whenever it is called."""
+        return False
+
     def begin_state(self, func: Callable[..., Symbol] = sym.zeros, **kwargs: Any) -> list[Symbol]:
         """Initial states.
 
@@ -154,11 +160,16 @@ class BaseRNNCell:
         self._start(length, inputs, layout, valid_length)
         steps = sequence.split_steps(length, inputs, layout)
         begin = states = self._begin(begin_state)
-        outputs, history = [], []
-        for step in steps:
-            output, states = self(step, states)
-            outputs.append(output)
+        history: list[list[Symbol]] = []
+
+        def one_step(items: tuple[Symbol, ...], states: list[Any]) -> tuple[Symbol, list[Any]]:
+            output, states = self(items[0], states)
             history.append(flatten(states))
+            return output, states
+
+        alike = self._alike_steps and valid_length is None
+        outputs, states = repeat(one_step, [steps], states, alike)
+        self._counter += length - len(history)  # as if it had been called for each step
         if valid_length is None:
             return sequence.in_form(length, outputs, layout, merge_outputs), states
         merged = lengths.masked(outputs, valid_length, layout)

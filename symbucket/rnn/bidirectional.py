@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,15 +78,15 @@ class BidirectionalCell(CellGroup):
             l_merged = sequence.merge_steps(l_out, layout)
             joined = sym.Concat(l_merged, r_merged, dim=2, name=f"{self._output_prefix}out")
             return joined, [l_states, r_states]
-        pairs = zip(
-            sequence.split_steps(length, l_out, layout),
-            reversed(sequence.split_steps(length, r_out, layout)),
-        )
-        outputs = [
-            sym.Concat(a, b, dim=1, name=f"{self._output_prefix}t{i}")
-            for i, (a, b) in enumerate(pairs)
-        ]
-        return outputs, [l_states, r_states]
+        numbers = itertools.count()
+
+        def join(left: Symbol, right: Symbol) -> Symbol:
+            name = f"{self._output_prefix}t{next(numbers)}"
+            return sym.Concat(left, right, dim=1, name=name)
+
+        l_steps = sequence.split_steps(length, l_out, layout)
+        r_steps = sequence.split_steps(length, r_out, layout)
+        return sequence.each(join, l_steps, r_steps[::-1]), [l_states, r_states]
 
     def _unroll_valid(
         self,

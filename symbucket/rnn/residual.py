@@ -41,7 +41,7 @@ class ResidualCell(ModifierCell):
         if isinstance(outputs, Symbol):
             return _plus(outputs, sequence.merge_steps(inputs, layout)), after
         steps = sequence.split_steps(length, inputs, layout)
-        return [_plus(o, x) for o, x in zip(outputs, steps)], after
+        return sequence.each(_plus, outputs, steps), after
 
 
 def _plus(output: Symbol, inputs: Symbol) -> Symbol:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from symbucket import symbol as sym
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import Symbol
+from symbucket.symbol.repetition import repeat
 
 Inputs = Symbol | Sequence[Symbol]
 Outputs = Symbol | list[Symbol]
@@ -69,7 +70,13 @@ def merge_steps(inputs: Inputs, layout: str) -> Symbol:
     axis = time_axis(layout)
     if isinstance(inputs, Symbol):
         return inputs
-    return sym.Concat(*(sym.expand_dims(x, axis=axis) for x in inputs), dim=axis)
+    return sym.Concat(*each(lambda x: sym.expand_dims(x, axis=axis), inputs), dim=axis)
+
+
+def each(function: Callable[..., Symbol], *sequences: Sequence[Symbol]) -> list[Symbol]:
+    """``function`` of the elements of one step of each sequence, for all steps."""
+    outputs, _ = repeat(lambda items, states: (function(*items), states), sequences, [], alike=True)
+    return outputs
 
 
 def in_form(length: int, outputs: Inputs, layout: str, merge: bool | None) -> Outputs:

@@ -36,6 +36,10 @@ class RNNCell(GatedCell):
     def _gate_names(self) -> Sequence[str]:
         return ("",)
 
+    @property
+    def _alike_steps(self) -> bool:
+        return super()._alike_steps and not callable(self._activation)
+
     def _step(self, inputs: Symbol, states: list[Symbol], name: str) -> tuple[Symbol, list[Any]]:
         i2h, h2h = self._products(inputs, states[0], name)
         output = self._activate(i2h + h2h, self._activation, name=f"{name}out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -34,6 +33,12 @@ class Node:
     def num_outputs(self) -> int:
         """Number of outputs."""
         return 1 if self.op is None else len(self.op.outputs())
+
+    def changed(self, name: str | None = None, inputs: tuple[Entry, ...] | None = None) -> Node:
+        """Return a node like this one with another name or other inputs."""
+        name = self.name if name is None else name
+        inputs = self.inputs if inputs is None else inputs
+        return Node(self.op, name, inputs, self.attrs, self.value)
 
 
 Entry = tuple[Node, int]
@@ -120,7 +125,7 @@ def substitute(heads: Iterable[Entry], replacements: Mapping[str, Entry]) -> lis
             continue
         inputs = tuple(_replace(entry, replaced) for entry in node.inputs)
         same = all(a[0] is b[0] and a[1] == b[1] for a, b in zip(inputs, node.inputs))
-        replaced[node] = (node if same else dataclasses.replace(node, inputs=inputs), 0)
+        replaced[node] = (node if same else node.changed(inputs=inputs), 0)
     return [_replace(head, replaced) for head in heads]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +14,7 @@ from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.html_tables import html_table
 from symbucket.symbol import deserialize, infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
+from symbucket.symbol.brief import brief
 from symbucket.symbol.digest import network_digest
 from symbucket.symbol.fluent import FluentMethods
 from symbucket.symbol.inference_methods import InferenceMethods
@@ -78,7 +78,7 @@ class Symbol(InferenceMethods, FluentMethods, Arithmetic):
                 )
         heads = substitute(self._heads, {key: symbol.heads[0] for key, symbol in inputs.items()})
         if name is not None and len(heads) == 1 and self._heads[0][0].op is not None:
-            heads = [(dataclasses.replace(heads[0][0], name=name), heads[0][1])]
+            heads = [(heads[0][0].changed(name=name), heads[0][1])]
         return Symbol(heads)
 
     # Structure -------------------------------------------------------------------------------
@@ -364,11 +364,11 @@ class Symbol(InferenceMethods, FluentMethods, Arithmetic):
 
 
 def _inputs(symbol: Symbol) -> list[str]:
-    return [n.name for n in symbol.nodes() if n.op is None]
+    return [n.name for n in brief(symbol).nodes if n.op is None]
 
 
 def _variables(symbol: Symbol) -> tuple[list[Node], list[Node]]:
-    nodes = symbol.nodes()
+    nodes = brief(symbol).nodes
     check_names(nodes)
     auxiliary = auxiliary_states(nodes)
     variables = [n for n in nodes if n.op is None]

@@ -5,34 +5,21 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from symbucket.compiler.gc_pause import paused_collector
 from symbucket.compiler.loops.columns import DiffersError, Steps, Users
+from symbucket.compiler.loops.grouped import Grouped
+from symbucket.compiler.loops.lengthen import lengthened
 from symbucket.compiler.loops.rewire import rewire
 from symbucket.compiler.loops.steps import Walk
 from symbucket.ops.graph import OnnxGraph
+from symbucket.symbol.brief import brief
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.symbol import Symbol
 
 LEAST = 4  # steps; fewer stay as they are
 _MOST_CHAINS = 8  # that have one weight
 _MOST_USES = 4  # of one weight in a step, each waiting for the one before
-
-
-@dataclass(frozen=True)
-class Grouped:
-    """The nodes of a network with loops in it, inputs first, and its outputs.
-
-    ``loops`` names the loops that there are; ``unrolled`` says of each use of a weight in steps
-    that stays unrolled why. ``written`` has for nodes that read something else now the user's node.
-    """
-
-    nodes: list[Node]
-    heads: Sequence[Entry]
-    loops: tuple[str, ...] = ()
-    unrolled: tuple[str, ...] = ()
-    written: Mapping[Node, Node] = field(default_factory=dict)
 
 
 def grouped(symbol: Symbol) -> Grouped:
@@ -42,11 +29,23 @@ def grouped(symbol: Symbol) -> Grouped:
 
 def _grouped(symbol: Symbol) -> Grouped:
     with paused_collector():
+        network = brief(symbol)
+        if network.counts:
+            long = lengthened(network, *_group_steps(network.nodes, network.heads))
+            if long is not None:
+                return long
         return group_steps(symbol.nodes(), symbol.heads)
 
 
 def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
     """Find the recurrences among ``nodes`` and put a loop into the place of each."""
+    return _group_steps(nodes, heads)[0]
+
+
+def _group_steps(
+    nodes: Sequence[Node], heads: Sequence[Entry]
+) -> tuple[Grouped, Mapping[Node, Steps]]:
+    """Return the network with loops, and the steps of each loop."""
     users: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
     for node in nodes:
         for slot, (source, _) in enumerate(node.inputs):
@@ -79,13 +78,15 @@ def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
             taken.update(dict.fromkeys(walk[1].places))
     groups = [_with_readers(walk, steps, taken) for walk, steps in walks]
     if not groups:
-        return Grouped(list(nodes), heads, (), tuple(reasons))
+        return Grouped(list(nodes), heads, (), tuple(reasons), {}, nodes), {}
     owners = {node: group for group in groups for node in group.places}
     new = rewire(groups, owners, users, heads)
     if new is None:
-        return Grouped(list(nodes), heads, (), (*reasons, "loops wait for each other"))
+        reasons.append("loops wait for each other")
+        return Grouped(list(nodes), heads, (), tuple(reasons), {}, nodes), {}
     names = tuple(f"{one.columns[0].model.name} ({one.count} steps)" for one in groups)
-    return Grouped(new[0], new[1], names, tuple(reasons), new[2])
+    network = Grouped(new.nodes, new.heads, names, tuple(reasons), new.written, nodes)
+    return network, new.loops
 
 
 def _reasons_of_graphs(nodes: Sequence[Node]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from symbucket.compiler.loops.columns import Invariant, Sequential, Steps, Users
 from symbucket.compiler.loops.loop_body import (
@@ -25,14 +26,24 @@ from symbucket.ops.slicing import Concat, SliceChannel
 from symbucket.symbol.node import Entry, Node
 
 
+@dataclass(frozen=True)
+class Rewired:
+    """A network's nodes with loops in it, inputs first, and its outputs.
+
+    ``written`` has for nodes that read something else now the node that was written, ``loops`` the
+    steps of each loop.
+    """
+
+    nodes: list[Node]
+    heads: list[Entry]
+    written: dict[Node, Node]
+    loops: dict[Node, Steps]
+
+
 def rewire(
     groups: Sequence[Steps], taken: Mapping[Node, Steps], users: Users, heads: Sequence[Entry]
-) -> tuple[list[Node], list[Entry], dict[Node, Node]] | None:
-    """The network's nodes with loops in place of ``groups``, inputs first, and its outputs.
-
-    The third result has for nodes that read something else now the node that was written. The
-    result is None if two loops wait for each other.
-    """
+) -> Rewired | None:
+    """Return the network with loops in place of ``groups``; None if two wait for each other."""
     return _Rewiring(groups, taken, users, heads).run()
 
 
@@ -101,7 +112,7 @@ class _Rewiring:
 
     # The new network -----------------------------------------------------------------------------
 
-    def run(self) -> tuple[list[Node], list[Entry], dict[Node, Node]] | None:
+    def run(self) -> Rewired | None:
         stack: list[tuple[Node | Steps, bool]] = []
         done: set[Node | Steps] = set()
         open_: set[Node | Steps] = set()
@@ -121,7 +132,8 @@ class _Rewiring:
                 stack.append((unit, True))
                 stack += [(u, False) for u in reversed(self._needs(unit)) if u not in done]
         heads = [self._entry(head) for head in self._heads]
-        return self._order, heads, {new: old for old, new in self._new.items()}
+        loops = {plan.node: group for group, plan in self._plans.items() if plan.node is not None}
+        return Rewired(self._order, heads, {new: old for old, new in self._new.items()}, loops)
 
     def _unit(self, entry: Entry) -> Node | Steps:
         return self._taken.get(entry[0], entry[0])
