@@ -20,12 +20,14 @@ from symbucket import (
     engine,
     executor,
     export,
+    gluon,
     hooks,
     initializer,
     io,
     kvstore,
     lr_scheduler,
     metric,
+    misc,
     model,
     module,
     monitor,
@@ -89,6 +91,7 @@ __all__ = [
     "ctc",
     "current_context",
     "executor",
+    "gluon",
     "gpu",
     "init",
     "initializer",
@@ -97,6 +100,7 @@ __all__ = [
     "kvstore",
     "lr_scheduler",
     "metric",
+    "misc",
     "mod",
     "model",
     "module",
@@ -130,7 +134,7 @@ if not _TYPE_CHECKING:  # which would take any name then
             for n in __all__
             if name in getattr(m := globals()[n], "__all__", ())
         }
-        if name in ("autograd", "gluon", "nn", "np", "npx"):
+        if name in ("autograd", "nn", "np", "npx"):
             raise AttributeError(
                 f"symbucket has no {name!r}: networks are symbols (symbucket.sym), recurrent cells "
                 "are in symbucket.rnn, training in symbucket.mod, arrays in symbucket.nd"

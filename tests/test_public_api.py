@@ -16,9 +16,9 @@ PUBLIC = {
     "symbucket": """
         AttrScope Bundle CheckpointManager Context Executor MXNetError NDArray NameManager Prefix
         Symbol SymbucketError attribute base callback check_padding checkpoint context contrib
-        cpu cpu_pinned ctc current_context executor gpu init initializer io kv kvstore lr_scheduler
-        metric mod model module mon monitor name nd ndarray num_gpus operator optimizer random rnd
-        rnn serve sym symbol test_utils visualization viz
+        cpu cpu_pinned ctc current_context executor gluon gpu init initializer io kv kvstore
+        lr_scheduler metric misc mod model module mon monitor name nd ndarray num_gpus operator
+        optimizer random rnd rnn serve sym symbol test_utils visualization viz
     """,
     "symbucket.base": "MXNetError integer_types numeric_types string_types",
     "symbucket.callback": """
@@ -49,6 +49,9 @@ PUBLIC = {
         ResizeIter Source StepSentenceIter StreamIter encode_sentences format_bucket_table
         normalize_descs plan_buckets
     """,
+    "symbucket.gluon": "utils",
+    "symbucket.gluon.utils": "clip_global_norm split_and_load split_data",
+    "symbucket.misc": "FactorScheduler LearningRateScheduler",
     "symbucket.kvstore": "DistributedKVStore KVStore create",
     "symbucket.lr_scheduler": """
         CosineScheduler FactorScheduler LRScheduler MultiFactorScheduler PolyScheduler

@@ -75,7 +75,7 @@ class ExecutorGroup(BoundArrays):
         )
         self._contexts = contexts
         ends = np.cumsum(split.sizes).tolist()
-        bounds = tuple(zip([0, *ends], ends))
+        self._row_bounds = bounds = tuple(zip([0, *ends], ends))
         shared = set(parameters)
         self._splits = {
             key: Join(split.axes[key], bounds)
@@ -97,7 +97,6 @@ class ExecutorGroup(BoundArrays):
         ]
         """The executors, in the order of the contexts."""
         self._ran = False
-        self._trained = False
         self._kind: Hashable = None  # of the last run
         self._joined: list[NDArray] | None = None
         self._warm: set[Hashable] = set()  # kinds of runs whose programs are compiled and bound
@@ -175,12 +174,12 @@ class ExecutorGroup(BoundArrays):
     ) -> list[Any]:
         """Run all parts; returns what ``run_part`` returns for each."""
         self._check_bounds(is_train)
-        self._ran, self._trained, self._joined = False, False, None
+        self._ran, self._joined = False, None
         self._spread()
         for part in self.parts:
             part.watchers = self.watchers
         results = self._each(kind, [partial(run_part, part) for part in self.parts])
-        self._ran, self._trained, self._kind, self._joined = True, is_train, kind, None
+        self._ran, self._kind, self._joined = True, kind, None
         return results
 
     def _each(self, kind: Hashable, calls: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -226,6 +225,11 @@ class ExecutorGroup(BoundArrays):
             raise StateError(f"{self.name}: no outputs yet; call forward first")
         return [list(parts) for parts in zip(*(part.outputs for part in self.parts))]
 
+    def parts_of_batch(self) -> list[tuple[int, int, list[NDArray]]]:
+        """Return (first row, row after the last one, outputs) of each context's part."""
+        outputs = zip(*self.outputs_by_context)
+        return [(*bounds, list(parts)) for bounds, parts in zip(self._row_bounds, outputs)]
+
     @property
     def row_gradients(self) -> dict[str, RowSparse]:
         """Empty: gradients of several contexts come as whole arrays."""
@@ -236,7 +240,7 @@ class ExecutorGroup(BoundArrays):
 
         ``out_grads`` are for the whole batch, as for ``Executor.backward``.
         """
-        if not self._trained:
+        if not self._ran:
             raise StateError(f"{self.name}: backward needs forward(is_train=True) before it")
         heads = self._part_heads(out_grads)
         kind = "backward", self._kind

@@ -44,6 +44,8 @@ class BaseModule(ModuleInterface):
     ``predict``.
     """
 
+    _epoch_line: str | None = None  # what ``fit`` logs of an epoch in place of training values
+
     @exclusive
     def score(
         self,
@@ -302,7 +304,10 @@ class BaseModule(ModuleInterface):
                 named = {}
                 for name, value in eval_metric.get_global_name_value():
                     named[f"train-{name}"] = value
-                    self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
+                    if self._epoch_line is None:
+                        self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
+                if self._epoch_line is not None:
+                    self.logger.info(self._epoch_line, epoch)
                 self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.perf_counter() - tic)
                 if epoch_end_callback is not None:
                     arg, aux = self.get_params()

@@ -37,7 +37,7 @@ def read_batch(name: str, batch: DataBatch, bound: BatchShapes) -> BatchArrays:
     arrays: dict[str, Any] = {}
     data = _read("data", name, batch.provide_data, bound.data, batch.data, arrays)
     labels: Descs = []
-    if batch.label:
+    if batch.label and (batch.provide_label or bound.labels):  # a module may be bound without any
         labels = _read("label", name, batch.provide_label, bound.labels, batch.label, arrays)
     return BatchArrays(BatchShapes(data, labels), arrays)
 

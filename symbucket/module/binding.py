@@ -25,6 +25,7 @@ from symbucket.engine.ownership import Runs
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import CheckpointError, ParameterError, StateError
 from symbucket.metric import EvalMetric
+from symbucket.module.output_rows import OutputRows
 from symbucket.optimizer import Updater
 from symbucket.runtime.buffers import OUTPUTS
 
@@ -91,6 +92,7 @@ class ModuleBinding(PooledBinding):
         network: the network over the parameters.
         shapes: of the last batch, or as bound.
         labelled: the last data and labels that came together.
+        rows: where the rows of a batch lie in the outputs.
         sums: of the last forward and their values, if it computed a metric in place of outputs.
     """
 
@@ -98,9 +100,13 @@ class ModuleBinding(PooledBinding):
     shapes: BatchShapes
     labelled: BatchShapes
     sums: tuple[MetricSums, Mapping[str, float]] | None = None
+    rows: OutputRows = field(init=False)
     _metric_sums: dict[tuple[EvalMetric, Signature], MetricSums | None] = field(
         default_factory=dict
     )
+
+    def __post_init__(self) -> None:
+        self.rows = OutputRows(self.network.network)
 
     @property
     def clocks(self) -> list[NoiseClock]:

@@ -302,6 +302,7 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
     set_states = _of_current(Module.set_states)
     results = _of_current(Module.results)
     update_metric = _of_current(Module.update_metric)
+    unpadded_outputs = _of_current(Module.unpadded_outputs)
 
     def auxiliary(self) -> Mapping[str, NDArray]:
         return self.store.aux

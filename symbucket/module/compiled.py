@@ -171,10 +171,15 @@ class CompiledModule(Checked, BaseModule):
         hooks.export_training(self, folder, keys, updates)
 
     def _unpadded(self, batch: Any) -> list[NDArray]:
-        outputs = self.get_outputs()
+        return [output.copy() for output in self.unpadded_outputs()]
+
+    def unpadded_outputs(self) -> list[NDArray]:
+        """Return the last batch's outputs without the rows that only fill it up."""
         if self._filling is None:
-            return [output.copy() for output in outputs]
-        return [NDArray.of(self._filling.cut(output.view()), cpu()) for output in outputs]
+            return self.get_outputs()
+        return [
+            NDArray.of(self._filling.cut(output.view()), cpu()) for output in self.get_outputs()
+        ]
 
     def _check_policy(self, on_divergence: str) -> None:
         """Raise InvalidArgumentError if batches cannot be left out."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from symbucket import metric as metrics
+from symbucket.callback import BatchEndParam
+from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checkpoint import load_checkpoint, save_checkpoint
 from symbucket.checks import check_integer, listing
 from symbucket.context import Context
@@ -130,12 +132,20 @@ class FeedForward:
         monitor: Any = None,
         eval_end_callback: Callbacks = None,
         eval_batch_end_callback: Callbacks = None,
+        on_divergence: str = "raise",
+        checkpoint: Any = None,
+        resume: str | None = None,
+        early_stopping: EarlyStopping | None = None,
     ) -> None:
         """Train on ``X``: an iterator, or an array with its labels ``y`` (in random order).
 
         ``eval_data`` is an iterator or a pair (X, y). A second ``fit`` goes on from the
         parameters of the first. ``work_load_list``: how much of a batch each context takes, in
-        proportion. ``kvstore`` is checked and changes nothing on one machine.
+        proportion. ``kvstore`` is checked and changes nothing on one machine. ``on_divergence``,
+        ``checkpoint``, ``resume`` and ``early_stopping`` are those of ``Module.fit``.
+
+        As in MXNet, ``batch_end_callback`` counts batches from 1, and the log has validation values
+        but none of training.
 
         Raises InvalidArgumentError and DataError before anything is trained. If training ends with
         an error, ``arg_params`` are those after the last whole epoch.
@@ -153,13 +163,14 @@ class FeedForward:
             for callback in callback_list(epoch_end_callback):
                 callback(epoch, network, arg, aux)
 
+        module._epoch_line = "Epoch[%d] Resetting Data Iterator"
         (logger or logging).info("Start training with %s", list(self.ctx))
         module.fit(
             data,
             evaluation,
             eval_metric,
             epoch_end,
-            batch_end_callback,
+            [_counting_from_one(callback) for callback in callback_list(batch_end_callback)],
             kvstore,
             self.optimizer,
             self.kwargs,
@@ -171,6 +182,10 @@ class FeedForward:
             begin_epoch=self.begin_epoch,
             num_epoch=self.num_epoch,
             monitor=monitor,
+            on_divergence=on_divergence,
+            checkpoint=checkpoint,
+            resume=resume,
+            early_stopping=early_stopping,
         )
         self.symbol = network
         self.arg_params, self.aux_params = module.get_params()
@@ -364,6 +379,10 @@ class FeedForward:
             eval_batch_end_callback=eval_batch_end_callback,
         )
         return model
+
+
+def _counting_from_one(callback: Callable[[BatchEndParam], Any]) -> Callable[[BatchEndParam], Any]:
+    return lambda param: callback(param._replace(nbatch=param.nbatch + 1))
 
 
 def _descs(descs: Any) -> list[DataDesc]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Lifecycle(Prepared):
         """
         self.accumulates = False
         """Whether ``fit`` adds up gradients, and sets them back after each update."""
+        self._differentiates_inference = True
+        """Whether ``backward`` may follow a forward that was not in training mode."""
         self._before: Snapshot | None = None  # what the last forward can be undone to
         self._metric_names: list[str] = []  # of the labels of the last batch that had some
         self._filling: Filling | None = None  # of the last batch
@@ -95,12 +97,19 @@ class Lifecycle(Prepared):
 
     @exclusive
     def backward(self, out_grads: Any = None) -> None:
-        """Compute the gradients of the last ``forward``, which must have been in training mode.
+        """Compute the gradients of the last ``forward``.
+
+        After ``forward(is_train=False)`` they are those of what inference computes.
 
         ``out_grads``: head gradients, for outputs that are not losses.
         """
         self._require_own("backward")
-        if not self._trained:
+        if not self.for_training:
+            raise StateError(
+                f"{self._name}: backward needs bind(for_training=True); the module is bound for "
+                "inference"
+            )
+        if not (self._trained or self._differentiates_inference):
             raise StateError(
                 f"{self._name}: backward needs forward(batch, is_train=True) before it"
             )
@@ -171,13 +180,23 @@ class Lifecycle(Prepared):
         """
         self._require_own("update_metric")
         names = self._metric_names or self.label_names
-        outputs = self.get_outputs()
         # As in MXNet, a metric sees NDArrays.
         labels = [v if isinstance(v, NDArray) else NDArray.of(np.asarray(v), cpu()) for v in labels]
-        if self._filling is not None:
-            labels = [self._filling.cut(label) for label in labels]
-            outputs = [self._filling.cut(output) for output in outputs]
-        eval_metric.update_dict(dict(zip(names, labels)), dict(zip(self.output_names, outputs)))
+        for of_part, outputs in self.metric_parts(dict(zip(names, labels))):
+            eval_metric.update_dict(of_part, dict(zip(self.output_names, outputs)))
+
+    def metric_parts(
+        self, labels: Mapping[str, NDArray]
+    ) -> Iterable[tuple[Mapping[str, NDArray], Sequence[NDArray]]]:
+        """Yield labels and outputs of the last batch, without rows that fill it up.
+
+        One pair for each context that has such rows: a metric is updated once for each of them.
+        """
+        if self._filling is None:
+            yield labels, self.get_outputs()
+        else:
+            cut = self._filling.cut
+            yield {n: cut(a) for n, a in labels.items()}, [cut(o) for o in self.get_outputs()]
 
     def results(self) -> Mapping[str, Any]:
         """Return what the last forward computed, outputs or the sums of a metric, by name."""

@@ -359,6 +359,16 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
             return
         super().update_metric(eval_metric, labels)
 
+    def metric_parts(
+        self, labels: Mapping[str, NDArray]
+    ) -> Iterable[tuple[Mapping[str, NDArray], Sequence[NDArray]]]:
+        bound = self._bound
+        return bound.rows.by_context(self.executor, bound.shapes, labels, self._filling)
+
+    def unpadded_outputs(self) -> list[NDArray]:
+        bound = self._bound
+        return bound.rows.kept(bound.shapes, self._filling, self.executor.outputs)
+
     @staticmethod
     def load(prefix: str, epoch: int, load_optimizer_states: bool = False, **kwargs: Any) -> Module:
         """Return a module from a checkpoint; its parameters are set when it is bound.

@@ -74,6 +74,7 @@ class RecurrentModule(CompiledModule):
         fixed_param_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(logger)
+        self._differentiates_inference = False
         if layout not in ("NTC", "TNC"):
             raise InvalidArgumentError(f'RecurrentModule: layout={layout!r} must be "NTC" or "TNC"')
         if isinstance(state_names, str) or not state_names:

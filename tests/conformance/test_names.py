@@ -10,8 +10,8 @@ import symbucket as sb
 from symbucket import errors
 
 PACKAGES = """
-    base callback context executor initializer io kvstore lr_scheduler metric model module monitor
-    ndarray operator optimizer random rnn symbol test_utils visualization
+    base callback context executor gluon initializer io kvstore lr_scheduler metric misc model
+    module monitor ndarray operator optimizer random rnn symbol test_utils visualization
 """
 SHORT = {
     "sym": "symbol",

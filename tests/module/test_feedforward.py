@@ -1,6 +1,7 @@
 """``FeedForward`` over arrays, iterators and buckets."""
 
 import inspect
+import logging
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import symbucket as sb
 from symbucket.errors import (
     CheckpointError,
     DataError,
+    DivergenceError,
 )
 from symbucket.model import FeedForward
 from tests.module.feedforward_networks import (
@@ -142,7 +144,7 @@ def test_callbacks_and_epoch_size():
         epoch_end_callback=lambda e, s, arg, aux: epochs.append((e, s is model.symbol, len(arg))),
         eval_end_callback=lambda param: evaluations.append(param.eval_metric.num_inst),
     )
-    assert batches == [(e, n) for e in (1, 2, 3) for n in range(3)]
+    assert batches == [(e, n) for e in (1, 2, 3) for n in (1, 2, 3)]  # from 1, as in MXNet
     assert epochs == [(e, True, 4) for e in (1, 2, 3)]
     assert evaluations == [64] * 3
     # The second epoch goes on with the fourth batch of the data.
@@ -276,7 +278,36 @@ def test_argument_names_are_mxnets():
         "aux_params allow_extra_params begin_epoch kwargs"
     ).split(" ")
     names = list(inspect.signature(FeedForward.fit).parameters)[1:]
-    assert names == (
+    assert names[:12] == (
         "X y eval_data eval_metric epoch_end_callback batch_end_callback kvstore logger "
         "work_load_list monitor eval_end_callback eval_batch_end_callback"
     ).split(" ")
+
+
+def test_log_lines_are_mxnets(caplog):
+    X, y = classes(32)
+    with caplog.at_level(logging.INFO):
+        feedforward(num_epoch=1).fit(X, y, eval_data=(X, y))
+    start, reset, cost, validation = caplog.messages
+    assert start == "Start training with [cpu(0)]"
+    assert reset == "Epoch[0] Resetting Data Iterator"
+    assert cost.startswith("Epoch[0] Time cost=")
+    assert validation.startswith("Epoch[0] Validation-accuracy=")
+
+
+def test_fit_passes_on_what_guards_training(tmp_path):
+    X, y = classes(32)
+    X[3] = np.nan
+    with pytest.raises(DivergenceError):
+        feedforward(num_epoch=1).fit(sb.io.NDArrayIter(X, y, 8))
+    model = feedforward(num_epoch=6)
+    stopping = sb.callback.EarlyStopping("val-accuracy", patience=1)
+    model.fit(
+        sb.io.NDArrayIter(X, y, 8),
+        eval_data=(X[4:], np.zeros(28)),
+        on_divergence="skip",
+        checkpoint=str(tmp_path / "run"),
+        early_stopping=stopping,
+    )
+    assert all(np.isfinite(a.asnumpy()).all() for a in model.arg_params.values())
+    assert list((tmp_path / "run").iterdir())

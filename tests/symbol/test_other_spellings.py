@@ -87,7 +87,7 @@ def test_values_of_gelu_and_logsumexp() -> None:
         ("NDArrayIter", r"no 'NDArrayIter'. Did you mean symbucket.io.NDArrayIter\?"),
         ("LSTMCell", "symbucket.rnn.LSTMCell"),
         ("symbols", "Did you mean 'symbol'"),
-        ("gluon", "no 'gluon': networks are symbols.*training in symbucket.mod"),
+        ("autograd", "no 'autograd': networks are symbols.*training in symbucket.mod"),
         ("zzz", "no 'zzz'$"),
     ],
 )
