@@ -70,8 +70,8 @@ def split_data(
         )
     each, more = divmod(size, num_slice)
     ends = [each * (i + 1) + min(i + 1, more) for i in range(num_slice)]
-    parts = [slice(start, end) for start, end in zip([0, *ends], ends)]
-    return [array[(*(slice(None),) * batch_axis, part)] for part in parts]
+    leading = [slice(None)] * batch_axis
+    return [array[tuple([*leading, slice(start, end)])] for start, end in zip([0, *ends], ends)]
 
 
 def split_and_load(
