@@ -70,8 +70,10 @@ def split_data(
         )
     each, more = divmod(size, num_slice)
     ends = [each * (i + 1) + min(i + 1, more) for i in range(num_slice)]
-    leading = [slice(None)] * batch_axis
-    return [array[tuple([*leading, slice(start, end)])] for start, end in zip([0, *ends], ends)]
+    places = [
+        (*[slice(None)] * batch_axis, slice(start, end)) for start, end in zip([0, *ends], ends)
+    ]
+    return [array[place] for place in places]
 
 
 def split_and_load(
