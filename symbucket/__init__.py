@@ -65,6 +65,7 @@ from symbucket.runtime import NDArray
 from symbucket.serve import Bundle
 from symbucket.symbol import Symbol
 from symbucket.version import __version__ as __version__
+from symbucket.visualization import run_page as _run_page
 from symbucket.visualization.draw import inline_svg as _inline_svg
 
 __all__ = [
@@ -153,6 +154,9 @@ hooks.export_onnx.connect(export.export_onnx)
 hooks.array_function.connect(_partial(getattr, ndarray))
 hooks.export_training.connect(export.export_training)
 hooks.inline_svg.connect(_inline_svg)
+hooks.check_run_page.connect(_run_page.check_run_page)
+hooks.read_run_page.connect(_run_page.read_run_page)
+hooks.write_run_page.connect(_run_page.write_run_page)
 hooks.from_torch.connect(pytorch.from_torch)
 hooks.torch_state_dict.connect(pytorch.torch_state_dict)
 hooks.num_gpus.connect(runtime.backend.num_gpus)

@@ -12,6 +12,7 @@ import pytest
 import symbucket as sb
 from symbucket.callback import display as module
 from symbucket.callback.display import Display, batches_of
+from symbucket.callback.run_record import BucketUse, RunRecord
 from symbucket.errors import InvalidArgumentError
 
 PROGRAM = """
@@ -77,7 +78,7 @@ def test_handlers_are_gone_afterwards(monkeypatch, clock):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(logging.root, "handlers", [])
     level = logging.root.level
-    with Display(logging, "auto", None, 1).shown():
+    with Display(logging, "auto", None, RunRecord(epochs_planned=1)).shown():
         logging.info("a line")
     assert sys.stderr.getvalue() == "a line\n"
     assert logging.root.handlers == []
@@ -102,7 +103,7 @@ def test_configured_logging_stays_as_it_is(monkeypatch, clock, level):
     before = logging.root.level
     logging.root.setLevel(level)
     try:
-        with Display(logging, "auto", None, 1).shown():
+        with Display(logging, "auto", None, RunRecord(epochs_planned=1)).shown():
             assert logging.root.handlers == [handler]
             assert logging.root.level == level
     finally:
@@ -113,64 +114,122 @@ def _param(batch, epoch=0, metric=None):
     return sb.callback.BatchEndParam(epoch, batch, metric)
 
 
+class Run:
+    """A display and the record that it shows, on a clock that a test moves."""
+
+    def __init__(self, clock, progress, total, epochs=1, metric=None):
+        self.clock, self.metric = clock, metric
+        self.record = RunRecord(epochs_planned=epochs)
+        self.display = Display(logging, progress, total, self.record)
+
+    def begin_epoch(self, epoch):
+        self.record.begin_epoch(epoch)
+
+    def batch(self, number, seconds, key=20, positions=640, tokens=480.0):
+        self.clock.now += seconds
+        self.record.bucket = repr(key)
+        self.record.in_epoch.add(32, positions, tokens, seconds)
+        self.display.batch_done(_param(number, self.record.epoch, self.metric))
+
+
 def test_the_bar(monkeypatch, clock):
     terminal = use_terminal(monkeypatch)
-    metric = sb.metric.create("acc")
-    metric.update_sums(3, 4)
-    display = Display(logging, "auto", 10, 2)
-    with display.shown():
-        display.batch_done(_param(0, metric=metric))
+    monkeypatch.setenv("COLUMNS", "160")
+    metric = sb.metric.Perplexity(0)
+    metric.update_sums(8, 4)
+    run = Run(clock, "auto", 10, 3, metric)
+    with run.display.shown():
+        run.begin_epoch(0)
+        run.batch(0, 0.5)
         assert terminal.getvalue() == (
-            "\rEpoch 1/2  [==                      ]  1/10  accuracy=0.75"
+            "\rEpoch 1/3  [==                      ]  1/10  loss=2  perplexity=7.389"
+            "  padding 25%  bucket 20"
         )
-        clock.now += 0.1
-        display.batch_done(_param(1, metric=metric))  # too soon
-        clock.now += 1.9
-        display.batch_done(_param(4, metric=metric))
+        run.batch(1, 0.1)  # too soon
+        for number in (2, 3, 4):
+            run.batch(number, 0.8, key=(3, 4))
         last = terminal.getvalue().rpartition("\r")[2]
         assert last == (
-            "Epoch 1/2  [============            ]  5/10  accuracy=0.75  2.0 batches/s  0:02 left"
+            "Epoch 1/3  [============            ]  5/10  loss=2  perplexity=7.389  "
+            "800 tokens/s  padding 25%  bucket (3, 4)  0:03 left, 0:15 in all"
         )
-        assert terminal.getvalue().count("\r") == 2
-        clock.now += 1
-        display.batch_done(_param(0, epoch=1))
-        assert terminal.getvalue().rpartition("\r")[2].startswith("Epoch 2/2  [==  ")
+        assert terminal.getvalue().count("\r") == 4
+        run.begin_epoch(2)
+        run.batch(0, 1)
+        assert terminal.getvalue().rpartition("\r")[2].startswith("Epoch 3/3  [==  ")
     assert re.search(r"\r +\r$", terminal.getvalue())  # nothing is left of it
+
+
+def test_compiling_does_not_count_as_speed(monkeypatch, clock):
+    terminal = use_terminal(monkeypatch)
+    run = Run(clock, "bar", 4)
+    with run.display.shown():
+        run.begin_epoch(0)
+        run.batch(0, 1)
+        clock.now += 100
+        run.record.seconds["compile"] = 100.0
+        run.batch(1, 1)
+    assert "480 tokens/s" in terminal.getvalue()
+    assert "0:02 left" in terminal.getvalue()
+
+
+def test_without_tokens_there_are_samples(monkeypatch, clock):
+    terminal = use_terminal(monkeypatch)
+    run = Run(clock, "bar", 4)
+    with run.display.shown():
+        run.begin_epoch(0)
+        run.batch(0, 1, positions=0, tokens=0)
+        run.batch(1, 1, positions=0, tokens=0)
+    assert "2/4  32 samples/s  bucket 20  0:02 left" in terminal.getvalue()
+    assert "padding" not in terminal.getvalue()
+    assert BucketUse().padding is None
+
+
+def test_a_narrow_terminal_has_the_numbers(monkeypatch, clock):
+    terminal = use_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "50")
+    run = Run(clock, "bar", 4)
+    with run.display.shown():
+        run.begin_epoch(0)
+        run.batch(0, 1)
+        run.batch(1, 1)
+    last = terminal.getvalue().split("\r")[2]
+    assert last == "Epoch 1/1  2/4  480 tokens/s  padding 25%  bucket 20  0:02 left"[:49]
 
 
 def test_lines_of_others_begin_on_a_line_of_their_own(monkeypatch, clock):
     terminal = use_terminal(monkeypatch)
     handler = logging.StreamHandler(terminal)
     monkeypatch.setattr(logging.root, "handlers", [handler])
-    display = Display(logging, "bar", 10, 1)
-    with display.shown():
-        display.batch_done(_param(0))
+    run = Run(clock, "bar", 10)
+    with run.display.shown():
+        run.begin_epoch(0)
+        run.batch(0, 1)
         logging.error("a line")
-    assert re.search(r"\r {43}\ra line\n$", terminal.getvalue())
+    assert re.search(r"\r {67}\ra line\n$", terminal.getvalue())
     assert not handler.filters
 
 
 def test_lines_now_and_then(monkeypatch, clock):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(logging.root, "handlers", [])
-    display = Display(logging, "auto", None, 1)
-    with display.shown():
-        display.batch_done(_param(0))
-        clock.now += 29
-        display.batch_done(_param(1))
+    run = Run(clock, "auto", None)
+    with run.display.shown():
+        run.begin_epoch(0)
+        run.batch(0, 1)
+        run.batch(1, 29)
         assert sys.stderr.getvalue() == ""
-        clock.now += 11
-        display.batch_done(_param(20))
-    assert sys.stderr.getvalue() == "Epoch 1/1  batch 21  0.5 batches/s\n"
+        run.batch(20, 2)
+    assert sys.stderr.getvalue() == ("Epoch 1/1  batch 21  45 tokens/s  padding 25%  bucket 20\n")
 
 
 def test_configured_logging_elsewhere_gets_no_lines(monkeypatch, clock, caplog):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    display = Display(logging, "auto", None, 1)
-    with display.shown():
-        display.batch_done(_param(0))
-        clock.now += 100
-        display.batch_done(_param(1))
+    run = Run(clock, "auto", None)
+    with run.display.shown():
+        run.begin_epoch(0)
+        run.batch(0, 1)
+        run.batch(1, 100)
     assert sys.stderr.getvalue() == ""
 
 
@@ -182,4 +241,4 @@ def test_how_many_batches_there_are():
 
 def test_arguments():
     with pytest.raises(InvalidArgumentError, match="fit: progress is 'bars'; expected one of"):
-        Display(logging, "bars", None, 1)
+        Display(logging, "bars", None, RunRecord())

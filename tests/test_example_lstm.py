@@ -251,66 +251,32 @@ def counted(batch: int, tokens: int) -> sb.callback.BatchEndParam:
     return sb.callback.BatchEndParam(0, batch, metric)
 
 
-def test_progress_on_a_terminal(monkeypatch, capsys):
+def test_the_line_of_an_epoch(monkeypatch, capsys):
     clock = iter([0.0, 10.0, 20.0, 25.0])
     monkeypatch.setattr(program.time, "perf_counter", lambda: next(clock))
-    progress = program.Progress(2)
-    monkeypatch.setattr(program, "tqdm", lambda **k: _Bar(made, **k))
-    made: list[_Bar] = []
-    progress(counted(0, 20_000))
-    progress(counted(1, 50_000))
-    progress.validated(counted(2, 8))
-    (bar,) = made
-    assert bar.events == [
-        "2,000 tokens/s, train perplexity 8.00", 1,
-        "2,500 tokens/s, train perplexity 8.00", 1, "closed",
-    ]  # fmt: skip
+    lines = program.EpochLines()
+    lines(counted(0, 20_000))
+    lines(counted(1, 50_000))
+    lines.validated(counted(2, 8))
     assert capsys.readouterr().out == (
         "epoch 1: 25.0 s, 2,500 tokens/s, train perplexity 8.00, validation perplexity 8.00\n"
     )
 
 
-class _Bar:
-    """Takes the place of tqdm and notes what it is told."""
-
-    disable = False
-
-    def __init__(self, made: list[_Bar], total: int, desc: str, **kwargs: object) -> None:
-        assert (total, desc, kwargs["disable"]) == (2, "epoch 1", None)
-        self.events: list[object] = []
-        made.append(self)
-
-    def set_postfix_str(self, text: str, refresh: bool) -> None:
-        self.events.append(text)
-
-    def update(self) -> None:
-        self.events.append(1)
-
-    def close(self) -> None:
-        self.events.append("closed")
-
-
-def test_the_bar_is_drawn_on_a_terminal(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    progress = program.Progress(1)
-    progress(counted(0, 20))
-    drawn = sys.stderr.getvalue()
-    assert "epoch 1: 100%" in drawn
-    assert "train perplexity 8.00" in drawn
-
-
-def test_without_a_terminal_a_line_every_so_often(monkeypatch, capsys):
-    clock = iter([0.0, 4.0, 5.0, 9.0, 10.0])
-    monkeypatch.setattr(program.time, "perf_counter", lambda: next(clock))
-    progress = program.Progress(4, seconds=5.0)
-    for batch in range(4):
-        progress(counted(batch, 20))
-    captured = capsys.readouterr()
-    assert captured.out.splitlines() == [
-        "epoch 1: batch 2 of 4, 4 tokens/s, train perplexity 8.00",
-        "epoch 1: batch 4 of 4, 2 tokens/s, train perplexity 8.00",
-    ]
-    assert captured.err == ""
+def test_a_bar_and_a_report(text, tmp_path, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(contextlib, "redirect_stderr", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(sys, "stderr", terminal)
+    argv = ["--data-train", text, "--num-epochs", 1, "--samples", 0]
+    result = run(*SMALL, *argv, "--report", tmp_path / "run.html")
+    assert (result.code, len(result.epochs)) == (0, 1)
+    drawn = terminal.getvalue()
+    assert re.search(r"Epoch 1/1  \[=+ +\]  1/\d+  loss=2\.[\d]+  perplexity=[\d.]+", drawn)
+    assert "Train-perplexity" not in drawn  # the program says it in its own words
+    page = (tmp_path / "run.html").read_text()
+    assert "tokens a second of steps" in page
+    assert "<h2>Buckets</h2>" in page
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ PUBLIC = {
     """,
     "symbucket.base": "MXNetError integer_types numeric_types string_types",
     "symbucket.callback": """
-        BatchEndParam CSVTracker EarlyStopping LogValidationMetricsCallback MLflowTracker
+        BatchEndParam CSVTracker EarlyStopping LivePlot LogValidationMetricsCallback MLflowTracker
         ProgressBar Speedometer TensorBoardTracker Tracker do_checkpoint log_train_metric
         module_checkpoint
     """,

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
@@ -27,11 +29,6 @@ from symbucket.apps.corpus import Vocabulary, python_sentences, read_sentences, 
 from symbucket.apps.language_model_arguments import AUTO
 from symbucket.errors import CheckpointError
 from symbucket.files import write_atomic
-
-try:
-    from tqdm import tqdm
-except ImportError:  # lines stand in for the bar
-    tqdm = None
 
 Sentences = list[list[str]]
 Network = tuple[sb.Symbol, Sequence[str], Sequence[str]]
@@ -141,39 +138,21 @@ def describe(train: sb.io.BucketSentenceIter, vocabulary: Vocabulary) -> str:
     )
 
 
-class Progress:
-    """Callback of ``fit``: a progress bar during an epoch and a line at its end.
+class EpochLines:
+    """Callbacks of ``fit`` that print a line at the end of an epoch."""
 
-    Without a terminal, or without tqdm, a line every ``seconds`` replaces the bar.
-    """
-
-    def __init__(self, batches: int, seconds: float = 20.0) -> None:
-        self.batches = batches
-        self.seconds = seconds
-        self.bar: Any = None
-        self.began = self.told = time.perf_counter()
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
         self.trained = ""
 
     def __call__(self, param: sb.callback.BatchEndParam) -> None:
         """After a batch of training."""
-        metric, title, now = param.eval_metric, f"epoch {param.epoch + 1}", time.perf_counter()
+        metric = param.eval_metric
         assert metric is not None
         ((_, perplexity),) = metric.get_global_name_value()
         # The metric counts the labels that are not padding: these are the real tokens.
-        speed = metric.global_num_inst / (now - self.began)
+        speed = metric.global_num_inst / (time.perf_counter() - self.began)
         self.trained = f"{speed:,.0f} tokens/s, train perplexity {perplexity:.2f}"
-        if self.bar is None and tqdm is not None:
-            self.bar = tqdm(total=self.batches, desc=title, unit="batch", disable=None)
-        if self.bar is not None:
-            self.bar.set_postfix_str(self.trained, refresh=False)
-            self.bar.update()
-        if (self.bar is None or self.bar.disable) and now - self.told >= self.seconds:
-            done = f"batch {param.nbatch + 1} of {self.batches}"
-            print(f"{title}: {done}, {self.trained}", flush=True)
-            self.told = now
-        if param.nbatch + 1 == self.batches and self.bar is not None:
-            self.bar.close()
-            self.bar = None
 
     def validated(self, param: sb.callback.BatchEndParam) -> None:
         """After the validation that ends an epoch."""
@@ -185,7 +164,7 @@ class Progress:
             f"validation perplexity {perplexity:.2f}",
             flush=True,
         )
-        self.began = self.told = now
+        self.began = now
 
 
 def sample(
@@ -246,6 +225,7 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
         "sym_gen": sym_gen,
         "default_bucket_key": train.default_bucket_key,
         "context": device(args.gpus),
+        "logger": _warnings_only(),
     }
     if epoch:
         settings["load_optimizer_states"] = True
@@ -255,14 +235,14 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
     saved = None
     if args.checkpoint:
         saved = sb.callback.module_checkpoint(module, args.checkpoint, save_optimizer_states=True)
-    progress = Progress(batches)
+    lines = EpochLines()
     module.fit(
         sb.io.ResizeIter(train, batches),
         eval_data=valid,
         eval_metric=sb.metric.Perplexity(vocabulary.pad_id),
         validation_metric=sb.metric.Perplexity(vocabulary.pad_id),
-        batch_end_callback=progress,
-        eval_end_callback=progress.validated,
+        batch_end_callback=lines,
+        eval_end_callback=lines.validated,
         epoch_end_callback=saved,
         initializer=sb.init.Xavier(factor_type="in", magnitude=2.34),
         optimizer=args.optimizer,
@@ -270,7 +250,8 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
         optimizer_params={"learning_rate": args.lr, "rescale_grad": 1.0},
         begin_epoch=epoch,
         num_epoch=args.num_epochs,
-        progress="none",  # there is one already
+        progress="bar" if sys.stderr.isatty() else "lines",
+        report=args.report,
         checkpoint=run,
         resume=None if run is None else AUTO,
     )
@@ -286,6 +267,14 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
 
 _MINUTES = 5  # between checkpoints of a run
 _FORMAT = "symbucket-language-model-1"
+
+
+def _warnings_only() -> logging.Logger:
+    """Return a logger for ``fit``, whose lines of an epoch the program has in its own words."""
+    logger = logging.getLogger("symbucket.apps")
+    if logging.lastResort is not None and not logger.hasHandlers():
+        logger.addHandler(logging.lastResort)
+    return logger
 
 
 def _run_of(args: argparse.Namespace) -> sb.CheckpointManager | None:

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on from this checkpoint (exactly, but for dropout); auto: exactly where the last "
         "run stopped or was killed, if there was one",
     )
+    add("--report", metavar="PAGE", help="a page with curves, times and memory, as run.html")
     add("--samples", type=integer(0), default=5, help="sentences to write at the end")
     add("--temperature", type=positive, default=0.7, help="lower writes more cautiously")
 

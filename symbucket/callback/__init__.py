@@ -2,6 +2,7 @@
 
 from symbucket.callback.checkpoints import do_checkpoint, module_checkpoint
 from symbucket.callback.early_stopping import EarlyStopping
+from symbucket.callback.live_plot import LivePlot
 from symbucket.callback.progress import (
     BatchEndParam,
     LogValidationMetricsCallback,
@@ -15,6 +16,7 @@ __all__ = [
     "BatchEndParam",
     "CSVTracker",
     "EarlyStopping",
+    "LivePlot",
     "LogValidationMetricsCallback",
     "MLflowTracker",
     "ProgressBar",

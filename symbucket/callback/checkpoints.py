@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from symbucket.checks import check_integer
 from symbucket.files import make_folder
+from symbucket.stopwatch import timed
 
 EpochEndCallback = Callable[[int, Any, Mapping[str, Any], Mapping[str, Any]], None]
 
@@ -32,7 +33,8 @@ def do_checkpoint(prefix: str, period: int = 1, format: str = "safetensors") -> 
         from symbucket.checkpoint import save_checkpoint
 
         if (iter_no + 1) % period == 0:
-            save_checkpoint(prefix, iter_no + 1, sym, arg, aux, format=format)
+            with timed("checkpoint"):
+                save_checkpoint(prefix, iter_no + 1, sym, arg, aux, format=format)
 
     return callback
 
@@ -49,6 +51,7 @@ def module_checkpoint(
 
     def callback(iter_no: int, sym: Any = None, arg: Any = None, aux: Any = None) -> None:
         if (iter_no + 1) % period == 0:
-            mod.save_checkpoint(prefix, iter_no + 1, save_optimizer_states)
+            with timed("checkpoint"):
+                mod.save_checkpoint(prefix, iter_no + 1, save_optimizer_states)
 
     return callback

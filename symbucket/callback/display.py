@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import logging
 import shutil
 import sys
@@ -10,8 +11,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from symbucket.callback.notebook import NotebookOutput
+from symbucket.callback.pace import pace, time_left
 from symbucket.callback.progress import BatchEndParam
+from symbucket.callback.run_record import RunRecord
 from symbucket.checks import check_choice
+from symbucket.metric import EvalMetric, Perplexity
 
 _SECONDS_BETWEEN_DRAWS = 0.2
 _SECONDS_BETWEEN_LINES = 30.0
@@ -23,25 +28,28 @@ class Display:
 
     Args:
         logger: the module's.
-        progress: "auto": a bar if standard error is a terminal, and lines now and then elsewhere
-            if nobody has configured logging; "bar", "lines", or "none".
+        progress: "auto": a bar in notebooks and if standard error is a terminal, and lines now and
+            then elsewhere if nobody has configured logging; "bar", "lines", or "none".
         total: batches of an epoch; None if nobody knows.
-        epochs: number of the last epoch, plus 1.
+        record: of the run, which is kept up to date by others.
 
     As long as logging is not configured, log lines of training go to standard error. Otherwise
     they go where the program says, and only there.
     """
 
-    def __init__(self, logger: Any, progress: str, total: int | None, epochs: int) -> None:
+    def __init__(self, logger: Any, progress: str, total: int | None, record: RunRecord) -> None:
         check_choice(progress, "fit: progress", ("auto", "bar", "lines", "none"))
         self._logger = logging.root if logger is logging else logger
         self._bare = progress != "none" and _is_unconfigured(self._logger)
+        self._output = NotebookOutput.here() if progress in ("auto", "bar") else None
         if progress == "auto":
-            progress = "bar" if sys.stderr.isatty() else "lines" if self._bare else "none"
-        self._kind, self._total, self._epochs = progress, total, epochs
+            bar = self._output is not None or (sys.stderr is not None and sys.stderr.isatty())
+            progress = "bar" if bar else "lines" if self._bare else "none"
+        self._kind, self._total, self._record = progress, total, record
         self._drawn = 0  # letters of the bar on the screen
         self._next = 0.0
-        self._epoch, self._since, self._first = -1, 0.0, 0
+        self._epoch, self._since, self._compiled = -1, 0.0, 0.0
+        self._last: BatchEndParam | None = None  # in a notebook, not shown yet
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[Display]:
@@ -61,44 +69,55 @@ class Display:
         """Show a batch, if it is time to."""
         now = time.monotonic()
         if param.epoch != self._epoch:
-            self._epoch, self._since, self._first = param.epoch, now, param.nbatch
+            record = self._record
+            self._epoch, self._since = param.epoch, now - record.in_epoch.seconds
+            self._compiled = record.seconds.get("compile", 0.0)
             self._next = now + (_SECONDS_BETWEEN_LINES if self._kind == "lines" else 0)
-        if self._kind == "none" or now < self._next:
+        if self._kind == "none":
             return
-        if self._kind == "bar":
-            self._next = now + _SECONDS_BETWEEN_DRAWS
-            self._draw(self._text(param, now, bar=True))
-        else:
+        self._last = param
+        if now < self._next:
+            return
+        if self._kind == "lines":
             self._next = now + _SECONDS_BETWEEN_LINES
-            print(self._text(param, now, bar=False), file=sys.stderr, flush=True)
+            print(self._text(param, now), file=sys.stderr, flush=True)
+        else:
+            self._next = now + _SECONDS_BETWEEN_DRAWS
+            self._draw(param, now)
 
-    def _text(self, param: BatchEndParam, now: float, *, bar: bool) -> str:
-        done, total = param.nbatch + 1, self._total
-        seconds = now - self._since
-        speed = (done - self._first - 1) / seconds if seconds > 0 else 0.0
-        parts = [f"Epoch {param.epoch + 1}/{self._epochs}"]
-        if bar and total:
-            filled = min(_BAR_WIDTH, _BAR_WIDTH * done // total)
-            parts.append("[" + "=" * filled + " " * (_BAR_WIDTH - filled) + "]")
+    def _text(self, param: BatchEndParam, now: float, bar: str = "") -> str:
+        done, total, record = param.nbatch + 1, self._total, self._record
+        compiled = record.seconds.get("compile", 0.0) - self._compiled
+        seconds = max(0.0, now - self._since - compiled)
+        parts = [f"Epoch {param.epoch + 1}/{record.epochs_planned}", bar]
         parts.append(f"{done}/{total}" if total else f"batch {done}")
         if param.eval_metric is not None:
-            values = param.eval_metric.get_name_value()
-            parts += [f"{name}={value:.4g}" for name, value in values]
-        if speed > 0:
-            parts.append(f"{speed:.1f} batches/s")
-            if total and total > done:
-                parts.append(f"{_duration((total - done) / speed)} left")
-        return "  ".join(parts)
+            parts += [f"{name}={value:.4g}" for name, value in values(param.eval_metric)]
+        parts += [*pace(record, seconds), time_left(record, seconds, done, total)]
+        return "  ".join(filter(None, parts))
 
-    def _draw(self, text: str) -> None:
+    def _draw(self, param: BatchEndParam, now: float) -> None:
+        done, total, self._last = param.nbatch + 1, self._total, None
+        if self._output is not None:
+            share = f' value="{done}" max="{total}"' if total else ""
+            text = html.escape(self._text(param, now))
+            self._output.show(f"<div><progress{share}></progress> <code>{text}</code></div>")
+            return
+        filled = min(_BAR_WIDTH, _BAR_WIDTH * done // total) if total else 0
+        bar = f"[{'=' * filled}{' ' * (_BAR_WIDTH - filled)}]" if total else ""
         width = shutil.get_terminal_size().columns - 1
+        text = self._text(param, now, bar)
+        if len(text) > width:
+            text = self._text(param, now)  # numbers say more
         text = text[:width]
         sys.stderr.write(f"\r{text.ljust(min(self._drawn, width))}")
         sys.stderr.flush()
         self._drawn = len(text)
 
     def clear(self) -> None:
-        """Take the bar off the screen."""
+        """Take the bar off the screen; in a notebook it stays, as it is at the end."""
+        if self._output is not None and self._last is not None:
+            self._draw(self._last, time.monotonic())
         if self._drawn:
             sys.stderr.write(f"\r{' ' * self._drawn}\r")
             sys.stderr.flush()
@@ -167,7 +186,11 @@ def batches_of(data: Any) -> int | None:
     return None if rows is None or not size else max(1, -(-int(rows) // int(size)))
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def values(metric: EvalMetric) -> list[tuple[str, float]]:
+    """Return the metric's values by name; before a perplexity comes its logarithm, the loss."""
+    named = []
+    for leaf in metric.leaves():
+        if isinstance(leaf, Perplexity) and leaf.num_inst:
+            named.append(("loss", leaf.sum_metric / leaf.num_inst))
+        named += leaf.get_name_value()
+    return named

@@ -13,6 +13,7 @@ from symbucket.engine.network_interface import BatchShapes, Signature
 from symbucket.engine.ownership import Runs
 from symbucket.runtime.arena import trim
 from symbucket.runtime.buffers import Pool
+from symbucket.stopwatch import timed
 
 
 @dataclass
@@ -59,7 +60,8 @@ class ExecutorPool:
         key = network, shapes.signature
         entry = self._entries.get(key)
         if entry is None:
-            executor = network.build(shapes, self.buffers)
+            with timed("compile"):
+                executor = network.build(shapes, self.buffers)
             executor.watchers = self.watchers
             entry = _Entry(executor, self._misses, network.own_bytes(executor), ahead)
             self._entries[key] = entry

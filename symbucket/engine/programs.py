@@ -18,6 +18,7 @@ from symbucket.context import Context
 from symbucket.engine.runner import Runner
 from symbucket.metric import GraphMetric
 from symbucket.runtime.target import target_of
+from symbucket.stopwatch import timed
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import DType, Shape
 
@@ -94,19 +95,20 @@ class NetworkPrograms:
         """Return the programs of a training step; those that run already have no model bytes."""
         programs = self._training.get(request)
         if programs is None:
-            programs = self._training[request] = compile_training(
-                self._symbol,
-                self._shapes,
-                self._dtypes,
-                self._gradients,
-                f"{self._name} training",
-                () if request.metrics else None,
-                request.metrics,
-                self._options,
-                request.row_sparse,
-                self._target,
-                self._as_inference,
-            )
+            with timed("compile"):
+                programs = self._training[request] = compile_training(
+                    self._symbol,
+                    self._shapes,
+                    self._dtypes,
+                    self._gradients,
+                    f"{self._name} training",
+                    () if request.metrics else None,
+                    request.metrics,
+                    self._options,
+                    request.row_sparse,
+                    self._target,
+                    self._as_inference,
+                )
             self.builds["training"] += 1
         return programs
 
@@ -118,9 +120,10 @@ class NetworkPrograms:
     def runner(self, part: Part, request: RunRequest = ALL_OUTPUTS) -> Runner:
         """Return a new runner of one program, not bound yet."""
         name = f"{self._name} {part}"
-        if part == "inference":
-            return Runner(self.inference(request), self._context, name)
-        return Runner(getattr(self.training(request), part), self._context, name)
+        with timed("compile"):
+            if part == "inference":
+                return Runner(self.inference(request), self._context, name)
+            return Runner(getattr(self.training(request), part), self._context, name)
 
     def step(self, request: RunRequest) -> Program | None:
         """Compile the step again, to look at it; None if it is split in two programs."""

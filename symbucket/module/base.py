@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,6 @@ import numpy as np
 
 from symbucket import metric as metrics
 from symbucket.callback import BatchEndParam
-from symbucket.callback.display import Display, batches_of
 from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checks import check_choice, check_integer
 from symbucket.engine.ownership import exclusive
@@ -22,8 +20,8 @@ from symbucket.io import DataBatch
 from symbucket.io.iterator import check_iterator
 from symbucket.kvstore import as_kvstore
 from symbucket.module.interface import ModuleInterface, Pairs
+from symbucket.module.observers import Observers
 from symbucket.module.optimization import divided_by_batch
-from symbucket.module.tracking import Trackers
 from symbucket.module.training_run import TrainingRun, full_disks_said
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
@@ -163,13 +161,15 @@ class BaseModule(ModuleInterface):
         accumulate: int = 1,
         progress: str = "auto",
         trackers: Any = None,
+        report: Any = None,
     ) -> None:
         """Train on ``train_data``; arguments are those of MXNet's ``fit``.
 
         Logs the training metrics of every epoch, and the validation metrics if there is
-        ``eval_data``. Shows a bar on a terminal (``progress="auto"``; "bar", "lines" or "none"
-        choose), and prints what it logs if the program has not configured ``logging``.
+        ``eval_data``. Shows a bar in terminals and notebooks (``progress="auto"``; "bar", "lines"
+        or "none" choose), and prints what it logs if the program has not configured ``logging``.
         ``trackers`` (a ``symbucket.callback.CSVTracker``, ...) get the values of each epoch.
+        ``report="run.html"`` writes a page with curves, and where time and memory went.
         ``monitor`` is a ``symbucket.mon.Monitor``.
 
         ``on_divergence`` says what to do if a gradient, an output or an auxiliary state has NaN or
@@ -214,7 +214,12 @@ class BaseModule(ModuleInterface):
         check_choice(on_divergence, "fit: on_divergence", ("raise", "skip", "ignore"))
         eval_metric = metrics.create(eval_metric)
         check_integer(accumulate, "fit: accumulate", 1)
-        tracking = Trackers(trackers, self)
+        if validation_metric is None:
+            validation_metric = eval_metric
+        validation_metric = metrics.create(validation_metric)
+        watch = Observers(
+            self, train_data, eval_metric, validation_metric, num_epoch, progress, trackers, report
+        )
         run = TrainingRun.begin(
             self, checkpoint, resume, train_data, eval_data, eval_metric, early_stopping
         )
@@ -248,10 +253,7 @@ class BaseModule(ModuleInterface):
         if monitor is not None:
             self.install_monitor(monitor)
         run.restore()
-        validation_metric = eval_metric if validation_metric is None else validation_metric
-        display = Display(self.logger, progress, batches_of(train_data), num_epoch)
-        with run, display.shown(), contextlib.closing(tracking):
-            tracking.begin()
+        with run, watch.watching(begin_epoch, run.batches_done(begin_epoch)):
             for epoch in range(begin_epoch, begin_epoch if run.is_over else num_epoch):
                 tic = time.perf_counter()
                 skipped, done = 0, run.batches_done(epoch)
@@ -262,7 +264,8 @@ class BaseModule(ModuleInterface):
                 if not done and (epoch > begin_epoch or run.earlier is not None):
                     run.begin_epoch()
                     batches = _epoch(train_data, epoch)
-                for nbatch, data_batch in enumerate(batches, done):
+                watch.begin_epoch(epoch)
+                for nbatch, data_batch in enumerate(watch.fetched(batches), done):
                     done = nbatch + 1
                     if monitor is not None:
                         monitor.tic()
@@ -289,18 +292,18 @@ class BaseModule(ModuleInterface):
                             batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals())
                         )
                         run.batch_done(epoch, nbatch)
+                        watch.lap("step")
                         continue
                     run.update(accumulate)
                     self.update_metric(eval_metric, _labels(data_batch))
                     if monitor is not None:
                         monitor.toc_print()
                     param = BatchEndParam(epoch, nbatch, eval_metric, locals())
-                    display.batch_done(param)
-                    tracking.batch_done(epoch, nbatch, eval_metric)
+                    watch.batch_done(param, data_batch)
                     _call(batch_end_callback, param)
                     run.batch_done(epoch, nbatch)
-                display.clear()
                 run.update_rest()
+                watch.epoch_trained()
                 named = {}
                 for name, value in eval_metric.get_global_name_value():
                     named[f"train-{name}"] = value
@@ -315,6 +318,7 @@ class BaseModule(ModuleInterface):
                         with full_disks_said(self.logger):
                             callback(epoch, self._saved_symbol(), arg, aux)
                 if eval_data is not None:
+                    watch.lap("callbacks")
                     before = run.before_scoring(epoch, done)
                     scores = self.score(
                         eval_data,
@@ -329,7 +333,8 @@ class BaseModule(ModuleInterface):
                     for name, value in scores:
                         self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
                         named[f"val-{name}"] = value
-                tracking.epoch_done(epoch, named)
+                    watch.lap("validation")
+                watch.epoch_done(epoch, named)
                 if run.epoch_done(epoch, named):
                     break
             run.use_best()

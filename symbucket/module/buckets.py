@@ -15,6 +15,7 @@ from symbucket.errors import DataError
 from symbucket.module.binding import PooledBinding
 from symbucket.module.module import Module
 from symbucket.module.sym_gen import SymGen, generate, label_names_by_suffix
+from symbucket.stopwatch import timed
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,9 @@ class BucketingBinding(PooledBinding):
                 f"bucket key {key!r} is new and the batch says no shapes: give the "
                 "DataBatch provide_data (and provide_label)"
             )
-        module = self.factory.make(key, self.pool, data_shapes, label_shapes)
-        bind_as(module, data_shapes, label_shapes, self.request, self.default)
+        with timed("compile"):
+            module = self.factory.make(key, self.pool, data_shapes, label_shapes)
+            bind_as(module, data_shapes, label_shapes, self.request, self.default)
         self.modules[key] = module
         return module
 

@@ -29,7 +29,7 @@ class Trackers:
     def begin(self) -> None:
         """Training begins, or goes on."""
         if self._trackers:
-            step, config = self._step, self._config()
+            step, config = self._step, self.config()
             self._each(lambda tracker: tracker.begin(step, config))
 
     def batch_done(self, epoch: int, nbatch: int, metric: Any) -> None:
@@ -40,26 +40,38 @@ class Trackers:
                 values = {f"train-{n}": v for n, v in metric.get_global_name_value()}
                 self._log([tracker], epoch, values)
 
-    def epoch_done(self, epoch: int, scores: Mapping[str, float]) -> None:
-        """Log the values of an epoch."""
-        if self._trackers:
-            self._log(self._trackers[:], epoch, scores)
+    def epoch_done(self, epoch: int, scores: Mapping[str, float]) -> dict[str, float]:
+        """Log the values of an epoch, and return them with the learning rate."""
+        return self._log(self._trackers[:], epoch, scores)
 
     def close(self) -> None:
         """Training has ended."""
         self._each(lambda tracker: tracker.end())
 
-    def _log(self, trackers: Sequence[Tracker], epoch: int, scores: Mapping[str, float]) -> None:
+    def _log(
+        self, trackers: Sequence[Tracker], epoch: int, scores: Mapping[str, float]
+    ) -> dict[str, float]:
+        values = dict(scores)
+        optimizer = self._optimizer
+        if optimizer is not None:
+            values["learning_rate"] = optimizer.learning_rate
         step = self._step
-        values = {**scores, "learning_rate": self._module.updater.optimizer.learning_rate}
         self._each(lambda tracker: tracker.log(step, epoch, values), trackers)
+        return values
+
+    @property
+    def _optimizer(self) -> Any:
+        return getattr(getattr(self._module, "updater", None), "optimizer", None)
 
     @property
     def _step(self) -> int:
-        return int(self._module.updater.optimizer.num_update)
+        return int(getattr(self._optimizer, "num_update", 0))
 
-    def _config(self) -> dict[str, Any]:
-        optimizer = self._module.updater.optimizer
+    def config(self) -> dict[str, Any]:
+        """Return what training is done with: the optimizer and its numbers."""
+        optimizer = self._optimizer
+        if optimizer is None:  # a module of one's own, without
+            return {}
         numbers = {
             name: value
             for name, value in vars(optimizer).items()

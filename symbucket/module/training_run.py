@@ -23,6 +23,7 @@ from symbucket.module.training_state import (
     restore_iterator,
     take_record,
 )
+from symbucket.stopwatch import timed
 
 
 @dataclass
@@ -258,7 +259,8 @@ class TrainingRun:
         self._schedule.begin_anew()
         try:
             best = {} if self.stopping is None else self.stopping.params
-            self.manager.write(self.module, record, {f"best:{n}": a for n, a in best.items()})
+            with timed("checkpoint"):
+                self.manager.write(self.module, record, {f"best:{n}": a for n, a in best.items()})
         except (CheckpointError, OSError, MemoryError) as error:
             self.module.logger.error(
                 "NO CHECKPOINT WAS WRITTEN: %s. Training goes on; the next one is tried when it is "

@@ -32,6 +32,11 @@ class ParameterStates:
         self._loaded: dict[Index, dict[str, _Host]] = {}  # of parameters that are not allocated yet
         self._allocated: tuple[list[Any], Sequence[NDArray]] = [], []  # names, indices; weights
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all states."""
+        return sum(a.nbytes for states in self._states.values() for a in states.values())
+
     def allocate(
         self, indices: Sequence[Index], weights: Sequence[NDArray]
     ) -> list[dict[str, NDArray]]:

@@ -17,6 +17,7 @@ from symbucket.optimizer.parameter_states import Array, ParameterStates
 from symbucket.optimizer.update_session import DenseRun, RowRun, RowUpdate, UpdateGraph
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
+from symbucket.stopwatch import timed
 
 Dense = tuple[Index, NDArray, NDArray]
 """Index, gradient and weight of a parameter."""
@@ -163,7 +164,8 @@ class Updater(ParameterStates):
         bound_weight, update = self._row_updates.get(index, (None, None))
         if update is not None and bound_weight is weight:
             return update
-        update = RowUpdate(weight, f"rows of {self._label(index)}")
+        with timed("compile"):
+            update = RowUpdate(weight, f"rows of {self._label(index)}")
         self._row_updates[index] = weight, update
         return update
 
@@ -222,7 +224,9 @@ class Updater(ParameterStates):
         graph = self._graphs.get(key)
         if graph is None:
             name = f"optimizer {type(self.optimizer).__name__.lower()}"
-            graph = self._graphs[key] = UpdateGraph(spec, self.optimizer.emit_update, context, name)
+            with timed("compile"):
+                emit = self.optimizer.emit_update
+                graph = self._graphs[key] = UpdateGraph(spec, emit, context, name)
             self.builds += 1
             if len(self._graphs) > MAX_CACHED_GRAPHS:
                 self._graphs.popitem(last=False)

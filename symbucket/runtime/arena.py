@@ -58,7 +58,8 @@ class Arena:
         """How many times a region was reserved."""
         self.shared = self._register()
         """Whether this arena is registered; if not, sessions have what the runtime gives them."""
-        self._largest = 0
+        self.needed = 0
+        """The most bytes that a run needs, by the memory plans so far."""
         self._reserver: Any = None
         self._binding: Any = None
         # Outside the arena, where an output would pin a region.
@@ -102,11 +103,11 @@ class Arena:
 
         Do nothing if there was a larger need before. Must not be called during a run.
         """
-        if not self.shared or need <= self._largest:
+        if not self.shared or need <= self.needed:
             return
         self.release()
         self._reserve(int(need * ROOM))
-        self._largest = need
+        self.needed = need
 
     def release(self) -> None:
         """Return all memory to the system that no run is using."""
@@ -203,6 +204,11 @@ def arena_of(context: Context) -> Arena:
     if context not in _arenas:
         _arenas[context] = Arena(context)
     return _arenas[context]
+
+
+def planned_bytes() -> int:
+    """Return what steps need of the arenas of this process, by their memory plans."""
+    return sum(arena.needed for arena in _arenas.values())
 
 
 @contextmanager
