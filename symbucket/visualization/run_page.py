@@ -17,8 +17,8 @@ from symbucket.callback.run_record import Point, RunRecord
 from symbucket.charts import Series, line_chart
 from symbucket.errors import CheckpointError, InvalidArgumentError
 from symbucket.files import write_checkpoint
+from symbucket.visualization.amounts import nbytes_text
 from symbucket.visualization.page import _json
-from symbucket.visualization.summary import amount
 
 _BEGIN, _END = '<script type="application/json" id="run">', "</script>"
 
@@ -138,7 +138,7 @@ def _facts(record: RunRecord) -> str:
         facts.append((f"{1 - tokens / positions:.1%}", "of the positions is padding"))
     facts.append((_seconds(record.total_seconds), "in all"))
     if _PEAK in record.memory:
-        facts.append((amount(record.memory[_PEAK]), "memory of the process, at most"))
+        facts.append((nbytes_text(record.memory[_PEAK]), "memory of the process, at most"))
     cells = "".join(f"<div><b>{escape(v)}</b><span>{escape(n)}</span></div>" for v, n in facts)
     return f'<section class="facts">{cells}</section>'
 
@@ -252,11 +252,11 @@ def _memory(record: RunRecord) -> str:
     rows = {n: float(b) for n, b in record.memory.items() if n != _PEAK and b}
     peak = record.memory.get(_PEAK)
     note = (
-        f"The process had {amount(peak)} at most, Python, the runtime and the compiler included."
+        f"The process had {nbytes_text(peak)} at most, with Python, runtime and compiler."
         if peak
         else ""
     )
-    return _breakdown("Where memory went", rows, lambda b: amount(int(b)), note)
+    return _breakdown("Where memory went", rows, lambda b: nbytes_text(int(b)), note)
 
 
 def _breakdown(title: str, amounts: Mapping[str, float], text: Any, note: str) -> str:
