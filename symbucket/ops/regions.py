@@ -74,16 +74,16 @@ class ROIPooling(_Regions):
         parts = self.pooled_size[axis - 2]
         low, high = (_rounded(side * self.spatial_scale) for side in (begin, end))
         step = maximum(high - low + 1.0, 1.0).reshape((k, 1)) * (1.0 / parts)
-        numbers = x.const(np.arange(parts))
+        numbers = low.const(np.arange(parts))
         start = (step * numbers).op("Floor") + low.reshape((k, 1))
         stop = (step * (numbers + 1.0)).op("Ceil") + low.reshape((k, 1))
-        place = x.const(np.arange(size))
+        place = low.const(np.arange(size))
         inside = (place >= start.reshape((k, parts, 1))) & (place < stop.reshape((k, parts, 1)))
         inside = inside.reshape((k, 1, 1, parts, size))
-        # Far below all values of use, so that it is never chosen; 0 where nothing is inside.
-        masked = where(inside, x.reshape((k, c, other, 1, size)), -1e30)
+        lowest = float(np.finfo(x.dtype.numpy()).min)  # never chosen; 0 where nothing is inside
+        masked = where(inside, x.reshape((k, c, other, 1, size)), lowest)
         largest = masked.op("ReduceMax", [4], keepdims=0)
-        return where(largest > -1e29, largest, 0.0)
+        return where(largest > lowest, largest, 0.0)
 
 
 def _rounded(x: Expr) -> Expr:
@@ -112,8 +112,10 @@ class ROIAlign(_Regions):
         self.check(not self.position_sensitive, "position_sensitive=True is not available")
 
     def emit(self, g: Emitter, data: ir.Value, rois: ir.Value) -> ir.Value:
-        image = Expr(g, data)
-        number, *sides = self.columns(Expr(g, g.own("BlockGrad", rois)))
+        single = ir.DataType.FLOAT if data.dtype == ir.DataType.FLOAT16 else data.dtype
+        assert single is not None
+        image = Expr(g, data).cast(single)  # places in float16 would be pixels apart
+        number, *sides = self.columns(Expr(g, g.own("BlockGrad", rois)).cast(single))
         index = clip(number.cast(ir.DataType.INT64), 0, image.shape[0] - 1)
         if self.sample_ratio <= 0:
             boxes = (
@@ -121,7 +123,7 @@ class ROIAlign(_Regions):
                 .reshape((-1, 1))
                 .op("Concat", *(side.reshape((-1, 1)) for side in sides[1:]), axis=1)
             )
-            return image.op(
+            whole = image.op(
                 "RoiAlign",
                 boxes,
                 index,
@@ -133,7 +135,8 @@ class ROIAlign(_Regions):
                 coordinate_transformation_mode=(
                     "half_pixel" if self.aligned else "output_half_pixel"
                 ),
-            ).value
+            )
+            return whole.cast(Expr(g, data).dtype).value
         offset = 0.5 if self.aligned else 0.0
         left, top, right, bottom = (side * self.spatial_scale - offset for side in sides)
         ys = self._points(top, bottom, self.pooled_size[0])
@@ -150,7 +153,7 @@ class ROIAlign(_Regions):
         ratio = self.sample_ratio
         height, width = self.pooled_size
         parts = points.reshape((k, image.shape[1], height, ratio, width, ratio))
-        return parts.mean([3, 5]).value
+        return parts.mean([3, 5]).cast(Expr(g, data).dtype).value
 
     def _points(self, begin: Expr, end: Expr, parts: int) -> Expr:
         """The places (k, parts * sample_ratio) of the points along one axis."""
