@@ -53,6 +53,12 @@ How to read it:
   that you do not pass become variables with automatic names, such as `fc1_weight`.
 * **Shapes** are written as `input (sizes), ... -> (sizes)`: a name is one size, a starred name any
   number of sizes, and the name of an attribute stands for its value.
+* **Formula**: x is the first input, y the output, a name an input or an attribute. An index that is
+  left out runs over all places, `dx` is a gradient that is not that of the formula, p and P are a
+  density and a probability.
+* **Example**: functions are those of `sb.nd`, and a list stands for an array: `abs([-1, 2])` is
+  `sb.nd.abs(sb.nd.array([-1, 2]))`. The same names in `sb.sym` make networks. Results have four
+  digits.
 * An **auxiliary state** is a value that the step itself updates, such as a running mean. No
   gradient flows to it.
 * **Gradient** names the inputs that a gradient flows to. A gradient that is zero almost everywhere
@@ -62,6 +68,7 @@ How to read it:
 Arithmetic on symbols (`a + b`, `a * 2.0`, `a > b`) makes the operators of the last section.
 """
 
+FURTHER = ("Formula", "Example")
 HIDDEN_TITLE = "Operators behind arithmetic"
 
 _SQUARE: Shapes = {"data": (2, 3), "label": (2, 3)}
@@ -241,6 +248,7 @@ def _entry(record: Record, seen: Observation) -> str:
     shapes = [f"`{text}`" for text in shape_texts(record)]
     if record.op_name not in OPEN:
         lines.append(f"* Shapes: {' or '.join(shapes)}.")
+    lines += [f"* {label}: {text}." for label, text in _formula_and_example(record).items()]
     if seen.auxiliary:
         lines.append(f"* Auxiliary states: {_code(seen.auxiliary)}.")
     lines += [f"* {text}." for text in _attributes(record)]
@@ -252,15 +260,27 @@ def _table(
     members: Sequence[Record], observed: Mapping[Record, Observation], attributes: bool
 ) -> str:
     head = ["name", "inputs", *(["attributes"] if attributes else []), "gradient", "result"]
+    head += [label.lower() for label in FURTHER]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for record in members:
         seen = observed[record]
         cells = [_code(written(record)), _inputs(record, seen)]
         if attributes:
             cells.append("; ".join(_attributes(record)))
-        cells += [_gradient(record, seen), _summary(record)]
+        more = _formula_and_example(record)
+        cells += [_gradient(record, seen), _summary(record), *(more.get(h, "") for h in FURTHER)]
         lines.append(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _formula_and_example(record: Record) -> dict[str, str]:
+    """Both as Markdown, by label; operators that hold graphs have neither."""
+    if record.op_name in OPEN:
+        return {}
+    if not (record.formula and record.example):
+        raise SystemExit(f"{record.op_name} has no formula or no example; add them to its record")
+    call, _, result = record.example.partition(" -> ")
+    return dict(zip(FURTHER, (f"`{record.formula}`", f"`{call}` is `{result}`")))
 
 
 def _code(names: Sequence[str]) -> str:

@@ -709,7 +709,7 @@ def batch_take(a: NDArray, indices: NDArray, *, out: NDArray | None = None) -> N
     """Element ``indices[i]`` of every row i of ``a`` (n, k); positions outside are clipped."""
 
 def broadcast_add(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_add`` with broadcasting."""
+    """``lhs + rhs`` of two arrays that broadcast."""
 
 def broadcast_axes(
     data: NDArray,
@@ -723,25 +723,25 @@ def broadcast_axes(
 broadcast_axis = broadcast_axes
 
 def broadcast_div(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_div`` with broadcasting."""
+    """``lhs / rhs`` of two arrays that broadcast."""
 
 def broadcast_equal(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_equal`` with broadcasting."""
+    """``1 if lhs = rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_greater(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_greater`` with broadcasting."""
+    """``1 if lhs > rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_greater_equal(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_greater_equal`` with broadcasting."""
+    """``1 if lhs >= rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_hypot(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_hypot`` with broadcasting."""
+    """``sqrt(lhs^2 + rhs^2)`` of two arrays that broadcast."""
 
 def broadcast_lesser(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_lesser`` with broadcasting."""
+    """``1 if lhs < rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_lesser_equal(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_lesser_equal`` with broadcasting."""
+    """``1 if lhs <= rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_like(
     lhs: NDArray,
@@ -754,36 +754,36 @@ def broadcast_like(
     """``lhs`` with axes of size 1 repeated to the sizes of ``rhs``."""
 
 def broadcast_logical_and(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_logical_and`` with broadcasting."""
+    """``1 if lhs != 0 and rhs != 0, else 0`` of two arrays that broadcast."""
 
 def broadcast_logical_or(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_logical_or`` with broadcasting."""
+    """``1 if lhs != 0 or rhs != 0, else 0`` of two arrays that broadcast."""
 
 def broadcast_logical_xor(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_logical_xor`` with broadcasting."""
+    """``1 if lhs = 0 or rhs = 0, but not both, else 0`` of two arrays that broadcast."""
 
 def broadcast_maximum(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_maximum`` with broadcasting."""
+    """``max(lhs, rhs)`` of two arrays that broadcast."""
 
 def broadcast_minimum(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_minimum`` with broadcasting."""
+    """``min(lhs, rhs)`` of two arrays that broadcast."""
 
 def broadcast_minus(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_sub`` with broadcasting."""
+    """``lhs - rhs`` of two arrays that broadcast."""
 
 def broadcast_mod(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_mod`` with broadcasting."""
+    """``lhs - rhs floor(lhs / rhs), 0 where rhs = 0`` of two arrays that broadcast."""
 
 def broadcast_mul(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_mul`` with broadcasting."""
+    """``lhs * rhs`` of two arrays that broadcast."""
 
 def broadcast_not_equal(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_not_equal`` with broadcasting."""
+    """``1 if lhs != rhs, else 0`` of two arrays that broadcast."""
 
 broadcast_plus = broadcast_add
 
 def broadcast_power(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``broadcast_power`` with broadcasting."""
+    """``lhs^rhs`` of two arrays that broadcast."""
 
 broadcast_sub = broadcast_minus
 
@@ -885,16 +885,16 @@ def dot(
     """The sum of products over the last axis of ``lhs`` and the first of ``rhs``."""
 
 def elemwise_add(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``elemwise_add`` of two arrays of one shape."""
+    """``lhs + rhs`` of two arrays of one shape."""
 
 def elemwise_div(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``elemwise_div`` of two arrays of one shape."""
+    """``lhs / rhs`` of two arrays of one shape."""
 
 def elemwise_mul(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``elemwise_mul`` of two arrays of one shape."""
+    """``lhs * rhs`` of two arrays of one shape."""
 
 def elemwise_sub(lhs: NDArray, rhs: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """``elemwise_sub`` of two arrays of one shape."""
+    """``lhs - rhs`` of two arrays of one shape."""
 
 def erf(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """The error function: ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x; element by element."""

@@ -70,6 +70,27 @@ _BINARY: dict[str, tuple[Binary, tuple[str, ...]]] = {
     "logical_xor": (_logical(_xor), ("_logical_xor",)),
 }
 
+# Formula, and the results of [1, 4] with [2, 4], and of [[1], [4]] with [2, 4].
+_FORMULAS = {
+    "add": ("lhs + rhs", "[3, 8]", "[[3, 5], [6, 8]]"),
+    "sub": ("lhs - rhs", "[-1, 0]", "[[-1, -3], [2, 0]]"),
+    "mul": ("lhs * rhs", "[2, 16]", "[[2, 4], [8, 16]]"),
+    "div": ("lhs / rhs", "[0.5, 1]", "[[0.5, 0.25], [2, 1]]"),
+    "power": ("lhs^rhs", "[1, 256]", "[[1, 1], [16, 256]]"),
+    "mod": ("lhs - rhs floor(lhs / rhs), 0 where rhs = 0", "[1, 0]", "[[1, 1], [0, 0]]"),
+    "maximum": ("max(lhs, rhs)", "[2, 4]", "[[2, 4], [4, 4]]"),
+    "minimum": ("min(lhs, rhs)", "[1, 4]", "[[1, 1], [2, 4]]"),
+    "hypot": ("sqrt(lhs^2 + rhs^2)", "[2.236, 5.657]", "[[2.236, 4.123], [4.472, 5.657]]"),
+    "equal": ("1 if lhs = rhs, else 0", "[0, 1]", "[[0, 0], [0, 1]]"),
+    "not_equal": ("1 if lhs != rhs, else 0", "[1, 0]", "[[1, 1], [1, 0]]"),
+    "greater": ("1 if lhs > rhs, else 0", "[0, 0]", "[[0, 0], [1, 0]]"),
+    "greater_equal": ("1 if lhs >= rhs, else 0", "[0, 1]", "[[0, 0], [1, 1]]"),
+    "lesser": ("1 if lhs < rhs, else 0", "[1, 0]", "[[1, 1], [0, 0]]"),
+    "lesser_equal": ("1 if lhs <= rhs, else 0", "[1, 1]", "[[1, 1], [0, 1]]"),
+    "logical_and": ("1 if lhs != 0 and rhs != 0, else 0", "[1, 1]", "[[1, 1], [1, 1]]"),
+    "logical_or": ("1 if lhs != 0 or rhs != 0, else 0", "[1, 1]", "[[1, 1], [1, 1]]"),
+    "logical_xor": ("1 if lhs = 0 or rhs = 0, but not both, else 0", "[0, 0]", "[[0, 0], [0, 0]]"),
+}
 
 _COMPARISONS = frozenset(
     "equal not_equal greater greater_equal lesser lesser_equal logical_and logical_or "
@@ -106,21 +127,21 @@ class _Broadcast(_TwoInputs):
         return ins, [unify(outs[0], tuple(out))]
 
 
-def _plain(name: str) -> str:
-    """The name of an operator's function: ``equal`` for ``broadcast_equal``, ``_equal_scalar``."""
-    return name.removeprefix("broadcast").removeprefix("_").removesuffix("_scalar")
-
-
-def _define_binary(name: str, rule: Binary, base: type[Operator], *aliases: str) -> None:
+def _define_binary(name: str, kind: str, rule: Binary, base: type[Operator], *aliases: str) -> None:
     def emit(self: Operator, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
         return rule(Expr(g, lhs), Expr(g, rhs)).value
 
-    kind = "with broadcasting" if base is _Broadcast else "of two arrays of one shape"
-    no_gradient = ("lhs", "rhs") if _plain(name) in _COMPARISONS else ()
+    formula, result, broadcast_result = _FORMULAS[kind]
+    example = f"([1, 4], [2, 4]) -> {result}"
+    if base is _Broadcast:
+        example = f"([[1], [4]], [2, 4]) -> {broadcast_result}"
+    operands = "two arrays that broadcast" if base is _Broadcast else "two arrays of one shape"
     body = {
         "emit": emit,
-        "no_gradient": no_gradient,
-        "__doc__": f"``{name}`` {kind}.",
+        "formula": f"y = {formula}",
+        "example": f"{name}{example}",
+        "no_gradient": ("lhs", "rhs") if kind in _COMPARISONS else (),
+        "__doc__": f"``{formula}`` of {operands}.",
         "__module__": __name__,
     }
     operator(name, *aliases)(type(name, (base,), body))
@@ -139,9 +160,9 @@ def _old_name(name: str) -> str:
 for _name, (_binary_rule, _aliases) in _BINARY.items():
     # MXNet's file name of an operator is the first alias: elemwise_add, _power, ...
     _old = _old_name({"add": "plus", "sub": "minus"}.get(_name, _name))
-    _define_binary(_aliases[0], _binary_rule, _TwoInputs, *_aliases[1:], _old)
+    _define_binary(_aliases[0], _name, _binary_rule, _TwoInputs, *_aliases[1:], _old)
     extra = {"add": ("broadcast_plus",), "sub": ("broadcast_minus",)}.get(_name, ())
-    _define_binary(f"broadcast_{_name}", _binary_rule, _Broadcast, *extra)
+    _define_binary(f"broadcast_{_name}", _name, _binary_rule, _Broadcast, *extra)
 
 
 class _Scalar(Operator):
@@ -175,17 +196,47 @@ _SCALAR: dict[str, Binary] = {
     "_logical_xor_scalar": _logical(_xor),
 }
 
+# Formula, and the result of [1, 4] with scalar=2.
+_SCALAR_FORMULAS = {
+    "_plus_scalar": ("x + scalar", "[3, 6]"),
+    "_minus_scalar": ("x - scalar", "[-1, 2]"),
+    "_rminus_scalar": ("scalar - x", "[1, -2]"),
+    "_mul_scalar": ("x * scalar", "[2, 8]"),
+    "_div_scalar": ("x / scalar", "[0.5, 2]"),
+    "_rdiv_scalar": ("scalar / x", "[2, 0.5]"),
+    "_mod_scalar": ("x - scalar floor(x / scalar), 0 if scalar = 0", "[1, 0]"),
+    "_rmod_scalar": ("scalar - x floor(scalar / x), 0 where x = 0", "[0, 2]"),
+    "_power_scalar": ("x^scalar", "[1, 16]"),
+    "_rpower_scalar": ("scalar^x", "[2, 16]"),
+    "_maximum_scalar": ("max(x, scalar)", "[2, 4]"),
+    "_minimum_scalar": ("min(x, scalar)", "[1, 2]"),
+    "_hypot_scalar": ("sqrt(x^2 + scalar^2)", "[2.236, 4.472]"),
+    "_equal_scalar": ("1 if x = scalar, else 0", "[0, 0]"),
+    "_not_equal_scalar": ("1 if x != scalar, else 0", "[1, 1]"),
+    "_greater_scalar": ("1 if x > scalar, else 0", "[0, 1]"),
+    "_greater_equal_scalar": ("1 if x >= scalar, else 0", "[0, 1]"),
+    "_lesser_scalar": ("1 if x < scalar, else 0", "[1, 0]"),
+    "_lesser_equal_scalar": ("1 if x <= scalar, else 0", "[1, 0]"),
+    "_logical_and_scalar": ("1 if x != 0 and scalar != 0, else 0", "[1, 1]"),
+    "_logical_or_scalar": ("1 if x != 0 or scalar != 0, else 0", "[1, 1]"),
+    "_logical_xor_scalar": ("1 if x = 0 or scalar = 0, but not both, else 0", "[0, 0]"),
+}
+
 
 def _define_scalar(name: str, rule: Binary) -> None:
     def emit(self: _Scalar, g: Emitter, data: ir.Value) -> ir.Value:
         x = Expr(g, data)
         return rule(x, x.const(self.scalar)).value
 
+    formula, result = _SCALAR_FORMULAS[name]
+    kind = name.removeprefix("_").removesuffix("_scalar")
     body = {
         "emit": emit,
-        "no_gradient": ("data",) if _plain(name) in _COMPARISONS else (),
+        "formula": f"y = {formula}",
+        "example": f"{name}([1, 4], scalar=2) -> {result}",
+        "no_gradient": ("data",) if kind in _COMPARISONS else (),
         "__annotations__": {"scalar": float},
-        "__doc__": f"``{name.strip('_')}`` of an array and the number ``scalar``.",
+        "__doc__": f"``{formula}`` of an array x and a number.",
         "__module__": __name__,
     }
     operator(name, _old_name(name))(type(name, (_Scalar,), body))
@@ -198,6 +249,9 @@ for _name, _binary_rule in _SCALAR.items():
 @operator("add_n", "ElementWiseSum", "_sum")
 class AddN(Operator):
     """The sum of any number of arrays of one shape."""
+
+    formula = "y = x[0] + x[1] + ..."
+    example = "add_n([1, 2], [3, 4], [5, 6]) -> [9, 12]"
 
     num_args: int
     variadic = True

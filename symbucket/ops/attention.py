@@ -60,6 +60,11 @@ class SelfAttentionScores(_Attention):
     The features hold (query, key, value) for each head, one after the other.
     """
 
+    formula = "y[h, i, j] = sum over e of q[h, i, e] k[h, j, e] / sqrt(size)"
+    example = (
+        "contrib.interleaved_matmul_selfatt_qk([[[1, 2, 0]], [[3, 4, 0]]], heads=1) -> [[[2, 4], "
+        "[6, 12]]]"
+    )
     shapes = "(t, n, k) -> (m, t, t)"
 
     heads: int
@@ -83,6 +88,11 @@ class SelfAttentionScores(_Attention):
 class SelfAttentionValues(_Attention):
     """The values of self-attention, weighted by ``attention``."""
 
+    formula = "y[i, h] = sum over j of a[h, i, j] v[h, j]"
+    example = (
+        "contrib.interleaved_matmul_selfatt_valatt([[[1, 2, 5]], [[3, 4, 7]]], [[[0.5, 0.5], [1, "
+        "0]]], heads=1) -> [[[6]], [[5]]]"
+    )
     shapes = "(t, n, k), (m, t, t) -> (t, n, v)"
 
     heads: int
@@ -110,6 +120,11 @@ class CrossAttentionScores(_Attention):
     The features of ``keys_values`` hold (key, value) for each head, one after the other.
     """
 
+    formula = "y[h, i, j] = sum over e of q[h, i, e] k[h, j, e] / sqrt(size)"
+    example = (
+        "contrib.interleaved_matmul_encdec_qk([[[1, 2]]], [[[3, 4, 0, 0]]], heads=2) -> [[[3]], "
+        "[[0]]]"
+    )
     shapes = "(t, n, k), (s, n, l) -> (m, t, s)"
 
     heads: int
@@ -134,6 +149,11 @@ class CrossAttentionScores(_Attention):
 class CrossAttentionValues(_Attention):
     """An encoder's values, weighted by ``attention``."""
 
+    formula = "y[i, h] = sum over j of a[h, i, j] v[h, j]"
+    example = (
+        "contrib.interleaved_matmul_encdec_valatt([[[1, 5]], [[2, 7]]], [[[0.5, 0.5]]], heads=1) "
+        "-> [[[6]]]"
+    )
     shapes = "(s, n, l), (m, t, s) -> (t, n, v)"
 
     heads: int
@@ -158,6 +178,9 @@ class CrossAttentionValues(_Attention):
 @operator("_contrib_div_sqrt_dim")
 class DivSqrtDim(Operator):
     """The data over the square root of the size of its last axis."""
+
+    formula = "y = x / sqrt(k), k the size of the last axis"
+    example = "contrib.div_sqrt_dim([[2, 4, 6, 8]]) -> [[1, 2, 3, 4]]"
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         x = Expr(g, data)

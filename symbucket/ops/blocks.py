@@ -35,6 +35,10 @@ class _Blocks(Operator):
 class DepthToSpace(_Blocks):
     """Channels moved into blocks of ``block_size`` times ``block_size`` pixels."""
 
+    formula = (
+        "y[n, c, h b + i, w b + j] = x[n, (i b + j) C + c, h, w], b = block_size, C channels of y"
+    )
+    example = "depth_to_space([[[[1]], [[2]], [[3]], [[4]]]], block_size=2) -> [[[[1, 2], [3, 4]]]]"
     shapes = "(n, c, h, w) -> (n, c / block_size^2, h * block_size, w * block_size)"
     moves_only = True
 
@@ -60,6 +64,10 @@ class DepthToSpace(_Blocks):
 class SpaceToDepth(_Blocks):
     """Blocks of ``block_size`` times ``block_size`` pixels moved into channels."""
 
+    formula = (
+        "y[n, (i b + j) C + c, h, w] = x[n, c, h b + i, w b + j], b = block_size, C channels of x"
+    )
+    example = "space_to_depth([[[[1, 2], [3, 4]]]], block_size=2) -> [[[[1]], [[2]], [[3]], [[4]]]]"
     shapes = "(n, c, h, w) -> (n, c * block_size^2, h / block_size, w / block_size)"
     moves_only = True
 
@@ -90,6 +98,11 @@ class UpSampling(Operator):
     ``weight``, one kernel a channel, which the initializer ``Bilinear`` fills; it may be trained.
     """
 
+    formula = "nearest: y[i, j] = x[i // scale, j // scale]; bilinear: interpolated"
+    example = (
+        'UpSampling([[[[1, 2]]]], scale=2, sample_type="nearest") -> [[[[1, 1, 2, 2], [1, 1, 2, '
+        "2]]]]"
+    )
     shapes = "(n, c, h, w), ... -> (n, c, h * scale, w * scale)"
     variadic = True
 
@@ -181,6 +194,8 @@ class Crop(Operator):
     It begins at ``offset`` (y, x), or lies in the middle with ``center_crop``.
     """
 
+    formula = "y = x[:, :, top:top + h, left:left + w], (top, left) = offset"
+    example = "Crop([[[[1, 2, 3], [4, 5, 6]]]], h_w=(1, 2), offset=(1, 1)) -> [[[[5, 6]]]]"
     shapes = "(n, c, h, w), ... -> (n, c, y, x)"
     variadic = True
 

@@ -40,6 +40,8 @@ class _Columns(Operator):
 class Im2Col(_Columns):
     """The elements under each window as one column: the matrix that a convolution multiplies."""
 
+    formula = "y[k, m] = x[place of element k in window m]"
+    example = "im2col([[[[1, 2, 3]]]], kernel=(1, 2)) -> [[[1, 2], [2, 3]]]"
     shapes = "(n, c, *d) -> (n, k, m)"
 
     kernel: tuple[int, ...]
@@ -69,6 +71,8 @@ class Im2Col(_Columns):
 class Col2Im(_Columns):
     """Columns added up at the places of their windows, the transpose of im2col."""
 
+    formula = "x[place of element k in window m] += y[k, m]"
+    example = "col2im([[[1, 2], [3, 4]]], output_size=(1, 3), kernel=(1, 2)) -> [[[[1, 5, 4]]]]"
     shapes = "(n, k, m) -> (n, c, *output_size)"
 
     output_size: tuple[int, ...]

@@ -155,6 +155,13 @@ class Convolution(_Convolution):
     ``layout`` such as NHWC channels are the last axis of data, weight and output.
     """
 
+    formula = (
+        "y[n, f, i] = bias[f] + sum over c, j of weight[f, c, j] x[n, c, i stride + j dilate - pad]"
+    )
+    example = (
+        "Convolution([[[1, 2, 3, 4]]], [[[1, -1]]], [0.5], kernel=(2,), num_filter=1) -> [[[-0.5, "
+        "-0.5, -0.5]]]"
+    )
     shapes = (
         "(n, c, *d), (num_filter, c / num_group, *kernel), (num_filter,) -> (n, num_filter, *e)"
     )
@@ -236,6 +243,8 @@ class Deconvolution(_Convolution):
     pad + adj`` elements on an axis; ``target_shape`` gives it directly, ``pad`` and ``adj`` follow.
     """
 
+    formula = "y[n, f, i stride + j dilate - pad] += weight[c, f, j] x[n, c, i]"
+    example = "Deconvolution([[[1, 2]]], [[[1, 10]]], kernel=(2,), num_filter=1) -> [[[1, 12, 20]]]"
     shapes = (
         "(n, c, *d), (c, num_filter / num_group, *kernel), (num_filter,) -> (n, num_filter, *e)"
     )

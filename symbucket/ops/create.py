@@ -45,6 +45,9 @@ class _Fill(Operator):
 class Zeros(_Fill):
     """A tensor of zeros; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
 
+    formula = "y[i] = 0"
+    example = "zeros((2,)) -> [0, 0]"
+
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
 
@@ -52,6 +55,9 @@ class Zeros(_Fill):
 @operator("_ones", "ones")
 class Ones(_Fill):
     """A tensor of ones; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
+
+    formula = "y[i] = 1"
+    example = "ones((2,)) -> [1, 1]"
 
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
@@ -64,6 +70,8 @@ class Ones(_Fill):
 class Full(_Fill):
     """A tensor filled with ``value``; 0 or -1 in ``shape`` is a dimension to be inferred."""
 
+    formula = "y[i] = value"
+    example = "full((2,), 7) -> [7, 7]"
     always_written = ("value",)
 
     shape: tuple[int, ...] = ()
@@ -81,6 +89,8 @@ class Arange(Operator):
     With one number given, that is ``stop`` and the numbers start at 0.
     """
 
+    formula = "y[i] = start + (i // repeat) step"
+    example = "arange(0, 2, 0.5) -> [0, 0.5, 1, 1.5]"
     shapes = "-> (k,)"
     always_written = ("start",)
 
@@ -123,6 +133,8 @@ class Linspace(Operator):
     """``num`` numbers from ``start`` to ``stop`` at equal distances, ``stop`` among them if
     ``endpoint``."""
 
+    formula = "y[i] = start + i (stop - start) / (num - 1)"
+    example = "linspace(0, 1, num=3) -> [0, 0.5, 1]"
     shapes = "-> (num,)"
 
     start: float
@@ -152,6 +164,8 @@ class Linspace(Operator):
 class Eye(Operator):
     """A matrix of N rows and M columns (N if M is 0) with ones on its diagonal ``k``."""
 
+    formula = "y[i, j] = 1 if j = i + k, else 0"
+    example = "eye(2, 3, k=1) -> [[0, 1, 0], [0, 0, 1]]"
     shapes = "-> (N, m)"
 
     N: int
@@ -188,6 +202,8 @@ class _Sizes(Operator):
 class ShapeArray(_Sizes):
     """The shape of the data, int64."""
 
+    formula = "y = shape of x"
+    example = "shape_array([[1, 2, 3]]) -> [1, 3]"
     shapes = "(*d) -> (k,)"
     no_gradient = ("data",)
 
@@ -202,6 +218,8 @@ class ShapeArray(_Sizes):
 class SizeArray(_Sizes):
     """The number of elements of the data, int64."""
 
+    formula = "y = product of the shape of x"
+    example = "size_array([[1, 2, 3]]) -> [3]"
     shapes = "(*d) -> (1,)"
     no_gradient = ("data",)
 
@@ -219,6 +237,8 @@ class ArangeLike(Operator):
     The shape is the data's; with ``axis`` it is as long as that axis alone.
     """
 
+    formula = "y[i] = start + (i // repeat) step"
+    example = "contrib.arange_like([[5, 5], [5, 5]], start=1, axis=1) -> [1, 2]"
     shapes = "(*d) -> (*e)"
     no_gradient = ("data",)
 
@@ -256,9 +276,14 @@ class _Like(Operator):
 class ZerosLike(_Like):
     """Zeros in the shape of the data."""
 
+    formula = "y[i] = 0"
+    example = "zeros_like([3, 4]) -> [0, 0]"
+
 
 @operator("ones_like", method="ones_like")
 class OnesLike(_Like):
     """Ones in the shape of the data."""
 
+    formula = "y[i] = 1"
+    example = "ones_like([3, 4]) -> [1, 1]"
     fill_value = 1.0

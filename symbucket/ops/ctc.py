@@ -277,6 +277,11 @@ class CTCLoss(Operator):
     and one more between two that are the same) has the loss 0 and no gradient, as in MXNet.
     """
 
+    formula = (
+        "y[n] = -log(sum over paths p that read as label[n] of the product over t of "
+        "softmax(data)[t, n, p[t]])"
+    )
+    example = "ctc_loss([[[0, 0]], [[0, 0]]], [[1]]) -> [0.2877]"
     shapes = "(steps, n, classes), (n, k), (n,), (n,) -> (n,)"
     implicit = ("label",)
     no_gradient = ("label", "data_lengths", "label_lengths")

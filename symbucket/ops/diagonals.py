@@ -35,6 +35,8 @@ class Diag(Operator):
     Data with one axis becomes a matrix with it on its diagonal ``k``.
     """
 
+    formula = "y[i] = x[i, i + k]; of a vector: y[i, i + k] = x[i]"
+    example = "diag([[1, 2], [3, 4]]) -> [1, 4]"
     shapes = "(*d) -> (*e)"
 
     k: int = 0
@@ -79,6 +81,8 @@ class Diag(Operator):
 class CumSum(Operator):
     """The sums of the first elements along ``axis``; of the flattened data if it is None."""
 
+    formula = "y[i] = x[0] + ... + x[i]"
+    example = "cumsum([1, 2, 3]) -> [1, 3, 6]"
     shapes = "(*d) -> (*e)"
 
     axis: int | None = None
@@ -109,6 +113,8 @@ class CumSum(Operator):
 class KhatriRao(Operator):
     """The products of all combinations of rows, column by column, of any number of matrices."""
 
+    formula = "y[i m + j, k] = a[i, k] b[j, k], m the rows of b"
+    example = "khatri_rao([[1, 2]], [[3, 4], [5, 6]]) -> [[3, 8], [5, 12]]"
     shapes = "(m, k), ... -> (product of m, k)"
     variadic = True
 

@@ -27,6 +27,7 @@ class Distribution:
 
     Attributes:
         text: what it is, in words, with the names of the parameters.
+        formula: the density, or the probability, of y.
         defaults: the parameters, in order.
         draw: draws a shape of float32 numbers; parameters are float32 and broadcast to it.
         draws: how many draws of uniform or normal numbers that takes, from the parameters if these
@@ -34,6 +35,7 @@ class Distribution:
     """
 
     text: str
+    formula: str
     defaults: Mapping[str, float]
     draw: Callable[[Emitter, Parameters, Shape], Expr]
     draws: Callable[[Sequence[float] | None], int] = lambda numbers: 1
@@ -154,34 +156,46 @@ def _draws_of_poisson(numbers: Sequence[float] | None) -> int:
 DISTRIBUTIONS = {
     "uniform": Distribution(
         "the uniform distribution from ``low`` up to below ``high``",
+        "p(y) = 1 / (high - low)",
         {"low": 0.0, "high": 1.0},
         uniform,
     ),
     "normal": Distribution(
         "the normal distribution around ``loc`` with standard deviation ``scale``",
+        "p(y) = exp(-(y - loc)^2 / (2 scale^2)) / (scale sqrt(2 pi))",
         {"loc": 0.0, "scale": 1.0},
         normal,
     ),
     "exponential": Distribution(
-        "the exponential distribution of rate ``lam``", {"lam": 1.0}, exponential
+        "the exponential distribution of rate ``lam``",
+        "p(y) = lam exp(-lam y)",
+        {"lam": 1.0},
+        exponential,
     ),
     "gamma": Distribution(
         "the gamma distribution of shape ``alpha`` and scale ``beta``",
+        "p(y) = y^(alpha - 1) exp(-y / beta) / (gamma(alpha) beta^alpha)",
         {"alpha": 1.0, "beta": 1.0},
         gamma,
         lambda numbers: 2,
     ),
     "poisson": Distribution(
-        "the Poisson distribution of mean ``lam``", {"lam": 1.0}, poisson, _draws_of_poisson
+        "the Poisson distribution of mean ``lam``",
+        "P(y) = lam^y exp(-lam) / y!",
+        {"lam": 1.0},
+        poisson,
+        _draws_of_poisson,
     ),
     "negative_binomial": Distribution(
         "the negative binomial distribution: failures before ``k`` successes of probability ``p``",
+        "P(y) = gamma(y + k) / (y! gamma(k)) p^k (1 - p)^y",
         {"k": 1.0, "p": 1.0},
         negative_binomial,
         lambda numbers: 5,
     ),
     "generalized_negative_binomial": Distribution(
         "the negative binomial distribution of mean ``mu`` and dispersion ``alpha``",
+        "P(y) as of the negative binomial distribution with k = 1 / alpha, p = 1 / (1 + alpha mu)",
         {"mu": 1.0, "alpha": 1.0},
         generalized_negative_binomial,
         lambda numbers: 5,

@@ -173,6 +173,53 @@ _MEANINGS = {
     "logical_not": "1 where x is 0, else 0",
 }
 
+# Formula, and the arguments and the result of an example.
+_FORMULAS = {
+    "exp": ("y = e^x", "[0, 1]) -> [1, 2.718]"),
+    "log": ("y = log(x), to base e", "[1, 2]) -> [0, 0.6931]"),
+    "log2": ("y = log(x) / log(2)", "[1, 8]) -> [0, 3]"),
+    "log10": ("y = log(x) / log(10)", "[1, 1000]) -> [0, 3]"),
+    "log1p": ("y = log(1 + x)", "[0, 1]) -> [0, 0.6931]"),
+    "expm1": ("y = e^x - 1", "[0, 1]) -> [0, 1.718]"),
+    "sqrt": ("y = x^(1/2)", "[4, 9]) -> [2, 3]"),
+    "rsqrt": ("y = x^(-1/2)", "[4, 16]) -> [0.5, 0.25]"),
+    "cbrt": ("y = x^(1/3)", "[-8, 27]) -> [-2, 3]"),
+    "rcbrt": ("y = x^(-1/3)", "[-8, 1]) -> [-0.5, 1]"),
+    "square": ("y = x^2", "[-2, 3]) -> [4, 9]"),
+    "reciprocal": ("y = 1 / x", "[-2, 4]) -> [-0.5, 0.25]"),
+    "abs": ("y = max(x, -x)", "[-2, 3]) -> [2, 3]"),
+    "sign": ("y = 1 if x > 0, -1 if x < 0, else 0", "[-2, 0, 3]) -> [-1, 0, 1]"),
+    "negative": ("y = -x", "[-2, 3]) -> [2, -3]"),
+    "floor": ("y = max of whole k <= x", "[-1.5, 1.5]) -> [-2, 1]"),
+    "ceil": ("y = min of whole k >= x", "[-1.5, 1.5]) -> [-1, 2]"),
+    "rint": ("y = ceil(x - 1/2)", "[-1.5, 0.5, 1.7]) -> [-2, 0, 2]"),
+    "round": ("y = sign(x) floor(abs(x) + 1/2)", "[-1.5, 0.5, 1.7]) -> [-2, 1, 2]"),
+    "trunc": ("y = sign(x) floor(abs(x))", "[-1.5, 1.5]) -> [-1, 1]"),
+    "fix": ("y = sign(x) floor(abs(x))", "[-1.5, 1.5]) -> [-1, 1]"),
+    "sin": ("y = sin(x)", "[0, 1]) -> [0, 0.8415]"),
+    "cos": ("y = cos(x)", "[0, 1]) -> [1, 0.5403]"),
+    "tan": ("y = sin(x) / cos(x)", "[0, 1]) -> [0, 1.557]"),
+    "arcsin": ("sin(y) = x", "[0, 1]) -> [0, 1.571]"),
+    "arccos": ("cos(y) = x", "[0, 1]) -> [1.571, 0]"),
+    "arctan": ("tan(y) = x", "[0, 1]) -> [0, 0.7854]"),
+    "sinh": ("y = (e^x - e^-x) / 2", "[0, 1]) -> [0, 1.175]"),
+    "cosh": ("y = (e^x + e^-x) / 2", "[0, 1]) -> [1, 1.543]"),
+    "arcsinh": ("y = log(x + sqrt(x^2 + 1))", "[0, 1]) -> [0, 0.8814]"),
+    "arccosh": ("y = log(x + sqrt(x^2 - 1))", "[1, 2]) -> [0, 1.317]"),
+    "arctanh": ("y = log((1 + x) / (1 - x)) / 2", "[0, 0.5]) -> [0, 0.5493]"),
+    "degrees": ("y = 180 x / pi", "[0, 1]) -> [0, 57.3]"),
+    "radians": ("y = pi x / 180", "[0, 90]) -> [0, 1.571]"),
+    "tanh": ("y = (e^x - e^-x) / (e^x + e^-x)", "[0, 1]) -> [0, 0.7616]"),
+    "sigmoid": ("y = 1 / (1 + e^-x)", "[0, 1]) -> [0.5, 0.7311]"),
+    "relu": ("y = max(x, 0)", "[-1, 2]) -> [0, 2]"),
+    "softsign": ("y = x / (1 + abs(x))", "[-1, 3]) -> [-0.5, 0.75]"),
+    "softrelu": ("y = log(1 + e^x)", "[0, 1]) -> [0.6931, 1.313]"),
+    "erf": ("y = 2 / sqrt(pi) integral over t from 0 to x of e^(-t^2)", "[0, 1]) -> [0, 0.8427]"),
+    "log_sigmoid": ("y = -log(1 + e^-x)", "[0, 1]) -> [-0.6931, -0.3133]"),
+    "identity": ("y = x", "[1, 2]) -> [1, 2]"),
+    "logical_not": ("y = 1 if x = 0, else 0", "[0, 2]) -> [1, 0]"),
+}
+
 
 # Piecewise constant: nothing flows back.
 _STEPS = frozenset("sign floor ceil rint round trunc fix logical_not".split())
@@ -187,8 +234,11 @@ def _define_unary(name: str, rule: Unary, *aliases: str) -> None:
     def emit(self: Operator, g: Emitter, data: ir.Value) -> ir.Value:
         return rule(Expr(g, data)).value
 
+    formula, example = _FORMULAS[name]
     body = {
         "emit": emit,
+        "formula": formula,
+        "example": f"{name}({example}",
         "no_gradient": ("data",) if name in _STEPS else (),
         "__doc__": f"{_MEANINGS[name]}; element by element.",
         "__module__": __name__,
@@ -205,6 +255,12 @@ for _name, _rule in _UNARY.items():
 class Activation(Operator):
     """An activation function, element by element; softrelu is log(1 + exp(x))."""
 
+    formula = (
+        "y = f(x): relu max(x, 0); sigmoid 1 / (1 + exp(-x)); tanh; softrelu log(1 + exp(x)); "
+        "softsign x / (1 + abs(x))"
+    )
+    example = 'Activation([-1, 2], act_type="relu") -> [0, 2]'
+
     act_type: Literal["relu", "sigmoid", "tanh", "softrelu", "softsign"]
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
@@ -214,6 +270,9 @@ class Activation(Operator):
 @operator("clip", method="clip")
 class Clip(Operator):
     """Values below ``a_min`` become ``a_min``, above ``a_max`` become ``a_max``."""
+
+    formula = "y = min(max(x, a_min), a_max)"
+    example = "clip([-2, 0.5, 2], -1, 1) -> [-1, 0.5, 1]"
 
     a_min: float
     a_max: float
@@ -226,6 +285,9 @@ class Clip(Operator):
 class HardSigmoid(Operator):
     """``alpha * data + beta``, clipped to 0 to 1."""
 
+    formula = "y = min(max(alpha x + beta, 0), 1)"
+    example = "hard_sigmoid([-5, 1, 5]) -> [0, 0.7, 1]"
+
     alpha: float = 0.2
     beta: float = 0.5
 
@@ -236,6 +298,9 @@ class HardSigmoid(Operator):
 @operator("smooth_l1")
 class SmoothL1(Operator):
     """Huber-like loss: ``(s x)^2 / 2`` where ``|x| < 1/s^2``, else ``|x| - 1/(2 s^2)``."""
+
+    formula = "y = (s x)^2 / 2 if abs(x) < 1 / s^2, else abs(x) - 1 / (2 s^2), s = scalar"
+    example = "smooth_l1([0.5, 3]) -> [0.125, 2.5]"
 
     scalar: float = 1.0
 
@@ -251,6 +316,9 @@ class SmoothL1(Operator):
 class Quadratic(Operator):
     """``a x^2 + b x + c``, element by element."""
 
+    formula = "y = a x^2 + b x + c"
+    example = "contrib.quadratic([1, 2], a=1, b=2, c=3) -> [6, 11]"
+
     a: float = 0.0
     b: float = 0.0
     c: float = 0.0
@@ -264,6 +332,8 @@ class Quadratic(Operator):
 class Cast(Operator):
     """The values in another dtype."""
 
+    formula = "y = x in dtype; fractions are cut off"
+    example = 'Cast([1.7, -1.7], dtype="int32") -> [1, -1]'
     moves_only = True
 
     dtype: str
@@ -286,6 +356,8 @@ class Cast(Operator):
 class AmpMulticast(Operator):
     """Several arrays in one float dtype: the widest among them (``cast_narrow``: the narrowest)."""
 
+    formula = "y[i] = x[i] in the widest dtype"
+    example = "amp_multicast([1], [2], num_outputs=2) -> [1], [2]"
     variadic = True
     count_in_files = "num_outputs"
     num_args: int = 1

@@ -23,6 +23,8 @@ def _all_true(condition: Expr) -> Expr:
 class AllClose(Operator):
     """1 if ``|a - b| <= atol + rtol |b|`` for all elements, else 0; of shape (1,)."""
 
+    formula = "y = 1 if abs(a - b) <= atol + rtol abs(b) everywhere, else 0"
+    example = "contrib.allclose([1, 2], [1, 2]) -> [1]"
     shapes = "(*d), (*d) -> (1,)"
     no_gradient = ("a", "b")
 
@@ -60,6 +62,8 @@ def _finite(g: Emitter, values: tuple[ir.Value, ...]) -> ir.Value:
 class AllFinite(Operator):
     """1 if every element is finite, else 0; of shape (1,). ``init_output`` has no effect here."""
 
+    formula = "y = 1 if all elements are finite, else 0"
+    example = "all_finite([1, 2]) -> [1]"
     shapes = "(*d) -> (1,)"
     no_gradient = ("data",)
 
@@ -79,6 +83,8 @@ class AllFinite(Operator):
 class MultiAllFinite(Operator):
     """1 if every element of every array is finite, else 0; of shape (1,)."""
 
+    formula = "y = 1 if all elements of all arrays are finite, else 0"
+    example = "multi_all_finite([1], [2], num_arrays=2) -> [1]"
     shapes = "(*d), ... -> (1,)"
     variadic = True
     count_in_files = "num_arrays"

@@ -23,6 +23,8 @@ def _check_rank(shape: PartialShape, text: str) -> None:
 class Normalize(Operator):
     """``(data - mean) / std`` of images with the channels first; one number a channel, or one."""
 
+    formula = "y[c] = (x[c] - mean[c]) / std[c]"
+    example = "image.normalize([[[1, 2]]], mean=(1,), std=(2,)) -> [[[0, 0.5]]]"
     shapes = "(c, h, w) -> (c, h, w) or (n, c, h, w) -> (n, c, h, w)"
 
     mean: tuple[float, ...] = (0.0,)
@@ -50,6 +52,8 @@ class Normalize(Operator):
 class ToTensor(Operator):
     """Pixels (0 to 255) with the channels last, as float32 (0 to 1) with the channels first."""
 
+    formula = "y[c, i, j] = x[i, j, c] / 255"
+    example = "image.to_tensor([[[0], [255]]]) -> [[[0, 1]]]"
     shapes = "(h, w, c) -> (c, h, w) or (n, h, w, c) -> (n, c, h, w)"
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
@@ -88,11 +92,16 @@ class _Flip(Operator):
 class FlipLeftRight(_Flip):
     """Images with the channels last, mirrored at the vertical axis."""
 
+    formula = "y[i, j] = x[i, width - 1 - j]"
+    example = "image.flip_left_right([[[1], [2]]]) -> [[[2], [1]]]"
+
 
 @operator("_image_flip_top_bottom")
 class FlipTopBottom(_Flip):
     """Images with the channels last, mirrored at the horizontal axis."""
 
+    formula = "y[i, j] = x[height - 1 - i, j]"
+    example = "image.flip_top_bottom([[[1]], [[2]]]) -> [[[2]], [[1]]]"
     axis_from_end = 3
 
 
@@ -100,6 +109,8 @@ class FlipTopBottom(_Flip):
 class ImageCrop(Operator):
     """``height`` rows from ``y`` and ``width`` columns from ``x`` of images with channels last."""
 
+    formula = "y = x[y0:y0 + height, x0:x0 + width] of the rows and columns"
+    example = "image.crop([[[1], [2]], [[3], [4]]], x=1, y=0, width=1, height=2) -> [[[2]], [[4]]]"
     shapes = "(*d, h, w, c) -> (*d, height, width, c)"
 
     x: int

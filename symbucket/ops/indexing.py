@@ -49,6 +49,8 @@ class Take(_ByIndex):
     Positions outside are clipped, wrapped around, or refused on the host ("raise").
     """
 
+    formula = "y[i] = a[indices[i]] along axis"
+    example = "take([[1, 2], [3, 4], [5, 6]], [2, 0]) -> [[5, 6], [1, 2]]"
     shapes = "(*d, k, *e), (*i) -> (*d, *i, *e)"
     no_gradient = ("indices",)
 
@@ -80,6 +82,8 @@ class Take(_ByIndex):
 class BatchTake(_ByIndex):
     """Element ``indices[i]`` of every row i of ``a`` (n, k); positions outside are clipped."""
 
+    formula = "y[i] = a[i, indices[i]]"
+    example = "batch_take([[1, 2], [3, 4]], [0, 1]) -> [1, 4]"
     shapes = "(n, k), (n,) -> (n,)"
     no_gradient = ("indices",)
 
@@ -108,6 +112,8 @@ class Pick(_ByIndex):
     data is flattened. Positions outside are clipped or wrapped around.
     """
 
+    formula = "y[i] = data[i, index[i]]"
+    example = "pick([[1, 2], [3, 4]], [0, 1]) -> [1, 4]"
     shapes = "(*d), (*e) -> (*f)"
     no_gradient = ("index",)
 
@@ -148,6 +154,8 @@ class OneHot(Operator):
     An index outside 0 to ``depth`` - 1 makes a row of ``off_value``.
     """
 
+    formula = "y[i, j] = on_value if j = indices[i], else off_value"
+    example = "one_hot([0, 2], depth=3) -> [[1, 0, 0], [0, 0, 1]]"
     shapes = "(*d) -> (*d, depth)"
     no_gradient = ("indices",)
 
@@ -191,6 +199,8 @@ class Where(Operator):
     ``condition`` has their shape, or is a vector that chooses whole slices of the first axis.
     """
 
+    formula = "y = x where condition != 0, else y"
+    example = "where([1, 0], [1, 2], [3, 4]) -> [1, 4]"
     shapes = "(*c), (*d), (*d) -> (*d)"
     no_gradient = ("condition",)
 
@@ -220,6 +230,8 @@ class Where(Operator):
 class GatherND(_ByIndex):
     """``data[indices[0, i], indices[1, i], ...]`` for every i; negative positions from the end."""
 
+    formula = "y[i] = data[indices[0, i], indices[1, i], ...]"
+    example = "gather_nd([[1, 2], [3, 4]], [[0, 1], [1, 0]]) -> [2, 3]"
     shapes = "(*d), (k, *e) -> (*e, *rest)"
     no_gradient = ("indices",)
 
@@ -249,6 +261,8 @@ class ScatterND(_ByIndex):
     Positions must not repeat.
     """
 
+    formula = "y[indices[0, i], indices[1, i], ...] = data[i], 0 elsewhere"
+    example = "scatter_nd([5, 6], [[0, 1], [1, 0]], shape=(2, 2)) -> [[0, 5], [6, 0]]"
     shapes = "(*d), (k, *e) -> (*shape)"
     no_gradient = ("indices",)
 

@@ -28,6 +28,11 @@ class LeakyReLU(Operator):
     mean at inference; the slopes (1 above zero) are a second output, ``mask``.
     """
 
+    formula = (
+        "y = x above 0; below: leaky slope x; prelu gamma x; elu slope (exp(x) - 1); rrelu a drawn "
+        "slope"
+    )
+    example = "LeakyReLU([-2, 3], slope=0.5) -> [-1, 3]"
     shapes = "(*d), (c,) -> (*d)"
     random = True
     implicit = ("gamma",)
@@ -101,6 +106,9 @@ class Gelu(Operator):
     ``approximate="tanh"`` computes the distribution function with a hyperbolic tangent, as GPT-2
     does. ``LeakyReLU(act_type="gelu")`` is the exact one.
     """
+
+    formula = "y = x (1 + erf(x / sqrt(2))) / 2"
+    example = "gelu([-1, 0, 1]) -> [-0.1587, 0, 0.8413]"
 
     approximate: Literal["none", "tanh"] = "none"
 

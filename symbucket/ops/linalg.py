@@ -43,11 +43,17 @@ def _transposed(x: Expr, transpose: bool) -> Expr:
     return x.swap_last() if transpose else x
 
 
-def _define(name: str, rule: Callable[[Expr], Expr], text: str) -> None:
+def _define(name: str, rule: Callable[[Expr], Expr], text: str, formula: str, example: str) -> None:
     def emit(self: _Matrices, g: Emitter, A: ir.Value) -> ir.Value:
         return rule(self.stack(g, A)).reshape(shape_of(A)).value
 
-    body = {"emit": emit, "__doc__": text, "__module__": __name__}
+    body = {
+        "emit": emit,
+        "formula": formula,
+        "example": f"linalg.{name}({example}",
+        "__doc__": text,
+        "__module__": __name__,
+    }
     operator(f"_linalg_{name}", f"linalg_{name}")(type(name, (_Matrices,), body))
 
 
@@ -60,13 +66,23 @@ _define(
     "potrf",
     cholesky,
     """The lower triangular L with ``L L^T = A`` (Cholesky); reads the lower triangle of A.""",
+    "y y^T = A",
+    "[[4, 2], [2, 5]]) -> [[2, 0], [1, 2]]",
 )
 _define(
     "potri",
     _inverse_of_product,
     """The inverse of ``A A^T`` for a lower triangular A, such as the result of potrf.""",
+    "y = (A A^T)^-1",
+    "[[2, 0], [1, 2]]) -> [[0.3125, -0.125], [-0.125, 0.25]]",
 )
-_define("inverse", lambda x: inverse(x)[0], """The inverse of A.""")
+_define(
+    "inverse",
+    lambda x: inverse(x)[0],
+    """The inverse of A.""",
+    "y A = I",
+    "[[2, 0], [0, 4]]) -> [[0.5, 0], [0, 0.25]]",
+)
 
 
 class _OfMatrix(_Matrices):
@@ -85,6 +101,9 @@ class _OfMatrix(_Matrices):
 class Det(_OfMatrix):
     """The determinant of each matrix."""
 
+    formula = "y = det(A)"
+    example = "linalg.det([[1, 2], [3, 4]]) -> [-2]"
+
     def emit(self, g: Emitter, A: ir.Value) -> ir.Value:
         _, sign, size = inverse(self.stack(g, A))
         return (sign * exp(size)).reshape(g.out_shapes[0]).value
@@ -94,6 +113,8 @@ class Det(_OfMatrix):
 class SLogDet(_OfMatrix):
     """The sign of each determinant, and the logarithm of its size."""
 
+    formula = "sign, logabs: det(A) = sign exp(logabs)"
+    example = "linalg.slogdet([[1, 2], [3, 4]]) -> [-1], [0.6931]"
     shapes = "(*d, n, n) -> (*e), (*e)"
 
     def outputs(self) -> tuple[str, ...]:
@@ -107,6 +128,9 @@ class SLogDet(_OfMatrix):
 @operator("_linalg_sumlogdiag", "linalg_sumlogdiag")
 class SumLogDiag(_OfMatrix):
     """The sum of the logarithms of each matrix' diagonal."""
+
+    formula = "y = sum over i of log(A[i, i])"
+    example = "linalg.sumlogdiag([[1, 5], [5, 2]]) -> [0.6931]"
 
     def emit(self, g: Emitter, A: ir.Value) -> ir.Value:
         x = self.stack(g, A)
@@ -164,6 +188,8 @@ class _Product(Operator):
 class Gemm(_Product):
     """``alpha A B + beta C``, with A or B transposed; ``axis`` is that of the rows."""
 
+    formula = "y = alpha A B + beta C"
+    example = "linalg.gemm([[1, 2]], [[3], [4]], [[1]], alpha=2) -> [[23]]"
     shapes = "(*d), (*e), (*f) -> (*f)"
 
     transpose_a: bool = False
@@ -193,6 +219,8 @@ class Gemm(_Product):
 class Gemm2(_Product):
     """``alpha A B``, with A or B transposed; ``axis`` is that of the rows."""
 
+    formula = "y = alpha A B"
+    example = "linalg.gemm2([[1, 2]], [[3], [4]], alpha=2) -> [[22]]"
     shapes = "(*d), (*e) -> (*f)"
 
     transpose_a: bool = False
@@ -214,6 +242,8 @@ class Gemm2(_Product):
 class Syrk(Operator):
     """``alpha A A^T``, or ``alpha A^T A`` with ``transpose``."""
 
+    formula = "y = alpha A A^T, or alpha A^T A"
+    example = "linalg.syrk([[1, 2], [3, 4]]) -> [[5, 11], [11, 25]]"
     shapes = "(*d, m, n) -> (*d, k, k)"
 
     transpose: bool = False
@@ -275,6 +305,9 @@ class _Triangular(Operator):
 class Trmm(_Triangular):
     """``alpha A B`` (or ``alpha B A`` with ``rightside``) for a triangular A."""
 
+    formula = "y = alpha A B, or alpha B A"
+    example = "linalg.trmm([[1, 0], [2, 3]], [[1], [1]]) -> [[1], [5]]"
+
     transpose: bool = False
     rightside: bool = False
     lower: bool = True
@@ -284,6 +317,9 @@ class Trmm(_Triangular):
 @operator("_linalg_trsm", "linalg_trsm")
 class Trsm(_Triangular):
     """The X of ``A X = alpha B`` (or ``X A = alpha B`` with ``rightside``) for a triangular A."""
+
+    formula = "A y = alpha B, or y A = alpha B"
+    example = "linalg.trsm([[1, 0], [2, 4]], [[1], [6]]) -> [[1], [1]]"
 
     transpose: bool = False
     rightside: bool = False

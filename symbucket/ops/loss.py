@@ -158,6 +158,8 @@ class SoftmaxOutput(_Output):
     ``(p - label) * grad_scale``, without normalization, as in MXNet.
     """
 
+    formula = "y = softmax(x); dx = grad_scale (y - onehot(label))"
+    example = "SoftmaxOutput([[0, 0], [1, 2]], [0, 1]) -> [[0.5, 0.5], [0.2689, 0.7311]]"
     shapes = (
         "(n, *c), (n,) -> (n, *c) or (n, c, *d), (n, *d) -> (n, c, *d) or (*d, c), (*d) -> (*d, c)"
     )
@@ -287,6 +289,8 @@ class _Regression(_Output):
 class LinearRegressionOutput(_Regression):
     """The data itself; its gradient is that of half the squared difference to ``label``."""
 
+    formula = "y = x; dx = grad_scale / m (x - label), m values a sample"
+    example = "LinearRegressionOutput([[1, 2]], [[1, 1]]) -> [[1, 2]]"
     grad_scale: float = 1.0
 
 
@@ -294,6 +298,8 @@ class LinearRegressionOutput(_Regression):
 class LogisticRegressionOutput(_Regression):
     """Sigmoid of the data; its gradient is that of the binary cross entropy with ``label``."""
 
+    formula = "y = 1 / (1 + exp(-x)); dx = grad_scale / m (y - label), m values a sample"
+    example = "LogisticRegressionOutput([[0, 2]], [[1, 1]]) -> [[0.5, 0.8808]]"
     grad_scale: float = 1.0
 
     def link(self, g: Emitter, data: ir.Value) -> ir.Value:
@@ -304,6 +310,8 @@ class LogisticRegressionOutput(_Regression):
 class MAERegressionOutput(_Regression):
     """The data itself; its gradient is that of the absolute difference to ``label``."""
 
+    formula = "y = x; dx = grad_scale / m sign(x - label), m values a sample"
+    example = "MAERegressionOutput([[1, 2]], [[1, 1]]) -> [[1, 2]]"
     grad_scale: float = 1.0
 
     def slope(self, g: Emitter, difference: ir.Value) -> ir.Value:
@@ -318,8 +326,9 @@ class SVMOutput(_Output):
     by its square, or linearly with ``use_linear``, times ``regularization_coefficient``.
     """
 
+    formula = "y = x; dx of the sum of max(0, margin - s x)^2, s = 1 for the label, else -1"
+    example = "SVMOutput([[1, 2]], [0]) -> [[1, 2]]"
     shapes = "(n, c), (n,) -> (n, c)"
-
     margin: float = 1.0
     regularization_coefficient: float = 1.0
     use_linear: bool = False
@@ -358,6 +367,8 @@ class MakeLoss(Operator):
     ``valid_thresh``.
     """
 
+    formula = "y = x; dx = grad_scale"
+    example = "MakeLoss([1, 2]) -> [1, 2]"
     grad_scale: float = 1.0
     valid_thresh: float = 0.0
     normalization: Normalization = "null"
@@ -380,6 +391,8 @@ class MakeLoss(Operator):
 class BlockGrad(Operator):
     """The data itself; no gradient flows back through it."""
 
+    formula = "y = x; dx = 0"
+    example = "BlockGrad([1, 2]) -> [1, 2]"
     no_gradient = ("data",)
     is_loss = True
 

@@ -23,6 +23,11 @@ class LRN(Operator):
     The squares are those of the ``nsize`` channels around each channel (Krizhevsky et al., 2012).
     """
 
+    formula = (
+        "y[c] = x[c] / (knorm + alpha / nsize sum of x[j]^2 over nsize channels around c)^beta"
+    )
+    example = "LRN([[[[1]], [[2]]]], nsize=3, alpha=1, beta=1, knorm=1) -> [[[[0.375]], [[0.75]]]]"
+
     nsize: int
     alpha: float = 1e-4
     beta: float = 0.75

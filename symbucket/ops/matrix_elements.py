@@ -51,6 +51,8 @@ class _Elements(Operator):
 class ExtractDiag(_Elements):
     """Diagonal ``offset`` of each matrix."""
 
+    formula = "y[i] = A[i, i + offset]"
+    example = "linalg.extractdiag([[1, 2], [3, 4]]) -> [1, 4]"
     shapes = "(*d, n, n) -> (*d, k)"
 
     offset: int = 0
@@ -67,6 +69,8 @@ class ExtractDiag(_Elements):
 class MakeDiag(_Elements):
     """A matrix with each vector on its diagonal ``offset``, zeros elsewhere."""
 
+    formula = "y[i, i + offset] = A[i], 0 elsewhere"
+    example = "linalg.makediag([1, 2]) -> [[1, 0], [0, 2]]"
     shapes = "(*d, k) -> (*d, n, n)"
 
     offset: int = 0
@@ -91,6 +95,8 @@ class ExtractTrian(_Elements):
     above; ``lower`` chooses for offset 0.
     """
 
+    formula = "y = A[i, j] with j <= i + offset, row by row"
+    example = "linalg.extracttrian([[1, 2], [3, 4]]) -> [1, 3, 4]"
     shapes = "(*d, n, n) -> (*d, k)"
 
     offset: int = 0
@@ -109,6 +115,8 @@ class ExtractTrian(_Elements):
 class MakeTrian(_Elements):
     """A matrix with the elements of a vector in a triangle, row by row; see extracttrian."""
 
+    formula = "y[i, j] with j <= i + offset are the elements of A, row by row, 0 elsewhere"
+    example = "linalg.maketrian([1, 2, 3]) -> [[1, 0], [2, 3]]"
     shapes = "(*d, k) -> (*d, n, n)"
 
     offset: int = 0

@@ -22,6 +22,8 @@ class FullyConnected(Operator):
     Data of one axis is a column then: (n,) is taken as (n, 1).
     """
 
+    formula = "y = x W^T + b"
+    example = "FullyConnected([[1, 2]], [[3, 4], [5, 6]], [10, 20], num_hidden=2) -> [[21, 37]]"
     shapes = (
         "(n, *d), (num_hidden, k), (num_hidden,) -> (n, num_hidden)"
         " or (*d, k), (num_hidden, k), (num_hidden,) -> (*d, num_hidden)"
@@ -71,6 +73,8 @@ class Embedding(Operator):
     refuses them, unless ``CompilerOptions.out_of_range`` says otherwise.
     """
 
+    formula = "y[i] = weight[data[i]]"
+    example = "Embedding([1, 0], [[1, 2], [3, 4]], input_dim=2, output_dim=2) -> [[3, 4], [1, 2]]"
     shapes = "(*d), (input_dim, output_dim) -> (*d, output_dim)"
     implicit = ("weight",)
     no_gradient = ("data",)

@@ -66,6 +66,8 @@ class Dropout(Operator):
     positions (variational dropout).
     """
 
+    formula = "y = x keep / (1 - p), keep 0 with probability p, else 1; outside of training y = x"
+    example = "Dropout([1, 2], p=0.5) -> [1, 2]"
     random = True
     p: float = 0.5
     mode: Literal["training", "always"] = "training"
@@ -129,6 +131,9 @@ class Drawn(Operator):
 class RandomUniform(Drawn):
     """Numbers drawn evenly from ``low`` up to below ``high``, new ones at every run."""
 
+    formula = "p(y) = 1 / (high - low)"
+    example = "random.uniform(0, 1, shape=(2, 3)).shape -> (2, 3)"
+
     low: float = 0.0
     high: float = 1.0
     shape: tuple[int, ...] = ()
@@ -142,6 +147,9 @@ class RandomUniform(Drawn):
 @operator("_random_normal", "random_normal", "normal")
 class RandomNormal(Drawn):
     """Numbers of the normal distribution around ``loc`` with standard deviation ``scale``."""
+
+    formula = "p(y) = exp(-(y - loc)^2 / (2 scale^2)) / (scale sqrt(2 pi))"
+    example = "random.normal(0, 1, shape=(2, 3)).shape -> (2, 3)"
 
     loc: float = 0.0
     scale: float = 1.0

@@ -215,6 +215,11 @@ class BatchNorm(_Normalization):
     1 / sqrt(variance + eps).
     """
 
+    formula = (
+        "y = gamma (x - mean) / sqrt(var + eps) + beta, over all axes but the channels'; outside "
+        "of training mean and var are moving_mean and moving_var"
+    )
+    example = "BatchNorm([[3], [5]], [1], [0], [1], [4], eps=0.00001) -> [[1], [2]]"
     shapes = "(*d), (c,), (c,), (c,), (c,) -> (*d), (c,), (c,)"
     statistics = ("mean", "var")
     implicit = ("gamma", "beta", "moving_mean", "moving_var")
@@ -281,6 +286,8 @@ class LayerNorm(_Normalization):
     ``output_mean_var`` puts out the mean and sqrt(variance + eps), too.
     """
 
+    formula = "y = gamma (x - mean) / sqrt(var + eps) + beta, over axis"
+    example = "LayerNorm([[1, 3]], [1, 1], [0, 10]) -> [[-1, 11]]"
     shapes = "(*d), (k,), (k,) -> (*d), (*e), (*e)"
     statistics = ("mean", "std")
     implicit = ("gamma", "beta")
@@ -312,6 +319,8 @@ class LayerNorm(_Normalization):
 class InstanceNorm(_Normalization):
     """Every channel of every sample with zero mean and unit variance, times gamma, plus beta."""
 
+    formula = "y = gamma (x - mean) / sqrt(var + eps) + beta, over the places of a channel"
+    example = "InstanceNorm([[[1, 3]]], [1], [0]) -> [[[-0.9995, 0.9995]]]"
     shapes = "(n, c, *d), (c,), (c,) -> (n, c, *d)"
     implicit = ("gamma", "beta")
 
@@ -340,6 +349,10 @@ class GroupNorm(_Normalization):
     and sqrt(variance + eps) of each, too.
     """
 
+    formula = (
+        "y = gamma (x - mean) / sqrt(var + eps) + beta, over the channels and places of a group"
+    )
+    example = "GroupNorm([[[1, 3], [5, 9]]], [1, 1], [0, 0], num_groups=2) -> [[[-1, 1], [-1, 1]]]"
     shapes = (
         "(n, c, *d), (num_groups,), (num_groups,) -> (n, c, *d), (n, num_groups), (n, num_groups)"
     )

@@ -69,6 +69,8 @@ class TopK(_Ordered):
     ("mask"). With ``axis=None`` the data is flattened.
     """
 
+    formula = "x[y[0]] >= x[y[1]] >= ..."
+    example = "topk([3, 1, 2], k=2) -> [0, 2]"
     shapes = "(*d) -> (*e)"
 
     axis: int | None = -1
@@ -123,6 +125,8 @@ class TopK(_Ordered):
 class Sort(_Ordered):
     """The elements in order along ``axis``, the smallest first; ``axis=None`` flattens the data."""
 
+    formula = "y[0] <= y[1] <= ..."
+    example = "sort([3, 1, 2]) -> [1, 2, 3]"
     shapes = "(*d) -> (*e)"
 
     axis: int | None = -1
@@ -136,6 +140,8 @@ class Sort(_Ordered):
 class ArgSort(_Ordered):
     """The positions that would sort the data along ``axis``, as numbers of ``dtype``."""
 
+    formula = "x[y[0]] <= x[y[1]] <= ..."
+    example = "argsort([3, 1, 2]) -> [1, 2, 0]"
     shapes = "(*d) -> (*e)"
     no_gradient = ("data",)
 

@@ -37,6 +37,10 @@ class Pooling(Windowed):
     one window, whatever the other attributes say.
     """
 
+    formula = (
+        "y[i] = max, mean or sum of x[i stride + j - pad] over j; lp: (sum of abs(x)^p)^(1 / p)"
+    )
+    example = 'Pooling([[[1, 5, 2, 3]]], kernel=(2,), stride=(2,), pool_type="max") -> [[[5, 3]]]'
     shapes = "(n, c, *d) -> (n, c, *e) or (n, *d, c) -> (n, *e, c)"
 
     kernel: tuple[int, ...] = ()

@@ -40,6 +40,8 @@ class _Shaped(Operator):
 class RavelMultiIndex(_Shaped):
     """The number of each element in an array of ``shape``; its position stands in a column."""
 
+    formula = "y[i] = data[0, i] shape[1] + data[1, i], for two axes"
+    example = "ravel_multi_index([[1, 0], [2, 1]], shape=(2, 3)) -> [5, 1]"
     shapes = "(k, *d) -> (*d)"
     no_gradient = ("data",)
 
@@ -63,6 +65,8 @@ class RavelMultiIndex(_Shaped):
 class UnravelIndex(_Shaped):
     """The position of each element in an array of ``shape``, in a column, from its number."""
 
+    formula = "y[0, i] = data[i] // shape[1], y[1, i] = data[i] % shape[1], for two axes"
+    example = "unravel_index([5, 1], shape=(2, 3)) -> [[1, 0], [2, 1]]"
     shapes = "(*d) -> (k, *d)"
     no_gradient = ("data",)
 
@@ -90,6 +94,8 @@ class UnravelIndex(_Shaped):
 class FillElement(Operator):
     """``lhs`` (n, k) with ``mhs[i]`` as element ``rhs[i]`` of every row i."""
 
+    formula = "y = lhs; y[i, rhs[i]] = mhs[i]"
+    example = "fill_element_0index([[1, 2], [3, 4]], [8, 9], [1, 0]) -> [[1, 8], [9, 4]]"
     shapes = "(n, k), (n,), (n,) -> (n, k)"
     no_gradient = ("rhs",)
 
@@ -121,6 +127,8 @@ class IndexArray(Operator):
     ``axes`` chooses some of its coordinates, in this order.
     """
 
+    formula = "y[i, j] = (i, j)"
+    example = "contrib.index_array([[7, 8]]) -> [[[0, 0], [0, 1]]]"
     shapes = "(*d) -> (*d, k)"
     no_gradient = ("data",)
 
@@ -150,6 +158,8 @@ class IndexCopy(Operator):
     Rows must not repeat.
     """
 
+    formula = "y = old_tensor; y[index_vector[i]] = new_tensor[i]"
+    example = "contrib.index_copy([[1], [2], [3]], [2, 0], [[8], [9]]) -> [[9], [2], [8]]"
     shapes = "(n, *d), (k,), (k, *d) -> (n, *d)"
     no_gradient = ("index_vector",)
 
@@ -182,6 +192,8 @@ class Histogram(Operator):
     in ascending order. The last bin includes its upper edge.
     """
 
+    formula = "count[i] = elements from bins[i] up to below bins[i + 1]"
+    example = "histogram([1, 2, 2.5, 4], bins=2, range=(0, 4)) -> [1, 3], [0, 2, 4]"
     shapes = "(*d), (k,) -> (m,), (k,)"
     no_gradient = ("data", "bins")
 

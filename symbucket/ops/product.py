@@ -33,6 +33,8 @@ class Dot(_Product):
     The product of two vectors has shape (1,).
     """
 
+    formula = "y[i, j] = sum over k of lhs[i, k] rhs[k, j]"
+    example = "dot([[1, 2]], [[3], [4]]) -> [[11]]"
     shapes = "(*d, k), (k, *e) -> (*d, *e) or (k,), (k,) -> (1,)"
 
     transpose_a: bool = False
@@ -77,6 +79,8 @@ class Dot(_Product):
 class BatchDot(_Product):
     """A product of matrices (the last two axes) for every index of the leading axes."""
 
+    formula = "y[b] = lhs[b] rhs[b]"
+    example = "batch_dot([[[1, 2]]], [[[3], [4]]]) -> [[[11]]]"
     shapes = "(*d, m, k), (*d, k, n) -> (*d, m, n)"
 
     transpose_a: bool = False
@@ -116,6 +120,8 @@ class MatMul(Operator):
     result. The product of two vectors has shape (1,).
     """
 
+    formula = "y = lhs @ rhs"
+    example = "matmul([[1, 2]], [[3], [4]]) -> [[11]]"
     shapes = (
         "(*d, m, k), (k, n) -> (*d, m, n) or (*d, m, k), (*e, k, n) -> (*f, m, n)"
         " or (k,), (*d, k, n) -> (*d, n) or (*d, k), (k,) -> (*d) or (k,), (k,) -> (1,)"

@@ -161,6 +161,13 @@ class Operator:
     A name is one size, a starred name any number of sizes; the names of attributes stand for their
     values. Empty if all inputs and outputs have one shape.
     """
+    formula: ClassVar[str] = ""
+    """What it computes, for the documentation: of x, the first input, or of inputs by name."""
+    example: ClassVar[str] = ""
+    """A call of a function of ``symbucket.nd``, and its result: ``"abs([-1, 2]) -> [1, 2]"``.
+
+    A list stands for an array; results have four digits.
+    """
     implicit: ClassVar[tuple[str, ...]] = ()
     """Inputs that callers leave out by habit: they become variables (weights, states, labels)."""
     no_gradient: ClassVar[tuple[str, ...]] = ()

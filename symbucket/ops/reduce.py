@@ -74,12 +74,22 @@ class _Reduce(_OverAxes):
         return g.reshape(y, g.out_shapes[0])
 
 
-def _define(name: str, onnx_type: str, doc: str, *aliases: str, nan: float | None = None) -> None:
+def _define(
+    name: str,
+    onnx_type: str,
+    doc: str,
+    formula: str,
+    result: str,
+    *aliases: str,
+    nan: float | None = None,
+) -> None:
     annotations = {"axis": Axes, "keepdims": bool, "exclude": bool}
     body = {
         "__annotations__": annotations,
         "__doc__": f"{doc} over ``axis`` (None: all axes; ``exclude``: all axes but those).",
         "__module__": __name__,
+        "formula": f"y = {formula}",
+        "example": f"{name}([[1, 2], [3, 4]], axis=1) -> {result}",
         "axis": None,
         "exclude": False,
         "keepdims": False,
@@ -90,20 +100,42 @@ def _define(name: str, onnx_type: str, doc: str, *aliases: str, nan: float | Non
     operator(name, *aliases, method=name)(type(name, (_Reduce,), body))
 
 
-_define("sum", "ReduceSum", "The sum", "sum_axis")
-_define("mean", "ReduceMean", "The mean")
-_define("prod", "ReduceProd", "The product")
-_define("nansum", "ReduceSum", "The sum of what is not NaN", nan=0.0)
-_define("nanprod", "ReduceProd", "The product of what is not NaN", nan=1.0)
-_define("max", "ReduceMax", "The largest value", "max_axis")
-_define("min", "ReduceMin", "The smallest value", "min_axis")
-_define("logsumexp", "ReduceLogSumExp", "The logarithm of the sum of the exponentials")
+_define("sum", "ReduceSum", "The sum", "sum of x", "[3, 7]", "sum_axis")
+_define("mean", "ReduceMean", "The mean", "sum of x / m, m elements", "[1.5, 3.5]")
+_define("prod", "ReduceProd", "The product", "product of x", "[2, 12]")
+_define(
+    "nansum",
+    "ReduceSum",
+    "The sum of what is not NaN",
+    "sum of x, NaN taken as 0",
+    "[3, 7]",
+    nan=0.0,
+)
+_define(
+    "nanprod",
+    "ReduceProd",
+    "The product of what is not NaN",
+    "product of x, NaN taken as 1",
+    "[2, 12]",
+    nan=1.0,
+)
+_define("max", "ReduceMax", "The largest value", "max of x", "[2, 4]", "max_axis")
+_define("min", "ReduceMin", "The smallest value", "min of x", "[1, 3]", "min_axis")
+_define(
+    "logsumexp",
+    "ReduceLogSumExp",
+    "The logarithm of the sum of the exponentials",
+    "log(sum of exp(x))",
+    "[2.313, 4.313]",
+)
 
 
 @operator("norm", method="norm")
 class Norm(_OverAxes):
     """The L1 (``ord=1``) or L2 norm of the elements along ``axis`` (None: of all)."""
 
+    formula = "ord 1: sum of abs(x); ord 2: sqrt(sum of x^2)"
+    example = "norm([3, 4]) -> [5]"
     shapes = "(*d) -> (*e)"
 
     ord: int = 2
@@ -147,6 +179,9 @@ class _Position(_OverAxes):
 class ArgMax(_Position):
     """The position of the first largest value along ``axis`` (None: in the flattened data)."""
 
+    formula = "y = the first i with x[i] = max(x)"
+    example = "argmax([[1, 3, 2]], axis=1) -> [1]"
+
     axis: int | None = None
     keepdims: bool = False
     onnx_type = "ArgMax"
@@ -155,6 +190,9 @@ class ArgMax(_Position):
 @operator("argmin", method="argmin")
 class ArgMin(_Position):
     """The position of the first smallest value along ``axis`` (None: in the flattened data)."""
+
+    formula = "y = the first i with x[i] = min(x)"
+    example = "argmin([[1, 3, 0]], axis=1) -> [2]"
 
     axis: int | None = None
     keepdims: bool = False
@@ -165,6 +203,8 @@ class ArgMin(_Position):
 class ArgMaxChannel(Operator):
     """The position of the largest value along axis 1, as a number of the data's dtype."""
 
+    formula = "y[n] = the first c with x[n, c] = max(x[n])"
+    example = "argmax_channel([[1, 3, 2]]) -> [1]"
     shapes = "(n, k, *d) -> (n, *d)"
     no_gradient = ("data",)
 
@@ -185,6 +225,8 @@ class ArgMaxChannel(Operator):
 class Moments(Operator):
     """Mean and variance (the mean squared distance from the mean) over ``axes`` (None: all)."""
 
+    formula = "mean = sum of x / m; var = sum of (x - mean)^2 / m"
+    example = "moments([1, 3], axes=(0,)) -> [2], [1]"
     shapes = "(*d) -> (*e), (*e)"
 
     axes: Axes = None
@@ -216,6 +258,9 @@ class L2Normalization(Operator):
 
     "instance": over all axes but the first; "channel": over axis 1; "spatial": over axes 2 and up.
     """
+
+    formula = "y = x / sqrt(sum of x^2 + eps)"
+    example = "L2Normalization([[3, 4]]) -> [[0.6, 0.8]]"
 
     eps: float = 1e-10
     mode: Literal["instance", "channel", "spatial"] = "instance"

@@ -53,6 +53,14 @@ class ROIPooling(_Regions):
     height, width of the image, and the width of ``pooled_size``.
     """
 
+    formula = (
+        "y[r, c, i, j] = max of x[c] in part (i, j) of the region rois[r] = (sample, left, top, "
+        "right, bottom)"
+    )
+    example = (
+        "ROIPooling([[[[1, 2], [3, 4]]]], [[0, 0, 0, 1, 1]], pooled_size=(1, 2), spatial_scale=1) "
+        "-> [[[[3, 4]]]]"
+    )
     shapes = "(n, c, h, w), (k, 5) -> (k, c, y, x)"
     no_gradient = ("rois",)
 
@@ -98,6 +106,13 @@ class ROIAlign(_Regions):
     many there are, and there is no gradient. ``aligned`` shifts regions by half a pixel.
     """
 
+    formula = (
+        "y[r, c, i, j] = mean of x[c], interpolated at points of part (i, j) of the region rois[r]"
+    )
+    example = (
+        "contrib.ROIAlign([[[[1, 2], [3, 4]]]], [[0, 0, 0, 1, 1]], pooled_size=(1, 1), "
+        "spatial_scale=1, sample_ratio=1) -> [[[[2.5]]]]"
+    )
     shapes = "(n, c, h, w), (k, 5) -> (k, c, y, x)"
     no_gradient = ("rois",)
 

@@ -28,6 +28,8 @@ class _Expand(Operator):
 class BroadcastTo(_Expand):
     """The data with axes of size 1 repeated to ``shape``; 0 in ``shape`` keeps a size."""
 
+    formula = "y[i, j] = x[i, 0]"
+    example = "broadcast_to([[1], [2]], shape=(2, 2)) -> [[1, 1], [2, 2]]"
     shapes = "(*d) -> (*e)"
     moves_only = True
     shape: tuple[int, ...]
@@ -48,6 +50,8 @@ class BroadcastTo(_Expand):
 class BroadcastAxis(_Expand):
     """The data with the axes ``axis``, all of size 1, repeated to the sizes ``size``."""
 
+    formula = "y[i, j] = x[i, 0]"
+    example = "broadcast_axis([[1], [2]], axis=1, size=2) -> [[1, 1], [2, 2]]"
     shapes = "(*d) -> (*e)"
     moves_only = True
     axis: tuple[int, ...] = ()
@@ -79,6 +83,8 @@ class BroadcastLike(Operator):
     ``lhs_axes`` and ``rhs_axes`` choose the axes that correspond; all of them by default.
     """
 
+    formula = "y[i, j] = lhs[i, 0]"
+    example = "broadcast_like([[1], [2]], [[0, 0], [0, 0]]) -> [[1, 1], [2, 2]]"
     shapes = "(*d), (*e) -> (*f)"
     no_gradient = ("rhs",)
 
@@ -123,6 +129,8 @@ class BroadcastLike(Operator):
 class Tile(Operator):
     """The whole data repeated ``reps[i]`` times along axis i; leading 1s make both equally long."""
 
+    formula = "y[i] = x[i % size]"
+    example = "tile([1, 2], reps=(2,)) -> [1, 2, 1, 2]"
     shapes = "(*d) -> (*e)"
     moves_only = True
     reps: tuple[int, ...]
@@ -151,6 +159,8 @@ class Tile(Operator):
 class Repeat(Operator):
     """Every element repeated ``repeats`` times along ``axis`` (None: of the flattened data)."""
 
+    formula = "y[i] = x[i // repeats]"
+    example = "repeat([1, 2], repeats=2) -> [1, 1, 2, 2]"
     shapes = "(*d) -> (*e)"
     moves_only = True
     repeats: int
@@ -181,6 +191,8 @@ class Repeat(Operator):
 class Flip(Operator):
     """The data with the order along the axes ``axis`` reversed."""
 
+    formula = "y[i] = x[size - 1 - i]"
+    example = "flip([1, 2, 3], axis=0) -> [3, 2, 1]"
     moves_only = True
     axis: tuple[int, ...]
 
@@ -209,6 +221,8 @@ class Flip(Operator):
 class SliceLike(Operator):
     """The first elements of ``data`` along ``axes`` (empty: all), as many as ``shape_like`` has."""
 
+    formula = "y = x[:shape_like.shape[0], ...]"
+    example = "slice_like([1, 2, 3], [0, 0]) -> [1, 2]"
     shapes = "(*d), (*e) -> (*f)"
     no_gradient = ("shape_like",)
 
@@ -252,6 +266,11 @@ class Pad(Operator):
     ``constant_value``, "edge" the outermost element, "reflect" mirrors without the outermost.
     """
 
+    formula = "y[i + before] = x[i]; around it: constant_value, the edge, or a reflection"
+    example = (
+        'pad([[[[1, 2]]]], mode="constant", pad_width=(0, 0, 0, 0, 0, 0, 1, 0), constant_value=9) '
+        "-> [[[[9, 1, 2]]]]"
+    )
     shapes = "(*d) -> (*e)"
 
     mode: Literal["constant", "edge", "reflect"]

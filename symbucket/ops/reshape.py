@@ -38,6 +38,11 @@ class Reshape(_ToOutShape):
     ``keep_highest`` keeps the first dimension, whatever stands there.
     """
 
+    formula = (
+        "the elements in the same order; in shape 0 keeps a size, -1 is what is left, -2 all "
+        "further axes, -3 joins two, -4 splits one"
+    )
+    example = "reshape([[1, 2], [3, 4]], shape=(-1,)) -> [1, 2, 3, 4]"
     shapes = "(*d) -> (*e)"
 
     shape: tuple[int, ...] = ()
@@ -152,6 +157,8 @@ def _split_size(whole: int, left: int, right: int) -> tuple[int, int]:
 class Flatten(_ToOutShape):
     """All axes but the first joined into one."""
 
+    formula = "y[n, k] = x[n, ...], k the number of the place"
+    example = "Flatten([[[1, 2], [3, 4]]]) -> [[1, 2, 3, 4]]"
     shapes = "(n, *d) -> (n, k)"
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
@@ -166,6 +173,8 @@ class Flatten(_ToOutShape):
 class ExpandDims(_ToOutShape):
     """A new axis of size 1 at position ``axis``."""
 
+    formula = "y[i, 0, j] = x[i, j]"
+    example = "expand_dims([1, 2], axis=1) -> [[1], [2]]"
     shapes = "(*d, *e) -> (*d, 1, *e)"
 
     axis: int
@@ -185,6 +194,8 @@ class ExpandDims(_ToOutShape):
 class Squeeze(_ToOutShape):
     """Axes of size 1 removed: those in ``axis``, or all of them."""
 
+    formula = "y[i, j] = x[i, 0, j]"
+    example = "squeeze([[[1, 2]]]) -> [1, 2]"
     shapes = "(*d) -> (*e)"
 
     axis: int | tuple[int, ...] | None = None
@@ -223,6 +234,8 @@ class ReshapeLike(Operator):
     ``rhs`` from ``rhs_begin`` to before ``rhs_end``; the others stay.
     """
 
+    formula = "the elements in the same order"
+    example = "reshape_like([1, 2], [[0], [0]]) -> [[1], [2]]"
     shapes = "(*d), (*e) -> (*f)"
     no_gradient = ("rhs",)
 
@@ -256,6 +269,8 @@ class ReshapeLike(Operator):
 class Transpose(Operator):
     """Axes in the order ``axes``; reversed by default."""
 
+    formula = "y[j, i] = x[i, j]"
+    example = "transpose([[1, 2], [3, 4]]) -> [[1, 3], [2, 4]]"
     shapes = "(*d) -> (*e)"
     moves_only = True
     axes: tuple[int, ...] | None = None
@@ -289,6 +304,8 @@ class Transpose(Operator):
 class SwapAxis(Operator):
     """Axes ``dim1`` and ``dim2`` exchanged."""
 
+    formula = "y[j, i] = x[i, j]"
+    example = "swapaxes([[1, 2]], dim1=0, dim2=1) -> [[1], [2]]"
     shapes = "(*d) -> (*e)"
     moves_only = True
     dim1: int = 0

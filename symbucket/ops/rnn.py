@@ -63,6 +63,14 @@ class RNN(Operator):
     each. Gates are i, f, c, o (lstm) and r, z, n (gru): cuDNN's order.
     """
 
+    formula = (
+        'h[t] = tanh(W x[t] + b + R h[t - 1] + c) for mode "rnn_tanh"; lstm and gru as in their '
+        "cells; layer by layer"
+    )
+    example = (
+        "RNN(ones((3, 2, 4)), ones((55,)), zeros((1, 2, 5)), state_size=5, num_layers=1, "
+        'mode="rnn_tanh").shape -> (3, 2, 5)'
+    )
     shapes = (
         "(steps, n, c), (k,), (layers, n, state_size), (layers, n, state_size), (n,)"
         " -> (steps, n, directions * state_size), (layers, n, state_size), (layers, n, state_size)"

@@ -115,7 +115,12 @@ class _OfArrays(Operator):
 
 def _define(name: str, distribution: Distribution) -> None:
     kinds = dict.fromkeys(distribution.defaults, float)
-    common: dict[str, Any] = {"distribution": distribution, "__module__": __name__}
+    common: dict[str, Any] = {
+        "distribution": distribution,
+        "formula": distribution.formula,
+        "__module__": __name__,
+    }
+    numbers = ", ".join(["[1, 1]"] * len(kinds))
     sizes = {"shape": tuple[int, ...], "dtype": str}
     if name not in ("uniform", "normal"):  # these are in ``noise``
         body = {
@@ -123,6 +128,7 @@ def _define(name: str, distribution: Distribution) -> None:
             **distribution.defaults,
             "shape": (),
             "dtype": "float32",
+            "example": f"random.{name}(shape=(2, 3)).shape -> (2, 3)",
             "__annotations__": {**kinds, **sizes},
             "__doc__": f"Numbers of {distribution.text}, new ones at every run.",
         }
@@ -131,6 +137,7 @@ def _define(name: str, distribution: Distribution) -> None:
         **common,
         **distribution.defaults,
         "no_gradient": ("data",),
+        "example": f"_random_{name}_like([[1, 2, 3]]).shape -> (1, 3)",
         "__annotations__": kinds,
         "__doc__": f"Numbers of {distribution.text}, in the shape and dtype of the data.",
     }
@@ -141,6 +148,7 @@ def _define(name: str, distribution: Distribution) -> None:
         "shapes": f"{', '.join(['(*d)'] * len(kinds))} -> (*d, *shape)",
         "shape": (),
         "dtype": "float32",
+        "example": f"sample_{name}({numbers}, shape=(3,)).shape -> (2, 3)",
         "__annotations__": sizes,
         "__doc__": f"For each element of the inputs ``shape`` numbers of {distribution.text}.",
     }
@@ -154,6 +162,9 @@ for _name, _distribution in DISTRIBUTIONS.items():
 @operator("_random_randint", "random_randint")
 class RandInt(Drawn):
     """Whole numbers from ``low`` up to below ``high``, new ones at every run."""
+
+    formula = "P(y) = 1 / (high - low) for y = low, ..., high - 1"
+    example = "random.randint(0, 10, shape=(2, 3)).shape -> (2, 3)"
 
     low: int
     high: int
@@ -183,6 +194,8 @@ class RandInt(Drawn):
 class Shuffle(Operator):
     """The slices along the first axis in random order."""
 
+    formula = "y[i] = x[p[i]], p a random permutation"
+    example = "shuffle([[1, 2], [1, 2]]) -> [[1, 2], [1, 2]]"
     random = True
 
     def draws(self, training: bool) -> int:
@@ -203,6 +216,8 @@ class SampleMultinomial(Operator):
     flows to the data.
     """
 
+    formula = "P(y[i] = k) = data[i, k]"
+    example = "sample_multinomial([[0, 1], [1, 0]]) -> [1, 0]"
     shapes = "(*d, k) -> (*e), (*e)"
     random = True
 

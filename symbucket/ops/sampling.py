@@ -89,6 +89,11 @@ class GridGenerator(_WithTarget):
     regular grid of ``target_shape`` to. "warp": a regular grid, moved by the data (in pixels).
     """
 
+    formula = "affine: y = A (u, v, 1), A = data[n] as 2 x 3; warp: y = (u, v), moved by data"
+    example = (
+        'GridGenerator([[1, 0, 0, 0, 1, 0]], transform_type="affine", target_shape=(2, 2)) -> '
+        "[[[[-1, 1], [-1, 1]], [[-1, -1], [1, 1]]]]"
+    )
     shapes = "(n, 6) -> (n, 2, h, w) or (n, 2, h, w) -> (n, 2, h, w)"
 
     transform_type: Literal["affine", "warp"]
@@ -120,6 +125,8 @@ class GridGenerator(_WithTarget):
 class BilinearSampler(Operator):
     """``data`` at the places of ``grid`` (x and y, from -1 to 1), interpolated; 0 outside."""
 
+    formula = "y[c, i, j] = data[c] at (w - 1, h - 1) (grid[:, i, j] + 1) / 2, interpolated"
+    example = "BilinearSampler([[[[1, 3]]]], [[[[-1, 0, 1]], [[0, 0, 0]]]]) -> [[[[1, 2, 3]]]]"
     shapes = "(n, c, h, w), (n, 2, y, x) -> (n, c, y, x)"
 
     cudnn_off: bool = False
@@ -144,6 +151,11 @@ class BilinearSampler(Operator):
 class SpatialTransformer(_WithTarget):
     """``data`` moved by the affine matrices ``loc``: GridGenerator and BilinearSampler in one."""
 
+    formula = "BilinearSampler(data, GridGenerator(loc))"
+    example = (
+        'SpatialTransformer([[[[1, 2], [3, 4]]]], [[-1, 0, 0, 0, 1, 0]], transform_type="affine", '
+        'sampler_type="bilinear", target_shape=(2, 2)) -> [[[[2, 1], [4, 3]]]]'
+    )
     shapes = "(n, c, h, w), (n, 6) -> (n, c, y, x)"
 
     transform_type: Literal["affine"]
@@ -192,6 +204,8 @@ class AdaptiveAvgPooling2D(_Separable):
     Without ``output_size`` the average of the whole image.
     """
 
+    formula = "y[i] = mean of x[floor(i h / k)], ..., x[ceil((i + 1) h / k) - 1], k = output_size"
+    example = "contrib.AdaptiveAvgPooling2D([[[[1, 2], [3, 6]]]], output_size=1) -> [[[[3]]]]"
     shapes = "(n, c, h, w) -> (n, c, y, x)"
 
     output_size: tuple[int, ...] = ()
@@ -232,6 +246,8 @@ class BilinearResize2D(_Separable):
     ("to_even_down", "to_odd_up", ...). ``align_corners`` keeps the outermost pixels in place.
     """
 
+    formula = "y[i, j] = x interpolated at i (h - 1) / (height - 1), j (w - 1) / (width - 1)"
+    example = "contrib.BilinearResize2D([[[[1, 3]]]], height=1, width=3) -> [[[[1, 2, 3]]]]"
     shapes = "(n, c, h, w), (*d) -> (n, c, y, x)"
     no_gradient = ("like",)
 
@@ -308,6 +324,8 @@ class Correlation(Operator):
     ``stride1`` pixels of images with ``pad_size`` zeros around them.
     """
 
+    formula = "y[displacement, i] = mean of data1[:, i] data2[:, i + displacement]"
+    example = "Correlation([[[[1, 2]]]], [[[[3, 4]]]], max_displacement=0) -> [[[[3, 8]]]]"
     shapes = "(n, c, h, w), (n, c, h, w) -> (n, k, y, x)"
 
     kernel_size: int = 1

@@ -66,6 +66,8 @@ class _Sequence(Operator):
 class SequenceMask(_Sequence):
     """The data with ``value`` at the time steps from each sequence's length on."""
 
+    formula = "y[t, n] = data[t, n] if t < length[n], else value"
+    example = "SequenceMask([[1, 2], [3, 4]], [1, 2], use_sequence_length=True) -> [[1, 2], [0, 4]]"
     shapes = "(*d), (n,) -> (*d)"
     no_gradient = ("sequence_length",)
 
@@ -88,6 +90,10 @@ class SequenceMask(_Sequence):
 class SequenceLast(_Sequence):
     """The last time step of every sequence; a length below 1 counts as 1."""
 
+    formula = "y[n] = data[length[n] - 1, n]"
+    example = (
+        "SequenceLast([[[1], [2]], [[3], [4]]], [1, 2], use_sequence_length=True) -> [[1], [4]]"
+    )
     shapes = "(steps, n, *d), (n,) -> (n, *d) or (n, steps, *d), (n,) -> (n, *d)"
     no_gradient = ("sequence_length",)
 
@@ -124,6 +130,11 @@ class SequenceLast(_Sequence):
 class SequenceReverse(_Sequence):
     """The first steps of every sequence, as many as its length says, in reverse order."""
 
+    formula = "y[t, n] = data[length[n] - 1 - t, n] if t < length[n], else data[t, n]"
+    example = (
+        "SequenceReverse([[[1], [2]], [[3], [4]]], [1, 2], use_sequence_length=True) -> [[[1], "
+        "[4]], [[3], [2]]]"
+    )
     shapes = "(*d), (n,) -> (*d)"
     no_gradient = ("sequence_length",)
 

@@ -19,6 +19,8 @@ FAMILY = "Slices and joins"
 class Concat(Operator):
     """Any number of arrays joined along axis ``dim``."""
 
+    formula = "y = the arrays one after another along dim"
+    example = "concat([[1, 2]], [[3, 4]], dim=0) -> [[1, 2], [3, 4]]"
     shapes = "(*d, k, *e), ... -> (*d, sum of k, *e)"
     moves_only = True
     num_args: int
@@ -54,6 +56,8 @@ class Concat(Operator):
 class Stack(Operator):
     """Arrays of one shape joined along a new axis."""
 
+    formula = "y[k] = the k-th array, k along axis"
+    example = "stack([1, 2], [3, 4]) -> [[1, 2], [3, 4]]"
     shapes = "(*d, *e), ... -> (*d, num_args, *e)"
     moves_only = True
     num_args: int
@@ -90,6 +94,8 @@ class SliceChannel(Operator):
     ``squeeze_axis`` removes the axis, whose parts must then be of size 1.
     """
 
+    formula = "y[k] = x[k m:(k + 1) m] along axis, m = size / num_outputs"
+    example = "split([[1, 2, 3, 4]], num_outputs=2) -> [[1, 2]], [[3, 4]]"
     shapes = "(*d, k, *e) -> (*d, k / num_outputs, *e) or (*d, num_outputs, *e) -> (*d, *e)"
     moves_only = True
     num_outputs: int
@@ -157,6 +163,8 @@ class SplitV2(Operator):
     ``squeeze_axis`` removes the axis, whose parts must then be of size 1.
     """
 
+    formula = "y[k] = x[indices[k]:indices[k + 1]] along axis"
+    example = "split_v2([1, 2, 3], indices_or_sections=(1,)) -> [1], [2, 3]"
     shapes = "(*d) -> (*e), ..."
     always_written = ("indices",)
     moves_only = True
@@ -237,6 +245,8 @@ def _slice(
 class SliceAxis(Operator):
     """``data[begin:end]`` along ``axis``; negative positions count from the end."""
 
+    formula = "y = x[begin:end] along axis"
+    example = "slice_axis([[1, 2, 3]], axis=1, begin=1, end=3) -> [[2, 3]]"
     shapes = "(*d, k, *e) -> (*d, end - begin, *e)"
     always_written = ("end",)
     moves_only = True
@@ -269,6 +279,8 @@ class SliceAxis(Operator):
 class Slice(Operator):
     """``data[begin[0]:end[0]:step[0], ...]``; None leaves a bound open."""
 
+    formula = "y = x[begin[0]:end[0]:step[0], ...]"
+    example = "slice([[1, 2, 3], [4, 5, 6]], begin=(0, 1), end=(2, 3)) -> [[2, 3], [5, 6]]"
     shapes = "(*d) -> (*e)"
     moves_only = True
     begin: tuple[int | None, ...]

@@ -78,6 +78,9 @@ class Softmax(_Softmax):
     the first elements take part; the others get 0. ``dtype`` is that of the output.
     """
 
+    formula = "y = exp(x / t) / sum of exp(x / t), t = temperature"
+    example = "softmax([0, 0, 1]) -> [0.2119, 0.2119, 0.5761]"
+
     axis: int = -1
     temperature: float | None = None
     use_length: bool = False
@@ -88,6 +91,8 @@ class Softmax(_Softmax):
 class Softmin(_Softmax):
     """The softmax of the negated data; attributes as for ``softmax``."""
 
+    formula = "y = exp(-x / t) / sum of exp(-x / t), t = temperature"
+    example = "softmin([0, 0, 1]) -> [0.4223, 0.4223, 0.1554]"
     sign = -1.0
     axis: int = -1
     temperature: float | None = None
@@ -99,6 +104,8 @@ class Softmin(_Softmax):
 class LogSoftmax(_Softmax):
     """The logarithm of the softmax, 0 beyond ``length``; attributes as for ``softmax``."""
 
+    formula = "y = x / t - log(sum of exp(x / t)), t = temperature"
+    example = "log_softmax([0, 0]) -> [-0.6931, -0.6931]"
     onnx_type = "LogSoftmax"
     axis: int = -1
     temperature: float | None = None
@@ -113,6 +120,9 @@ class SoftmaxActivation(Operator):
     MXNet's documentation says of "instance" that it takes all axes but the first; MXNet 1.9.1 takes
     the last one, and so does this.
     """
+
+    formula = "y = exp(x) / sum of exp(x)"
+    example = "SoftmaxActivation([[0, 0]]) -> [[0.5, 0.5]]"
 
     mode: Literal["instance", "channel"] = "instance"
 
@@ -131,6 +141,8 @@ class SoftmaxActivation(Operator):
 class SoftmaxCrossEntropy(Operator):
     """The sum over rows of ``-log softmax(data)[label]``, of shape (1,)."""
 
+    formula = "y = -sum over n of log(softmax(data[n]))[label[n]]"
+    example = "softmax_cross_entropy([[0, 0]], [1]) -> [0.6931]"
     shapes = "(n, c), (n,) -> (1,)"
     implicit = ("label",)
     no_gradient = ("label",)

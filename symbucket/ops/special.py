@@ -174,6 +174,9 @@ for _name, _rule in zip(_NODES, (_log_gamma, _gamma, _digamma, _erfinv)):
 class Gamma(Operator):
     """The gamma function, element by element."""
 
+    formula = "y = integral over t from 0 of t^(x - 1) exp(-t)"
+    example = "gamma([1, 4]) -> [1, 6]"
+
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         return g.own("Gamma", data)
 
@@ -182,6 +185,9 @@ class Gamma(Operator):
 class GammaLn(Operator):
     """The logarithm of the absolute value of the gamma function, element by element."""
 
+    formula = "y = log(abs(gamma(x)))"
+    example = "gammaln([3, 4]) -> [0.6931, 1.792]"
+
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         return g.own("LogGamma", data)
 
@@ -189,6 +195,9 @@ class GammaLn(Operator):
 @operator("erfinv", method="erfinv")
 class ErfInv(Operator):
     """The inverse of the error function, element by element; infinite at -1 and 1."""
+
+    formula = "erf(y) = x"
+    example = "erfinv([0, 0.5]) -> [0, 0.4769]"
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         return g.own("ErfInv", data)

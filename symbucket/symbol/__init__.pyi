@@ -752,7 +752,7 @@ def broadcast_add(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_add`` with broadcasting."""
+    """``lhs + rhs`` of two arrays that broadcast."""
 
 def broadcast_axes(
     data: Symbol,
@@ -773,7 +773,7 @@ def broadcast_div(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_div`` with broadcasting."""
+    """``lhs / rhs`` of two arrays that broadcast."""
 
 def broadcast_equal(
     lhs: Symbol,
@@ -782,7 +782,7 @@ def broadcast_equal(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_equal`` with broadcasting."""
+    """``1 if lhs = rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_greater(
     lhs: Symbol,
@@ -791,7 +791,7 @@ def broadcast_greater(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_greater`` with broadcasting."""
+    """``1 if lhs > rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_greater_equal(
     lhs: Symbol,
@@ -800,7 +800,7 @@ def broadcast_greater_equal(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_greater_equal`` with broadcasting."""
+    """``1 if lhs >= rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_hypot(
     lhs: Symbol,
@@ -809,7 +809,7 @@ def broadcast_hypot(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_hypot`` with broadcasting."""
+    """``sqrt(lhs^2 + rhs^2)`` of two arrays that broadcast."""
 
 def broadcast_lesser(
     lhs: Symbol,
@@ -818,7 +818,7 @@ def broadcast_lesser(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_lesser`` with broadcasting."""
+    """``1 if lhs < rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_lesser_equal(
     lhs: Symbol,
@@ -827,7 +827,7 @@ def broadcast_lesser_equal(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_lesser_equal`` with broadcasting."""
+    """``1 if lhs <= rhs, else 0`` of two arrays that broadcast."""
 
 def broadcast_like(
     lhs: Symbol,
@@ -847,7 +847,7 @@ def broadcast_logical_and(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_logical_and`` with broadcasting."""
+    """``1 if lhs != 0 and rhs != 0, else 0`` of two arrays that broadcast."""
 
 def broadcast_logical_or(
     lhs: Symbol,
@@ -856,7 +856,7 @@ def broadcast_logical_or(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_logical_or`` with broadcasting."""
+    """``1 if lhs != 0 or rhs != 0, else 0`` of two arrays that broadcast."""
 
 def broadcast_logical_xor(
     lhs: Symbol,
@@ -865,7 +865,7 @@ def broadcast_logical_xor(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_logical_xor`` with broadcasting."""
+    """``1 if lhs = 0 or rhs = 0, but not both, else 0`` of two arrays that broadcast."""
 
 def broadcast_maximum(
     lhs: Symbol,
@@ -874,7 +874,7 @@ def broadcast_maximum(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_maximum`` with broadcasting."""
+    """``max(lhs, rhs)`` of two arrays that broadcast."""
 
 def broadcast_minimum(
     lhs: Symbol,
@@ -883,7 +883,7 @@ def broadcast_minimum(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_minimum`` with broadcasting."""
+    """``min(lhs, rhs)`` of two arrays that broadcast."""
 
 def broadcast_minus(
     lhs: Symbol,
@@ -892,7 +892,7 @@ def broadcast_minus(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_sub`` with broadcasting."""
+    """``lhs - rhs`` of two arrays that broadcast."""
 
 def broadcast_mod(
     lhs: Symbol,
@@ -901,7 +901,7 @@ def broadcast_mod(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_mod`` with broadcasting."""
+    """``lhs - rhs floor(lhs / rhs), 0 where rhs = 0`` of two arrays that broadcast."""
 
 def broadcast_mul(
     lhs: Symbol,
@@ -910,7 +910,7 @@ def broadcast_mul(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_mul`` with broadcasting."""
+    """``lhs * rhs`` of two arrays that broadcast."""
 
 def broadcast_not_equal(
     lhs: Symbol,
@@ -919,7 +919,7 @@ def broadcast_not_equal(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_not_equal`` with broadcasting."""
+    """``1 if lhs != rhs, else 0`` of two arrays that broadcast."""
 
 broadcast_plus = broadcast_add
 
@@ -930,7 +930,7 @@ def broadcast_power(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``broadcast_power`` with broadcasting."""
+    """``lhs^rhs`` of two arrays that broadcast."""
 
 broadcast_sub = broadcast_minus
 
@@ -1063,7 +1063,7 @@ def elemwise_add(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``elemwise_add`` of two arrays of one shape."""
+    """``lhs + rhs`` of two arrays of one shape."""
 
 def elemwise_div(
     lhs: Symbol,
@@ -1072,7 +1072,7 @@ def elemwise_div(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``elemwise_div`` of two arrays of one shape."""
+    """``lhs / rhs`` of two arrays of one shape."""
 
 def elemwise_mul(
     lhs: Symbol,
@@ -1081,7 +1081,7 @@ def elemwise_mul(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``elemwise_mul`` of two arrays of one shape."""
+    """``lhs * rhs`` of two arrays of one shape."""
 
 def elemwise_sub(
     lhs: Symbol,
@@ -1090,7 +1090,7 @@ def elemwise_sub(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """``elemwise_sub`` of two arrays of one shape."""
+    """``lhs - rhs`` of two arrays of one shape."""
 
 def erf(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
     """The error function: ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x; element by element."""

@@ -126,6 +126,11 @@ def documentation(record: type[Operator], makes_variables: bool = True) -> str:
         lines.append("    none" if inputs is not None else "    any number")
     lines += ["", "Shapes of inputs -> outputs:"]
     lines += [f"    {shapes}" for shapes in shape_texts(record)]
+    if record.formula:
+        lines += ["", f"Formula: {record.formula}"]
+    if record.example:
+        call, _, result = record.example.partition(" -> ")
+        lines += ["", f"Example, lists standing for arrays of ``nd``: {call} is {result}"]
     lines += ["", f"Gradient: {gradient(record)}.", "", "Attributes:"]
     for name, annotation in record.fields().items():
         needed = name in record.required()
