@@ -6,6 +6,7 @@ Arguments after ``--`` go to the tool, as in ``nox -s 'tests(cpu)' -- tests/ops 
 from __future__ import annotations
 
 import shutil
+from datetime import date
 from pathlib import Path
 
 import nox
@@ -32,6 +33,16 @@ NIGHTLY = {
     "middle": ["onnxruntime==1.23.*"],
     "newest": ["onnxruntime", "--upgrade"],
 }
+
+FUZZERS = [
+    "checkpoints",
+    "compile_cache",
+    "corpora",
+    "manifests",
+    "onnx_models",
+    "symbol_files",
+]
+"""The modules of tests/fuzz that draw hostile input."""
 
 TESTS_OF_FILES = [
     "tests/test_documents.py",
@@ -136,6 +147,18 @@ def nightly(session: nox.Session, versions: str) -> None:
     """The tests of operators and of the compiler on an old, a middle and the newest runtime."""
     session.install(*NIGHTLY[versions], "-e", ".[cpu,test]")
     session.run("python", "-m", "pytest", *(session.posargs or ["tests/ops", "tests/compiler"]))
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Every fuzzer for ten minutes, or the seconds after ``--``, from a seed made of the date."""
+    session.install("-e", ".[training,test]")
+    seconds = session.posargs or ["600"]
+    seed = str(date.today().toordinal() * 100_000)
+    options = ["--seed", seed, "--seconds", *seconds]
+    for fuzzer in ["tests.fuzz", *(f"tests.fuzz.{name}" for name in FUZZERS)]:
+        session.run("python", "-m", fuzzer, *options)
+    session.run("python", "-m", "tests.fuzz", "--damage", *options)
 
 
 @nox.session

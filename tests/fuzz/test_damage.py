@@ -24,5 +24,5 @@ def test_damaged_files():
 
 
 @pytest.mark.slow
-def test_damaged_files_for_minutes():
-    _survive(10_000, None, 120)
+def test_more_damaged_files():
+    _survive(10_000, 20_000, 30)

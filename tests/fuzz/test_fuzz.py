@@ -31,8 +31,8 @@ def test_all_ways_agree() -> None:
 
 
 @pytest.mark.slow
-def test_all_ways_agree_for_minutes() -> None:
-    _agree(start=10_000, networks=2_000, seconds=300, every=1)
+def test_more_networks_agree() -> None:
+    _agree(start=10_000, networks=150, seconds=120, every=1)
 
 
 def test_a_row_of_networks_has_every_operator() -> None:
