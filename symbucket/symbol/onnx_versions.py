@@ -1,4 +1,4 @@
-"""ONNX models of any opset in one that is read: every operator keeps its own version's meaning.
+"""Old ONNX models in an opset that is read: every operator keeps its own version's meaning.
 
 onnx's version converter does the work, save for some operators that it changes without a word:
 their nodes are written in a form that means the same in both opsets before it runs.
@@ -15,26 +15,30 @@ from onnx import helper
 from symbucket.checks import one_line
 from symbucket.errors import UnsupportedError
 
-OLDEST, NEWEST = 13, 21
-"""The opsets that are read as they are."""
+OLDEST = 13
+"""The first of the opsets that are read as they are."""
 
 
 def convert_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
-    """Return ``model``, whose opset is ``version``, in an opset from OLDEST to NEWEST.
+    """Return ``model``, whose opset is ``version``, in opset OLDEST or later.
 
-    Raises UnsupportedError if it cannot be converted.
+    Raises UnsupportedError if it cannot be converted, or is newer than the installed onnx.
     """
-    if OLDEST <= version <= NEWEST:
+    newest = onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise UnsupportedError(
+            f"from_onnx: the model has opset {version}, and onnx {onnx.__version__} knows opsets up "
+            f"to {newest}. Install a newer onnx, or export the model with opset_version={newest}."
+        )
+    if version >= OLDEST:
         return model
-    target = OLDEST if version < OLDEST else NEWEST
-    if version < OLDEST:
-        model = _with_stable_forms(model, version)
+    model = _with_stable_forms(model, version)
     try:
-        converted = onnx.version_converter.convert_version(model, target)
+        converted = onnx.version_converter.convert_version(model, OLDEST)
     except Exception as error:  # onnx's errors have no common base
         raise UnsupportedError(
-            f"from_onnx: the model of opset {version} cannot be converted to opset {target}: "
-            f"{one_line(error)}. Export it anew with opset_version={NEWEST}."
+            f"from_onnx: the model of opset {version} cannot be converted to opset {OLDEST}: "
+            f"{one_line(error)}. Export it anew with opset_version={OLDEST} or later."
         ) from error
     if version < 11:  # Upsample, and Resize of opset 10, became Resize without its newer attributes
         for node in _nodes(converted.graph):

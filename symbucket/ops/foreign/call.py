@@ -22,6 +22,7 @@ class Call:
     inputs: Sequence[ir.Value | None]
     outputs: int
     opset: int
+    domain: str = ""
 
     def attr(self, name: str, default: Any = None) -> Any:
         """The value of an attribute."""

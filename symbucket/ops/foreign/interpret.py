@@ -11,15 +11,21 @@ import onnx_ir as ir
 
 from symbucket.checks import one_line
 from symbucket.errors import ShapeError, SymbucketError, UnsupportedError
-from symbucket.ir import dtype_of, info, shape_of
+from symbucket.ir import info, shape_of
 from symbucket.ops.foreign.call import TRANSLATIONS, Call
 from symbucket.ops.foreign.control_flow import CONTROL_FLOW, Bodies, emit_control_flow
 from symbucket.ops.foreign.folding import fold
+from symbucket.ops.foreign.schemas import STANDARD, body_of, check_emitted, has_body, schema_of
 from symbucket.ops.record import Emitter
 
-_STANDARD = ("", "ai.onnx")
 # Their values are no tensors.
-_NO_GRAPH = frozenset({"SequenceMap", "Optional", "OptionalGetElement"})
+_NO_GRAPH = frozenset(
+    {
+        *("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert"),
+        *("SequenceLength", "SequenceMap", "ConcatFromSequence", "SplitToSequence"),
+        *("Optional", "OptionalGetElement", "OptionalHasElement"),
+    }
+)
 
 Values = dict[str, ir.Value]
 
@@ -31,18 +37,14 @@ def unknown_nodes(nodes: Iterable[onnx.NodeProto], opset: int) -> list[str]:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH and node.op_type in CONTROL_FLOW:
                 unknown += unknown_nodes(attribute.g.node, opset)
-        if node.domain in _STANDARD:
-            refused = node.op_type in _NO_GRAPH or "Sequence" in node.op_type.replace(
-                "ReverseSequence", ""
-            )
-            if not refused and onnx.defs.has(node.op_type, ""):
-                try:
-                    onnx.defs.get_schema(node.op_type, opset, "")
-                    continue
-                except onnx.defs.SchemaError:
-                    pass  # newer than the graph says
-        domain = "" if node.domain in _STANDARD else f"{node.domain}::"
-        unknown.append(f"{node.name or node.output[0]} ({domain}{node.op_type})")
+        if node.domain in STANDARD and node.op_type in _NO_GRAPH:
+            known = False
+        else:
+            schema = schema_of(node.op_type, opset, node.domain)
+            known = schema is not None and (node.domain in STANDARD or has_body(schema))
+        if not known:
+            domain = "" if node.domain in STANDARD else f"{node.domain}::"
+            unknown.append(f"{node.name or node.output[0]} ({domain}{node.op_type})")
     return unknown
 
 
@@ -79,16 +81,17 @@ def _emit_nodes(
     outer = g.scope
     for node in nodes:
         name = node.name or node.output[0]
+        title = f"ONNX node {name!r} ({node.op_type} of opset {opset})"
         with g.scoped(f"{outer}/{name.lstrip('/')}"):
             try:
                 results = _emit_node(g, node, values, opset, arguments)
             except SymbucketError as error:
                 if f"ONNX node {name!r}" in str(error):
                     raise
-                raise type(error)(f"ONNX node {name!r} ({node.op_type}): {error}") from error
+                raise type(error)(f"{title}: {error}") from error
             except Exception as error:  # onnx's errors have no common base
                 reason = one_line(error) or type(error).__name__
-                raise ShapeError(f"ONNX node {name!r} ({node.op_type}): {reason}") from error
+                raise ShapeError(f"{title}: {reason}") from error
         for output, value in zip(node.output, results):
             if output:
                 values[output] = value
@@ -119,21 +122,19 @@ def _emit_node(
 
         return emit_control_flow(g, node, inputs, Bodies(values, write))
     attrs = _attributes(node, arguments)
-    call = Call(node.op_type, node.name, attrs, inputs, len(node.output), opset)
-    folded = fold(g, call)
-    if folded is not None:
-        return folded
-    return emit_call(g, call)
+    domain = "" if node.domain in STANDARD else node.domain
+    call = Call(node.op_type, node.name, attrs, inputs, len(node.output), opset, domain)
+    return fold(g, call) or emit_call(g, call)
 
 
 def emit_call(g: Emitter, call: Call) -> Sequence[ir.Value]:
     """Write one node: translated, by the body of its function, or as it is."""
-    translate = TRANSLATIONS.get(call.op_type)
+    translate = None if call.domain else TRANSLATIONS.get(call.op_type)
     if translate is not None:
         return translate(g, call)
-    rules = info(call.op_type)
+    rules = info(call.op_type, call.domain)
     if rules.gradient is None and not rules.no_gradient:
-        body = _body(call)
+        body = body_of(call)
         if body is not None:
             return _emit_body(g, call, body)
     call = _axes_as_input(g, call)
@@ -141,6 +142,7 @@ def emit_call(g: Emitter, call: Call) -> Sequence[ir.Value]:
         axes = call.optional(1)
         if axes is None or math.prod(shape_of(axes)) == 0:
             return [_reduced_over_nothing(g, call)]
+    check_emitted(call)
     attrs: dict[str, Any] = dict(call.attrs)
     return g.ops(call.op_type, *call.inputs, outputs=call.outputs, **attrs)
 
@@ -181,35 +183,15 @@ def _attributes(node: onnx.NodeProto, arguments: Mapping[str, ir.Attr]) -> dict[
 # Functions: operators that the standard defines by others ---------------------------------------
 
 
-def _body(call: Call) -> onnx.FunctionProto | None:
-    schema = onnx.defs.get_schema(call.op_type, call.opset, "")
-    if schema.has_function:
-        return schema.function_body
-    if not schema.has_context_dependent_function:
-        return None
-    names = [f"x{i}" if v is not None else "" for i, v in enumerate(call.inputs)]
-    node = onnx.NodeProto(op_type=call.op_type, name=call.name, input=names)
-    node.output.extend(f"y{i}" for i in range(call.outputs))
-    node.attribute.extend(ir.serde.serialize_attribute(a) for a in call.attrs.values())
-    types = [
-        onnx.helper.make_tensor_type_proto(int(dtype_of(v)), list(shape_of(v))).SerializeToString()
-        if v is not None
-        else b""
-        for v in call.inputs
-    ]
-    body = onnx.FunctionProto()
-    body.ParseFromString(schema.get_context_dependent_function(node.SerializeToString(), types))
-    return body if body.node else None
-
-
 def _emit_body(g: Emitter, call: Call, body: onnx.FunctionProto) -> Sequence[ir.Value]:
     values = {n: v for n, v in zip(body.input, call.inputs) if v is not None}
     arguments = dict(call.attrs)
     for default in body.attribute_proto:
         arguments.setdefault(default.name, ir.serde.deserialize_attribute(default))
-    schema = onnx.defs.get_schema(call.op_type, call.opset, "")
+    schema = onnx.defs.get_schema(call.op_type, call.opset, call.domain)
     for name, attribute in schema.attributes.items():
         if name not in arguments and attribute.default_value.name:
             arguments[name] = ir.serde.deserialize_attribute(attribute.default_value)
-    _emit_nodes(g, body.node, values, call.opset, arguments)
+    versions = [o.version for o in body.opset_import if o.domain in STANDARD]
+    _emit_nodes(g, body.node, values, versions[0] if versions else call.opset, arguments)
     return [values[name] for name in body.output[: call.outputs]]
