@@ -372,7 +372,9 @@ def ask_onnx(node: ir.Node) -> list[TensorType]:
             raise ValueError(f"onnx cannot infer the shape of output {name!r} of {node.op_type}")
         tensor = inferred[name].tensor_type
         dims = tuple(int(d.dim_value) for d in tensor.shape.dim)
-        if not all(d.HasField("dim_value") for d in tensor.shape.dim):
+        if not tensor.HasField("shape") or not all(
+            d.HasField("dim_value") for d in tensor.shape.dim
+        ):
             raise ValueError(f"output {name!r} of {node.op_type} has no static shape")
         result.append((dims, ir.DataType(tensor.elem_type)))
     return result

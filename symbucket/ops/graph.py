@@ -121,6 +121,15 @@ class OnnxGraph(Operator):
         out_shapes = _output_shapes(self, tuple(tuple(s or ()) for s in shapes))
         return shapes, [unify(a, b) for a, b in zip(outs, out_shapes)]
 
+    def shapes_of_outputs(self, ins: Sequence[Shape]) -> Sequence[Shape]:
+        """Return the shapes of the outputs for inputs of exactly these shapes, 0 a size as others.
+
+        Raises ShapeError if they contradict the shapes in the file.
+        """
+        for shape, declared in zip(ins, self._declared()):
+            unify(tuple(size or -1 for size in shape), declared)  # 0 would be unknown
+        return _output_shapes(self, tuple(ins))
+
     def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         types = self._types()
         named = [*self.arguments(), *self.states]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import InvalidArgumentError, ShapeError, SymbucketError
+from symbucket.ops.graph import OnnxGraph
 from symbucket.ops.shape import is_known, unify
 from symbucket.symbol.node import Entry, Node
 from symbucket.types import DType, PartialShape
@@ -23,6 +24,7 @@ class ShapeTable:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
         self._shapes: dict[Entry, PartialShape] = {}
+        self._empty: set[Entry] = set()
 
     def shape_of(self, entry: Entry) -> PartialShape:
         """Return what is known of an entry's shape."""
@@ -35,13 +37,22 @@ class ShapeTable:
         self._shapes[entry] = after
         return after != before
 
+    def set_empty(self, entry: Entry, shape: Sequence[int]) -> None:
+        """Set a shape whose zeros are sizes: there are no elements."""
+        self._shapes[entry] = tuple(shape)
+        self._empty.add(entry)
+
+    def is_known(self, entry: Entry) -> bool:
+        """Return whether rank and every dimension of an entry are known."""
+        return entry in self._empty or is_known(self.shape_of(entry))
+
     def is_complete(self) -> bool:
         """Return whether all shapes are known."""
         return not self.unknown_text()
 
     def unknown_text(self) -> str:
         """Return which variables or node have an incomplete shape, in words; empty if none has."""
-        unknown = [n for n in self._nodes if n.op is None and not is_known(self.shape_of((n, 0)))]
+        unknown = [n for n in self._nodes if n.op is None and not self.is_known((n, 0))]
         if unknown:
             unresolved = ", ".join(
                 f"{n.name} ({'unknown' if s is None else s})"
@@ -53,7 +64,7 @@ class ShapeTable:
             )
         for node in self._nodes:
             for i in range(node.num_outputs):
-                if not is_known(self.shape_of((node, i))):
+                if not self.is_known((node, i)):
                     return (
                         f"The shape of node {node.name!r} ({_kind(node)}) cannot be inferred: "
                         f"all that is known is {self.shape_of((node, i))} (0: unknown)."
@@ -73,6 +84,7 @@ def infer_shapes(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> 
     """
     table = ShapeTable(nodes)
     variables = {n.name: n for n in nodes if n.op is None}
+    of_foreign = _read_by_foreign_graphs(nodes)
     unknown = [name for name in shapes if name not in variables]
     if unknown:
         raise InvalidArgumentError(
@@ -84,7 +96,9 @@ def infer_shapes(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> 
         # A shape that is given takes precedence, as in MXNet.
         if "__shape__" in node.attrs and not is_known(shape):
             table.set((node, 0), _own_shape(node))
-        if shape is not None:
+        if shape is not None and 0 in shape and node in of_foreign:
+            table.set_empty((node, 0), shape)
+        elif shape is not None:
             try:
                 table.set((node, 0), shape)
             except ShapeError as error:
@@ -93,6 +107,20 @@ def infer_shapes(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> 
                 ) from None
     propagate_shapes(table, nodes)
     return table
+
+
+def _read_by_foreign_graphs(nodes: Sequence[Node]) -> set[Node]:
+    """Return the variables that foreign graphs alone read.
+
+    These infer nothing about their inputs, so a dimension of 0 is no unknown one there.
+    """
+    readers: dict[Node, bool] = {}
+    for node in nodes:
+        if node.op is not None:
+            foreign = isinstance(node.op, OnnxGraph)
+            for source, _ in node.inputs:
+                readers[source] = readers.get(source, True) and foreign
+    return {n for n, foreign in readers.items() if n.op is None and foreign}
 
 
 def propagate_shapes(table: ShapeTable, nodes: Sequence[Node]) -> None:
@@ -158,10 +186,23 @@ def _step(table: ShapeTable, node: Node) -> tuple[bool, bool]:
     count = len(node.inputs)
     ins = shapes[:count]
     changed = False
+    foreign = node.op if isinstance(node.op, OnnxGraph) else None
+    empty = foreign is not None and any(0 in (shape or ()) for shape in ins)
+    if empty and not all(table.is_known(entry) for entry in node.inputs):
+        return False, False
     try:
-        new_ins, new_outs = node.op.infer_shape(list(ins), shapes[count:])
+        if foreign is not None and empty:
+            new_ins, new_outs = (
+                list(ins),
+                list[PartialShape](foreign.shapes_of_outputs([shape or () for shape in ins])),
+            )
+        else:
+            new_ins, new_outs = node.op.infer_shape(list(ins), shapes[count:])
         for entry, old, new in zip(entries, shapes, [*new_ins, *new_outs]):
-            if new != old:
+            if foreign is not None and new is not None and entry[0] is node and 0 in new:
+                table.set_empty(entry, new)
+                changed = True
+            elif new != old:
                 changed |= table.set(entry, new)
     except (InvalidArgumentError, *_FAULTS) as error:
         names = (*node.op.arguments(), *node.op.auxiliary())
@@ -172,7 +213,7 @@ def _step(table: ShapeTable, node: Node) -> tuple[bool, bool]:
         raise ShapeError(
             f"Node {node.name!r} ({_kind(node)}; {inputs}): {_reason(error)}"
         ) from error
-    return changed, all(map(is_known, ins)) and all(map(is_known, new_outs))
+    return changed, empty or (all(map(is_known, ins)) and all(map(is_known, new_outs)))
 
 
 def infer_types_partial(

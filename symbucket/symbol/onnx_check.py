@@ -116,6 +116,18 @@ def check_graph(model: onnx.ModelProto) -> None:
     has, such as texts.
     """
     if not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
+        versions = {o.domain: o.version for o in model.opset_import}
+        others = [
+            f"{node.name or node.output[0]} ({node.domain}::{node.op_type} of opset "
+            f"{versions[node.domain]})"
+            for node in model.graph.node
+            if node.domain in versions and node.output
+        ]
+        if others:
+            raise UnsupportedError(
+                f"from_onnx: operators of the standard's own domain are read; these are of others: "
+                f"{', '.join(others)}"
+            )
         raise InvalidArgumentError(
             "from_onnx: the model does not say which opset its operators are of (opset_import)"
         )

@@ -37,7 +37,6 @@ from symbucket.symbol.onnx_constants import (
 )
 from symbucket.symbol.onnx_parameters import decide
 from symbucket.symbol.onnx_report import ParameterReport
-from symbucket.symbol.onnx_sequences import cut_sequences
 from symbucket.symbol.onnx_sizes import fix_numeric_sizes
 from symbucket.symbol.onnx_uses import GraphUses
 from symbucket.symbol.onnx_versions import convert_opset
@@ -132,7 +131,7 @@ def from_onnx(
         raise UnsupportedError(
             f"from_onnx: {len(unknown)} nodes have operators that cannot be read: "
             f"{', '.join(unknown)}. Export the model with standard operators of opset "
-            f"{opset_of(proto)} (sequences unrolled)."
+            f"{opset_of(proto)}."
         )
     remove_initializers_from_inputs(graph)
     lift_constants(graph)
@@ -220,7 +219,6 @@ def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.CopyFrom(model)
     copy.ClearField("metadata_props")
     fix_numeric_sizes(copy.graph)
-    cut_sequences(copy.graph)
     copy.graph.ClearField("value_info")
     copy.graph.ClearField("doc_string")
     for i, node in enumerate(copy.graph.node):

@@ -27,7 +27,7 @@ def convert_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     newest = onnx.defs.onnx_opset_version()
     if version > newest:
         raise UnsupportedError(
-            f"from_onnx: the model has opset {version}, and onnx {onnx.__version__} knows opsets up "
+            f"from_onnx: the model has opset {version}, and onnx {onnx.__version__} knows those up "
             f"to {newest}. Install a newer onnx, or export the model with opset_version={newest}."
         )
     if version >= OLDEST:
@@ -122,10 +122,22 @@ def _without_unused_value(
     return [copy]
 
 
+def _with_slopes_of_channels(
+    graph: onnx.GraphProto, node: onnx.NodeProto, version: int, numbers: Iterator[int]
+) -> list[onnx.NodeProto]:
+    """Say that the slopes of a PRelu are those of the channels, as they were before opset 7."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    if version < 7:
+        copy.attribute.append(helper.make_attribute("channel_axis", 1))
+    return [copy]
+
+
 Form = Callable[[onnx.GraphProto, onnx.NodeProto, int, Iterator[int]], list[onnx.NodeProto]]
 _STABLE_FORMS: dict[str, Form] = {
     "Hardmax": _flattened,
     "LogSoftmax": _flattened,
     "Softmax": _flattened,
     "Pad": _without_unused_value,
+    "PRelu": _with_slopes_of_channels,
 }

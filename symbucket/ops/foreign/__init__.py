@@ -5,15 +5,29 @@ gradient for them, or states) are in ``translate`` and ``recurrent``; what depen
 constants alone is computed at once (``fold``).
 """
 
-from symbucket.ops.foreign import convolution, noise, pooling, recurrent, translate
+from symbucket.ops.foreign import (
+    arithmetic,
+    bits,
+    convolution,
+    cumulative,
+    noise,
+    pooling,
+    recurrent,
+    spectrum,
+    translate,
+)
 from symbucket.ops.foreign.interpret import emit_graph, unknown_nodes
 
 __all__ = [
+    "arithmetic",
+    "bits",
     "convolution",
+    "cumulative",
     "emit_graph",
     "noise",
     "pooling",
     "recurrent",
+    "spectrum",
     "translate",
     "unknown_nodes",
 ]

@@ -13,15 +13,19 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from symbucket.errors import UnsupportedError
+from symbucket.errors import ShapeError, UnsupportedError
 from symbucket.ir import const_of, shape_of
 from symbucket.ops.branches import choose
+from symbucket.ops.foreign.attributes import graph_of, int_of, ints_of
+from symbucket.ops.foreign.sequences import Item, tensor_of
 from symbucket.ops.loop_body import repeat
 from symbucket.ops.record import Emitter
 from symbucket.ops.step_numbers import numbers_of_steps
 
-Values = Mapping[str, ir.Value]
-Inputs = Sequence["ir.Value | None"]
+Values = Mapping[str, Item]
+Inputs = Sequence["Item | None"]
+_MOST_STEPS = 1000  # of a Loop whose steps are written one after another
+Tensors = Sequence["ir.Value | None"]
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 
 
@@ -35,45 +39,69 @@ class Bodies:
     """
 
     values: Values
-    write: Callable[[onnx.GraphProto, Values], list[ir.Value]]
+    write: Callable[[onnx.GraphProto, Values], list[Item]]
+
+    def tensors(self, body: onnx.GraphProto, values: Values) -> list[ir.Value]:
+        """Write a body whose outputs must be tensors."""
+        outputs = zip(body.output, self.write(body, values))
+        return [tensor_of(value, f"the result {out.name!r} of a body") for out, value in outputs]
 
 
 def emit_control_flow(
     g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies
-) -> Sequence[ir.Value]:
+) -> Sequence[Item]:
     """Write an If, a Loop or a Scan; raises UnsupportedError for what sizes would depend on."""
-    kinds = {"If": _if, "Loop": _loop, "Scan": _scan}
-    return kinds[node.op_type](g, node, inputs, bodies)
+    if node.op_type == "If":
+        return _if(g, node, tensor_of(inputs[0], "the condition"), bodies)
+    if node.op_type == "Loop" and not all(isinstance(x, (ir.Value, type(None))) for x in inputs):
+        return _written_out(g, node, inputs, bodies)
+    tensors = [None if x is None else tensor_of(x, f"input {i}") for i, x in enumerate(inputs)]
+    if node.op_type == "Scan":
+        return _scan(g, node, tensors, bodies)
+    numbers = g.draw_numbers
+    try:
+        return _loop(g, node, tensors, bodies)
+    except (UnsupportedError, ShapeError) as error:  # a Slice from the number of the step on
+        trips = const_of(tensors[0])
+        if trips is None or int(trips.reshape(-1)[0]) > _MOST_STEPS:
+            raise
+        g.draw_numbers = numbers
+        try:
+            return _written_out(g, node, inputs, bodies)
+        except (UnsupportedError, ShapeError):
+            raise error from None
 
 
-def _if(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> Sequence[ir.Value]:
-    graphs = [_attribute(node, name).g for name in ("then_branch", "else_branch")]
-    assert inputs[0] is not None
-    constant = const_of(inputs[0])
+def _if(g: Emitter, node: onnx.NodeProto, condition: ir.Value, bodies: Bodies) -> Sequence[Item]:
+    graphs = [graph_of(node, name) for name in ("then_branch", "else_branch")]
+    constant = const_of(condition)
     if constant is not None:
         return bodies.write(graphs[0 if constant.reshape(-1)[0] else 1], bodies.values)
-    names = [n for n in bodies.values if any(n in _reads(graph) for graph in graphs)]
-    names = [n for n in names if const_of(bodies.values[n]) is None]
+    values = {n: v for n, v in bodies.values.items() if any(n in _reads(body) for body in graphs)}
+    outside = {
+        n: tensor_of(v, f"{n!r}, which a branch reads,")
+        for n, v in values.items()
+        if not isinstance(v, ir.Value) or const_of(v) is None
+    }
 
-    def branch(graph: onnx.GraphProto) -> Callable[[Sequence[ir.Value]], list[ir.Value]]:
-        return lambda inside: bodies.write(graph, {**bodies.values, **dict(zip(names, inside))})
+    def branch(body: onnx.GraphProto) -> Callable[[Sequence[ir.Value]], list[ir.Value]]:
+        return lambda inside: bodies.tensors(body, {**bodies.values, **dict(zip(outside, inside))})
 
-    outside = [bodies.values[n] for n in names]
-    return choose(g, "If", inputs[0], outside, branch(graphs[0]), branch(graphs[1]))
+    return choose(g, "If", condition, list(outside.values()), branch(graphs[0]), branch(graphs[1]))
 
 
-def _scan(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> Sequence[ir.Value]:
-    body = _attribute(node, "body").g
-    count = int(_attribute(node, "num_scan_inputs").i)
+def _scan(g: Emitter, node: onnx.NodeProto, inputs: Tensors, bodies: Bodies) -> Sequence[ir.Value]:
+    body = graph_of(node, "body")
+    count = int_of(node, "num_scan_inputs", 0)
     values = [value for value in inputs if value is not None]
     states, sequences = values[: len(values) - count], values[len(values) - count :]
     stacks = len(node.output) - len(states)
     reads, writes = (
-        list(_optional(node, f"scan_{kind}_directions")) or [0] * number
+        list(ints_of(node, f"scan_{kind}_directions")) or [0] * number
         for kind, number in (("input", count), ("output", stacks))
     )
     in_axes, out_axes = (
-        list(_optional(node, f"scan_{kind}_axes")) or [0] * number
+        list(ints_of(node, f"scan_{kind}_axes")) or [0] * number
         for kind, number in (("input", count), ("output", stacks))
     )
     sequences = [_axis_first(g, x, axis) for x, axis in zip(sequences, in_axes)]
@@ -84,7 +112,7 @@ def _scan(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> S
         states: Sequence[ir.Value], slices: Sequence[ir.Value], steps: Sequence[int]
     ) -> tuple[list[ir.Value], list[ir.Value]]:
         g.draw_numbers = numbers_of_steps(first, [t + 1 for t in steps])
-        results = bodies.write(body, {**bodies.values, **dict(zip(names, (*states, *slices)))})
+        results = bodies.tensors(body, {**bodies.values, **dict(zip(names, (*states, *slices)))})
         g.draw_numbers = first
         return results[: len(states)], results[len(states) :]
 
@@ -94,8 +122,8 @@ def _scan(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> S
     return [*after, *moved]
 
 
-def _loop(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> Sequence[ir.Value]:
-    body = _attribute(node, "body").g
+def _loop(g: Emitter, node: onnx.NodeProto, inputs: Tensors, bodies: Bodies) -> Sequence[ir.Value]:
+    body = graph_of(node, "body")
     trips = None if inputs[0] is None else const_of(inputs[0])
     if trips is None:
         raise UnsupportedError(
@@ -123,7 +151,7 @@ def _loop(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> S
     def run(number: ir.Value, states: Sequence[ir.Value], steps: Sequence[int]) -> list[ir.Value]:
         g.draw_numbers = numbers_of_steps(first, [t + 1 for t in steps])
         own = dict(zip(names, (number, g.const(np.array(True)), *states)))
-        results = bodies.write(body, {**bodies.values, **own})
+        results = bodies.tensors(body, {**bodies.values, **own})
         g.draw_numbers = first
         return results
 
@@ -137,16 +165,16 @@ def _loop(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> S
         states: Sequence[ir.Value], slices: Sequence[ir.Value], steps: Sequence[int]
     ) -> tuple[list[ir.Value], list[ir.Value]]:
         is_running, *rest = states
-        outside = [
-            n for n in bodies.values if n in _reads(body) and const_of(bodies.values[n]) is None
-        ]
-        read = [*rest, slices[0], *(bodies.values[n] for n in outside)]
+        around = {n: v for n, v in bodies.values.items() if n in _reads(body)}
+        tensors = {n: tensor_of(v, f"{n!r}, which the body reads,") for n, v in around.items()}
+        outside = [n for n, v in tensors.items() if const_of(v) is None]
+        read = [*rest, slices[0], *(tensors[n] for n in outside)]
 
         def go(inside: Sequence[ir.Value]) -> list[ir.Value]:
             own = dict(zip(names[2:], inside))
             own |= {names[0]: inside[len(rest)], names[1]: g.const(np.array(True))}
             own |= dict(zip(outside, inside[len(rest) + 1 :]))
-            condition, *after = bodies.write(body, {**bodies.values, **own})
+            condition, *after = bodies.tensors(body, {**bodies.values, **own})
             return [g.reshape(condition, (1,)), *after]
 
         def stay(inside: Sequence[ir.Value]) -> list[ir.Value]:
@@ -163,6 +191,38 @@ def _loop(g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies) -> S
         begin = g.cast(g.reshape(begins, (1,)), ir.DataType.BOOL)
     after, _ = repeat(g, most, [begin, *states], [number], guarded)
     return after[1:]
+
+
+def _written_out(
+    g: Emitter, node: onnx.NodeProto, inputs: Inputs, bodies: Bodies
+) -> Sequence[Item]:
+    """Write the steps of a Loop one after another, so that their numbers are constants."""
+    body = graph_of(node, "body")
+    trips = None if inputs[0] is None else const_of(tensor_of(inputs[0], "the trip count"))
+    begins = inputs[1] if len(inputs) > 1 else None
+    goes_on = True if begins is None else const_of(tensor_of(begins, "the condition"))
+    states = [value for value in inputs[2:] if value is not None]
+    names = [value.name for value in body.input]
+    rows: list[list[ir.Value]] = []
+    most = _MOST_STEPS if trips is None else int(trips.reshape(-1)[0])
+    for step in range(most):
+        if goes_on is not None and not np.all(goes_on):
+            break
+        if goes_on is None or step == _MOST_STEPS:
+            raise UnsupportedError(
+                "how often the Loop runs must follow from constants if it carries sequences; it is "
+                f"at most {_MOST_STEPS} times"
+            )
+        own: list[Item] = [g.const(np.array(step, np.int64)), g.const(np.array(True)), *states]
+        condition, *after = bodies.write(body, {**bodies.values, **dict(zip(names, own))})
+        goes_on = const_of(tensor_of(condition, "the condition"))
+        states = after[: len(states)]
+        rows.append([tensor_of(x, "a stacked result") for x in after[len(states) :]])
+    stacks = [
+        g.op("Concat", *(g.reshape(x, (1, *shape_of(x))) for x in column), axis=0)
+        for column in zip(*rows)
+    ]
+    return [*states, *stacks]
 
 
 def _goes_on(body: onnx.GraphProto) -> bool:
@@ -188,15 +248,6 @@ def _reads(graph: onnx.GraphProto) -> set[str]:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 names |= _reads(attribute.g)
     return names
-
-
-def _attribute(node: onnx.NodeProto, name: str) -> onnx.AttributeProto:
-    (attribute,) = (a for a in node.attribute if a.name == name)
-    return attribute
-
-
-def _optional(node: onnx.NodeProto, name: str) -> Sequence[int]:
-    return next((a.ints for a in node.attribute if a.name == name), ())
 
 
 def _axis_first(g: Emitter, x: ir.Value, axis: int) -> ir.Value:

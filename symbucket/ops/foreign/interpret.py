@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,23 +10,16 @@ import onnx_ir as ir
 
 from symbucket.checks import one_line
 from symbucket.errors import ShapeError, SymbucketError, UnsupportedError
-from symbucket.ir import info, shape_of
+from symbucket.ir import info
 from symbucket.ops.foreign.call import TRANSLATIONS, Call
 from symbucket.ops.foreign.control_flow import CONTROL_FLOW, Bodies, emit_control_flow
 from symbucket.ops.foreign.folding import fold
+from symbucket.ops.foreign.reductions import REDUCTIONS, axes_as_input, special_reduction
 from symbucket.ops.foreign.schemas import STANDARD, body_of, check_emitted, has_body, schema_of
+from symbucket.ops.foreign.sequences import SEQUENCES, Item, tensor_of
 from symbucket.ops.record import Emitter
 
-# Their values are no tensors.
-_NO_GRAPH = frozenset(
-    {
-        *("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert"),
-        *("SequenceLength", "SequenceMap", "ConcatFromSequence", "SplitToSequence"),
-        *("Optional", "OptionalGetElement", "OptionalHasElement"),
-    }
-)
-
-Values = dict[str, ir.Value]
+Values = dict[str, Item]
 
 
 def unknown_nodes(nodes: Iterable[onnx.NodeProto], opset: int) -> list[str]:
@@ -37,12 +29,8 @@ def unknown_nodes(nodes: Iterable[onnx.NodeProto], opset: int) -> list[str]:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH and node.op_type in CONTROL_FLOW:
                 unknown += unknown_nodes(attribute.g.node, opset)
-        if node.domain in STANDARD and node.op_type in _NO_GRAPH:
-            known = False
-        else:
-            schema = schema_of(node.op_type, opset, node.domain)
-            known = schema is not None and (node.domain in STANDARD or has_body(schema))
-        if not known:
+        schema = schema_of(node.op_type, opset, node.domain)
+        if schema is None or not (node.domain in STANDARD or has_body(schema)):
             domain = "" if node.domain in STANDARD else f"{node.domain}::"
             unknown.append(f"{node.name or node.output[0]} ({domain}{node.op_type})")
     return unknown
@@ -57,10 +45,11 @@ def emit_graph(
         if tensor.name not in values:
             values[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
     _emit_nodes(g, graph.node, values, opset, {})
-    return _outputs(graph, values)
+    outputs = zip(graph.output, _outputs(graph, values))
+    return [tensor_of(value, f"the output {out.name!r}") for out, value in outputs]
 
 
-def _outputs(graph: onnx.GraphProto, values: Mapping[str, ir.Value]) -> list[ir.Value]:
+def _outputs(graph: onnx.GraphProto, values: Mapping[str, Item]) -> list[Item]:
     for out in graph.output:
         if out.name not in values:
             raise UnsupportedError(
@@ -103,7 +92,7 @@ def _emit_node(
     values: Values,
     opset: int,
     arguments: Mapping[str, ir.Attr],
-) -> Sequence[ir.Value]:
+) -> Sequence[Item]:
     absent = [name for name in node.input if name and name not in values]
     if absent:
         raise UnsupportedError(
@@ -111,24 +100,40 @@ def _emit_node(
             "mask, statistics), or the graph has no such value"
         )
     inputs = [values[name] if name else None for name in node.input]
+
+    def write(body: onnx.GraphProto, inside: Mapping[str, Item]) -> list[Item]:
+        own = dict(inside)
+        for tensor in body.initializer:
+            own[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
+        _emit_nodes(g, body.node, own, opset, {})
+        return _outputs(body, own)
+
+    def write_for(body: onnx.GraphProto, inside: Sequence[Item]) -> list[Item]:
+        return write(body, {**values, **dict(zip((v.name for v in body.input), inside))})
+
     if node.op_type in CONTROL_FLOW:
-
-        def write(body: onnx.GraphProto, inside: Mapping[str, ir.Value]) -> list[ir.Value]:
-            own = dict(inside)
-            for tensor in body.initializer:
-                own[tensor.name] = g.const(onnx.numpy_helper.to_array(tensor))
-            _emit_nodes(g, body.node, own, opset, {})
-            return _outputs(body, own)
-
         return emit_control_flow(g, node, inputs, Bodies(values, write))
+    if node.op_type in SEQUENCES:
+        return SEQUENCES[node.op_type](g, node, inputs, write_for)
+    if node.op_type == "Identity" and inputs[0] is not None:
+        return [inputs[0]]
+    tensors = [None if x is None else tensor_of(x, f"input {i}") for i, x in enumerate(inputs)]
     attrs = _attributes(node, arguments)
     domain = "" if node.domain in STANDARD else node.domain
-    call = Call(node.op_type, node.name, attrs, inputs, len(node.output), opset, domain)
-    return fold(g, call) or emit_call(g, call)
+    call = Call(node.op_type, node.name, attrs, tensors, len(node.output), opset, domain)
+    return fold(g, call) or emit_call(g, call, values)
 
 
-def emit_call(g: Emitter, call: Call) -> Sequence[ir.Value]:
-    """Write one node: translated, by the body of its function, or as it is."""
+def emit_call(g: Emitter, call: Call, around: Mapping[str, Item]) -> Sequence[ir.Value]:
+    """Write one node: translated, by the body of its function, or as it is.
+
+    ``around``: what the graph around it has; bodies among the attributes read it.
+    """
+    if call.op_type in REDUCTIONS:
+        call = axes_as_input(g, call)
+        special = special_reduction(g, call)
+        if special is not None:
+            return [special]
     translate = None if call.domain else TRANSLATIONS.get(call.op_type)
     if translate is not None:
         return translate(g, call)
@@ -136,37 +141,10 @@ def emit_call(g: Emitter, call: Call) -> Sequence[ir.Value]:
     if rules.gradient is None and not rules.no_gradient:
         body = body_of(call)
         if body is not None:
-            return _emit_body(g, call, body)
-    call = _axes_as_input(g, call)
-    if call.op_type.startswith("Reduce") and call.attr("noop_with_empty_axes", 0):
-        axes = call.optional(1)
-        if axes is None or math.prod(shape_of(axes)) == 0:
-            return [_reduced_over_nothing(g, call)]
+            return _emit_body(g, call, body, around)
     check_emitted(call)
     attrs: dict[str, Any] = dict(call.attrs)
     return g.ops(call.op_type, *call.inputs, outputs=call.outputs, **attrs)
-
-
-def _axes_as_input(g: Emitter, call: Call) -> Call:
-    """Before opset 18 reductions had their axes as an attribute."""
-    if not call.op_type.startswith("Reduce") or "axes" not in call.attrs:
-        return call
-    rest = {k: v for k, v in call.attrs.items() if k != "axes"}
-    inputs = [call.input(0), g.ints(*call.attr("axes"))]
-    return Call(call.op_type, call.name, rest, inputs, call.outputs, call.opset)
-
-
-def _reduced_over_nothing(g: Emitter, call: Call) -> ir.Value:
-    """Write a reduction that reduces no axis: each element by itself.
-
-    The runtimes differ: onnxruntime 1.19 returns the elements as they are.
-    """
-    x = call.input(0)
-    if call.op_type in ("ReduceL1", "ReduceL2"):
-        return g.op("Abs", x)
-    if call.op_type == "ReduceSumSquare":
-        return g.op("Mul", x, x)
-    return g.op("Log", x) if call.op_type == "ReduceLogSum" else g.op("Identity", x)
 
 
 def _attributes(node: onnx.NodeProto, arguments: Mapping[str, ir.Attr]) -> dict[str, ir.Attr]:
@@ -183,8 +161,17 @@ def _attributes(node: onnx.NodeProto, arguments: Mapping[str, ir.Attr]) -> dict[
 # Functions: operators that the standard defines by others ---------------------------------------
 
 
-def _emit_body(g: Emitter, call: Call, body: onnx.FunctionProto) -> Sequence[ir.Value]:
-    values = {n: v for n, v in zip(body.input, call.inputs) if v is not None}
+def _emit_body(
+    g: Emitter, call: Call, body: onnx.FunctionProto, around: Mapping[str, Item]
+) -> Sequence[ir.Value]:
+    values: Values = {}
+    for attribute in call.attrs.values():  # its nodes stand in the body, its constants do not
+        if attribute.type == ir.AttributeType.GRAPH:
+            values |= around
+            for name, constant in attribute.as_graph().initializers.items():
+                if constant.const_value is not None:
+                    values[name] = g.const(constant.const_value.numpy())
+    values |= {n: v for n, v in zip(body.input, call.inputs) if v is not None}
     arguments = dict(call.attrs)
     for default in body.attribute_proto:
         arguments.setdefault(default.name, ir.serde.deserialize_attribute(default))
@@ -194,4 +181,5 @@ def _emit_body(g: Emitter, call: Call, body: onnx.FunctionProto) -> Sequence[ir.
             arguments[name] = ir.serde.deserialize_attribute(attribute.default_value)
     versions = [o.version for o in body.opset_import if o.domain in STANDARD]
     _emit_nodes(g, body.node, values, versions[0] if versions else call.opset, arguments)
-    return [values[name] for name in body.output[: call.outputs]]
+    outputs = body.output[: call.outputs]
+    return [tensor_of(values[name], f"the output {name!r}") for name in outputs]

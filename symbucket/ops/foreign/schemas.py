@@ -16,9 +16,11 @@ STANDARD = ("", "ai.onnx")
 def schema_of(op_type: str, opset: int, domain: str = "") -> onnx.defs.OpSchema | None:
     """Return the schema that is valid in an opset; None if there is none, or it is deprecated."""
     domain = "" if domain in STANDARD else domain
-    version = opset if not domain else onnx.defs.ONNX_DOMAIN_VERSIONS.get(domain, 1)
     try:
-        schema = onnx.defs.get_schema(op_type, version, domain)
+        if domain:  # its newest version: no model names an older one
+            schema = onnx.defs.get_schema(op_type, domain=domain)
+        else:
+            schema = onnx.defs.get_schema(op_type, opset, domain)
     except onnx.defs.SchemaError:
         return None
     return None if schema.deprecated else schema
@@ -58,7 +60,7 @@ def body_of(call: Call) -> onnx.FunctionProto | None:
 
 
 def _newest(versions: list[int], call: Call) -> int:
-    return max((v for v in versions if v <= call.opset), default=min(versions))
+    return max((v for v in versions if v <= call.opset or call.domain), default=min(versions))
 
 
 def check_emitted(call: Call) -> None:

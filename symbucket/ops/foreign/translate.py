@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import onnx_ir as ir
 
 from symbucket.ir import const_of, dtype_of, shape_of
 from symbucket.ops.foreign.call import Call, Results, translation
-from symbucket.ops.noise import Dropout
 from symbucket.ops.normalization import normalize
 from symbucket.ops.record import Emitter
 
@@ -74,11 +74,16 @@ def _dropout(g: Emitter, call: Call) -> Results:
     x, ratio_input, mode_input = call.input(0), call.optional(1), call.optional(2)
     ratio, mode = const_of(ratio_input), const_of(mode_input)
     call.refuse(mode_input is not None and mode is None, "a training mode computed by the graph")
-    call.refuse(ratio_input is not None and ratio is None, "a ratio computed by the graph")
+    active = g.training and mode is not None and bool(mode.reshape(-1)[0])
+    call.refuse(
+        active and ratio_input is not None and ratio is None, "a ratio computed by the graph"
+    )
     share = 0.5 if ratio is None else float(ratio.reshape(-1)[0])
-    if not g.training or mode is None or not bool(mode.reshape(-1)[0]) or not share:
-        return [x]
-    return [Dropout(p=share).emit(g, x)]
+    if not active or not share:
+        mask = [g.const(np.full(shape_of(x), True))] if call.outputs > 1 else []
+        return [x, *mask]
+    keep = g.noise("bernoulli", shape_of(x), probability=1.0 - share)
+    return [g.own("Masked", x, keep, scale=1.0 / (1.0 - share)), keep]
 
 
 # Normalizations ---------------------------------------------------------------------------------
@@ -98,14 +103,16 @@ def _layer_norm(g: Emitter, call: Call) -> Results:
     shape = shape_of(x)
     axis = call.attr("axis", -1) % len(shape)
     lead, size = math.prod(shape[:axis]), math.prod(shape[axis:])
-    y = normalize(g, g.reshape(x, (lead, size)), [1], call.attr("epsilon", 1e-5))[0]
+    y, root, mean, _ = normalize(g, g.reshape(x, (lead, size)), [1], call.attr("epsilon", 1e-5))
+    reduced = (*shape[:axis], *(1,) * (len(shape) - axis))
+    statistics = [g.reshape(value, reduced) for value in (mean, root)][: call.outputs - 1]
     scale, shift = call.input(1), call.optional(2)
     if math.prod(shape_of(scale)) != size or (
         shift is not None and math.prod(shape_of(shift)) != size
     ):
         y = g.op("Mul", g.reshape(y, shape), scale)
-        return [y if shift is None else g.op("Add", y, shift)]
-    return [g.reshape(_affine(g, y, scale, shift, (size,)), shape)]
+        return [y if shift is None else g.op("Add", y, shift), *statistics]
+    return [g.reshape(_affine(g, y, scale, shift, (size,)), shape), *statistics]
 
 
 @translation("InstanceNormalization")
@@ -177,5 +184,6 @@ def _space_to_depth(g: Emitter, call: Call) -> Results:
     x, size = call.input(0), call.attr("blocksize")
     n, c, h, w = shape_of(x)
     parts = g.reshape(x, (n, c, h // size, size, w // size, size))
-    parts = g.transpose(parts, [0, 3, 5, 1, 2, 4])
+    crd = call.attr("mode", "DCR") == "CRD"  # which of channels and blocks come first
+    parts = g.transpose(parts, [0, 1, 3, 5, 2, 4] if crd else [0, 3, 5, 1, 2, 4])
     return [g.reshape(parts, (n, c * size * size, h // size, w // size))]

@@ -87,12 +87,40 @@ def _affine_grid(draw: Draw) -> Node:
     return [draw.normal((2, rank, rank + 1)), sizes], {"align_corners": draw.number(0, 1)}
 
 
+def _dft(draw: Draw) -> Node:
+    size = draw.number(2, 5)
+    x = draw.normal((2, size, 3, draw.pick([1, 2])))
+    length = draw.pick([None, np.array(size + draw.number(-1, 2))])
+    attributes: dict[str, Any] = {"inverse": draw.number(0, 1)}
+    if x.shape[-1] == 1 and not attributes["inverse"]:
+        attributes["onesided"] = draw.number(0, 1)
+    return [x, length, np.array(draw.pick([1, -3]))], attributes
+
+
+def _stft(draw: Draw) -> Node:
+    length, step = draw.number(2, 4), draw.number(1, 3)
+    signal = draw.normal((2, draw.number(5, 8), 1))
+    window = draw.pick([None, draw.normal((length,))])
+    return [signal, np.array(step), window, np.array(length)], {"onesided": draw.number(0, 1)}
+
+
+def _compress(draw: Draw) -> Node:
+    shape = draw.shape(1, least=2)
+    axis = draw.pick([None, draw.axis(len(shape))])
+    size = int(np.prod(shape)) if axis is None else shape[axis]
+    condition = draw.rng.random(draw.number(1, size)) < 0.6
+    condition[0] = True
+    return [draw.normal(shape), condition], {} if axis is None else {"axis": axis}
+
+
 CASES: dict[str, Callable[[Draw], Node]] = {
     "AffineGrid": _affine_grid,
     "BatchNormalization": _batch_norm,
     "CastLike": lambda draw: ([draw.normal(draw.shape(1)), np.float32(0.0)], {}),
     "Celu": _unary(alpha=1.5),
     "CenterCropPad": _center_crop_pad,
+    "Compress": _compress,
+    "DFT": _dft,
     "DepthToSpace": lambda draw: (
         [_image(draw)],
         {"blocksize": 2, "mode": draw.pick(["DCR", "CRD"])},
@@ -111,6 +139,7 @@ CASES: dict[str, Callable[[Draw], Node]] = {
     "ReduceLogSum": _reduce_log_sum,
     "Shrink": _unary(lambd=0.12, bias=0.1),
     "SoftmaxCrossEntropyLoss": _labelled,
+    "STFT": _stft,
     "SpaceToDepth": lambda draw: ([_image(draw)], {"blocksize": 2}),
     "ThresholdedRelu": _unary(alpha=0.12),
 }
@@ -144,8 +173,8 @@ ELSEWHERE = {
     "RNN": "symbol/test_onnx_import.py",
 }
 REFUSED_AT_IMPORT = {"SequenceMap"}
-# Its body computes the scale from x and rounds with QuantizeLinear, which has a rule.
-WRITTEN_WITH_RULES = {"DynamicQuantizeLinear"}
+# Written with QuantizeLinear, which has a rule, at a scale from x or given.
+WRITTEN_WITH_RULES = {"DynamicQuantizeLinear", "QLinearMatMul"}
 
 
 def _schemas() -> dict[str, Any]:

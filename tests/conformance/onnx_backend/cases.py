@@ -52,9 +52,7 @@ def all_cases() -> list[BackendCase]:
     for kind in KINDS:
         for case in load_model_tests(kind=kind):
             model = case.model or Path(case.model_dir) / "model.onnx"
-            cases.append(
-                BackendCase(kind, case.name, case.rtol, case.atol, model, case.data_sets)
-            )
+            cases.append(BackendCase(kind, case.name, case.rtol, case.atol, model, case.data_sets))
     return sorted(cases, key=str)
 
 
