@@ -13,6 +13,7 @@ from symbucket.ops.foreign import (
     noise,
     pooling,
     recurrent,
+    resize,
     spectrum,
     translate,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "noise",
     "pooling",
     "recurrent",
+    "resize",
     "spectrum",
     "translate",
     "unknown_nodes",

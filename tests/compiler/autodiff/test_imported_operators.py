@@ -113,6 +113,26 @@ def _compress(draw: Draw) -> Node:
     return [draw.normal(shape), condition], {} if axis is None else {"axis": axis}
 
 
+def _resize(draw: Draw) -> Node:
+    shape = (1, 2, *(draw.number(2, 4) for _ in range(2)))
+    mode = draw.pick(["nearest", "linear", "cubic"])
+    attributes: dict[str, Any] = {"mode": mode}
+    modes = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]
+    attributes["coordinate_transformation_mode"] = draw.pick(modes)
+    if mode == "nearest":
+        kinds = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
+        attributes["nearest_mode"] = draw.pick(kinds)
+        attributes["coordinate_transformation_mode"] = "asymmetric"
+    else:
+        attributes["exclude_outside"] = int(mode == "cubic" and draw.coin())
+        attributes["antialias"] = draw.number(0, 1)
+    if draw.coin():
+        sizes = np.array([*shape[:2], *(draw.number(2, 7) for _ in range(2))])
+        return [draw.normal(shape), None, None, sizes], attributes
+    scales = np.array([1, 1, *(draw.pick([0.5, 0.75, 2, 3]) for _ in range(2))], np.float32)
+    return [draw.normal(shape), None, scales], attributes
+
+
 CASES: dict[str, Callable[[Draw], Node]] = {
     "AffineGrid": _affine_grid,
     "BatchNormalization": _batch_norm,
@@ -139,6 +159,7 @@ CASES: dict[str, Callable[[Draw], Node]] = {
     "ReduceLogSum": _reduce_log_sum,
     "Shrink": _unary(lambd=0.12, bias=0.1),
     "SoftmaxCrossEntropyLoss": _labelled,
+    "Resize": _resize,
     "STFT": _stft,
     "SpaceToDepth": lambda draw: ([_image(draw)], {"blocksize": 2}),
     "ThresholdedRelu": _unary(alpha=0.12),
@@ -172,6 +193,7 @@ ELSEWHERE = {
     "GRU": "symbol/test_onnx_import.py",
     "RNN": "symbol/test_onnx_import.py",
 }
+RULES_CHECKED_HERE = {"Resize"}
 REFUSED_AT_IMPORT = {"SequenceMap"}
 # Written with QuantizeLinear, which has a rule, at a scale from x or given.
 WRITTEN_WITH_RULES = {"DynamicQuantizeLinear", "QLinearMatMul"}
@@ -205,7 +227,12 @@ def _written_by_others(name: str) -> bool:
 
 def test_every_operator_that_is_written_by_others_has_a_test():
     names = {name for name in _without_own_rule() if _written_by_others(name)}
-    assert names == {*CASES, *ELSEWHERE, *REFUSED_AT_IMPORT, *WRITTEN_WITH_RULES}
+    assert names | RULES_CHECKED_HERE == {
+        *CASES,
+        *ELSEWHERE,
+        *REFUSED_AT_IMPORT,
+        *WRITTEN_WITH_RULES,
+    }
     assert all((Path(__file__).parents[2] / file).exists() for file in ELSEWHERE.values())
 
 
@@ -237,6 +264,9 @@ def test_gradients_are_finite_differences(name, seed):
     if name == "CastLike":
         floats.remove("x1")  # only its type counts
         integers["x1"] = values["x1"]
+    if name == "Resize":
+        floats = ["x0"]  # scales are constants
+        integers |= {n: a for n, a in values.items() if n == "x2"}
     one = onnx.helper.make_node(name, names, ["y"], "y", **attributes)
 
     def made(kind: int) -> onnx.ModelProto:

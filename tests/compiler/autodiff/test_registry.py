@@ -26,6 +26,7 @@ ELSEWHERE = {
         ("symbucket", name): "ops/test_finite_differences.py"
         for name in ("ErfInv", "Gamma", "LogGamma", "Cholesky", "Inverse", "LowerInverse")
     },
+    ("", "Resize"): "compiler/autodiff/test_imported_operators.py",
     ("", "If"): "symbol/test_control_flow.py",
     ("", "Scan"): "compiler/loops/test_scan_gradient.py",
 }
