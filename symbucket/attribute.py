@@ -24,6 +24,12 @@ def stored_name(key: str) -> str:
     return f"__{key}__" if key in _HIDDEN else key
 
 
+def with_plain_names(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return attributes with MXNet's own under both of their names, as its listings have them."""
+    plain = {key: attributes[stored_name(key)] for key in _HIDDEN if stored_name(key) in attributes}
+    return {**attributes, **plain}
+
+
 def is_hidden(key: str) -> bool:
     """Return whether an attribute is one of MXNet's own, given without underscores."""
     return key in _HIDDEN

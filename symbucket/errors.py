@@ -52,6 +52,10 @@ class UnsupportedError(SymbucketError, NotImplementedError):
     """An operator, gradient or option that this version does not have."""
 
 
+class SymbolValueError(UnsupportedError, TypeError):
+    """A Python operation that needs numbers, asked of a symbol, which has none."""
+
+
 class DeviceError(SymbucketError):
     """An execution provider or device is not available."""
 

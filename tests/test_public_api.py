@@ -20,7 +20,9 @@ PUBLIC = {
         lr_scheduler metric misc mod model module mon monitor name nd ndarray num_gpus operator
         optimizer random rnd rnn serve sym symbol test_utils visualization viz
     """,
-    "symbucket.base": "MXNetError integer_types numeric_types string_types",
+    "symbucket.base": """
+        MXNetError NotImplementedForSymbol integer_types mx_real_t numeric_types py_str string_types
+    """,
     "symbucket.callback": """
         BatchEndParam CSVTracker EarlyStopping LivePlot LogValidationMetricsCallback MLflowTracker
         ProgressBar Speedometer TensorBoardTracker Tracker do_checkpoint log_train_metric
@@ -69,10 +71,10 @@ PUBLIC = {
     "symbucket.mon": "Monitor",
     "symbucket.name": "NameManager Prefix",
     "symbucket.ndarray": """
-        NDArray adam_update add arange array concatenate contrib divide empty equal eye
+        NDArray _internal adam_update add arange array concatenate contrib divide empty equal eye
         from_numpy ftrl_update full greater greater_equal histogram hypot image lesser
         lesser_equal linalg linspace load logical_and logical_or logical_xor maximum minimum
-        modulo moveaxis multiply ndarray not_equal nag_mom_update onehot_encode ones power
+        modulo moveaxis multiply ndarray not_equal nag_mom_update onehot_encode ones op power
         random rmsprop_update rmspropalex_update save sgd_mom_update sgd_update
         signsgd_update signum_update split_v2 subtract true_divide waitall zeros
     """,
@@ -102,19 +104,23 @@ PUBLIC = {
     "symbucket.engine": "Executor bind simple_bind",
     "symbucket.runtime": "NDArray RowSparse Session set_threads",
     "symbucket.test_utils": """
-        almost_equal assert_almost_equal assert_exception check_numeric_gradient
-        check_symbolic_backward check_symbolic_forward default_context default_dtype list_gpus
-        numeric_grad rand_ndarray rand_shape_2d rand_shape_3d rand_shape_nd random_arrays same
-        set_default_context simple_forward
+        DummyIter almost_equal assert_almost_equal assert_almost_equal_ignore_nan
+        assert_almost_equal_with_err assert_exception assign_each assign_each2 check_consistency
+        check_numeric_gradient check_speed check_symbolic_backward check_symbolic_forward
+        collapse_sum_like compare_ndarray_tuple compare_optimizer default_atols default_context
+        default_dtype default_numeric_eps default_rtols discard_stderr environment get_atol get_rtol
+        get_tols list_gpus np_reduce numeric_grad rand_coord_2d rand_ndarray rand_shape_2d
+        rand_shape_3d rand_shape_nd random_arrays random_sample random_uniform_arrays retry same
+        same_array same_symbol_structure set_default_context simple_forward
     """,
     "symbucket.viz": """
         BucketShare Summary SummaryRow bucket_picture bucket_shares draw format_summary
         open_in_netron plan_picture plot_network print_summary summarize to_networkx
     """,
     "symbucket.sym": """
-        AttrScope Group NameManager Prefix Symbol Variable contrib from_onnx from_torch histogram
-        hypot image linalg load load_json maximum minimum pow power random split_v2 torch_state_dict
-        var
+        AttrScope Group NameManager Prefix Symbol Variable _internal contrib from_onnx from_torch
+        histogram hypot image linalg load load_json maximum minimum op pow power random split_v2
+        torch_state_dict var
     """,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,9 +133,14 @@ class BoundArrays(abc.ABC):
         if callback is not None:
             self.watchers.append(Callback(callback, monitor_all))
 
+    @property
+    def _ctx(self) -> Context:
+        return self.context  # the name by which MXNet's own tests know it
+
     def debug_str(self) -> str:
         """Return the network as text, and an estimate of the bytes that the executor takes."""
-        return f"{self.symbol.debug_str()}\nTotal {self.nbytes / 2**20:.3f} MB allocated\n"
+        megabytes = math.ceil(self.nbytes / 2**20)
+        return f"{self.symbol.debug_str()}\nTotal {megabytes} MB allocated\n"
 
     # Writing ---------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import symbucket.ops as _ops
 from symbucket.errors import InvalidArgumentError
-from symbucket.ndarray import contrib, image, linalg, ndarray, random
+from symbucket.ndarray import _internal, contrib, image, linalg, ndarray, op, random
 from symbucket.ndarray.create import (
     arange,
     array,
@@ -66,6 +66,7 @@ from symbucket.runtime import NDArray
 
 __all__ = [
     "NDArray",
+    "_internal",
     "adam_update",
     "add",
     "arange",
@@ -102,6 +103,7 @@ __all__ = [
     "not_equal",
     "onehot_encode",
     "ones",
+    "op",
     "power",
     "random",
     "rmsprop_update",

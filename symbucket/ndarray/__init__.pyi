@@ -9,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 
 from symbucket.context import Context
+from symbucket.ndarray import _internal as _internal
 from symbucket.ndarray import contrib as contrib
 from symbucket.ndarray import image as image
 from symbucket.ndarray import linalg as linalg
 from symbucket.ndarray import ndarray as ndarray
+from symbucket.ndarray import op as op
 from symbucket.ndarray import random as random
 from symbucket.ndarray.create import arange as arange
 from symbucket.ndarray.create import array as array
@@ -99,6 +101,7 @@ true_divide = divide
 
 __all__ = [
     "NDArray",
+    "_internal",
     "adam_update",
     "add",
     "arange",
@@ -135,6 +138,7 @@ __all__ = [
     "not_equal",
     "onehot_encode",
     "ones",
+    "op",
     "power",
     "random",
     "rmsprop_update",

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from symbucket.context import Context, current_context
 from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
+from symbucket.ops.create import range_of
 from symbucket.runtime import NDArray
 from symbucket.runtime.arithmetic import as_element
 from symbucket.types import Array
@@ -111,8 +112,7 @@ def arange(
             f"nd.arange: step={step} must not be 0, repeat={repeat} must be 1 or more"
         )
     first, last = (0, start) if stop is None else (start, stop)
-    numbers = np.repeat(np.arange(first, last, step, np.float64), repeat)
-    return holding(numbers.astype(as_dtype(dtype)), ctx)
+    return holding(range_of(first, last, step, repeat, as_dtype(dtype)), ctx)
 
 
 def linspace(

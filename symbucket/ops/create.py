@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -82,11 +83,24 @@ class Full(_Fill):
         return self.value
 
 
+def range_of(start: float, stop: float, step: float, repeat: int, dtype: np.dtype[Any]) -> Array:
+    """Return ``start + i * step`` below ``stop``, each ``repeat`` times; shape (k * repeat,).
+
+    For integers ``start`` and ``step`` lose their fractions first, as in MXNet; how many numbers
+    there are is reckoned with them.
+    """
+    count = max(0, math.ceil((stop - start) / step))
+    if dtype.kind in "iu":
+        start, step = math.trunc(start), math.trunc(step)
+    return np.repeat(start + step * np.arange(count), repeat).astype(dtype)
+
+
 @operator("_arange", "arange")
 class Arange(Operator):
     """``start, start + step, ...`` up to below ``stop``, each number ``repeat`` times.
 
-    With one number given, that is ``stop`` and the numbers start at 0.
+    With one number given, that is ``stop`` and the numbers start at 0; with ``infer_range`` and no
+    ``stop`` it is ``start``, and what the output is used for says how many there are.
     """
 
     formula = "y[i] = start + (i // repeat) step"
@@ -104,28 +118,37 @@ class Arange(Operator):
     def __post_init__(self) -> None:
         self.check(self.step != 0, "step must not be 0")
         self.check(self.repeat > 0, f"repeat={self.repeat} must be positive")
-        self.check(not self.infer_range, "infer_range=True is not supported; give stop")
         self.check(
-            len(self._numbers()) > 0,
+            self._is_open() or len(self._numbers()) > 0,
             f"start={self.start}, stop={self.stop}, step={self.step} leave no numbers",
         )
 
-    def _numbers(self) -> Array:
-        start, stop = (0.0, self.start) if self.stop is None else (self.start, self.stop)
-        numbers = start + self.step * np.arange(max(0, math.ceil((stop - start) / self.step)))
-        return np.repeat(numbers, self.repeat).astype(self.dtype)
+    def _is_open(self) -> bool:
+        """Return whether what the output is used for says how many numbers there are."""
+        return self.infer_range and self.stop is None
+
+    def _numbers(self, length: int = 0) -> Array:
+        start, stop = self.start, self.stop
+        if self._is_open():
+            stop = start + self.step * math.ceil(length / self.repeat)
+        elif stop is None:
+            start, stop = 0.0, start
+        return range_of(start, stop, self.step, self.repeat, np.dtype(self.dtype))
 
     def arguments(self) -> tuple[str, ...]:
         return ()
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        if self._is_open():
+            return [], [unify(outs[0], (0,))]
         return [], [unify(outs[0], self._numbers().shape)]
 
     def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         return [], [np.dtype(self.dtype)]
 
     def emit(self, g: Emitter) -> ir.Value:
-        return g.const(self._numbers())
+        length = g.out_shapes[0][0]
+        return g.const(self._numbers(length)[:length])
 
 
 @operator("_linspace", "linspace")

@@ -21,9 +21,10 @@ FAMILY = "Leaky activations"
 class LeakyReLU(Operator):
     """An activation of kind ``act_type``, element by element; x above zero, and below it:
 
-    leaky ``slope * x``; prelu ``gamma * x`` with a learned gamma for each channel (or one for all,
-    if its shape is (1,)); elu ``slope * (exp(x) - 1)``; selu elu with fixed constants,
-    scaled on both sides. gelu is x times the standard normal's distribution function, everywhere.
+    leaky ``slope * x``; prelu ``gamma * x`` with a learned gamma for each channel (one for all if
+    its shape is (1,), one for each element of the first axes if its shape is theirs); elu
+    ``slope * (exp(x) - 1)``; selu elu with fixed constants, scaled on both sides. gelu is x times
+    the standard normal's distribution function, everywhere.
     rrelu: a slope drawn for each element from ``lower_bound`` to ``upper_bound`` in training, their
     mean at inference; the slopes (1 above zero) are a second output, ``mask``.
     """
@@ -33,7 +34,7 @@ class LeakyReLU(Operator):
         "slope"
     )
     example = "LeakyReLU([-2, 3], slope=0.5) -> [-1, 3]"
-    shapes = "(*d), (c,) -> (*d)"
+    shapes = "(*d), (c,) -> (*d) or (*c, *e), (*c) -> (*c, *e)"
     random = True
     implicit = ("gamma",)
 
@@ -65,6 +66,11 @@ class LeakyReLU(Operator):
         if self.act_type != "prelu":
             return [data], [data] * len(outs)
         gamma = ins[1]
+        if gamma is not None and len(gamma) > 1:
+            if data is not None and len(gamma) <= len(data):
+                first = unify(gamma, data[: len(gamma)]) or ()
+                return [(*first, *data[len(first) :]), first], [data]
+            return [data, gamma], [data]
         if data is not None and gamma != (1,):
             if len(data) < 2:
                 raise ShapeError(
@@ -93,8 +99,9 @@ class LeakyReLU(Operator):
         if self.act_type == "elu":
             return g.op("Elu", data, alpha=self.slope)
         if gamma is not None:
-            after = [1] * (len(shape_of(data)) - 2)
-            column = (*shape_of(gamma), *after)
+            first = shape_of(gamma)
+            after = [1] * (len(shape_of(data)) - max(2, len(first)))
+            column = (*first, *after)
             return g.op("PRelu", data, g.reshape(gamma, column))
         return g.op("Selu" if self.act_type == "selu" else "Gelu", data)
 

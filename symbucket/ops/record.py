@@ -415,13 +415,17 @@ def names() -> list[str]:
     return sorted(_REGISTRY)
 
 
+_FULL_NAMES = {"_internal": "_", "op": ""}
 _NAMESPACES = {"contrib": "_contrib_", "linalg": "_linalg_", "image": "_image_"}
 
 
 def in_namespace(namespace: str) -> dict[str, str]:
     """Return the operators of a namespace of MXNet: short name -> registered name.
 
-    ``{"gemm": "_linalg_gemm", ...}`` for "linalg".
+    ``{"gemm": "_linalg_gemm", ...}`` for "linalg"; "_internal" has those that begin with an
+    underscore, and "op" all of them, under their full names.
     """
+    if namespace in _FULL_NAMES:
+        return {n: n for n in names() if n.startswith(_FULL_NAMES[namespace])}
     prefix = _NAMESPACES[namespace]
     return {n.removeprefix(prefix): n for n in names() if n.startswith(prefix)}

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import Expr, shape_of
-from symbucket.ir.expr import clip
+from symbucket.ir.expr import clip, where
 from symbucket.ops.blocks import check_image
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
@@ -315,6 +315,11 @@ class BilinearResize2D(_Separable):
         return self.multiplied(g, data)
 
 
+def _distance(first: Expr, second: Expr) -> Expr:
+    """Return the absolute difference; where there is none, its gradient is that of the first."""
+    return where(first >= second, first - second, second - first)
+
+
 @operator("Correlation")
 class Correlation(Operator):
     """Products (or absolute differences) of two images at many displacements (FlowNet, 2015).
@@ -382,7 +387,7 @@ class Correlation(Operator):
         for dy in self._steps():
             for dx in self._steps():
                 second = window(b, dy, dx)
-                both = first * second if self.is_multiply else abs(first - second)
+                both = first * second if self.is_multiply else _distance(first, second)
                 channels.append(both.mean(1, keepdims=True))
         joined = channels[0]
         if len(channels) > 1:

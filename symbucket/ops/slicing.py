@@ -9,7 +9,7 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.shape import axis_of, is_known, unify, with_dim
+from symbucket.ops.shape import axis_of, unify, with_dim
 from symbucket.types import InferredShapes, PartialShape, Shape
 
 FAMILY = "Slices and joins"
@@ -231,6 +231,21 @@ def _range(begin: int | None, end: int | None, step: int, size: int) -> range:
     return range(*slice(begin, end, step).indices(size))
 
 
+def slice_ranges(
+    begin: Sequence[int | None],
+    end: Sequence[int | None],
+    step: Sequence[int | None] | None,
+    shape: Shape,
+) -> list[range]:
+    """Return which positions ``begin[i]:end[i]:step[i]`` takes along each of the first axes.
+
+    Of an axis of unknown size, 0, it takes none.
+    """
+    steps = [s or 1 for s in step or ()]
+    steps += [1] * (len(begin) - len(steps))
+    return [_range(b, e, s, size) for b, e, s, size in zip(begin, end, steps, shape)]
+
+
 def _slice(
     g: Emitter, x: ir.Value, axes: Sequence[int], ranges: Sequence[range], sizes: Sequence[int]
 ) -> ir.Value:
@@ -291,19 +306,16 @@ class Slice(Operator):
         self.check(len(self.begin) == len(self.end), "begin and end must be equally long")
 
     def _ranges(self, shape: Shape) -> list[range]:
-        steps = [s or 1 for s in self.step or ()]
-        steps += [1] * (len(self.begin) - len(steps))
-        return [_range(b, e, s, d) for b, e, s, d in zip(self.begin, self.end, steps, shape)]
+        return slice_ranges(self.begin, self.end, self.step, shape)
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data = ins[0]
-        if not is_known(data):
+        if data is None:
             return ins, outs
-        assert data is not None
         if len(self.begin) > len(data):
             raise ShapeError(f"begin={self.begin} has more entries than {data} has axes")
         sizes = tuple(len(r) for r in self._ranges(data))
-        if 0 in sizes:
+        if any(taken == 0 for taken, size in zip(sizes, data) if size):
             raise ShapeError(f"[{self.begin}:{self.end}] of {data} is empty")
         return ins, [unify(outs[0], (*sizes, *data[len(sizes) :]))]
 

@@ -13,7 +13,7 @@ import symbucket.ops as _ops
 from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager, Prefix
-from symbucket.symbol import contrib, image, linalg, random
+from symbucket.symbol import _internal, contrib, image, linalg, op, random
 from symbucket.symbol.functions import operator_function as _operator_function
 from symbucket.symbol.of_numbers import hypot, maximum, minimum, pow, power
 from symbucket.symbol.onnx_import import from_onnx
@@ -31,6 +31,7 @@ __all__ = [
     "Prefix",
     "Symbol",
     "Variable",
+    "_internal",
     "contrib",
     "from_onnx",
     "from_torch",
@@ -42,6 +43,7 @@ __all__ = [
     "load_json",
     "maximum",
     "minimum",
+    "op",
     "pow",
     "power",
     "random",

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from symbucket.symbol import _internal as _internal
 from symbucket.symbol import contrib as contrib
 from symbucket.symbol import image as image
 from symbucket.symbol import linalg as linalg
+from symbucket.symbol import op as op
 from symbucket.symbol import random as random
 from symbucket.attribute import AttrScope as AttrScope
 from symbucket.name import NameManager as NameManager
@@ -41,6 +43,7 @@ __all__ = [
     "Prefix",
     "Symbol",
     "Variable",
+    "_internal",
     "contrib",
     "from_onnx",
     "from_torch",
@@ -52,6 +55,7 @@ __all__ = [
     "load_json",
     "maximum",
     "minimum",
+    "op",
     "pow",
     "power",
     "random",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from symbucket.checks import listing
 from symbucket.symbol import infer
-from symbucket.types import DType, PartialShape, Shape
+from symbucket.types import DType, Shape
 
 if TYPE_CHECKING:
     from symbucket.symbol.node import Entry, Node
@@ -59,10 +59,10 @@ class InferenceMethods:
 
     def infer_shape_partial(
         self, **shapes: Sequence[int]
-    ) -> tuple[list[PartialShape], list[PartialShape], list[PartialShape]]:
-        """Infer as ``infer_shape``, but leave an unknown shape None and an unknown dimension 0."""
+    ) -> tuple[list[Shape], list[Shape], list[Shape]]:
+        """Infer as ``infer_shape``, but leave an unknown shape () and an unknown dimension 0."""
         table = infer.infer_shapes(self.nodes(), shapes)
-        return self._collect(table.shape_of)
+        return self._collect(lambda entry: table.shape_of(entry) or ())
 
     def infer_type(self, **dtypes: Any) -> tuple[Any, Any, Any]:
         """Return the dtypes of arguments, outputs and auxiliary states; float32 if undetermined.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from symbucket import hooks
-from symbucket.attribute import stored_name
+from symbucket.attribute import stored_name, with_plain_names
 from symbucket.checks import listing
-from symbucket.errors import InvalidArgumentError, UnsupportedError
+from symbucket.errors import InvalidArgumentError, SymbolValueError, UnsupportedError
 from symbucket.html_tables import html_table
 from symbucket.symbol import deserialize, infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
@@ -187,11 +187,15 @@ class Symbol(InferenceMethods, FluentMethods, Arithmetic):
         return attributes.get(key, attributes.get(stored_name(key)))
 
     def list_attr(self) -> dict[str, str]:
-        """Return the attributes of the first output's node."""
-        return serialize.node_attrs(self._heads[0][0])
+        """Return the attributes of the first output's node.
+
+        Those that have two underscores on either side in MXNet's files, as ``__lr_mult__``, are
+        also there without.
+        """
+        return with_plain_names(serialize.node_attrs(self._heads[0][0]))
 
     def attr_dict(self) -> dict[str, dict[str, str]]:
-        """Return node name -> attributes, for every node that has any."""
+        """Return node name -> attributes as in ``list_attr``, for every node that has any."""
         rendered: dict[int, dict[str, str]] = {}  # by record, which many nodes share
         result = {}
         for node in self.nodes():
@@ -199,7 +203,7 @@ class Symbol(InferenceMethods, FluentMethods, Arithmetic):
             if own is None:
                 own = rendered[id(node.op)] = serialize.operator_attrs(node)
             if own or node.attrs:
-                result[node.name] = {**own, **node.attrs}
+                result[node.name] = with_plain_names({**own, **node.attrs})
         return result
 
     # Other symbols ---------------------------------------------------------------------------
@@ -333,7 +337,7 @@ class Symbol(InferenceMethods, FluentMethods, Arithmetic):
         return list(self.bind(ctx, arrays, None, "null").forward())
 
     def __bool__(self) -> bool:
-        raise TypeError(
+        raise SymbolValueError(
             "A Symbol has no truth value: it is a description, not a number. Compare with 'is', or "
             "use sym.where to choose inside the network."
         )

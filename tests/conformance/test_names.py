@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+import numpy as np
 import pytest
 
 import symbucket as sb
@@ -60,3 +61,26 @@ def test_operators_are_described():
             assert sb.operator.get_operator_arguments(name).narg >= 1
     with pytest.raises(sb.MXNetError, match="Did you mean 'FullyConnected'"):
         sb.operator.get_operator_arguments("FullyConected")
+
+
+def test_operators_under_their_full_names():
+    x = sb.sym.Variable("x")
+    assert sb.sym._internal._copy(x).infer_shape(x=(2,))[1] == [(2,)]
+    assert sb.sym.op.relu(x).eval(x=sb.nd.array([-1.0, 2.0]))[0].asnumpy().tolist() == [0.0, 2.0]
+    a = sb.nd.zeros((2, 3))
+    sb.nd._internal._crop_assign_scalar(a, scalar=5, begin=(0, 0), end=(2, 2), out=a)
+    assert a.asnumpy().tolist() == [[5.0, 5.0, 0.0]] * 2
+    sb.nd._internal._crop_assign(a, sb.nd.ones((1, 3)), begin=(1, 0), end=(2, 3), out=a)
+    assert sb.nd.op.sum(a).asscalar() == 13.0
+    for namespace in (sb.sym._internal, sb.nd.op):
+        assert "_slice_assign" in dir(namespace)
+        with pytest.raises(AttributeError, match="has no operator"):
+            namespace._none_such
+
+
+def test_a_symbol_has_no_truth_value():
+    with pytest.raises(sb.base.NotImplementedForSymbol) as caught:
+        bool(sb.sym.Variable("x"))
+    assert isinstance(caught.value, (sb.MXNetError, TypeError))
+    assert sb.base.py_str(b"fc_output") == sb.base.py_str("fc_output") == "fc_output"
+    assert sb.base.mx_real_t is np.float32

@@ -103,3 +103,26 @@ def test_ids_of_any_integer_dtype_select_and_differentiate() -> None:
         assert out.asnumpy().tolist() == [[6, 7], [6, 7], [2, 3]]
         bound.backward(np.ones((3, 2), np.float32))
         assert bound.grad_dict["e_weight"].asnumpy()[:, 0].tolist() == [0, 1, 0, 2]
+
+
+def test_a_range_of_integers_drops_fractions_first() -> None:
+    assert sb.nd.arange(0.5, 3, 0.5, dtype="int32").asnumpy().tolist() == [0] * 5
+    assert sb.nd.arange(1.3, 9, 1.3, dtype="int32").asnumpy().tolist() == [1, 2, 3, 4, 5, 6]
+    assert sb.nd.arange(-1.7, -9, -1.3, dtype="int32").asnumpy().tolist() == [
+        -1,
+        -2,
+        -3,
+        -4,
+        -5,
+        -6,
+    ]
+
+
+def test_where_two_images_are_equal_the_first_has_the_gradient_of_their_distance() -> None:
+    a, b = sb.sym.Variable("a"), sb.sym.Variable("b")
+    distance = sb.sym.Correlation(a, b, max_displacement=0, is_multiply=False)
+    executor = distance.simple_bind(sb.cpu(), a=(1, 1, 1, 3), b=(1, 1, 1, 3))
+    executor.forward(is_train=True, a=[[[[1.0, 2.0, 3.0]]]], b=[[[[1.0, 1.0, 4.0]]]])
+    executor.backward(sb.nd.ones((1, 1, 1, 3)))
+    assert executor.grad_dict["a"].asnumpy().ravel().tolist() == [1.0, 1.0, -1.0]
+    assert executor.grad_dict["b"].asnumpy().ravel().tolist() == [-1.0, -1.0, 1.0]

@@ -44,10 +44,10 @@ def test_partial_inference_leaves_open_what_is_open():
     net = _mlp()
     arguments, outputs, _ = net.infer_shape_partial()
     found = dict(zip(net.list_arguments(), arguments))
-    assert found["data"] is None
+    assert found["data"] == ()
     assert found["fc1_bias"] == (4,)
-    assert found["fc2_weight"] in (None, (3, 0), (3, 4))
-    assert outputs[0] is None or outputs[0][0] == 0
+    assert found["fc2_weight"] in ((), (3, 0), (3, 4))
+    assert outputs[0] == () or outputs[0][0] == 0
 
 
 @pytest.mark.parametrize("layout", ["NTC", "TNC"])
@@ -152,3 +152,35 @@ def test_dtypes_of_variables_may_be_numbers_of_mxnet_files(said):
     assert v.infer_type()[0] == [np.int64]
     with pytest.raises(InvalidArgumentError, match="'v': dtype '99'"):
         sym.Variable("v", attr={"__dtype__": "99"}).infer_type()
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "step", "expected"),
+    [
+        ((None, None), (None, 10), None, (0, 10)),
+        ((None, None), (None, 10), (None, 2), (0, 5)),
+        ((2, 3), (None, 10), (3, 3), (0, 3)),
+        ((2,), (5,), None, (0, 20)),
+    ],
+)
+def test_a_slice_knows_its_axes_of_known_size(begin, end, step, expected):
+    data = sym.Variable("data", shape=(0, 20))
+    part = sym.slice(data, begin=begin, end=end, step=step)
+    assert part.infer_shape_partial()[1] == [expected]
+
+
+def test_a_range_is_as_long_as_what_it_is_added_to():
+    numbers = sym.arange(start=2, step=3, repeat=2, infer_range=True)
+    total = sym.elemwise_add(numbers, sym.Variable("x"))
+    assert total.infer_shape(x=(5,)) == ([(5,)], [(5,)], [])
+    (result,) = total.eval(x=sb.nd.zeros((5,)))
+    assert result.asnumpy().tolist() == [2.0, 2.0, 5.0, 5.0, 8.0]
+
+
+def test_an_identity_tells_the_shape_of_the_other():
+    w = sym.Variable("w")
+    wide = sym.broadcast_add(w, sym.Variable("shift", shape=(1,)))
+    like = sym._internal._identity_with_attr_like_rhs(wide, w)
+    net = sym.FullyConnected(sym.Variable("data"), weight=like, num_hidden=3, no_bias=True)
+    shapes = dict(zip(net.list_arguments(), net.infer_shape(data=(2, 4))[0]))
+    assert shapes["w"] == (3, 4)
