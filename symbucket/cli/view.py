@@ -10,6 +10,7 @@ from typing import Any
 from symbucket.apps.arguments import integer
 from symbucket.apps.corpus import python_sentences, read_sentences, split
 from symbucket.apps.language_model import length_of
+from symbucket.checkpoint.prefix_epoch import load_params
 from symbucket.cli import sources
 from symbucket.errors import InvalidArgumentError
 from symbucket.module.bucketing import BucketingModule
@@ -37,6 +38,8 @@ examples:
   symbucket view net-symbol.json --shape data=32,60 softmax_label=32,60 --graph training
   symbucket view net-symbol.json --shape data=32,60 softmax_label=32,60 --summary
   symbucket view --sym-gen mine:sym_gen --keys 10 60 --data data=32,key --label label=32,key
+  symbucket view net-symbol.json --params net-0010.params --output net.html
+  symbucket view model.onnx --profile profile.json --output model.html
   symbucket plan --json > plan.json; symbucket view plan.json --plan --output plan.png
   symbucket view ptb.train.txt --buckets 10 20 30 40 60 --output buckets.html
 """
@@ -51,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--graph", choices=GRAPHS, default="symbol", help="a symbol as it is, or compiled")
     add("--shape", nargs="+", default=[], metavar="NAME=SIZES", help="shapes of a symbol's data")
     add("--unfolded", action="store_true", help="open every group (small networks only)")
+    add("--params", metavar="FILE", help="values of a symbol's parameters, for their statistics")
+    add("--profile", metavar="FILE", help="times of nodes: ONNX Runtime's profile of this model")
     add("--title", help="a line above the picture")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--summary", action="store_true", help="print a symbol as a table instead")
@@ -127,7 +132,17 @@ def _network(args: argparse.Namespace) -> Path:
         key=args.key,
         folded=not args.unfolded,
         title=args.title or "",
+        params=_params(args.params),
+        profile=args.profile,
     )
+
+
+def _params(file: str | None) -> dict[str, Any] | None:
+    """Return the parameters and auxiliary states in a file by name."""
+    if file is None:
+        return None
+    arguments, auxiliary = load_params(file)
+    return {**arguments, **auxiliary}
 
 
 def _summary(args: argparse.Namespace) -> None:

@@ -21,6 +21,19 @@ FILLS = {
     STATE: ("#efeaf6", "#8a76ad"),
     OUTPUT: ("#ffffff", "#2b3440"),
 }
+# By phase, of what multiplies matrices and of what only moves data: they stand out, or stand back.
+SHADES = {
+    "multiplies": {
+        FORWARD: ("#c6d9f0", "#3f6a9c"),
+        BACKWARD: ("#f5d2b6", "#a9642f"),
+        UPDATE: ("#cbe3c2", "#4f8340"),
+    },
+    "moves": {
+        FORWARD: ("#f8fafd", "#a7bbd3"),
+        BACKWARD: ("#fefaf7", "#dcb89c"),
+        UPDATE: ("#f8fcf7", "#aecda3"),
+    },
+}
 FRAMES = {FORWARD: "#f7fafd", BACKWARD: "#fefaf6", UPDATE: "#f8fbf7"}
 _GOLDEN_RATIO = 0.618033988749895  # successive hues by this share of the circle stay far apart
 

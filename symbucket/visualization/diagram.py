@@ -105,11 +105,15 @@ class Edge:
 
 @dataclass(frozen=True)
 class Diagram:
-    """Boxes in topological order and the edges between them."""
+    """Boxes in topological order and the edges between them.
+
+    ``elsewhere``: seconds of one run that a profile has for nodes that are not among the boxes.
+    """
 
     title: str
     boxes: tuple[Box, ...]
     edges: tuple[Edge, ...]
+    elsewhere: float = 0.0
 
     @property
     def parameters(self) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 from symbucket.visualization.attention import attention_groups
-from symbucket.visualization.colours import FAINT, FILLS, FRAMES, INK, LINE, PALE
+from symbucket.visualization.colours import FAINT, FILLS, FRAMES, INK, LINE, PALE, SHADES
 from symbucket.visualization.diagram import BACKWARD, printable
 from symbucket.visualization.fold import Folded, Group
 from symbucket.visualization.lines import (
@@ -25,16 +25,17 @@ from symbucket.visualization.lines import (
     item_id,
     shown_lines,
 )
+from symbucket.visualization.operations import weight_of
 from symbucket.visualization.texts import box_texts, group_texts
 from symbucket.visualization.tree import LOOP, PHASE
 
 Colours = Mapping[str, tuple[str, str]]
 FONT = "Helvetica,Arial,sans-serif"
 HEADER = [
-    'graph [rankdir=TB, ranksep=0.35, nodesep=0.25, pad=0.2, bgcolor="white", compound=true,'
+    'graph [rankdir=TB, ranksep=0.35, nodesep=0.2, pad=0.2, bgcolor="white", compound=true,'
     f' fontname="{FONT}", fontsize=11, fontcolor="{FAINT}", labeljust=l, newrank=true]',
     f'node [shape=box, style="rounded,filled", fontname="{FONT}", fontsize=11,'
-    f' fontcolor="{INK}", margin="0.16,0.06", height=0.3, penwidth=1]',
+    f' fontcolor="{INK}", margin="0.14,0.05", height=0.3, penwidth=1]',
     f'edge [fontname="{FONT}", fontsize=9, fontcolor="{FAINT}", color="{LINE}", arrowsize=0.6,'
     " penwidth=0.9]",
 ]
@@ -112,7 +113,8 @@ def to_dot(drawing: Drawing, opened: Set[int], title: str = "") -> str:
 def _box_style(folded: Folded, i: int, colours: Colours) -> str:
     """Return the attributes of a box; boxes that hold an array are round."""
     box = folded.diagram.boxes[i]
-    fill, border = colours[box.param] if box.param else FILLS[box.kind]
+    fills = SHADES.get(weight_of(box.op), FILLS)
+    fill, border = colours[box.param] if box.param else fills.get(box.kind, FILLS[box.kind])
     style = f'fillcolor="{fill}", color="{border}"'
     return f'{style}, shape=ellipse, margin="0.04,0.02"' if not box.op else style
 

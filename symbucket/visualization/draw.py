@@ -18,7 +18,9 @@ from symbucket.visualization.dot import Colours, make_drawing, to_dot
 from symbucket.visualization.extras import need
 from symbucket.visualization.fold import BUDGET, LARGE, Folded, fold
 from symbucket.visualization.page import page_colours, to_page
+from symbucket.visualization.profile import with_profile
 from symbucket.visualization.sources import Graph, Shapes, networks_of
+from symbucket.visualization.statistics import with_values
 
 IMAGES = ("svg", "png", "pdf")
 FORMATS = ("html", *IMAGES, "dot")
@@ -38,13 +40,16 @@ def draw(
     folded: bool = True,
     budget: int = BUDGET,
     title: str = "",
+    params: Mapping[str, Any] | None = None,
+    profile: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Draw a network into a file, in the format of its suffix; return the path.
 
     ``.html`` is one page that needs no connection: pan, zoom, search, open and fold groups, totals
-    by group. It has all networks of a source with several (the keys of a bundle). If Graphviz is
-    there, the first is in the page as SVG too, for readers without scripts. ``.svg``, ``.png`` and
-    ``.pdf`` need Graphviz; ``.dot`` is the text for it.
+    by group (parameters, bytes, floating-point operations, time). It has all networks of a source
+    with several (the keys of a bundle). If Graphviz is there, the first is in the page as SVG too,
+    for readers without scripts. ``.svg``, ``.png`` and ``.pdf`` need Graphviz; ``.dot`` is the text
+    for it.
 
     Args:
         source: what ``networks_of`` takes: a Symbol, a compiled program, an ONNX model or its file,
@@ -57,9 +62,13 @@ def draw(
             folded.
         budget: the number of boxes to show at first, if folding can make them so few.
         title: a line above the picture; the network's name by default.
+        params: values of parameters by name, of which a page shows statistics; those that a model
+            file has itself need not be given.
+        profile: the JSON file that a session of ONNX Runtime wrote while it ran this model; a page
+            shows the time of each node and group, mean of all runs.
 
-    Raises InvalidArgumentError for an unknown format or too large a picture, UnsupportedError if
-    Graphviz is missing.
+    Raises InvalidArgumentError for an unknown format or too large a picture, for ``params`` and
+    a ``profile`` of another network, UnsupportedError if Graphviz is missing.
     """
     path = Path(file)
     form = path.suffix.lstrip(".").lower()
@@ -69,6 +78,10 @@ def draw(
             f"{', '.join('.' + f for f in FORMATS)}"
         )
     networks = networks_of(source, shape, graph, key)
+    if params is not None:
+        networks = with_values(networks, params)
+    if profile is not None:
+        networks = with_profile(networks, profile)
     if form == "html":
         name = title or (next(iter(networks.values())).title if len(networks) == 1 else path.stem)
         trees = {n: fold(network) for n, network in networks.items()}

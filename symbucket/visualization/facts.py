@@ -23,7 +23,10 @@ class Facts:
 
     def network(self) -> list[Fact]:
         """Return the facts of the whole network."""
-        return list(self._of(self.whole))
+        facts = list(self._of(self.whole))
+        if elsewhere := self.folded.diagram.elsewhere:
+            facts.append(("Time of nodes that the runtime made", seconds_text(elsewhere)))
+        return facts
 
     def rows(self) -> list[Row]:
         """Return the outermost groups; of a phase, those inside it.
@@ -69,7 +72,6 @@ class Facts:
         return ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in self._phrases(part))
 
     def _phrases(self, part: Totals) -> Iterator[str]:
-        yield f"{part.operators:,} operator{'' if part.operators == 1 else 's'}"
         if part.parameters is None:
             yield "parameters of unknown shape"
         elif part.parameters:
@@ -79,6 +81,8 @@ class Facts:
             yield operations_text(part.operations)
         if part.seconds is not None:
             yield seconds_text(part.seconds)
+        if not (part.parameters or part.operations):
+            yield f"{part.operators:,} operator{'' if part.operators == 1 else 's'}"
 
     def _operations(self, count: int) -> str:
         return f"{operations_text(count)}{_percent(count, self.whole.operations)}"

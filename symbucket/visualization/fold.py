@@ -12,7 +12,17 @@ from symbucket.visualization.acyclic import dissolve_cycles, has_cycles
 from symbucket.visualization.diagram import FORWARD, Diagram
 from symbucket.visualization.paths import GRADIENTS, PARAMETERS, box_paths
 from symbucket.visualization.runs import add_runs
-from symbucket.visualization.tree import PHASE, REPEAT, RUN, SCOPE, STEPS, Tree, build_tree, pattern
+from symbucket.visualization.tree import (
+    LOOP,
+    PHASE,
+    REPEAT,
+    RUN,
+    SCOPE,
+    STEPS,
+    Tree,
+    build_tree,
+    pattern,
+)
 
 BUDGET = 32
 """Boxes that a picture shows at first, if folding can make them so few."""
@@ -68,8 +78,8 @@ class Folded:
         """Return the groups that are open at first.
 
         Phases are open; then similar groups are opened together, large ones first, while no more
-        than ``budget`` boxes show. Time steps, runs, and what is smaller than the part of the
-        network that one of these boxes stands for, stay folded.
+        than ``budget`` boxes show. Time steps, loops and runs stay folded, and so does what is
+        smaller than the part of the network that one of these boxes stands for.
         """
         opened = {i for i, g in enumerate(self.groups) if g.kind == PHASE}
         while True:
@@ -95,7 +105,7 @@ class Folded:
         sets: dict[str, list[int]] = {}
         least = len(self.parents) / budget
         for i, group in enumerate(self.groups):
-            if i in opened or group.kind in (STEPS, RUN) or group.size < least:
+            if i in opened or group.kind in (STEPS, RUN, LOOP) or group.size < least:
                 continue
             if group.kind == REPEAT and not group.groups:  # many times the same operator
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import onnx
 
@@ -14,9 +15,11 @@ from symbucket.visualization.diagram import (
     PARAMETER,
     STATE,
     Diagram,
+    Statistics,
     Value,
 )
 from symbucket.visualization.onnx_boxes import OnnxBoxes, values_of
+from symbucket.visualization.statistics import statistics_of
 
 _GRADIENTS = (Role.GRAD, Role.ROWS, Role.VALUES)
 _CONSTANT = re.compile(r"const(_\d+)?")
@@ -33,16 +36,20 @@ def from_program(
 
 
 def from_onnx(
-    model: onnx.ModelProto, kinds: Mapping[str, str] | None = None, title: str = ""
+    model: onnx.ModelProto,
+    kinds: Mapping[str, str] | None = None,
+    title: str = "",
+    folder: Path | None = None,
 ) -> Diagram:
     """Return the diagram of a model, without its constants.
 
     ``kinds`` says which inputs are "parameter", "state" or "data". Other inputs are classified by
     the outputs (a gradient of P makes P a parameter) and by their names. Backward nodes are those
     whose names begin with ``grad/``, nodes of an update begin with ``update/``; so is every node
-    that depends on one.
+    that depends on one. Stored parameters get statistics of their values; ``folder`` is where a
+    model has those that are in files beside it.
     """
-    return _diagram(model, kinds or {}, title, _ports_by_name(model.graph))
+    return _diagram(model, kinds or {}, title, _ports_by_name(model.graph), folder)
 
 
 def _ports_by_name(graph: onnx.GraphProto) -> list[PortId]:
@@ -55,7 +62,11 @@ def _ports_by_name(graph: onnx.GraphProto) -> list[PortId]:
 
 
 def _diagram(
-    model: onnx.ModelProto, kinds: Mapping[str, str], title: str, ports: Sequence[PortId]
+    model: onnx.ModelProto,
+    kinds: Mapping[str, str],
+    title: str,
+    ports: Sequence[PortId],
+    folder: Path | None = None,
 ) -> Diagram:
     graph = model.graph
     values = values_of(graph)
@@ -70,7 +81,8 @@ def _diagram(
             parts.source(value.name, kinds.get(value.name) or _kind_by_name(value.name))
     for tensor in graph.initializer:
         if not _is_constant(tensor):
-            parts.source(tensor.name, kinds.get(tensor.name, PARAMETER))
+            kind = kinds.get(tensor.name, PARAMETER)
+            parts.source(tensor.name, kind, _statistics(tensor, folder))
     for node in graph.node:
         if any(node.input) or node.op_type != "Constant":
             parts.node(node)
@@ -94,6 +106,16 @@ def _kind_by_name(name: str) -> str:
     if _STATE.fullmatch(name):
         return STATE
     return PARAMETER if _PARAMETER.fullmatch(name) else DATA
+
+
+def _statistics(tensor: onnx.TensorProto, folder: Path | None) -> Statistics | None:
+    outside = tensor.data_location == onnx.TensorProto.EXTERNAL
+    if outside and folder is None:
+        return None
+    try:
+        return statistics_of(onnx.numpy_helper.to_array(tensor, str(folder or "")))
+    except Exception:  # a file that lacks its values can be drawn all the same
+        return None
 
 
 def _is_constant(tensor: onnx.TensorProto) -> bool:

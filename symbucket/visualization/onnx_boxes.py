@@ -23,6 +23,7 @@ from symbucket.visualization.diagram import (
     Box,
     Edge,
     Loop,
+    Statistics,
     Value,
 )
 from symbucket.visualization.operations import operations
@@ -45,13 +46,12 @@ class OnnxBoxes:
         self.edges: list[Edge] = []
         self.origins: dict[str, Origin] = {}
 
-    def source(self, name: str, kind: str) -> None:
-        """Add an input of the graph, or a stored tensor."""
+    def source(self, name: str, kind: str, statistics: Statistics | None = None) -> None:
+        """Add an input of the graph, or a stored tensor with the statistics of its values."""
         param = name if kind == PARAMETER else ""
         self.origins[name] = (len(self.boxes), 0)
-        self.boxes.append(
-            Box(name, "", kind, name, (self.values.get(name, Value(name)),), {}, param)
-        )
+        values = (self.values.get(name, Value(name)),)
+        self.boxes.append(Box(name, "", kind, name, values, {}, param, statistics=statistics))
 
     def output(self, name: str, parameter: str) -> None:
         """Add an output of the graph, which is the gradient of a parameter, or of none ("")."""

@@ -26,11 +26,21 @@ _MOVES = frozenset(
 )
 
 
+def weight_of(op: str) -> str:
+    """Return what an operator mostly does: "multiplies" matrices, "moves" data, or "" (others)."""
+    name = _plain(op)
+    return "multiplies" if name in _RULES else "moves" if name in _MOVES else ""
+
+
+def _plain(op: str) -> str:
+    return op.rpartition("::")[2].lower().replace("_", "")
+
+
 def operations(
     op: str, inputs: Sequence[Value], outputs: Sequence[Value], attributes: Mapping[str, str]
 ) -> int | None:
     """Return the operations of a node; None if it needs a shape that is not known whole."""
-    name = op.rpartition("::")[2].lower().replace("_", "")
+    name = _plain(op)
     if name in _MOVES:
         return 0
     shapes = [_whole(value) for value in inputs], [_whole(value) for value in outputs]

@@ -85,10 +85,12 @@ def _legend(networks: Mapping[str, Folded]) -> str:
         fill, border = next(iter(parameter_colours(["one"]).values()))
         shown.append(
             f'<span><i class="hues" style="background:{fill};border-color:{border}"></i>'
-            "parameter (a colour each) and its gradient</span>"
+            "parameter and its gradient</span>"
         )
+    if any(box.op for box in boxes):
+        shown.append("<span>dark: matrix products; pale: data moved</span>")
     if any(folded.groups for folded in networks.values()):
-        shown.append("<span>a thick border: double-click to open</span>")
+        shown.append("<span>thick border: double-click opens it</span>")
     return "".join(shown)
 
 

@@ -33,6 +33,7 @@ PREFIXES = {FORWARD: "", BACKWARD: "grad/", UPDATE: "update/"}
 _STEP = re.compile(r"t\d+")
 _SPLIT = re.compile(r"(?<=[^/_])_|(?=/)")
 PARAMETERS, GRADIENTS = "parameters", "gradients"
+_LOOP = "\0loop "  # no node can have such a name
 _PASS = "stacked"  # the scope of nodes that compute many steps at once
 
 
@@ -42,8 +43,8 @@ def is_step(token: str) -> bool:
 
 
 def loop_token(loop: Loop) -> str:
-    """Return the folder of the body of a compiled loop; no node can have such a name."""
-    return f"\0loop {loop.name}"
+    """Return the folder of the body of a compiled loop."""
+    return f"{_LOOP}{loop.name}"
 
 
 def tokens(scope: str) -> Path:
@@ -136,7 +137,8 @@ class _Paths:
                 paths = (near.get(j) if self.paths[j] is None else self.paths[j] for j in around[i])
                 told = [path for path in paths if path is not None and timed(path)]
                 if told:
-                    near[i] = path = common(told)
+                    near[i] = common(told)
+                    path = _outside_loops(near[i])
                     close = all((at := self.paths[j]) and timed(at) for j in around[i])
                     if self.paths[i] is None and timed(path) and (is_step(path[-1]) or close):
                         self.paths[i] = path
@@ -182,7 +184,8 @@ class _Paths:
         for i, box in enumerate(self.boxes):
             read = any(self.boxes[j].op for j in self.readers[i])
             made_of = self.sources[i]
-            if box.kind == FORWARD and read and made_of and weights.issuperset(made_of):
+            candidate = box.kind == FORWARD and box.loop is None and read and made_of
+            if candidate and weights.issuperset(made_of):
                 weights.add(i)
                 prepared.append(i)
         return prepared
@@ -197,9 +200,14 @@ class _Paths:
         return (*_untimed(shared), folder)
 
 
+def _outside_loops(path: Path) -> Path:
+    """Return the path around the body of a compiled loop, to which nothing else belongs."""
+    return path[:-1] if path and path[-1].startswith(_LOOP) else path
+
+
 def _untimed(path: Path) -> Path:
     """Return a path without the step, loop or pass over many steps at its end."""
-    while path and (is_step(path[-1]) or path[-1].startswith((_PASS, "\0loop"))):
+    while path and (is_step(path[-1]) or path[-1].startswith((_PASS, _LOOP))):
         path = path[:-1]
     return path
 

@@ -61,7 +61,7 @@ def networks_of(
         path = Path(source)
         if path.suffix == ".json":
             return networks_of(load(str(path)), shape, graph)
-        return {path.stem: from_onnx(_read(path), title=path.stem)}
+        return {path.stem: from_onnx(_read(path), title=path.stem, folder=path.parent)}
     if isinstance(source, Symbol):
         return _symbol(source, shape, graph)
     if isinstance(source, Program):
@@ -144,11 +144,11 @@ def _bundled(folder: Path, network: NetworkSpec, stored: Mapping[str, str]) -> D
             f"{str(folder)!r} lacks the file {network.file!r} that {MANIFEST_FILE} names"
         )
     kinds = {**dict.fromkeys((t.name for t in network.inputs), DATA), **stored}
-    return from_onnx(_read(path), kinds, f"key {network.key}")
+    return from_onnx(_read(path), kinds, f"key {network.key}", folder)
 
 
 def _read(path: Path) -> onnx.ModelProto:
-    """A model without its external data: a picture needs no numbers."""
+    """Return a model without its external data, most of which a picture does not need."""
     if not path.is_file():
         raise InvalidArgumentError(f"there is no file {str(path)!r}")
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import symbucket as sb
 from symbucket.cli import main
 from tests.visualization.viz_networks import language_model
 
@@ -38,6 +39,18 @@ def test_a_symbol_becomes_a_page(needs_page, symbol_file, capsys):
     text = Path("t.dot").read_text()
     assert "backward" in text
     assert "3\N{MULTIPLICATION SIGN}5" in text
+
+
+def test_values_and_times(needs_page, symbol_file, capsys):
+    sb.nd.save("net.params", {"arg:pred_bias": sb.nd.array([0.0, 0.5] + 9 * [0.25])})
+    assert run(capsys, symbol_file, "--params", "net.params") == "net.html\n"
+    assert '["Least, most","0, 0.5"]' in Path("net.html").read_text()
+    events = [{"name": "model_run", "dur": 9}, {"name": "pred_kernel_time", "dur": 7}]
+    Path("times.json").write_text(json.dumps(events))
+    assert run(capsys, symbol_file, "--profile", "times.json") == "net.html\n"
+    assert '["Time","7 \N{MICRO SIGN}s"]' in Path("net.html").read_text()
+    error = run(capsys, symbol_file, "--profile", "net.json", code=2)
+    assert "is no profile of ONNX Runtime" in error
 
 
 def test_the_table(symbol_file, capsys):
