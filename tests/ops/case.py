@@ -91,16 +91,17 @@ def Exactly(values: Any) -> Maker:
     return lambda rng: np.array(values, dtype=np.float64)
 
 
-def _fixed(make: Maker) -> Maker:
+def fixed(make: Maker) -> Maker:
+    """Return a maker of numbers not to differentiate by."""
     make.differentiable = False  # type: ignore[attr-defined]
     return make
 
 
 def index(high: int, *shape: int, low: int = 0, dtype: str = "float32") -> Maker:
     """Whole numbers from ``low`` to below ``high``."""
-    return _fixed(lambda rng: rng.integers(low, high, shape).astype(dtype))
+    return fixed(lambda rng: rng.integers(low, high, shape).astype(dtype))
 
 
 def given(values: Any, dtype: str = "float32") -> Maker:
     """These values, not to differentiate by."""
-    return _fixed(lambda rng: np.array(values, dtype=dtype))
+    return fixed(lambda rng: np.array(values, dtype=dtype))

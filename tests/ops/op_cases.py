@@ -21,6 +21,7 @@ from tests.ops.case import (
     given,
     index,
 )
+from tests.ops.contrib_cases import CONTRIB
 from tests.ops.more_cases import MORE
 
 
@@ -521,6 +522,7 @@ CASES: list[Case] = [
     *RECURRENT,
     *CTC,
     *MORE,
+    *CONTRIB,
 ]
 
 BY_ID = {case.id: case for case in CASES}

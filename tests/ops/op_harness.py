@@ -29,7 +29,7 @@ DATA = Path(__file__).parent.parent / "data"
 
 
 # Recorded from MXNet 1.9.1: cases of their own, and cases of ``more_cases``.
-RECORDINGS = ("ops", "more_ops")
+RECORDINGS = ("ops", "more_ops", "contrib_ops")
 
 
 @functools.cache

@@ -1,0 +1,172 @@
+"""Cases of operators for detection and others that MXNet has in ``contrib``; MXNet's are recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from symbucket.types import Array
+from tests.ops.case import Case, Exactly, Maker, fixed, given
+
+_BOXES = [
+    [
+        [0, 0.5, 0.1, 0.1, 0.2, 0.2],
+        [1, 0.4, 0.1, 0.1, 0.2, 0.2],
+        [0, 0.3, 0.1, 0.1, 0.14, 0.14],
+        [2, 0.6, 0.5, 0.5, 0.7, 0.8],
+        [2, 0.7, 0.5, 0.5, 0.72, 0.8],
+        [-1, 0.9, 0.0, 0.0, 1.0, 1.0],
+        [0, 0.005, 0.3, 0.3, 0.4, 0.4],
+    ],
+    [[0, -0.5, 0.1, 0.1, 0.2, 0.2]] * 7,
+]
+_NUMBERS: Mapping[str, Any] = {"coord_start": 2, "score_index": 1}
+
+BOXES = [
+    *(
+        Case("_contrib_box_nms", {**_NUMBERS, **attrs}, {"data": make(_BOXES)})
+        for make, attrs in (
+            (Exactly, {}),
+            (Exactly, {"topk": 3, "valid_thresh": 0.01}),
+            (given, {"id_index": 0}),  # the gradient by a class would be of another class
+            (given, {"id_index": 0, "force_suppress": True, "overlap_thresh": 0.1}),
+            (given, {"id_index": 0, "background_id": 2, "topk": 4}),
+            (given, {"valid_thresh": 0.01, "out_format": "center"}),
+            (given, {"in_format": "center", "out_format": "corner"}),
+        )
+    ),
+    *(
+        Case(
+            "_contrib_box_iou",
+            {"format": form},
+            {
+                "lhs": given([[0, 0, 2, 2], [1, 1, 0.5, 0.5], [0.2, 0.3, 1, 4]]),
+                "rhs": given([[1, 1, 3, 3], [1, 0, 2, 2.5]]),
+            },
+        )
+        for form in ("corner", "center")
+    ),
+    *(
+        Case(
+            "_contrib_bipartite_matching",
+            attrs,
+            {
+                "data": given(
+                    [[[0.5, 0.6], [0.1, 0.2], [0.3, 0.4]], [[0.7, 0.5], [0.9, 0.1], [0, 0]]]
+                )
+            },
+        )
+        for attrs in ({"threshold": 1e-12}, {"threshold": 0.45, "is_ascend": True})
+    ),
+]
+
+_ANCHORS = [
+    [
+        [0.1, 0.1, 0.4, 0.5],
+        [0.15, 0.1, 0.45, 0.5],
+        [0.5, 0.5, 0.9, 0.9],
+        [0.6, 0.6, 0.8, 0.8],
+        [0.0, 0.0, 0.1, 0.1],
+        [0.3, 0.6, 0.5, 0.8],
+    ]
+]
+_NOTHING = [-1] * 5
+_OBJECTS = [
+    [[1, 0.12, 0.1, 0.4, 0.45], [0, 0.55, 0.5, 0.9, 0.9], _NOTHING],
+    [_NOTHING] * 3,
+    [[2, 0.0, 0.0, 0.9, 0.9], _NOTHING, [1, 0.1, 0.1, 0.3, 0.3]],
+]
+
+
+def scores(*shape: int) -> Maker:
+    """Numbers that are probabilities along the second axis."""
+
+    def make(rng: np.random.Generator) -> Array:
+        e = np.exp(rng.normal(size=shape) * 2)
+        return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    return fixed(make)
+
+
+MULTIBOX = [
+    Case(
+        "_contrib_MultiBoxPrior",
+        {"sizes": (0.5, 0.25), "ratios": (4.0, 1.0, 0.5)},
+        {"data": given(np.zeros((2, 3, 2, 3)))},
+    ),
+    Case(
+        "_contrib_MultiBoxPrior",
+        {"sizes": (0.5,), "steps": (0.3, 0.4), "offsets": (0.1, 0.2), "clip": True},
+        {"data": given(np.zeros((1, 1, 2, 1)))},
+    ),
+    *(
+        Case(
+            "_contrib_MultiBoxTarget",
+            attrs,
+            {"anchor": given(_ANCHORS), "label": given(_OBJECTS), "cls_pred": scores(3, 4, 6)},
+        )
+        for attrs in (
+            {},
+            {"overlap_threshold": 0.8},
+            {"negative_mining_ratio": 1.0},
+            {
+                "negative_mining_ratio": 2.0,
+                "negative_mining_thresh": 0.3,
+                "ignore_label": -7.0,
+                "variances": (0.2, 0.3, 0.4, 0.5),
+            },
+        )
+    ),
+    *(
+        Case(
+            "_contrib_MultiBoxDetection",
+            attrs,
+            {
+                "cls_prob": scores(2, 3, 6),
+                "loc_pred": fixed(lambda rng: (rng.normal(size=(2, 24)) * 0.3).astype(np.float32)),
+                "anchor": given(_ANCHORS),
+            },
+        )
+        for attrs in (
+            {},
+            {"threshold": 0.5},
+            {"force_suppress": True, "nms_threshold": 0.1},
+            {"clip": False, "nms_threshold": 0.0},
+        )
+    ),
+]
+
+_REGIONS: Mapping[str, Any] = {
+    "rpn_pre_nms_top_n": 30,
+    "rpn_post_nms_top_n": 8,
+    "threshold": 0.5,
+    "rpn_min_size": 4,
+    "scales": (1.0, 2.0),
+}
+_FEW = {"threshold": 0.05, "rpn_post_nms_top_n": 12, "ratios": (1.0, 2.0), "output_score": True}
+
+
+def _proposals(op: str, images: int, kinds: int, **attrs: Any) -> Case:
+    def moves(rng: np.random.Generator) -> Array:
+        return (rng.normal(size=(images, 4 * kinds, 3, 4)) * 0.2).astype(np.float32)
+
+    def chances(rng: np.random.Generator) -> Array:
+        return rng.random((images, 2 * kinds, 3, 4)).astype(np.float32)
+
+    info = [[40, 60, 1], [48, 64, 1.5]][:images]
+    inputs = {"cls_prob": fixed(chances), "bbox_pred": fixed(moves), "im_info": given(info)}
+    return Case(op, {**_REGIONS, **attrs}, inputs)
+
+
+PROPOSALS = [
+    _proposals("_contrib_Proposal", 1, 6),
+    _proposals("_contrib_Proposal", 1, 4, **_FEW),
+    _proposals("_contrib_Proposal", 1, 6, iou_loss=True, output_score=True),
+    _proposals("_contrib_MultiProposal", 2, 6, output_score=True),
+]
+
+CONTRIB = [*BOXES, *MULTIBOX, *PROPOSALS]
+
+UNRECORDED: set[str] = set()
