@@ -53,6 +53,85 @@ def CTCLoss(
 ) -> NDArray | list[NDArray]:
     """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
 
+def MultiBoxDetection(
+    cls_prob: NDArray,
+    loc_pred: NDArray,
+    anchor: NDArray,
+    clip: bool = True,
+    threshold: float = 0.01,
+    background_id: int = 0,
+    nms_threshold: float = 0.5,
+    force_suppress: bool = False,
+    variances: float | Sequence[float] = (0.1, 0.1, 0.2, 0.2),
+    nms_topk: int = -1,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """What SSD has found: (class, score, left, top, right, bottom) of each box, best first."""
+
+def MultiBoxPrior(
+    data: NDArray,
+    sizes: float | Sequence[float] = (1.0,),
+    ratios: float | Sequence[float] = (1.0,),
+    clip: bool = False,
+    steps: float | Sequence[float] = (-1.0, -1.0),
+    offsets: float | Sequence[float] = (0.5, 0.5),
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Boxes around every pixel of an image, in parts of its size; the pixels do not matter."""
+
+def MultiBoxTarget(
+    anchor: NDArray,
+    label: NDArray,
+    cls_pred: NDArray,
+    overlap_threshold: float = 0.5,
+    ignore_label: float = -1.0,
+    negative_mining_ratio: float = -1.0,
+    negative_mining_thresh: float = 0.5,
+    minimum_negative_samples: int = 0,
+    variances: float | Sequence[float] = (0.1, 0.1, 0.2, 0.2),
+    *,
+    out: NDArray | Sequence[NDArray] | None = None,
+) -> NDArray | list[NDArray]:
+    """What SSD is to say of each of its boxes: how far it is from an object, and its class."""
+
+def MultiProposal(
+    cls_prob: NDArray,
+    bbox_pred: NDArray,
+    im_info: NDArray,
+    rpn_pre_nms_top_n: int = 6000,
+    rpn_post_nms_top_n: int = 300,
+    threshold: float = 0.7,
+    rpn_min_size: int = 16,
+    scales: float | Sequence[float] = (4.0, 8.0, 16.0, 32.0),
+    ratios: float | Sequence[float] = (0.5, 1.0, 2.0),
+    feature_stride: int = 16,
+    output_score: bool = False,
+    iou_loss: bool = False,
+    *,
+    out: NDArray | Sequence[NDArray] | None = None,
+) -> NDArray | list[NDArray]:
+    """The regions in which a region proposal network sees objects, for each image of a batch."""
+
+def Proposal(
+    cls_prob: NDArray,
+    bbox_pred: NDArray,
+    im_info: NDArray,
+    rpn_pre_nms_top_n: int = 6000,
+    rpn_post_nms_top_n: int = 300,
+    threshold: float = 0.7,
+    rpn_min_size: int = 16,
+    scales: float | Sequence[float] = (4.0, 8.0, 16.0, 32.0),
+    ratios: float | Sequence[float] = (0.5, 1.0, 2.0),
+    feature_stride: int = 16,
+    output_score: bool = False,
+    iou_loss: bool = False,
+    *,
+    out: NDArray | Sequence[NDArray] | None = None,
+) -> NDArray | list[NDArray]:
+    """``MultiProposal`` for a single image."""
+
 def ROIAlign(
     data: NDArray,
     rois: NDArray,
@@ -87,6 +166,59 @@ def arange_like(
     out: NDArray | None = None,
 ) -> NDArray:
     """``start, start + step, ...`` (each number ``repeat`` times) as many as the data has elements."""
+
+def bipartite_matching(
+    data: NDArray,
+    threshold: float,
+    is_ascend: bool = False,
+    topk: int = -1,
+    *,
+    out: NDArray | Sequence[NDArray] | None = None,
+) -> NDArray | list[NDArray]:
+    """Pairs of rows and columns: the best score first, then the best among what is left, ..."""
+
+def box_iou(
+    lhs: NDArray,
+    rhs: NDArray,
+    format: Literal['corner', 'center'] = "corner",
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The area that each box of ``lhs`` shares with each of ``rhs``, over what both cover."""
+
+def box_nms(
+    data: NDArray,
+    overlap_thresh: float = 0.5,
+    valid_thresh: float = 0.0,
+    topk: int = -1,
+    coord_start: int = 2,
+    score_index: int = 1,
+    id_index: int = -1,
+    background_id: int = -1,
+    force_suppress: bool = False,
+    in_format: Literal['corner', 'center'] = "corner",
+    out_format: Literal['corner', 'center'] = "corner",
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Boxes by descending score, without those that a better one overlaps; the rest is -1."""
+
+def box_non_maximum_suppression(
+    data: NDArray,
+    overlap_thresh: float = 0.5,
+    valid_thresh: float = 0.0,
+    topk: int = -1,
+    coord_start: int = 2,
+    score_index: int = 1,
+    id_index: int = -1,
+    background_id: int = -1,
+    force_suppress: bool = False,
+    in_format: Literal['corner', 'center'] = "corner",
+    out_format: Literal['corner', 'center'] = "corner",
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Boxes by descending score, without those that a better one overlaps; the rest is -1."""
 
 def ctc_loss(
     data: NDArray,

@@ -40,6 +40,8 @@ class BoxIoU(Operator):
     A box is (left, top, right, bottom), or with ``format="center"`` (x, y, width, height).
     """
 
+    formula = "y[i, j] = area(lhs[i] and rhs[j]) / area(lhs[i] or rhs[j])"
+    example = "contrib.box_iou([[0, 0, 2, 2]], [[1, 1, 3, 3]]) -> [[0.1429]]"
     shapes = "(*m, 4), (*n, 4) -> (*m, *n)"
     no_gradient = ("lhs", "rhs")
 
@@ -79,6 +81,11 @@ class BoxNMS(Operator):
     without ``id_index``). The gradient flows to the boxes that are kept.
     """
 
+    formula = "y[0], y[1], ... = boxes of x by score, unless a better one overlaps them"
+    example = (
+        "contrib.box_nms([[0, 0.5, 0, 0, 2, 2], [0, 0.9, 0, 0, 2, 3], [1, 0.7, 5, 5, 6, 6]]) -> "
+        "[[0, 0.9, 0, 0, 2, 3], [1, 0.7, 5, 5, 6, 6], [-1, -1, -1, -1, -1, -1]]"
+    )
     shapes = "(*d, n, k) -> (*d, n, k)"
 
     overlap_thresh: float = 0.5
@@ -164,6 +171,11 @@ class BipartiteMatching(Operator):
     The first output holds the column of each row, the second the row of each column, -1 for none.
     """
 
+    formula = "output0[i] = j and output1[j] = i, where x[i, j] is the best of what is left"
+    example = (
+        "contrib.bipartite_matching([[0.5, 0.6], [0.1, 0.2], [0.3, 0.4]], threshold=0.01) -> "
+        "[1, -1, 0]"
+    )
     shapes = "(*d, m, n) -> (*d, m), (*d, n)"
     no_gradient = ("data",)
 

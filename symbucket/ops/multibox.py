@@ -40,6 +40,8 @@ class MultiBoxPrior(Operator):
     pixels (-1: they fill the image), ``offsets`` say where in its step a pixel lies.
     """
 
+    formula = "y[0, box] = center -+ size * (height / width * sqrt(ratio), 1 / sqrt(ratio)) / 2"
+    example = "contrib.MultiBoxPrior([[[[0]]]], sizes=(0.5,)) -> [[[0.25, 0.25, 0.75, 0.75]]]"
     shapes = "(n, c, h, w) -> (1, k, 4)"
     no_gradient = ("data",)
 
@@ -95,6 +97,14 @@ class MultiBoxTarget(Operator):
     ``negative_mining_thresh``; the others get ``ignore_label``, and so do samples without objects.
     """
 
+    formula = (
+        "loc_target = (distance of centers / size, log of sizes) / variances, "
+        "cls_target = class + 1"
+    )
+    example = (
+        "contrib.MultiBoxTarget([[[0, 0, 1, 1]]], [[[2, 0, 0, 1, 0.5]]], [[[0], [1]]]) -> "
+        "[[0, -2.5, 0, -3.4657]]"
+    )
     shapes = "(1, a, 4), (n, l, k), (n, c, a) -> (n, b), (n, b), (n, a)"
     no_gradient = ("anchor", "label", "cls_pred")
 
@@ -226,6 +236,11 @@ class MultiBoxDetection(Operator):
     after the ``nms_topk`` best.
     """
 
+    formula = "y[n, i] = (class, score, center -+ size / 2), by score, class -1 if suppressed"
+    example = (
+        "contrib.MultiBoxDetection([[[0.1], [0.9]]], [[0, 0, 0, 0]], [[[0, 0, 1, 0.5]]]) -> "
+        "[[[0, 0.9, 0, 0, 1, 0.5]]]"
+    )
     shapes = "(n, c, a), (n, b), (1, a, 4) -> (n, a, 6)"
     no_gradient = ("cls_prob", "loc_pred", "anchor")
 

@@ -148,6 +148,12 @@ class MultiProposal(_Proposals):
     ``output_score`` their scores, too. Boxes below ``rpn_min_size`` (times the scale) score -1.
     """
 
+    formula = "y[r] = (image, left, top, right, bottom) of its best boxes that are not suppressed"
+    example = (
+        "contrib.MultiProposal([[[[0.1]], [[0.9]]]], [[[[0]], [[0]], [[0]], [[0]]]], "
+        "[[16, 16, 1]], rpn_post_nms_top_n=1, scales=(0.5,), ratios=(1,), rpn_min_size=1) -> "
+        "[[0, 4, 4, 11, 11]]"
+    )
     shapes = "(n, b, h, w), (n, a, h, w), (n, 3) -> (r, 5), (r, 1)"
     no_gradient = ("cls_prob", "bbox_pred", "im_info")
 
@@ -166,6 +172,11 @@ class MultiProposal(_Proposals):
 class Proposal(_Proposals):
     """``MultiProposal`` for a single image."""
 
+    formula = "y[r] = (0, left, top, right, bottom) of the best boxes that are not suppressed"
+    example = (
+        "contrib.Proposal([[[[0.1]], [[0.9]]]], [[[[0]], [[0]], [[0]], [[0]]]], [[16, 16, 1]], "
+        "rpn_post_nms_top_n=1, scales=(0.5,), ratios=(1,), rpn_min_size=1) -> [[0, 4, 4, 11, 11]]"
+    )
     shapes = "(1, b, h, w), (1, a, h, w), (1, 3) -> (r, 5), (r, 1)"
     no_gradient = ("cls_prob", "bbox_pred", "im_info")
 

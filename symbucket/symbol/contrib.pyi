@@ -55,6 +55,90 @@ def CTCLoss(
 ) -> Symbol:
     """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
 
+def MultiBoxDetection(
+    cls_prob: Symbol,
+    loc_pred: Symbol,
+    anchor: Symbol,
+    clip: bool = True,
+    threshold: float = 0.01,
+    background_id: int = 0,
+    nms_threshold: float = 0.5,
+    force_suppress: bool = False,
+    variances: float | Sequence[float] = (0.1, 0.1, 0.2, 0.2),
+    nms_topk: int = -1,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """What SSD has found: (class, score, left, top, right, bottom) of each box, best first."""
+
+def MultiBoxPrior(
+    data: Symbol,
+    sizes: float | Sequence[float] = (1.0,),
+    ratios: float | Sequence[float] = (1.0,),
+    clip: bool = False,
+    steps: float | Sequence[float] = (-1.0, -1.0),
+    offsets: float | Sequence[float] = (0.5, 0.5),
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Boxes around every pixel of an image, in parts of its size; the pixels do not matter."""
+
+def MultiBoxTarget(
+    anchor: Symbol,
+    label: Symbol,
+    cls_pred: Symbol,
+    overlap_threshold: float = 0.5,
+    ignore_label: float = -1.0,
+    negative_mining_ratio: float = -1.0,
+    negative_mining_thresh: float = 0.5,
+    minimum_negative_samples: int = 0,
+    variances: float | Sequence[float] = (0.1, 0.1, 0.2, 0.2),
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """What SSD is to say of each of its boxes: how far it is from an object, and its class."""
+
+def MultiProposal(
+    cls_prob: Symbol,
+    bbox_pred: Symbol,
+    im_info: Symbol,
+    rpn_pre_nms_top_n: int = 6000,
+    rpn_post_nms_top_n: int = 300,
+    threshold: float = 0.7,
+    rpn_min_size: int = 16,
+    scales: float | Sequence[float] = (4.0, 8.0, 16.0, 32.0),
+    ratios: float | Sequence[float] = (0.5, 1.0, 2.0),
+    feature_stride: int = 16,
+    output_score: bool = False,
+    iou_loss: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The regions in which a region proposal network sees objects, for each image of a batch."""
+
+def Proposal(
+    cls_prob: Symbol,
+    bbox_pred: Symbol,
+    im_info: Symbol,
+    rpn_pre_nms_top_n: int = 6000,
+    rpn_post_nms_top_n: int = 300,
+    threshold: float = 0.7,
+    rpn_min_size: int = 16,
+    scales: float | Sequence[float] = (4.0, 8.0, 16.0, 32.0),
+    ratios: float | Sequence[float] = (0.5, 1.0, 2.0),
+    feature_stride: int = 16,
+    output_score: bool = False,
+    iou_loss: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``MultiProposal`` for a single image."""
+
 def ROIAlign(
     data: Symbol,
     rois: Symbol,
@@ -92,6 +176,63 @@ def arange_like(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """``start, start + step, ...`` (each number ``repeat`` times) as many as the data has elements."""
+
+def bipartite_matching(
+    data: Symbol,
+    threshold: float,
+    is_ascend: bool = False,
+    topk: int = -1,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Pairs of rows and columns: the best score first, then the best among what is left, ..."""
+
+def box_iou(
+    lhs: Symbol,
+    rhs: Symbol,
+    format: Literal['corner', 'center'] = "corner",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The area that each box of ``lhs`` shares with each of ``rhs``, over what both cover."""
+
+def box_nms(
+    data: Symbol,
+    overlap_thresh: float = 0.5,
+    valid_thresh: float = 0.0,
+    topk: int = -1,
+    coord_start: int = 2,
+    score_index: int = 1,
+    id_index: int = -1,
+    background_id: int = -1,
+    force_suppress: bool = False,
+    in_format: Literal['corner', 'center'] = "corner",
+    out_format: Literal['corner', 'center'] = "corner",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Boxes by descending score, without those that a better one overlaps; the rest is -1."""
+
+def box_non_maximum_suppression(
+    data: Symbol,
+    overlap_thresh: float = 0.5,
+    valid_thresh: float = 0.0,
+    topk: int = -1,
+    coord_start: int = 2,
+    score_index: int = 1,
+    id_index: int = -1,
+    background_id: int = -1,
+    force_suppress: bool = False,
+    in_format: Literal['corner', 'center'] = "corner",
+    out_format: Literal['corner', 'center'] = "corner",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Boxes by descending score, without those that a better one overlaps; the rest is -1."""
 
 def ctc_loss(
     data: Symbol,

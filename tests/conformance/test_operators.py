@@ -15,7 +15,8 @@ from tests.ops.op_harness import executor
 
 def value(op: str, *arrays: Any, **attributes: Any) -> Array:
     names = "xyz"[: len(arrays)]
-    symbol = getattr(sb.sym, op)(*map(sb.sym.Variable, names), **attributes)
+    home = sb.sym if hasattr(sb.sym, op) else sb.sym.contrib
+    symbol = getattr(home, op)(*map(sb.sym.Variable, names), **attributes)
     inputs = {n: np.asarray(a, np.float32) for n, a in zip(names, arrays)}
     return symbol.eval(**{n: sb.nd.array(a) for n, a in inputs.items()})[0].asnumpy()
 
@@ -209,3 +210,42 @@ def test_flips_and_tensors_of_images() -> None:
     np.testing.assert_array_equal(flipped, x[:, ::-1])
     np.testing.assert_array_equal(turned, x[::-1])
     np.testing.assert_allclose(tensor, x.transpose(2, 0, 1) / 255, rtol=1e-6)
+
+
+def test_a_detector_keeps_its_best_boxes_only() -> None:
+    """Rows after the first ``nms_topk`` are of class -1; what else they hold means nothing."""
+    scores = [[[0.1, 0.2, 0.3, 0.9], [0.9, 0.8, 0.7, 0.1]]]
+    anchors = [[[0.1 * i, 0.0, 0.1 * i + 0.05, 0.5] for i in range(4)]]
+    found = value("MultiBoxDetection", scores, np.zeros((1, 16)), anchors, nms_topk=2)[0]
+    assert found[:, 0].tolist() == [0, 0, -1, -1]
+    assert found[:2, 1].tolist() == pytest.approx([0.9, 0.8])
+    assert found[:2, 2].tolist() == pytest.approx([0.0, 0.1])
+
+
+def test_limits_of_targets_and_pairs_mean_what_they_say() -> None:
+    """MXNet 1.9.1 ignores the one on CPUs, and makes one pair more than the other says."""
+    anchors = [[[0.25 * i, 0.0, 0.25 * i + 0.2, 0.5] for i in range(4)]]
+    labels, scores = [[[0, 0.0, 0.0, 0.2, 0.5]]], np.zeros((1, 2, 4))
+    for least, count in ((0, 0), (2, 2), (9, 3)):
+        symbol = sb.sym.contrib.MultiBoxTarget(
+            *map(sb.sym.Variable, "xyz"),
+            negative_mining_ratio=0.5,
+            minimum_negative_samples=least,
+        )
+        inputs = {n: sb.nd.array(np.asarray(a)) for n, a in zip("xyz", (anchors, labels, scores))}
+        classes = symbol.eval(**inputs)[2].asnumpy()[0]
+        assert classes[0] == 1
+        assert (classes == 0).sum() == count
+    x = sb.nd.array([[0.5, 0.5], [0.5, 0.5], [0.3, 0.4]])
+    rows, columns = sb.nd.contrib.bipartite_matching(x, threshold=0.1, topk=1)
+    assert rows.asnumpy().tolist() == [0, -1, -1]
+    assert columns.asnumpy().tolist() == [0, -1]
+
+
+def test_boxes_that_are_none_are_refused() -> None:
+    with pytest.raises(sb.SymbucketError, match="6 numbers or more"):
+        value("box_nms", np.zeros((2, 5)))
+    with pytest.raises(sb.SymbucketError, match="no boxes of 4 numbers"):
+        value("box_iou", np.zeros((2, 3)), np.zeros((2, 4)))
+    with pytest.raises(sb.SymbucketError, match="MultiProposal takes several"):
+        value("Proposal", np.zeros((2, 24, 1, 1)), np.zeros((2, 48, 1, 1)), np.zeros((2, 3)))

@@ -1,4 +1,4 @@
-"""Cases of operators for detection and others that MXNet has in ``contrib``; MXNet's are recorded."""
+"""Cases of operators of detectors and others of MXNet's ``contrib``; its numbers are recorded."""
 
 from __future__ import annotations
 
