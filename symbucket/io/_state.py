@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
+from symbucket.errors import DataError, InvalidArgumentError, SymbucketError, UnsupportedError
 
 State = dict[str, Any]
 
@@ -63,6 +64,32 @@ def check_kind(iterator: object, state: Mapping[str, Any]) -> None:
             f"{name}.restore: the state is that of {kind or 'no iterator'}; expected what "
             f"{name}.state() returned"
         )
+
+
+def restores(method: Callable[[Any, Mapping[str, Any]], None]) -> Callable[[Any, Any], None]:
+    """Return a ``restore`` that refuses what is no state of its class, and changes nothing then.
+
+    Raises InvalidArgumentError for a state of another class, or one that is damaged.
+    """
+
+    @functools.wraps(method)
+    def restore(self: Any, state: Any) -> None:
+        check_kind(self, state)
+        before = dict(vars(self))
+        try:
+            method(self, state)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            vars(self).clear()
+            vars(self).update(before)
+            if isinstance(error, SymbucketError):
+                raise
+            name = type(self).__name__
+            raise InvalidArgumentError(
+                f"{name}.restore: the state is damaged ({type(error).__name__}: {error}); expected "
+                f"what {name}.state() returned"
+            ) from error
+
+    return restore
 
 
 def _other_data(iterator: object) -> DataError:

@@ -18,6 +18,7 @@ from symbucket.io._state import (
     compare,
     data_digest,
     pack_ids,
+    restores,
     tell_changes,
     unpack_ids,
 )
@@ -174,6 +175,7 @@ class NDArrayIter(DataIter):
             **self._layout(),
         }
 
+    @restores
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go where ``state()`` was: the next batch is the one that followed then.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from symbucket.checks import check_part
 from symbucket.errors import DataError
-from symbucket.io._state import State, check_kind
+from symbucket.io._state import State, restores
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.desc import DataDesc
@@ -61,9 +61,9 @@ class PartIter(WholeBatchIter):
         """Return the state of ``data_iter``."""
         return {"iterator": type(self).__name__, "inner": self.data_iter.state()}
 
+    @restores
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go where ``state()`` was, see ``data_iter``."""
-        check_kind(self, state)
         self.data_iter.restore(state["inner"])
         self._current = None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from symbucket.checks import listing
 from symbucket.errors import DataError
-from symbucket.io._state import State, check_kind, state_of
+from symbucket.io._state import State, restores, state_of
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.desc import DataDesc
@@ -95,9 +95,9 @@ class PrefetchingIter(WholeBatchIter):
                 one.state()  # raises
         return {"iterator": type(self).__name__, "inner": states}
 
+    @restores
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go where ``state()`` was, see the iterators; they are as many as then."""
-        check_kind(self, state)
         if len(state["inner"]) != len(self.iters):
             raise DataError(
                 f"PrefetchingIter.restore: the state is that of {len(state['inner'])} iterators, "

@@ -7,7 +7,7 @@ from typing import Any
 
 from symbucket.checks import check_integer
 from symbucket.errors import DataError
-from symbucket.io._state import State, check_kind
+from symbucket.io._state import State, restores
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.iterator import DataIter
@@ -62,11 +62,12 @@ class ResizeIter(WholeBatchIter):
         inner = self.data_iter.state()
         return {"iterator": "ResizeIter", "taken": self._taken, "inner": inner}
 
+    @restores
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go where ``state()`` was, see ``data_iter``."""
-        check_kind(self, state)
+        taken = int(state["taken"])
         self.data_iter.restore(state["inner"])
-        self._taken, self._current = int(state["taken"]), None
+        self._taken, self._current = taken, None
 
     def _following(self) -> DataBatch | None:
         if self._taken == self.size:

@@ -15,6 +15,7 @@ from symbucket.io._boxes import assign_boxes
 from symbucket.io._buckets import plan_epoch
 from symbucket.io._samples import Sample, SampleReader
 from symbucket.io._seed import resolve_seed
+from symbucket.io._state import restores
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.bucket_plan import BucketPlan, batch_rule, plan_buckets
@@ -293,6 +294,7 @@ class StreamIter(WholeBatchIter):
             **self._layout(),
         }
 
+    @restores
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go where ``state()`` was: the next batch is the one that followed then.
 
@@ -306,11 +308,11 @@ class StreamIter(WholeBatchIter):
         changed = [
             f"{k} {state.get(k)!r} is {v!r} now" for k, v in layout.items() if state.get(k) != v
         ]
-        if state.get("iterator") != type(self).__name__ or changed:
+        if changed:
             raise StateError(
                 "StreamIter.restore: the state is that of another stream, so nobody can tell which "
-                f"samples had their turn: {'; '.join(changed) or state.get('iterator')}. Use the "
-                "arguments of that time, or begin anew"
+                f"samples had their turn: {'; '.join(changed)}. Use the arguments of that time, or "
+                "begin anew"
             )
         self.seed = int(state["seed"])
         waiting = [Sample.unpacked(packed, self._fields) for packed in state["waiting"]]

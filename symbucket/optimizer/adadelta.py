@@ -23,7 +23,7 @@ class AdaDelta(Optimizer):
     def __init__(self, rho: float = 0.90, epsilon: float = 1e-5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rho = self._number("rho", rho, 0, 1)
-        self.epsilon = self._number("epsilon", epsilon, 0)
+        self.epsilon = self._epsilon(epsilon)
 
     def state_values(self) -> dict[str, float]:
         """Running means of the squared gradient and of the squared step."""

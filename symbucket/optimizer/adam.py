@@ -34,7 +34,7 @@ class Adam(Optimizer):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.beta1 = self._number("beta1", beta1, 0, 1)
         self.beta2 = self._number("beta2", beta2, 0, 1)
-        self.epsilon = self._number("epsilon", epsilon, 0)
+        self.epsilon = self._epsilon(epsilon)
         self.lazy_update = lazy_update
 
     def state_values(self) -> dict[str, float]:

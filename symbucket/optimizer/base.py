@@ -98,7 +98,7 @@ class Optimizer(HostInterface):
         self.ema_decay = self._limit("ema_decay", ema_decay, 1.0)
         self.multi_precision = multi_precision
         self._preprocessing()
-        self.wd = self._number("wd", wd)
+        self.wd = self._number("wd", wd, 0)
         if lr_scheduler is not None and not callable(lr_scheduler):
             raise InvalidArgumentError(
                 f"{self._name()}: lr_scheduler must be a callable from the number of updates to a "

@@ -22,7 +22,7 @@ class DCASGD(Optimizer):
 
     def __init__(self, momentum: float = 0.0, lamda: float = 0.04, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.momentum = self._number("momentum", momentum)
+        self.momentum = self._momentum(momentum)
         self.lamda = self._number("lamda", lamda)
 
     def create_state(self, index: Index, weight: NDArray) -> Any:

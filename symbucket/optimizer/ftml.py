@@ -27,7 +27,7 @@ class FTML(Optimizer):
         super().__init__(**kwargs)
         self.beta1 = self._number("beta1", beta1, 0, 1)
         self.beta2 = self._number("beta2", beta2, 0, 1)
-        self.epsilon = self._number("epsilon", epsilon, 0)
+        self.epsilon = self._epsilon(epsilon)
 
     def state_values(self) -> dict[str, float]:
         """``d`` (the scale), ``v`` (mean of squares) and ``z`` (the leader)."""

@@ -112,6 +112,20 @@ class Hyperparameters:
             raise InvalidArgumentError(f"{self._name()}: {name} must be {span}, found {value!r}.")
         return float(value)
 
+    def _momentum(self, value: Any) -> float:
+        """Return a momentum; one of 1 or more lets the weights run away, whatever the gradient."""
+        return self._number("momentum", value, -1, 1)
+
+    def _epsilon(self, value: Any) -> float:
+        """Return what keeps a division by a running size of gradients finite."""
+        epsilon = self._number("epsilon", value, 0)
+        if not epsilon:
+            logging.warning(
+                "%s: epsilon is 0, so a weight whose gradients are all 0 becomes NaN (0 / 0)",
+                self._name(),
+            )
+        return epsilon
+
 
 def argument_attributes(symbol: Any) -> Mapping[str, Mapping[str, str]]:
     """Return what ``attr_dict`` of a symbol has, without the nodes of a thousand steps."""

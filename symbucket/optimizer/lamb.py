@@ -37,7 +37,7 @@ class LAMB(Optimizer):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.beta1 = self._number("beta1", beta1, 0, 1)
         self.beta2 = self._number("beta2", beta2, 0, 1)
-        self.epsilon = self._number("epsilon", epsilon, 0)
+        self.epsilon = self._epsilon(epsilon)
         self.lower_bound = None if not lower_bound else self._number("lower_bound", lower_bound)
         self.upper_bound = None if not upper_bound else self._number("upper_bound", upper_bound)
         self.bias_correction = bool(bias_correction)

@@ -40,7 +40,7 @@ class LARS(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.momentum = self._number("momentum", momentum)
+        self.momentum = self._momentum(momentum)
         self.lazy_update = lazy_update
         self.eta = self._number("eta", eta, 0)
         self.eps = self._number("eps", eps, 0)

@@ -48,7 +48,7 @@ class LBSGD(Optimizer):
                 f"optimizer lbsgd: warmup_strategy is {warmup_strategy!r}; expected one of "
                 f"{', '.join(_STRATEGIES)}"
             )
-        self.momentum = self._number("momentum", momentum)
+        self.momentum = self._momentum(momentum)
         self.warmup_strategy = warmup_strategy
         self.warmup_epochs = check_integer(warmup_epochs, "lbsgd: warmup_epochs", 0)
         self.batch_scale = check_integer(batch_scale, "lbsgd: batch_scale", 1)

@@ -36,7 +36,7 @@ class RMSProp(Optimizer):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.gamma1 = self._number("gamma1", gamma1, 0, 1)
         self.gamma2 = self._number("gamma2", gamma2, 0)
-        self.epsilon = self._number("epsilon", epsilon, 0)
+        self.epsilon = self._epsilon(epsilon)
         self.centered = bool(centered)
         self.clip_weights = clip_weights
 

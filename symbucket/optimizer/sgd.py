@@ -22,7 +22,7 @@ class SGD(Optimizer):
 
     def __init__(self, momentum: float = 0.0, lazy_update: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.momentum = self._number("momentum", momentum)
+        self.momentum = self._momentum(momentum)
         self.lazy_update = lazy_update
 
     def state_values(self) -> dict[str, float]:

@@ -29,7 +29,7 @@ class Signum(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
-        self.momentum = self._number("momentum", momentum)
+        self.momentum = self._momentum(momentum)
         self.wd_lh = self._number("wd_lh", wd_lh)
 
     def state_values(self) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Iterators go on where they were, in another process too, and say if they cannot."""
 
+import contextlib
 import json
 import logging
 import re
@@ -111,6 +112,27 @@ def test_a_restored_iterator_is_the_original_and_not_just_like_itself():
     rest = run(original, 1)
     assert run(restored(text(), state), 1) == rest
     assert first[0] not in rest[0]
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_what_is_no_state_is_refused_and_changes_nothing(make):
+    iterator = make()
+    next(iterator)
+    before = iterator.state()
+    name = type(iterator).__name__
+    for state in (None, "x", 3, [], {}, {"iterator": "Other"}):
+        with pytest.raises(InvalidArgumentError, match=f"{name}.restore: the state is that of"):
+            iterator.restore(state)
+    for key in before:
+        for damaged in ({k: v for k, v in before.items() if k != key}, {**before, key: object()}):
+            with contextlib.suppress(InvalidArgumentError, DataError):
+                iterator.restore(damaged)
+                iterator.restore(before)  # it could do without
+            assert iterator.state() == before
+    damaged = {"iterator": name}
+    with pytest.raises(InvalidArgumentError, match=rf"{name}.restore: the state is damaged \(KeyE"):
+        iterator.restore(damaged)
+    assert iterator.state() == before
 
 
 def _sentences(batches):

@@ -177,8 +177,13 @@ def test_a_state_of_another_stream_changes_nothing():
     before = _as_lists(other.next())
     with pytest.raises(StateError, match="window_size 40 is 41 now"):
         other.restore(state)
-    with pytest.raises(StateError, match="that of another stream"):
+    with pytest.raises(InvalidArgumentError, match="the state is that of KeyedIter"):
         other.restore({"iterator": "KeyedIter"})
+    state = other.state()
+    for key in set(state) - {"iterator"}:
+        with pytest.raises(SymbucketError):
+            other.restore({k: v for k, v in state.items() if k != key})
+    assert other.state() == state
     again = _stream(window=41)
     assert _as_lists(again.next()) == before
     assert _as_lists(again.next()) == _as_lists(other.next())

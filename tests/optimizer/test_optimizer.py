@@ -184,6 +184,32 @@ def test_senseless_values_are_refused_before_anything_changes(change, message):
             optimizer.create("sgd", **change)
 
 
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        *(
+            (name, {"momentum": value}, "momentum must be a finite number >= -1 and < 1, found")
+            for name in ("sgd", "nag", "signum", "dcasgd", "lars", "lbsgd")
+            for value in (1, 2, -1.5)
+        ),
+        ("sgd", {"wd": -1}, "wd must be a finite number >= 0, found -1"),
+        ("adamw", {"wd": -1e-4}, "wd must be a finite number >= 0"),
+        ("adam", {"epsilon": -1e-8}, "epsilon must be a finite number >= 0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(name, params, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        optimizer.create(name, **params)
+
+
+def test_no_epsilon_is_told(caplog):
+    optimizer.create("adam", epsilon=0)
+    assert "optimizer adam: epsilon is 0, so a weight whose gradients are all 0" in caplog.text
+    caplog.clear()
+    optimizer.create("adam", epsilon=1e-12)
+    assert not caplog.text
+
+
 def test_a_negative_clip_means_none_as_in_mxnet():
     weight = NDArray(np.zeros(3))
     optimizer.get_updater(optimizer.create("sgd", learning_rate=1, clip_gradient=-1))(
