@@ -44,10 +44,10 @@ def _doubling(levels):
 def test_functions_that_stand_for_billions_of_nodes_are_counted_before_they_are_written_out():
     made = _doubling(30)
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(UnsupportedError, match="graph has 1,073,741,824 nodes"):
         sb.sym.from_onnx(made)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert tracemalloc.get_traced_memory()[1] < 10e6
     tracemalloc.stop()
     assert sb.sym.from_onnx(_doubling(3)).infer_shape(x=(2,))[1] == [(2,)]
