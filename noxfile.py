@@ -114,7 +114,7 @@ def docs(session: nox.Session) -> None:
 
     It begins at ``site/docs/index.html``.
     """
-    session.install("-e", ".[cpu]")
+    session.install("-e", ".[cpu,serve]")  # the API reference imports the server
     install_group(session, "docs")
     options = ["--fail-on-warning", "--keep-going", "--quiet", "--fresh-env"]
     session.run("sphinx-build", *options, "-c", "docs", ".", "site", *session.posargs)

@@ -16,6 +16,8 @@ include_patterns = ["*.md", "docs/**"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"symbucket {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 3  # links such as CONTRIBUTING.md#add-a-pass
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import re
 import shlex
@@ -241,6 +242,12 @@ def test_names_of_the_library_exist(document):
                 break
             assert hasattr(value, part), f"{document}: {name}"
             value = getattr(value, part)
+
+
+def test_public_modules_have_a_page_in_the_reference():
+    modules = [m for m in (getattr(sb, n) for n in sb.__all__) if inspect.ismodule(m)]
+    pages = [f"docs/api/{m.__name__.removeprefix('symbucket.')}.rst" for m in modules]
+    assert [page for page in pages if not (ROOT / page).is_file()] == []
 
 
 # Tools -------------------------------------------------------------------------------------------

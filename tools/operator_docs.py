@@ -245,9 +245,8 @@ def _entry(record: Record, seen: Observation) -> str:
         lines.append(f"Also called {_code(others)}.\n")
     lines.append(_summary(record) + "\n")
     lines.append(f"* Inputs: {_inputs(record, seen)}. Outputs: {_outputs(record, seen)}.")
-    shapes = [f"`{text}`" for text in shape_texts(record)]
     if record.op_name not in OPEN:
-        lines.append(f"* Shapes: {' or '.join(shapes)}.")
+        lines.append(f"* Shapes: {_shapes(record)}.")
     lines += [f"* {label}: {text}." for label, text in _formula_and_example(record).items()]
     if seen.auxiliary:
         lines.append(f"* Auxiliary states: {_code(seen.auxiliary)}.")
@@ -259,16 +258,18 @@ def _entry(record: Record, seen: Observation) -> str:
 def _table(
     members: Sequence[Record], observed: Mapping[Record, Observation], attributes: bool
 ) -> str:
-    head = ["name", "inputs", *(["attributes"] if attributes else []), "gradient", "result"]
+    head = ["name", "shapes", *(["attributes"] if attributes else []), "gradient", "result"]
     head += [label.lower() for label in FURTHER]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for record in members:
         seen = observed[record]
-        cells = [_code(written(record)), _inputs(record, seen)]
+        shapes = _inputs(record, seen) if record.op_name in OPEN else _shapes(record)
+        cells = [_code(written(record)), shapes]
         if attributes:
             cells.append("; ".join(_attributes(record)))
         more = _formula_and_example(record)
-        cells += [_gradient(record, seen), _summary(record), *(more.get(h, "") for h in FURTHER)]
+        result = _summary(record).replace("; element by element.", ".")
+        cells += [_gradient(record, seen), result, *(more.get(h, "") for h in FURTHER)]
         lines.append(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -281,6 +282,10 @@ def _formula_and_example(record: Record) -> dict[str, str]:
         raise SystemExit(f"{record.op_name} has no formula or no example; add them to its record")
     call, _, result = record.example.partition(" -> ")
     return dict(zip(FURTHER, (f"`{record.formula}`", f"`{call}` is `{result}`")))
+
+
+def _shapes(record: Record) -> str:
+    return " or ".join(f"`{text}`" for text in shape_texts(record))
 
 
 def _code(names: Sequence[str]) -> str:
