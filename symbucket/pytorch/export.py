@@ -1,30 +1,30 @@
 """``export``: a module as an ONNX model in which every parameter is apart, and as in training.
 
 ``torch.export.export`` reads the module; ``torch.onnx.export(..., dynamo=True, optimize=False)``
-writes it. What that exporter leaves out is put back from the exported program: BatchNorm in
-training form, and rows of tables that get no gradient (``padding_idx``). What it drops without a
-word (dropout between the layers of ``nn.RNN``) is refused.
+writes it. What that exporter leaves out is put back from what it notes on nodes, see
+``onnx_torch_modes``. What it drops without a word (dropout between the layers of ``nn.RNN``) is
+refused.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import numpy as np
 import onnx
 
 from symbucket.checks import listing
 from symbucket.errors import UnsupportedError
 from symbucket.pytorch.examples import Call, import_torch
 from symbucket.symbol.onnx_sizes import fix_numeric_sizes
+from symbucket.symbol.onnx_torch_modes import dropouts, follow_samples, train_as_noted
+from symbucket.symbol.onnx_torch_notes import torch_calls
 
 _OPSET = 20
-_RECURRENT = ("aten.lstm.", "aten.gru.", "aten.rnn_tanh.", "aten.rnn_relu.")
-_FX_NODE = "pkg.torch.onnx.fx_node"
 _STATE_NAMES = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -42,7 +42,7 @@ def export(module: Any, call: Call, *, dynamic: bool) -> onnx.ModelProto:
     _refuse_cumulative_statistics(module)
     shapes = call.dynamic_shapes(torch.export.Dim.AUTO) if dynamic else None
     try:
-        with _quiet():
+        with _quiet(), _plain_attention():
             program = torch.export.export(
                 module, call.args, call.kwargs, dynamic_shapes=shapes, strict=False
             )
@@ -62,15 +62,14 @@ def export(module: Any, call: Call, *, dynamic: bool) -> onnx.ModelProto:
         ) from error
     model: onnx.ModelProto = written.model_proto
     _refuse_other_states(module, written.exported_program)
-    for node in written.exported_program.graph.nodes:
-        if node.op == "call_function":
-            _train_batch_norm(node, model.graph)
-            _block_padding(node, model.graph)
-            _drop_attention(node, model.graph)
+    follow_samples(model.graph)
+    train_as_noted(torch_calls(model.graph), model.graph)
     _refuse_lost_noise(program, model)
     _name_shared_parameters(module, model.graph)
     fix_numeric_sizes(model.graph)
     _fix_bounded_sizes(program, model.graph, call)
+    for written_node in model.graph.node:
+        written_node.ClearField("metadata_props")  # all that it says is in the graph now
     return model
 
 
@@ -85,65 +84,7 @@ def drop_dropout(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-# What the exporter leaves out --------------------------------------------------------------------
-
-
-def _train_batch_norm(node: Any, graph: onnx.GraphProto) -> None:
-    """Write a BatchNorm in training mode as such; the exporter writes all as in inference.
-
-    PyTorch's running variance follows that of a sample: n / (n - 1) of ONNX's.
-    """
-    if "_native_batch_norm_legit_functional" not in str(node.target):
-        return
-    _set_integers(_written(node, graph, "BatchNormalization"), training_mode=1, unbiased_variance=1)
-
-
-def _block_padding(node: Any, graph: onnx.GraphProto) -> None:
-    """Keep the row ``padding_idx`` of a table from getting a gradient; ONNX has no word for it."""
-    if str(node.target) != "aten.embedding.default":
-        return
-    padding = node.args[2] if len(node.args) > 2 else node.kwargs.get("padding_idx", -1)
-    if padding is None or padding < 0:
-        return
-    _set_integers(_written(node, graph, "Gather"), padding_index=padding)
-
-
-def _drop_attention(node: Any, graph: onnx.GraphProto) -> None:
-    """Let the weights of attention drop out in training; the exporter writes this as switched off.
-
-    ``dropout_p`` of scaled_dot_product_attention holds in evaluation too, but modules pass 0 then.
-    """
-    if "scaled_dot_product_attention" not in str(node.target) or not _dropouts(node):
-        return
-    written = _written(node, graph, "Dropout")
-    if len(written.input) < 3:
-        mode = f"{written.output[0]}/training_mode"
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), mode))
-        written.input.append(mode)
-
-
-def _written(node: Any, graph: onnx.GraphProto, op_type: str) -> onnx.NodeProto:
-    """Return the only ONNX node of a type that a node of the exported program became."""
-    prefix = f"%{node.name} :"
-    for_node = [
-        n
-        for n in graph.node
-        if n.op_type == op_type
-        and any(m.key == _FX_NODE and m.value.startswith(prefix) for m in n.metadata_props)
-    ]
-    if len(for_node) != 1:
-        raise UnsupportedError(
-            f"from_torch: PyTorch's exporter wrote {node.name} with {len(for_node)} nodes "
-            f"{op_type}; expected one. This release of it is not known here."
-        )
-    return for_node[0]
-
-
-def _set_integers(node: onnx.NodeProto, **values: int) -> None:
-    rest = [a for a in node.attribute if a.name not in values]
-    of_values = [onnx.helper.make_attribute(name, value) for name, value in values.items()]
-    del node.attribute[:]
-    node.attribute.extend([*rest, *of_values])
+# What is refused, and what is named -----------------------------------------------------------
 
 
 def _refuse_cumulative_statistics(module: Any) -> None:
@@ -217,7 +158,9 @@ def _refuse_lost_noise(program: Any, model: onnx.ModelProto) -> None:
     """Refuse a file with fewer nodes that drop out than the module has."""
     expected, places = 0, []
     for node in program.graph.nodes:
-        count = _dropouts(node)
+        count = 0
+        if node.op == "call_function":
+            count = dropouts(str(node.target), node.args, node.kwargs)
         expected += count
         places += [node.name] * bool(count)
     written = sum(node.op_type == "Dropout" and len(node.input) > 2 for node in model.graph.node)
@@ -229,26 +172,6 @@ def _refuse_lost_noise(program: Any, model: onnx.ModelProto) -> None:
         )
 
 
-def _dropouts(node: Any) -> int:
-    """Return in how many places a node of the exported program drops out."""
-    target, args = str(node.target), [*node.args]
-    if node.op != "call_function":
-        return 0
-    if target.startswith(("aten.dropout", "aten.native_dropout")):
-        return int(bool(args[2]) and args[1] > 0)
-    if target.startswith("aten.scaled_dot_product_attention"):
-        share = node.kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0)
-        return int(share > 0)
-    if target.startswith(_RECURRENT):
-        layers, share, training = args[4:7]
-        return layers - 1 if training and share > 0 else 0
-    if "dropout" in target:
-        raise UnsupportedError(
-            f"from_torch: {node.name} ({target}) has no counterpart; use nn.Dropout"
-        )
-    return 0
-
-
 # Around the exporter -----------------------------------------------------------------------------
 
 
@@ -256,6 +179,13 @@ def _first_lines(error: BaseException) -> str:
     cause = error.__cause__ or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {' '.join(lines[:4])[:600]}"
+
+
+def _plain_attention() -> AbstractContextManager[None]:
+    """Let attention return tensors in their plain order, which some modules rely on (T5)."""
+    attention = importlib.import_module("torch.nn.attention")
+    context: AbstractContextManager[None] = attention.sdpa_kernel(attention.SDPBackend.MATH)
+    return context
 
 
 @contextmanager

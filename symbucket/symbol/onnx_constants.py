@@ -10,8 +10,9 @@ import onnx
 from google.protobuf.message import Message
 
 from symbucket.symbol.onnx_uses import INITIAL_STATES
+from symbucket.types import Array
 
-_FLOATS = frozenset(
+FLOATS = frozenset(
     {
         onnx.TensorProto.FLOAT,
         onnx.TensorProto.DOUBLE,
@@ -43,7 +44,7 @@ def _taken_constants(
     if inner:
         rest = []
         for tensor in graph.initializer:
-            if tensor.data_type in _FLOATS and tensor.name not in taken:
+            if tensor.data_type in FLOATS and tensor.name not in taken:
                 taken.add(tensor.name)
                 yield tensor
             else:
@@ -69,7 +70,7 @@ def _constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
         return None
     attribute = node.attribute[0]
     tensor = onnx.TensorProto()
-    if attribute.name == "value" and attribute.t.data_type in _FLOATS:
+    if attribute.name == "value" and attribute.t.data_type in FLOATS:
         tensor.CopyFrom(attribute.t)
     elif attribute.name == "value_float":
         tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(attribute.f, np.float32)))
@@ -94,7 +95,7 @@ def _replace(field: Any, messages: Iterable[Message]) -> None:
 
 def float_constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """Return the float initializers by name."""
-    return {t.name: t for t in graph.initializer if t.data_type in _FLOATS}
+    return {t.name: t for t in graph.initializer if t.data_type in FLOATS}
 
 
 def move_to_inputs(
@@ -142,9 +143,26 @@ def remove_zero_states(graph: onnx.GraphProto) -> None:
     zeros = {
         t.name
         for t in graph.initializer
-        if t.data_type in _FLOATS and not onnx.numpy_helper.to_array(t).any()
+        if t.data_type in FLOATS and not onnx.numpy_helper.to_array(t).any()
     }
     for node in graph.node:
         for i in INITIAL_STATES.get(node.op_type, ()):
             if i < len(node.input) and node.input[i] in zeros:
                 node.input[i] = ""
+
+
+def integer_constants(graph: onnx.GraphProto) -> dict[str, Array]:
+    """Return the integer constants of the graph."""
+    integers = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+    tensors = {t.name: t for t in graph.initializer if t.data_type in integers}
+    values = {name: onnx.numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute:
+            attribute = node.attribute[0]
+            if attribute.name == "value" and attribute.t.data_type in integers:
+                values[node.output[0]] = onnx.numpy_helper.to_array(attribute.t)
+            elif attribute.name == "value_int":
+                values[node.output[0]] = np.array(attribute.i)
+            elif attribute.name == "value_ints":
+                values[node.output[0]] = np.array(attribute.ints)
+    return values

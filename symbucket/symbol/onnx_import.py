@@ -35,9 +35,13 @@ from symbucket.symbol.onnx_constants import (
     remove_initializers_from_inputs,
     remove_zero_states,
 )
+from symbucket.symbol.onnx_padding import block_rows, rows_of_zeros
 from symbucket.symbol.onnx_parameters import decide
 from symbucket.symbol.onnx_report import ParameterReport
-from symbucket.symbol.onnx_sizes import fix_numeric_sizes
+from symbucket.symbol.onnx_sizes import fix_numeric_sizes, fix_unrolled_sizes
+from symbucket.symbol.onnx_torch_modes import follow_samples, train_as_noted
+from symbucket.symbol.onnx_torch_notes import torch_calls
+from symbucket.symbol.onnx_torch_parameters import part_parameters
 from symbucket.symbol.onnx_uses import GraphUses
 from symbucket.symbol.onnx_versions import convert_opset
 from symbucket.symbol.symbol import Group, Symbol
@@ -59,6 +63,7 @@ def from_onnx(
     name: str | None = None,
     params: str | Collection[str] | None = None,
     fixed: str | Collection[str] | None = None,
+    padding: Mapping[str, int] | None = None,
     report: Literal[False] = False,
 ) -> Symbol: ...
 
@@ -72,6 +77,7 @@ def from_onnx(
     name: str | None = None,
     params: str | Collection[str] | None = None,
     fixed: str | Collection[str] | None = None,
+    padding: Mapping[str, int] | None = None,
     report: Literal[True],
 ) -> tuple[Symbol, ParameterReport]: ...
 
@@ -84,6 +90,7 @@ def from_onnx(
     name: str | None = None,
     params: str | Collection[str] | None = None,
     fixed: str | Collection[str] | None = None,
+    padding: Mapping[str, int] | None = None,
     report: bool = False,
 ) -> Symbol | tuple[Symbol, ParameterReport]:
     """A symbol that computes what an ONNX model computes, with parameters to train.
@@ -103,6 +110,9 @@ def from_onnx(
         fixed: names or patterns of initializers that keep their values. If a name matches both
             arguments, the more specific pattern decides: ``params=["w"], fixed="*"`` trains ``w``
             alone.
+        padding: rows of tables that get no gradient from lookups, by the tables' names:
+            ``{"embed.weight": 0}`` is PyTorch's ``padding_idx=0``. Files of its ``dynamo`` exporter
+            tell by themselves.
         report: return also a ``ParameterReport``: a table of what is trained and what is fixed, and
             why. The same is logged once for each model.
 
@@ -124,7 +134,7 @@ def from_onnx(
         InvalidArgumentError: the file is no valid model, or it does not tell whether some
             initializers are parameters, and neither ``params`` nor ``fixed`` does; all are named.
     """
-    proto = _standard(_load(model))
+    proto, doubtful = _standard(_load(model))
     graph = proto.graph
     unknown = unknown_nodes(graph.node, opset_of(proto))
     if unknown:
@@ -139,9 +149,12 @@ def from_onnx(
     shared = [key for key in inputs if key in constants] if isinstance(inputs, Mapping) else []
     uses = GraphUses(graph, {n: tuple(t.dims) for n, t in constants.items()})
     arrays = {n: onnx.numpy_helper.to_array(t) for n, t in constants.items()}
+    block_rows(graph, padding or {}, arrays)
+    if proto.producer_name == "pytorch":
+        doubtful |= rows_of_zeros(graph, arrays)
     if params is not None and not params:
         fixed = "*"
-    decisions = decide(arrays, uses, _patterns(params), _patterns(fixed), shared)
+    decisions = decide(arrays, uses, _patterns(params), _patterns(fixed), shared, doubtful)
     states = tuple(decisions.states)
     inputs_of_graph = {*decisions.trained, *states}
     values = {n: np.atleast_1d(array) for n, array in arrays.items() if n in inputs_of_graph}
@@ -195,8 +208,12 @@ def _load(model: Any) -> onnx.ModelProto:
         ) from error
 
 
-def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with local functions written out, in a known opset, with types of the outputs."""
+def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """A copy with local functions written out, in a known opset, with types of the outputs.
+
+    Also the constants that PyTorch's exporter may have computed from parameters, see
+    ``onnx_torch_parameters``.
+    """
     if not model.graph.node or not model.graph.output:
         raise InvalidArgumentError("from_onnx: the model has no nodes or no outputs")
     if model.functions:
@@ -208,6 +225,7 @@ def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
                 f"from_onnx: the functions of the model cannot be written out: {one_line(error)}"
             ) from error
     check_graph(model)
+    model, doubtful = _as_in_torch(model)
     model = convert_opset(model, opset_of(model))
     try:
         model = onnx.shape_inference.infer_shapes(model)
@@ -219,13 +237,26 @@ def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.CopyFrom(model)
     copy.ClearField("metadata_props")
     fix_numeric_sizes(copy.graph)
+    fix_unrolled_sizes(copy.graph)
     copy.graph.ClearField("value_info")
     copy.graph.ClearField("doc_string")
     for i, node in enumerate(copy.graph.node):
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
         node.name = node.name or f"{node.op_type}_{i}"
-    return copy
+    return copy, doubtful
+
+
+def _as_in_torch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """Put back what PyTorch's exporters changed."""
+    if model.producer_name != "pytorch":
+        return model, {}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    follow_samples(copy.graph)
+    calls = torch_calls(copy.graph)
+    train_as_noted(calls, copy.graph)
+    return copy, part_parameters(calls, copy.graph)
 
 
 def _patterns(names: str | Collection[str] | None) -> list[str]:

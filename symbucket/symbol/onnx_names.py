@@ -96,6 +96,14 @@ def is_program_tensor(name: str) -> bool:
     return re.fullmatch(r"_?(lifted_tensor|tensor_constant)_?\d*", name) is not None
 
 
+def is_folded(name: str) -> bool:
+    """Return whether torch's former exporter computed a weight or bias of a convolution.
+
+    Weights of convolutions keep their names, unless a BatchNorm was folded into them.
+    """
+    return re.fullmatch(r"onnx::Conv(Transpose)?_\d+", name) is not None
+
+
 def is_number_word(name: str) -> bool:
     """Return whether a name without a path is what programs call a number: ``half``, ``eps``."""
     words = re.split(r"[_\-]+", name.lower())

@@ -31,6 +31,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
@@ -39,6 +40,7 @@ from symbucket.errors import InvalidArgumentError
 from symbucket.symbol.onnx_names import (
     NameKind,
     has_path,
+    is_folded,
     is_generated,
     is_number_word,
     is_program_tensor,
@@ -59,6 +61,8 @@ from symbucket.symbol.onnx_values import (
 )
 from symbucket.types import Array
 
+FOLDED = "PyTorch's exporter folded a BatchNorm or a weight normalization into it"
+
 
 class Verdict(Enum):
     """Verdict on a constant."""
@@ -76,6 +80,7 @@ def decide(
     trained: Iterable[str],
     fixed: Iterable[str],
     shared: Iterable[str],
+    doubtful: Mapping[str, str] = MappingProxyType({}),
 ) -> ParameterReport:
     """Return what becomes of each float constant.
 
@@ -84,6 +89,7 @@ def decide(
         uses: how the graph uses them.
         trained, fixed: patterns of ``params=`` and ``fixed=``.
         shared: names for which the caller gives a symbol of its own.
+        doubtful: what an exporter computed, perhaps from parameters, and words for it.
 
     Raises InvalidArgumentError if a pattern matches nothing, or if the rule is unsure about
     constants that no pattern matches.
@@ -95,6 +101,8 @@ def decide(
     decisions, unsure = [], []
     for name, value in values.items():
         verdict, reason = rule.verdict(name)
+        if verdict is Verdict.TRAINED and name in doubtful:
+            verdict, reason = Verdict.UNSURE, f"{reason}; {doubtful[name]}"
         overrule = None if verdict is Verdict.UNUSED else _argument_for(name, patterns)
         if overrule is not None:
             verdict, reason = rule.overruled(name, overrule), f"{overrule}= says so"
@@ -216,6 +224,8 @@ class _Rule:
             return self._merged(value, uses)
         if kind is NameKind.LITERAL:
             return Verdict.UNSURE, f"{use}; {kind.value}, or a weight of a frozen network"
+        if is_folded(name):
+            return Verdict.UNSURE, f"{use}; {FOLDED}"
         if first.role is Role.LOOKUP and value.ndim == 1 and kind is not NameKind.PARAMETER:
             return Verdict.UNSURE, f"{use} with one number a row: weights of classes, or learned"
         return Verdict.TRAINED, use

@@ -1,78 +1,66 @@
 """Print how near training here is to PyTorch's own: ``python -m tests.pytorch [NAME ...]``.
 
-Each network of ``networks.py`` is read by ``sym.from_torch`` and trained for five steps of SGD and
-of Adam over two bucket keys. Exit code 1 if one differs by more than its tolerance, and by more
-than PyTorch in float32 differs from itself in float64, or if the wrong ones are refused.
+Each network is read by ``sym.from_torch`` and from files of PyTorch's exporters, with fixed and
+with dynamic sizes, and trained for five steps of SGD and of Adam over two bucket keys. A cell has
+the largest differences of the probabilities, by SGD / by Adam. Exit code 1 if a network differs by
+more than its tolerance, and by more than PyTorch in float32 differs from itself in float64, or if
+``from_torch`` refuses the wrong ones.
 """
 
 import argparse
+import json
 import logging
 import sys
-import time
 import warnings
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
-import symbucket as sb
-from symbucket.tables import format_table
+from tests.pytorch.cells import Cell, measure, table
+from tests.pytorch.libraries import LIBRARIES
 from tests.pytorch.networks import NETWORKS
-from tests.pytorch.training import compare, examples, head
-
-HEADER = (
-    "network",
-    "parameters",
-    "exports",
-    "SGD: outputs",
-    "state",
-    "Adam: outputs",
-    "state",
-    "float64",
-    "seconds",
-    "verdict",
-)
+from tests.pytorch.routes import ROUTES
 
 
-def row(network):
-    """A row of the table, and whether it is as expected."""
-    torch.manual_seed(0)
-    module = network.make().train()
-    started = time.perf_counter()
-    try:
-        sym_gen = sb.sym.from_torch(module, examples(network), head=head)
-        sgd = compare(network, sym_gen, module, "sgd")
-        adam = compare(network, sym_gen, module, "adam")
-    except sb.SymbucketError as error:
-        words = f"refused: {error}"
-        right = bool(network.refused) and network.refused in words
-        return (network.name, *[""] * 7, f"{time.perf_counter() - started:.1f}", words[:160]), right
-    bound = max(network.tolerance, sgd.drift, adam.drift)
-    right = max(sgd.outputs, adam.outputs, sgd.state) <= bound and not network.refused
-    return (
-        network.name,
-        str(sum(p.numel() for p in module.parameters())),
-        str(sym_gen.exports),
-        *(f"{x:.0e}" for x in (sgd.outputs, sgd.state, adam.outputs, adam.state)),
-        f"{max(sgd.drift, adam.drift):.0e}",
-        f"{time.perf_counter() - started:.1f}",
-        "equal" if right else f"differs by more than {bound:.0e}",
-    ), right
+def as_expected(network, cell: Cell) -> bool:
+    """Whether the cell may be so."""
+    if cell.route.startswith("from_torch"):
+        expected = "refused" if network.refused else "equal"
+        return cell.verdict == expected and network.refused in cell.reason
+    return cell.verdict != "WRONG"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.pytorch", description=__doc__)
     parser.add_argument("names", nargs="*", help="words in names of networks; all if left out")
+    parser.add_argument("--routes", default="", help="a word in titles of routes")
+    parser.add_argument("--json", type=Path, help="a file to keep cells in, and to go on from")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    chosen = [n for n in NETWORKS if not options.names or any(w in n.name for w in options.names)]
+    torch.set_num_threads(1)
     print(f"PyTorch {torch.__version__}, five steps over two keys, largest differences")
-    rows, failures = [], 0
-    for network in chosen:
-        cells, right = row(network)
-        rows.append(cells)
-        failures += not right
-        print(f"  {network.name}: {cells[-1]}", file=sys.stderr, flush=True)
-    print(format_table([HEADER, *rows], left=(0, len(HEADER) - 1)))
+    kept = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    cells = {(c["network"], c["route"]): Cell(**c) for c in kept}
+    failures = 0
+    for network in [*NETWORKS, *LIBRARIES]:
+        if options.names and not any(word in network.name for word in options.names):
+            continue
+        for route in ROUTES:
+            place = network.name, route.title
+            if options.routes not in route.title or (
+                network.refused and not route.title.startswith("from_torch")
+            ):
+                continue
+            if place not in cells:
+                cells[place] = cell = measure(network, route)
+                line = f"{network.name} | {route.title} | {cell.text(0)} {cell.reason[:300]}"
+                print(f"  {line} ({cell.seconds} s)", file=sys.stderr, flush=True)
+                if options.json:
+                    options.json.write_text(json.dumps([asdict(c) for c in cells.values()]))
+            failures += not as_expected(network, cells[place])
+    print(table(cells.values()))
     return 1 if failures else 0
 
 

@@ -25,14 +25,18 @@ class Network:
     make: Callable[[], nn.Module]
     inputs: Callable[[np.random.Generator, Any], tuple[np.ndarray, ...]]
     keys: tuple[Any, Any]
-    rows_by_key: bool = False
+    rows: Callable[[Any], int] = lambda key: BATCH
+    """How many rows of scores there are for a key."""
     tolerance: float = 1e-5
+    learning_rate: float = 0.1
+    """Of SGD."""
     refused: str = ""
     """Words of the error, if the module has to be refused."""
 
-    def rows(self, key: Any) -> int:
-        """How many rows of scores there are."""
-        return BATCH * key if self.rows_by_key else BATCH
+
+def every_token(key):
+    """As many rows as the batch has tokens."""
+    return BATCH * key
 
 
 def vectors(rng, key):
@@ -351,22 +355,26 @@ def recurrent(name, **options) -> Network:
     return Network(title, lambda: Recurrent(kind, **options), sentences, (6, 4))
 
 
-TWO = {"num_layers": 2, "bidirectional": True}
+LAYERS = [
+    {},
+    {"num_layers": 2},
+    {"bidirectional": True},
+    {"num_layers": 2, "bidirectional": True},
+]
 
 NETWORKS = [
     Network("MLP", MLP, vectors, (6, 4)),
     Network("CNN with BatchNorm", CNN, pictures, (8, 6), tolerance=1e-4),
     Network("CNN, one BatchNorm frozen", FrozenStatistics, pictures, (8, 6), tolerance=1e-4),
-    *(recurrent(kind, **options) for kind in ("LSTM", "GRU", "RNN") for options in ({}, TWO)),
-    recurrent("LSTM", bidirectional=True),
+    *(recurrent(kind, **options) for kind in ("LSTM", "GRU", "RNN") for options in LAYERS),
     recurrent("RNN", nonlinearity="relu"),
     Network("LSTMCell in a loop", Cells, sequences, (6, 4)),
     Network("TransformerEncoder, mask", Encoder, sentences, (6, 4)),
     Network("TransformerEncoder, norm_first", lambda: Encoder(True), sentences, (6, 4)),
     Network("MultiheadAttention, causal", SelfAttention, sequences, (6, 4)),
     Network("TCN with weight_norm", TCN, sequences, (6, 4)),
-    Network("GPT-2", GPT2, sentences, (6, 4), rows_by_key=True),
-    Network("Llama", Llama, sentences, (6, 4), rows_by_key=True),
+    Network("GPT-2", GPT2, sentences, (6, 4), rows=every_token),
+    Network("Llama", Llama, sentences, (6, 4), rows=every_token),
     Network("BERT", BERT, sentences, (6, 4)),
     Network("ResNet", ResNet, pictures, (12, 8), tolerance=1e-4),
     Network("ViT", ViT, pictures, (16, 8)),

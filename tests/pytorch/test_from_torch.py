@@ -20,7 +20,7 @@ from symbucket.errors import (  # noqa: E402
     UnsupportedError,
 )
 from tests.pytorch.networks import CNN, GPT2, Encoder, Recurrent  # noqa: E402
-from tests.pytorch.training import train_here, train_torch  # noqa: E402
+from tests.pytorch.training import Trainer, train_torch  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,8 @@ def test_a_sym_gen_trains_as_torch_and_gives_the_parameters_back():
     ]
     reference = copy.deepcopy(module)
     expected = train_torch(reference, batches, "sgd")
-    outputs, trained = train_here(sym_gen, batches, "sgd", 6)
+    trainer = Trainer(sym_gen, 6)
+    outputs, trained = trainer.train(batches, "sgd"), trainer.module
     for output, probabilities in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(output, probabilities, atol=1e-6)
     assert "lm_head.weight" not in trained.get_params()[0]  # that of wte
@@ -77,8 +78,9 @@ def test_running_statistics_follow_the_batches_as_in_torch():
     ]
     reference = copy.deepcopy(module)
     train_torch(reference, batches, "sgd")
-    _, trained = train_here(sym_gen, batches, "sgd", 6)
-    state = sym_gen.state_dict(trained)
+    trainer = Trainer(sym_gen, 6)
+    trainer.train(batches, "sgd")
+    state = sym_gen.state_dict(trainer.module)
     for name in ("body.1.running_mean", "body.1.running_var", "body.5.running_var"):
         np.testing.assert_allclose(state[name], reference.state_dict()[name], atol=1e-6)
         assert not np.allclose(state[name], module.state_dict()[name])

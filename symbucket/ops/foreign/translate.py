@@ -60,8 +60,8 @@ def _gather(g: Emitter, call: Call) -> Results:
     data, indices = call.input(0), call.input(1)
     axis = call.attr("axis", 0)
     y = g.op("Gather", data, indices, axis=axis)
-    padding = call.attr("padding_index", None)
-    if padding is None:
+    padding = call.attr("padding_index", -1)
+    if padding < 0:
         return [y]
     shape = (*shape_of(indices), *(1,) * (len(shape_of(data)) - axis - 1))
     pads = g.op("Equal", g.reshape(indices, shape), g.const(padding, like=indices))
