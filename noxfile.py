@@ -173,6 +173,7 @@ def pages(session: nox.Session) -> None:
 def torch_models(session: nox.Session) -> None:
     """Train networks of PyTorch here and there, and print the largest differences."""
     session.install("-e", ".[cpu,test,torch]")
+    install_group(session, "zoo")
     session.run("python", "-m", "tests.pytorch", *session.posargs)
 
 

@@ -19,10 +19,11 @@ from tests.pytorch.training import compare
 class Cell:
     """What one network became by one route.
 
-    ``verdict`` is "equal", "WRONG", "refused" (by symbucket) or "no file" (PyTorch cannot write
-    it). ``sgd`` and ``adam`` are the largest differences of probabilities, ``state`` that of
-    parameters and statistics, ``drift`` and ``state_drift`` how far PyTorch's float32 is from its
-    float64. ``told`` are the arguments of ``from_onnx`` that say what the file does not.
+    ``verdict`` is "equal", "WRONG", "refused" (by symbucket), "no file" (PyTorch cannot write it)
+    or "not installed" (the network's library). ``sgd`` and ``adam`` are the largest differences of
+    probabilities, ``state`` that of parameters and statistics, ``drift`` and ``state_drift`` how
+    far PyTorch's float32 is from its float64. ``told`` are the arguments of ``from_onnx`` that say
+    what the file does not.
     """
 
     network: str
@@ -39,7 +40,7 @@ class Cell:
 
     def text(self, number: int) -> str:
         """The cell as one expression; ``number`` is that of the reason."""
-        if self.verdict in ("refused", "no file"):
+        if self.verdict in ("refused", "no file", "not installed"):
             return f"{self.verdict} [{number}]"
         pair = f"{self.sgd:.0e} / {self.adam:.0e}"
         if self.verdict == "equal":
@@ -51,7 +52,10 @@ class Cell:
 def measure(network: Network, route: Route) -> Cell:
     """Train a network by a route and by PyTorch."""
     torch.manual_seed(0)
-    module = network.make().train()
+    try:
+        module = network.make().train()
+    except ImportError as error:
+        return Cell(network.name, route.title, "not installed", reason=str(error))
     started = time.perf_counter()
 
     def cell(verdict: str, **values) -> Cell:

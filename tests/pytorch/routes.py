@@ -16,7 +16,8 @@ import torch
 import symbucket as sb
 from symbucket.errors import InvalidArgumentError
 from tests.pytorch.networks import Network
-from tests.pytorch.training import examples, head
+from tests.pytorch.trainer import head
+from tests.pytorch.training import examples
 
 
 class NotExportedError(Exception):
@@ -75,37 +76,44 @@ class Files:
         written_for = self._network.keys[0] if self._route.dynamic else key
         if written_for not in self._models:
             inputs = tuple(map(torch.from_numpy, examples(self._network)(written_for)))
-            self._models[written_for] = self._write(inputs)
+            axes = open_axes(self._network) if self._route.dynamic else None
+            options = self._route.options
+            self._models[written_for] = write(self._module, inputs, axes, options)
         return self._models[written_for]
 
-    def _write(self, inputs) -> onnx.ModelProto:
-        axes = open_axes(self._network) if self._route.dynamic else None
-        options = dict(self._route.options)
-        dynamo = options["dynamo"]
-        # The module itself: what tracing it changes (statistics of BatchNorm) changes in the file.
-        module = self._module.train(dynamo or "training" in options)
-        file = io.BytesIO()
-        if axes and dynamo:
-            auto = torch.export.Dim.AUTO
-            options["dynamic_shapes"] = tuple(dict.fromkeys(sizes, auto) for sizes in axes)
-        elif axes:
-            options["input_names"] = [f"input{i}" for i in range(len(axes))]
-            options["dynamic_axes"] = dict(
-                zip(options["input_names"], ({a: f"size{a}" for a in sizes} for sizes in axes))
-            )
-        try:
-            with warnings.catch_warnings(), Silence(), redirect_stdout(None):
-                warnings.simplefilter("ignore")
-                if dynamo:
-                    return torch.onnx.export(module, inputs, verbose=False, **options).model_proto
-                torch.onnx.export(module, inputs, file, **options)
-        except Exception as error:  # of any kind: torch's own, sympy's, onnxscript's
-            cause = error.__cause__ or error
-            text = " ".join(str(cause).split())[:160]
-            raise NotExportedError(f"{type(cause).__name__}: {text}") from error
-        finally:
-            module.train()
-        return onnx.load_from_string(file.getvalue())
+
+def write(
+    module: Any, inputs: tuple[Any, ...], axes: list[list[int]] | None, options: dict[str, Any]
+) -> onnx.ModelProto:
+    """A file of a module, by ``torch.onnx.export``; ``axes`` are those of open size, by input.
+
+    Tracing changes the module itself (statistics of BatchNorm), as the file has them.
+    """
+    options = dict(options)
+    dynamo = options["dynamo"]
+    file = io.BytesIO()
+    if axes and dynamo:
+        auto = torch.export.Dim.AUTO
+        options["dynamic_shapes"] = tuple(dict.fromkeys(sizes, auto) for sizes in axes)
+    elif axes:
+        options["input_names"] = [f"input{i}" for i in range(len(axes))]
+        options["dynamic_axes"] = dict(
+            zip(options["input_names"], ({a: f"size{a}" for a in sizes} for sizes in axes))
+        )
+    module.train(dynamo or "training" in options)
+    try:
+        with warnings.catch_warnings(), Silence(), redirect_stdout(None):
+            warnings.simplefilter("ignore")
+            if dynamo:
+                return torch.onnx.export(module, inputs, verbose=False, **options).model_proto
+            torch.onnx.export(module, inputs, file, **options)
+    except Exception as error:  # of any kind: torch's own, sympy's, onnxscript's
+        cause = error.__cause__ or error
+        text = " ".join(str(cause).split())[:160]
+        raise NotExportedError(f"{type(cause).__name__}: {text}") from error
+    finally:
+        module.train()
+    return onnx.load_from_string(file.getvalue())
 
 
 class Silence:

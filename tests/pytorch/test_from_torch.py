@@ -20,7 +20,8 @@ from symbucket.errors import (  # noqa: E402
     UnsupportedError,
 )
 from tests.pytorch.networks import CNN, GPT2, Encoder, Recurrent  # noqa: E402
-from tests.pytorch.training import Trainer, train_torch  # noqa: E402
+from tests.pytorch.trainer import Trainer  # noqa: E402
+from tests.pytorch.training import train_torch  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,229 @@
+"""What PyTorch's exporter notes on nodes: parameters that it merged, copied, transposed, folded."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import symbucket as sb
+from symbucket import sym
+from symbucket.errors import InvalidArgumentError, SymbucketError, UnsupportedError
+
+
+def _node(op, inputs, output, call="", scope="", **attributes):
+    """A node, noted as ``NAME = TARGET(ARGS)`` in a scope."""
+    node = helper.make_node(op, inputs, [output], f"{op}_{output}", **attributes)
+    if call:
+        name, _, rest = call.partition(" = ")
+        target, _, args = rest.partition("(")
+        text = (
+            f"%{name} : [num_users=1] = call_function[target=torch.ops.aten.{target}]"
+            f"(args = ({args}, kwargs = {{}})"
+        )
+        for key, value in (("fx_node", text), ("name_scopes", str(["", scope, name]))):
+            prop = node.metadata_props.add()
+            prop.key, prop.value = f"pkg.torch.onnx.{key}", value
+    return node
+
+
+def _model(nodes, tensors, shape=("n", 4), kind=TensorProto.FLOAT):
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in tensors.items()],
+    )
+    opset = [helper.make_opsetid("", 20)]
+    return helper.make_model(graph, opset_imports=opset, producer_name="pytorch")
+
+
+def _weight(seed=0, shape=(4, 4)):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def _values(symbol):
+    return {node.name: node.value for node in symbol.nodes() if node.value is not None}
+
+
+def _outputs(symbol, x):
+    executor = symbol.simple_bind(sb.cpu(), "null", x=x.shape)
+    executor.copy_params_from(_values(symbol))
+    return executor.forward(x=x)[0].asnumpy()
+
+
+X = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+
+def test_equal_parameters_that_were_merged_are_apart_again():
+    norm = "layer_norm.default(%{}, [4], %p_{}_weight, %p_{}_bias, 1e-05, False)"
+    model = _model(
+        [
+            _node(
+                "LayerNormalization",
+                ["x", "a.weight", "a.bias"],
+                "h",
+                f"h = {norm.format('x', 'a', 'a')}",
+                "a",
+            ),
+            _node(
+                "LayerNormalization",
+                ["h", "a.weight", "a.bias"],
+                "y",
+                f"y = {norm.format('h', 'blocks_1_b', 'blocks_1_b')}",
+                "blocks.1.b",
+            ),
+        ],
+        {"a.weight": np.ones(4), "a.bias": np.zeros(4)},
+    )
+    symbol = sym.from_onnx(model)
+    assert symbol.list_arguments() == [
+        *("x", "a.weight", "a.bias", "blocks.1.b.weight", "blocks.1.b.bias")
+    ]
+
+
+def _tied(copy):
+    linear = "y = linear.default(%h, %p_embed_weight)"
+    return _model(
+        [
+            _node(
+                "Gather", ["embed.weight", "x"], "h", "h = embedding.default(%p_embed_weight, %x)"
+            ),
+            _node("MatMul", ["h", "val_3"], "y", linear, "out"),
+        ],
+        {"embed.weight": _weight(), "val_3": copy},
+        ("n",),
+        TensorProto.INT64,
+    )
+
+
+def test_a_transposed_copy_of_a_shared_table_is_the_table():
+    symbol = sym.from_onnx(_tied(_weight().T))
+    assert symbol.list_arguments() == ["x", "embed.weight"]
+    output = _outputs(symbol, np.array([1, 3]))
+    np.testing.assert_allclose(output, _weight()[[1, 3]] @ _weight().T, rtol=1e-5)
+
+
+def test_a_copy_with_other_values_is_asked_about():
+    with pytest.raises(InvalidArgumentError, match=r"'val_3'.* PyTorch shares, with other values"):
+        sym.from_onnx(_tied(_weight(1)))
+
+
+def test_a_transposed_weight_gets_its_name_and_its_form():
+    weight = _weight(shape=(4, 3))
+    linear = "linear.default(%{}, %p_layer_weight)"
+    model = _model(
+        [
+            _node("MatMul", ["x", "val_1"], "h", f"h = {linear.format('x')}", "layer"),
+            _node("Mul", ["h", "h"], "y", "y = mul.Tensor(%h, %h)"),
+        ],
+        {"val_1": weight},
+    )
+    symbol = sym.from_onnx(model)
+    assert _values(symbol)["layer.weight"].shape == (3, 4)
+    np.testing.assert_allclose(_outputs(symbol, X), (X @ weight) ** 2, atol=1e-5)
+
+
+FOLDED = {
+    "weight normalization": (
+        [_node("MatMul", ["x", "val_1"], "y", "y = linear.default(%x, %mul)", "layer")],
+        "'val_1'.* exporter computed it",
+    ),
+    "BatchNorm in evaluation": (
+        [
+            _node(
+                "MatMul",
+                ["x", "c.weight"],
+                "y",
+                "y = _native_batch_norm_legit_no_training.default(%c, %p_b_weight, %p_b_bias, "
+                "%b_b_running_mean, %b_b_running_var, 0.1, 1e-05)",
+                "b",
+            )
+        ],
+        "'c.weight'.* exporter computed it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOLDED)
+def test_what_parameters_were_folded_into_is_asked_about(case):
+    nodes, text = FOLDED[case]
+    weight = nodes[0].input[1]
+    model = _model(nodes, {weight: _weight()})
+    with pytest.raises(InvalidArgumentError, match=text):
+        sym.from_onnx(model)
+    assert sym.from_onnx(model, params=weight).list_arguments() == ["x", weight]
+    assert sym.from_onnx(model, fixed=weight).list_arguments() == ["x"]
+
+
+def test_a_parameter_that_equals_a_number_of_the_program_is_trained_alone():
+    model = _model(
+        [
+            _node(
+                "Mul", ["x", "scale.weight"], "h", "h = mul.Tensor(%x, %p_scale_weight)", "scale"
+            ),
+            _node("Mul", ["h", "scale.weight"], "y", "y = mul.Tensor(%h, %ones)"),
+        ],
+        {"scale.weight": np.ones(4)},
+    )
+    symbol, report = sym.from_onnx(model, report=True)
+    assert symbol.list_arguments() == ["x", "scale.weight"]
+    assert len(report.fixed) == 1
+
+
+def test_dropout_that_the_file_lacks_is_refused():
+    call = "y = lstm.input(%x, [%h, %c], [%p_w], True, 2, 0.5, True, False, True)"
+    model = _model([_node("MatMul", ["x", "w"], "y", call)], {"w": _weight()})
+    with pytest.raises(UnsupportedError, match="left out dropout of y"):
+        sym.from_onnx(model)
+    call = call.replace("True, 2, 0.5, True", "True, 2, 0.5, False")
+    model = _model([_node("MatMul", ["x", "w"], "y", call)], {"w": _weight()})
+    assert sym.from_onnx(model).list_arguments() == ["x", "w"]
+
+
+def test_notes_that_cannot_be_read_are_refused():
+    model = _model(
+        [_node("Gather", ["w", "x"], "y", "y = embedding.default(%p_w, <strange>)")],
+        {"w": _weight()},
+        ("n",),
+        TensorProto.INT64,
+    )
+    with pytest.raises(UnsupportedError, match=r"noted on y .* cannot be read"):
+        sym.from_onnx(model)
+
+
+def _steps(count, *more):
+    """A graph that reads each position by a node, as a loop over time is written."""
+    gathers = [_node("Gather", ["h", f"i{t}"], f"h{t}", axis=1) for t in range(count)]
+    model = _model(
+        [
+            _node("MatMul", ["x", "w.weight"], "h"),
+            *gathers,
+            *more,
+            _node("Sum", [f"h{t}" for t in range(count)] + [n.output[0] for n in more], "y"),
+        ],
+        {"w.weight": _weight()},
+        ("n", "t", 4),
+    )
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(t), f"i{t}") for t in range(count)
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "axes"))
+    return sym.from_onnx(model)
+
+
+def test_a_length_of_which_each_position_has_its_node_is_fixed():
+    symbol = _steps(3)
+    x = np.ones((2, 3, 4), np.float32)
+    np.testing.assert_allclose(_outputs(symbol, x), (x @ _weight()).sum(1), rtol=1e-5)
+    for length in (2, 4):
+        with pytest.raises(SymbucketError, match=rf"\(2, {length}, 4\) and \(0, 3, 4\)"):
+            _outputs(symbol, np.ones((2, length, 4), np.float32))
+
+
+def test_a_length_that_something_else_reads_stays_open():
+    symbol = _steps(2, _node("ReduceMean", ["h", "axes"], "m", keepdims=0))
+    for length in (2, 4):
+        x = np.ones((2, length, 4), np.float32)
+        h = x @ _weight()
+        expected = h[:, 0] + h[:, 1] + h.mean(1)
+        np.testing.assert_allclose(_outputs(symbol, x), expected, rtol=1e-5)
