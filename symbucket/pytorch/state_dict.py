@@ -10,6 +10,7 @@ import numpy as np
 from symbucket.checks import listing
 from symbucket.errors import ParameterError
 from symbucket.pytorch.examples import import_torch
+from symbucket.symbol.onnx_torch_notes import placeholder_of
 
 
 def torch_state_dict(module: Any, trained: Any) -> dict[str, Any]:
@@ -29,8 +30,11 @@ def torch_state_dict(module: Any, trained: Any) -> dict[str, Any]:
     values = _values(trained)
     state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     groups = _shared_names(module, state)
+    spelled = {placeholder_of(name): name for name in groups}
     used = 0
-    for name, value in values.items():
+    for spelling, value in values.items():
+        # A file of PyTorch's exporter may not tell "out.proj" from "out_proj".
+        name = spelling if spelling in groups else spelled.get(placeholder_of(spelling), spelling)
         if name not in groups:
             continue
         array = np.asarray(value.asnumpy() if hasattr(value, "asnumpy") else value)

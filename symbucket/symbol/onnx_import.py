@@ -18,7 +18,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from symbucket.attribute import AttrScope
-from symbucket.checks import one_line
+from symbucket.checks import listing, one_line
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.file_values import initializer_text, register_value
 from symbucket.name import NameManager
@@ -41,7 +41,7 @@ from symbucket.symbol.onnx_report import ParameterReport
 from symbucket.symbol.onnx_sizes import fix_numeric_sizes, fix_unrolled_sizes
 from symbucket.symbol.onnx_torch_modes import follow_samples, train_as_noted
 from symbucket.symbol.onnx_torch_notes import torch_calls
-from symbucket.symbol.onnx_torch_parameters import part_parameters
+from symbucket.symbol.onnx_torch_parameters import Doubts, part_parameters
 from symbucket.symbol.onnx_uses import GraphUses
 from symbucket.symbol.onnx_versions import convert_opset
 from symbucket.symbol.symbol import Group, Symbol
@@ -134,7 +134,7 @@ def from_onnx(
         InvalidArgumentError: the file is no valid model, or it does not tell whether some
             initializers are parameters, and neither ``params`` nor ``fixed`` does; all are named.
     """
-    proto, doubtful = _standard(_load(model))
+    proto, doubts = _standard(_load(model))
     graph = proto.graph
     unknown = unknown_nodes(graph.node, opset_of(proto))
     if unknown:
@@ -151,10 +151,16 @@ def from_onnx(
     arrays = {n: onnx.numpy_helper.to_array(t) for n, t in constants.items()}
     block_rows(graph, padding or {}, arrays)
     if proto.producer_name == "pytorch":
-        doubtful |= rows_of_zeros(graph, arrays)
+        doubts.computed |= rows_of_zeros(graph, arrays)
     if params is not None and not params:
         fixed = "*"
-    decisions = decide(arrays, uses, _patterns(params), _patterns(fixed), shared, doubtful)
+    decisions = decide(arrays, uses, _patterns(params), _patterns(fixed), shared, doubts.computed)
+    if doubts.lost and decisions.trained:
+        raise InvalidArgumentError(
+            f"from_onnx: PyTorch's exporter left out the parameters {listing(doubts.lost)}, since "
+            "their values have no effect at first or are folded into others. Export with "
+            "optimize=False; fixed='*' reads the file to predict only."
+        )
     states = tuple(decisions.states)
     inputs_of_graph = {*decisions.trained, *states}
     values = {n: np.atleast_1d(array) for n, array in arrays.items() if n in inputs_of_graph}
@@ -208,11 +214,10 @@ def _load(model: Any) -> onnx.ModelProto:
         ) from error
 
 
-def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
+def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
     """A copy with local functions written out, in a known opset, with types of the outputs.
 
-    Also the constants that PyTorch's exporter may have computed from parameters, see
-    ``onnx_torch_parameters``.
+    Also what a file of PyTorch's exporter does not tell, see ``onnx_torch_parameters``.
     """
     if not model.graph.node or not model.graph.output:
         raise InvalidArgumentError("from_onnx: the model has no nodes or no outputs")
@@ -225,7 +230,7 @@ def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
                 f"from_onnx: the functions of the model cannot be written out: {one_line(error)}"
             ) from error
     check_graph(model)
-    model, doubtful = _as_in_torch(model)
+    model, doubts = _as_in_torch(model)
     model = convert_opset(model, opset_of(model))
     try:
         model = onnx.shape_inference.infer_shapes(model)
@@ -244,13 +249,13 @@ def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
         node.name = node.name or f"{node.op_type}_{i}"
-    return copy, doubtful
+    return copy, doubts
 
 
-def _as_in_torch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
+def _as_in_torch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
     """Put back what PyTorch's exporters changed."""
     if model.producer_name != "pytorch":
-        return model, {}
+        return model, Doubts()
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     follow_samples(copy.graph)

@@ -68,9 +68,10 @@ def _positions(
             if index is None or index.size != 1 or of_output:
                 return set()
             positions.add(int(index.flat[0]))
+        elif count == 1 and of_output == 1 and node.op_type in _BY_POSITION:
+            continue
         elif count and node.op_type != "Shape":
-            if node.op_type not in _BY_POSITION or of_output != 1 or count > 1:
-                return set()
+            return set()
     return positions
 
 

@@ -18,6 +18,7 @@ from symbucket.symbol.onnx_torch_notes import TorchCall, all_nodes, path_of, pla
 from symbucket.types import Array
 
 _PRODUCTS = ("aten.linear.default",)
+_BIASED = ("Conv", "Gemm")
 COMPUTED = (
     "PyTorch's exporter computed it, perhaps from parameters (of a folded BatchNorm or a weight "
     "normalization, rows of a table)"
@@ -38,17 +39,27 @@ class _Reading:
     inputs: list[tuple[onnx.NodeProto, int]] = field(default_factory=list)
 
 
-def part_parameters(calls: list[TorchCall], graph: onnx.GraphProto) -> dict[str, str]:
-    """Make the parameters of a graph those of PyTorch, as far as notes and values tell.
+@dataclass
+class Doubts:
+    """What the notes of a file do not settle.
 
-    Returns the names of constants that may be computed from parameters, with words for each.
+    ``computed`` are constants that may be computed from parameters, with words for each; ``lost``
+    are parameters that calls of PyTorch read and the file does not have.
     """
+
+    computed: dict[str, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+
+def part_parameters(calls: list[TorchCall], graph: onnx.GraphProto) -> Doubts:
+    """Make the parameters of a graph those of PyTorch, as far as notes and values tell."""
     parts = _Parts(calls, graph)
     parts.read()
     parts.split()
     parts.tie()
     parts.drop_copies()
-    return parts.doubtful
+    parts.restore_biases()
+    return parts.doubts
 
 
 class _Parts:
@@ -59,7 +70,8 @@ class _Parts:
         self._names = {t.name for t in graph.initializer} | {v.name for v in graph.input}
         self._names |= {name for node in all_nodes(graph) for name in node.output}
         self._readings: dict[str, list[_Reading]] = {}
-        self.doubtful: dict[str, str] = {}
+        self.doubts = Doubts()
+        self._read: set[str] = set()
 
     def read(self) -> None:
         """Find for each initializer the tensors of PyTorch that calls read it as."""
@@ -76,6 +88,7 @@ class _Parts:
                     same = [_Reading(tensor, call)]
                     listed += same
                 same[0].inputs += inputs[name]
+                self._read.update(tensor.split("+"))
 
     def _is_number(self, name: str) -> bool:
         return is_generated(name) and int(np.prod(self._tensors[name].dims)) == 1
@@ -87,13 +100,15 @@ class _Parts:
             nameless = [r for r in readings if not r.tensor]
             others = [r for r in readings if r.tensor and r not in own]
             if not own and not is_generated(name):
-                self.doubtful[name] = COMPUTED  # nothing reads the parameter of this name as such
+                self.doubts.computed[name] = (
+                    COMPUTED  # nothing reads the parameter of this name as such
+                )
                 continue
             if nameless and (own or others) and self._is_uniform(name):
                 for reading in nameless:  # equal to a number that forward creates
                     self._rename(reading, self._copy(name, self._free("lifted_tensor_0")))
             elif nameless:
-                self.doubtful[name] = COMPUTED
+                self.doubts.computed[name] = COMPUTED
             for reading in others[not own :]:
                 self._rename(reading, self._copy(name, self._free(_path(reading))))
 
@@ -117,7 +132,7 @@ class _Parts:
                 if first is None:
                     first = name
                 elif not self._replace(name, reading, first):
-                    self.doubtful[name] = self.doubtful[first] = NOT_TIED
+                    self.doubts.computed[name] = self.doubts.computed[first] = NOT_TIED
 
     def _is_transposed(self, name: str, reading: _Reading) -> bool:
         return (
@@ -150,6 +165,23 @@ class _Parts:
         del self._graph.initializer[:]
         self._graph.initializer.extend(rest)
 
+    def restore_biases(self) -> None:
+        """Add biases that the exporter left out since they are zero; note other lost parameters."""
+        for call in self._calls:
+            lost = [t for t in call.tensors if t.startswith("p_") and t not in self._read]
+            self._read.update(lost)
+            readers = [n for n in call.nodes if n.op_type in _BIASED and len(n.input) == 2]
+            for tensor in lost:
+                name = path_of(tensor, call)
+                weight = self._tensors.get(readers[0].input[1]) if len(readers) == 1 else None
+                if weight is None or lost != [tensor] or not tensor.endswith("bias"):
+                    self.doubts.lost.append(name)
+                    continue
+                name = self._free(name)
+                zeros = np.zeros(_outputs(readers[0], weight), self._value(weight.name).dtype)
+                self._add(onnx.numpy_helper.from_array(zeros, name))
+                readers[0].input.append(name)
+
     # Initializers -------------------------------------------------------------------------------
 
     def _value(self, name: str) -> Array:
@@ -181,6 +213,12 @@ class _Parts:
         self._names.add(name)
         for node, i in reading.inputs:
             node.input[i] = name
+
+
+def _outputs(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
+    """Return how many outputs a Gemm or Conv has."""
+    turned = any(a.name == "transB" and a.i for a in node.attribute)
+    return int(weight.dims[0 if node.op_type == "Conv" or turned else 1])
 
 
 def _path(reading: _Reading) -> str:

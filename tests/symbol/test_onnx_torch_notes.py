@@ -227,3 +227,43 @@ def test_a_length_that_something_else_reads_stays_open():
         h = x @ _weight()
         expected = h[:, 0] + h[:, 1] + h.mean(1)
         np.testing.assert_allclose(_outputs(symbol, x), expected, rtol=1e-5)
+
+
+def _without_bias(lost):
+    tensors = "".join(f", %p_layer_{name}" for name in ("weight", *lost))
+    call = f"y = linear.default(%x{tensors})"
+    return _model(
+        [_node("Gemm", ["x", "layer.weight"], "y", call, "layer", transB=1)],
+        {"layer.weight": _weight(shape=(3, 4))},
+    )
+
+
+def test_a_bias_of_zeros_that_was_left_out_is_a_parameter():
+    symbol = sym.from_onnx(_without_bias(["bias"]))
+    assert symbol.list_arguments() == ["x", "layer.weight", "layer.bias"]
+    np.testing.assert_array_equal(_values(symbol)["layer.bias"], np.zeros(3, np.float32))
+
+
+def test_other_parameters_that_were_left_out_are_named():
+    model = _without_bias(["scale"])
+    with pytest.raises(InvalidArgumentError, match=r"left out the parameters layer\.scale"):
+        sym.from_onnx(model)
+    assert sym.from_onnx(model, fixed="*").list_arguments() == ["x"]
+
+
+def test_a_loop_over_the_parts_of_a_sequence_fixes_its_length():
+    model = _model(
+        [
+            _node("SplitToSequence", ["x"], "parts", axis=1, keepdims=0),
+            *[_node("SequenceAt", ["parts", f"i{t}"], f"h{t}") for t in range(2)],
+            _node("Add", ["h0", "h1"], "y"),
+        ],
+        {},
+        ("n", "t", 4),
+    )
+    model.graph.initializer.extend(numpy_helper.from_array(np.array(t), f"i{t}") for t in range(2))
+    symbol = sym.from_onnx(model)
+    x = np.ones((3, 2, 4), np.float32)
+    np.testing.assert_array_equal(_outputs(symbol, x), x.sum(1))
+    with pytest.raises(SymbucketError, match=r"\(0, 2, 4\)"):
+        _outputs(symbol, np.ones((3, 5, 4), np.float32))
