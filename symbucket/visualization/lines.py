@@ -22,8 +22,8 @@ PLAIN, WEIGHT, STASH, SELF, CARRIED = "plain", "weight", "stash", "self", "carri
 class Line:
     """The values, as (box, output), that run from one item to another.
 
-    Box 3 is item 3, group 3 is item -4 (``~3``). ``kind``: "plain", "weight" from a single
-    parameter, "backward" in the backward part, "stash" from part to part, "self" in a loop that
+    Box 3 is item 3, group 3 is item -4 (``~3``). ``kind``: "plain", "weight" from
+    parameters, "backward" in the backward part, "stash" from part to part, "self" in a loop that
     shows as one box, or "carried" from step to step of a loop.
     """
 
@@ -98,8 +98,10 @@ def _kind(folded: Folded, edge: Edge, ends: tuple[int, int]) -> str:
         return STASH
     if source == BACKWARD:
         return BACKWARD
-    alone = ends[0] >= 0 and folded.diagram.boxes[ends[0]].kind == PARAMETER
-    return WEIGHT if alone else PLAIN
+    item = ends[0]
+    if item >= 0:
+        return WEIGHT if folded.diagram.boxes[item].kind == PARAMETER else PLAIN
+    return WEIGHT if folded.of_parameters(~item) else PLAIN
 
 
 def _phase(folded: Folded, box: int) -> str:

@@ -17,12 +17,13 @@ Rule = Callable[[Sequence[Shape], Sequence[Shape], Mapping[str, str]], int]
 
 # ONNX's and MXNet's names in lower case, without underscores.
 _MOVES = frozenset(
-    "reshape transpose swapaxes flatten expanddims squeeze unsqueeze concat split slicechannel "
-    "slice sliceaxis slicelike stack embedding take gather gathernd gatherelements pick onehot "
-    "tile repeat pad expand broadcastto broadcastaxis broadcastlike identity copy blockgrad "
-    "stopgradient cast shape shapearray size constant constantofshape zeros ones zeroslike "
-    "oneslike arange range reverse sequencereverse sequencelast group depthtospace spacetodepth "
-    "upsampling resize crop scatterelements scatternd eyelike if loop scan".split()
+    "reshape transpose swapaxes swapaxis flatten expanddims squeeze unsqueeze concat split "
+    "slicechannel slice sliceaxis slicelike stack embedding take gather gathernd gatherelements "
+    "pick onehot tile repeat pad expand broadcastto broadcastaxis broadcastlike identity copy "
+    "blockgrad stopgradient cast shape shapearray size constant constantofshape zeros ones "
+    "zeroslike oneslike arange range reverse sequencereverse sequencelast group depthtospace "
+    "spacetodepth upsampling resize crop scatterelements scatternd eyelike if loop scan".split()
+)
 )
 
 

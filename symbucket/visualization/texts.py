@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
-from symbucket.visualization.diagram import printable
+from symbucket.visualization.diagram import Box, printable
 from symbucket.visualization.fold import Folded
 from symbucket.visualization.tree import LOOP, REPEAT, RUN, STEPS
 
@@ -19,8 +20,21 @@ def box_texts(folded: Folded, number: int) -> tuple[str, str]:
     if not box.op:
         return short(box.name), box.outputs[0].text
     name = box.name.removesuffix(f"/{box.op}")
-    op = f"{box.op}  {TIMES} {box.steps}" if box.steps else box.op
-    return op, short(name)
+    op = f"{box.op}  {TIMES} {box.steps}" if box.steps else f"{box.op}{_window(box)}"
+    kind = box.attributes.get("act_type", "")
+    return f"{op} {kind}".rstrip(), short(name)
+
+
+def _window(box: Box) -> str:
+    """Return the window of a convolution or pooling, and its stride: " 7x7 / 2"."""
+    kernel, stride = (
+        re.findall(r"\d+", next((box.attributes[n] for n in names if n in box.attributes), ""))
+        for names in (("kernel_shape", "kernel"), ("strides", "stride"))
+    )
+    if not kernel or box.attributes.get("global_pool") == "True":
+        return ""
+    steps = "" if set(stride) <= {"1"} else f" / {TIMES.join(dict.fromkeys(stride))}"
+    return f" {TIMES.join(kernel)}{steps}"
 
 
 def group_texts(folded: Folded, number: int, attention: Collection[int] = ()) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from symbucket.visualization.dot import make_drawing, to_dot
 from symbucket.visualization.fold import fold
 from symbucket.visualization.lines import CARRIED, SELF, all_lines, shown_lines
 from symbucket.visualization.sources import networks_of
-from symbucket.visualization.texts import group_texts
+from symbucket.visualization.texts import box_texts, group_texts
 from symbucket.visualization.tree import LOOP, REPEAT, RUN, STEP, STEPS
 from tests.visualization.viz_networks import language_model, transformer
 
@@ -182,3 +182,15 @@ def test_what_is_made_of_parameters_only_is_with_them():
     inside = {boxes[i].name for i in tree.boxes_inside(group)}
     assert inside == {"fc_weight", "fc_bias", "fc/Transpose", "fc/Cast"}
     assert group_texts(tree, group) == ("parameters", "2 arrays, 2 nodes")
+
+
+def test_windows_are_on_the_boxes():
+    x = sym.Convolution(sym.Variable("x"), num_filter=4, kernel=(7, 5), stride=(2, 2), name="conv")
+    x = sym.Pooling(x, kernel=(3, 3), pool_type="max", name="pool")
+    x = sym.Pooling(x, kernel=(1, 1), global_pool=True, pool_type="avg", name="all")
+    for graph in ("symbol", "forward"):
+        tree = fold(next(iter(networks_of(x, {"x": (1, 3, 32, 32)}, graph).values())))
+        texts = [box_texts(tree, i)[0] for i, b in enumerate(tree.diagram.boxes) if b.op]
+        assert texts[0].split(" ", 1)[1] == f"7{TIMES}5 / 2"
+        assert texts[1].split(" ", 1)[1] == f"3{TIMES}3"
+        assert " " not in texts[2]
