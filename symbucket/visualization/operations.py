@@ -24,7 +24,6 @@ _MOVES = frozenset(
     "zeroslike oneslike arange range reverse sequencereverse sequencelast group depthtospace "
     "spacetodepth upsampling resize crop scatterelements scatternd eyelike if loop scan".split()
 )
-)
 
 
 def weight_of(op: str) -> str:
