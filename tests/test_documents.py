@@ -45,6 +45,7 @@ def test_the_pages_are_there():
         onnx-models
         operators
         passes
+        pictures
         planner
         reliability
         runtimes

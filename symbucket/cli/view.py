@@ -38,8 +38,8 @@ examples:
   symbucket view net-symbol.json --shape data=32,60 softmax_label=32,60 --graph training
   symbucket view net-symbol.json --shape data=32,60 softmax_label=32,60 --summary
   symbucket view --sym-gen mine:sym_gen --keys 10 60 --data data=32,key --label label=32,key
-  symbucket view net-symbol.json --params net-0010.params --output net.html
-  symbucket view model.onnx --profile profile.json --output model.html
+  symbucket view lm-symbol.json --params lm-0012.params --output values.html
+  symbucket view bundle --profile profile.json --output times.html
   symbucket plan --json > plan.json; symbucket view plan.json --plan --output plan.png
   symbucket view ptb.train.txt --buckets 10 20 30 40 60 --output buckets.html
 """
