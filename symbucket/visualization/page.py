@@ -88,7 +88,7 @@ def _legend(networks: Mapping[str, Folded]) -> str:
             "parameter and its gradient</span>"
         )
     if any(box.op for box in boxes):
-        shown.append("<span>dark: matrix products; pale: data moved</span>")
+        shown.append("<span>strong: matrix products; pale: data moved</span>")
     if any(folded.groups for folded in networks.values()):
         shown.append("<span>thick border: double-click opens it</span>")
     return "".join(shown)

@@ -268,6 +268,8 @@ def test_a_choice_shows_the_way_through_it(page):
     beside = css(page, "#stage .node:not(.path)")  # the label comes in from another side
     assert beside
     assert {node.value_of_css_property("opacity") for node in beside} == {"0.3"}
+    (outline,) = css(page, "#stage .chosen ellipse")
+    assert outline.value_of_css_property("stroke-width") == "3px"
     page.execute_script("choose(null)")
     assert not css(page, "#stage .edge.near, #stage .edge.path, #stage.focused")
 
