@@ -25,7 +25,7 @@ from symbucket.engine.batch_split import BatchSplit, Join, find_join
 from symbucket.engine.bound_arrays import BoundArrays, ExecutorArrays
 from symbucket.engine.contexts import ContextGroup
 from symbucket.engine.make_executor import ExecutorOnContext, make_executor
-from symbucket.errors import InvalidArgumentError, StateError
+from symbucket.errors import InvalidArgumentError, StateError, UnsupportedError
 from symbucket.metric import GraphMetric
 from symbucket.runtime import NDArray, RowSparse
 from symbucket.runtime.buffers import Pool
@@ -63,6 +63,13 @@ class ExecutorGroup(BoundArrays):
         options: CompilerOptions,
         pool: Pool,
     ) -> None:
+        for node in symbol.nodes():
+            if node.op is not None and node.op.whole_batch:
+                raise UnsupportedError(
+                    f"{name}: {node.name} ({node.op.op_name}) computes over the whole batch, but "
+                    f"each of {len(contexts.contexts)} contexts has a part of it. Use one context, "
+                    "or BatchNorm, whose statistics are those of each part"
+                )
         super().__init__(
             symbol,
             contexts.contexts[0],

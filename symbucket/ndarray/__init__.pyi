@@ -361,6 +361,17 @@ def GroupNorm(
 ) -> NDArray | list[NDArray]:
     """Channels in ``num_groups`` groups, each group of each sample normalised."""
 
+def IdentityAttachKLSparseReg(
+    data: NDArray,
+    moving_avg: NDArray,
+    sparseness_target: float = 0.1,
+    penalty: float = 0.001,
+    momentum: float = 0.9,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The data, outputs of sigmoids (n, c), with a penalty on units that are active too often."""
+
 def InstanceNorm(
     data: NDArray,
     gamma: NDArray,
@@ -1143,6 +1154,83 @@ def prod(
 
 def radians(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """Degrees in radians: ``x * pi / 180``; element by element."""
+
+def random_pdf_dirichlet(
+    sample: NDArray,
+    alpha: NDArray,
+    is_log: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Density of ``sample``, shares of weights alpha, along the last axis; its logarithm with ``is_log``."""
+
+def random_pdf_exponential(
+    sample: NDArray,
+    lam: NDArray,
+    is_log: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Density of ``sample``, of rate lam; its logarithm with ``is_log``."""
+
+def random_pdf_gamma(
+    sample: NDArray,
+    alpha: NDArray,
+    beta: NDArray,
+    is_log: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Density of ``sample``, of shape alpha and rate beta; its logarithm with ``is_log``."""
+
+def random_pdf_generalized_negative_binomial(
+    sample: NDArray,
+    mu: NDArray,
+    alpha: NDArray,
+    is_log: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Density of ``sample``, counts of mean mu and dispersion alpha; its logarithm with ``is_log``."""
+
+def random_pdf_negative_binomial(
+    sample: NDArray,
+    k: NDArray,
+    p: NDArray,
+    is_log: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Density of ``sample``, failures before k successes of probability p; its logarithm with ``is_log``."""
+
+def random_pdf_normal(
+    sample: NDArray,
+    mu: NDArray,
+    sigma: NDArray,
+    is_log: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Density of ``sample``, around mu, with the standard deviation sigma; its logarithm with ``is_log``."""
+
+def random_pdf_poisson(
+    sample: NDArray,
+    lam: NDArray,
+    is_log: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Density of ``sample``, counts of mean lam; its logarithm with ``is_log``."""
+
+def random_pdf_uniform(
+    sample: NDArray,
+    low: NDArray,
+    high: NDArray,
+    is_log: bool = False,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Density of ``sample``, evenly from low to high; its logarithm with ``is_log``."""
 
 def ravel_multi_index(
     data: NDArray,

@@ -53,6 +53,44 @@ def CTCLoss(
 ) -> NDArray | list[NDArray]:
     """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
 
+def DeformableConvolution(
+    data: NDArray,
+    offset: NDArray,
+    weight: NDArray,
+    bias: NDArray | None = None,
+    *,
+    kernel: int | Sequence[int],
+    num_filter: int,
+    stride: int | Sequence[int] = (),
+    dilate: int | Sequence[int] = (),
+    pad: int | Sequence[int] = (),
+    num_group: int = 1,
+    num_deformable_group: int = 1,
+    no_bias: bool = False,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Convolution whose window reads each of its points where ``offset`` moves it (2017)."""
+
+def ModulatedDeformableConvolution(
+    data: NDArray,
+    offset: NDArray,
+    mask: NDArray,
+    weight: NDArray,
+    bias: NDArray | None = None,
+    *,
+    kernel: int | Sequence[int],
+    num_filter: int,
+    stride: int | Sequence[int] = (),
+    dilate: int | Sequence[int] = (),
+    pad: int | Sequence[int] = (),
+    num_group: int = 1,
+    num_deformable_group: int = 1,
+    no_bias: bool = False,
+    im2col_step: int = 64,
+    out: NDArray | None = None,
+) -> NDArray:
+    """``DeformableConvolution`` whose points count as much as ``mask`` says (2019)."""
+
 def MultiBoxDetection(
     cls_prob: NDArray,
     loc_pred: NDArray,
@@ -114,6 +152,18 @@ def MultiProposal(
 ) -> NDArray | list[NDArray]:
     """The regions in which a region proposal network sees objects, for each image of a batch."""
 
+def PSROIPooling(
+    data: NDArray,
+    rois: NDArray,
+    spatial_scale: float,
+    output_dim: int,
+    pooled_size: int,
+    group_size: int = 0,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The mean in each of ``pooled_size`` times ``pooled_size`` parts of every region (R-FCN)."""
+
 def Proposal(
     cls_prob: NDArray,
     bbox_pred: NDArray,
@@ -144,6 +194,26 @@ def ROIAlign(
     out: NDArray | None = None,
 ) -> NDArray:
     """The average of ``sample_ratio`` x ``sample_ratio`` points in each part of every region."""
+
+def SyncBatchNorm(
+    data: NDArray,
+    gamma: NDArray,
+    beta: NDArray,
+    moving_mean: NDArray,
+    moving_var: NDArray,
+    eps: float = 0.001,
+    momentum: float = 0.9,
+    fix_gamma: bool = True,
+    use_global_stats: bool = False,
+    output_mean_var: bool = False,
+    axis: int = 1,
+    cudnn_off: bool = False,
+    ndev: int = 1,
+    key: str = "0",
+    *,
+    out: NDArray | Sequence[NDArray] | None = None,
+) -> NDArray | list[NDArray]:
+    """BatchNorm over the whole batch, also where several contexts have parts of it."""
 
 def allclose(
     a: NDArray,
@@ -236,6 +306,15 @@ def ctc_loss(
 def div_sqrt_dim(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """The data over the square root of the size of its last axis."""
 
+def gradientmultiplier(
+    data: NDArray,
+    scalar: float = 1.0,
+    is_int: bool = True,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """The data; its gradient times ``scalar`` (-1 reverses it, Ganin and Lempitsky 2015)."""
+
 def index_array(
     data: NDArray,
     axes: int | Sequence[int] | None = None,
@@ -297,3 +376,9 @@ def quadratic(
     out: NDArray | None = None,
 ) -> NDArray:
     """``a x^2 + b x + c``, element by element."""
+
+def round_ste(data: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """The nearest whole number, halves away from zero; the gradient is passed on as it is."""
+
+def sign_ste(data: NDArray, *, out: NDArray | None = None) -> NDArray:
+    """-1, 0 or 1; the gradient is passed on as it is."""

@@ -184,6 +184,8 @@ class Operator:
     """Every output element is some input element; ranges of values survive it."""
     random: ClassVar[bool] = False
     """May draw random numbers: equal nodes differ in value."""
+    whole_batch: ClassVar[bool] = False
+    """Computes over the batch, and must not see parts of it: several contexts are refused."""
     runs_python: ClassVar[bool] = False
     """Runs Python code, and is part of no model: networks are cut there."""
     holds_graphs: ClassVar[bool] = False

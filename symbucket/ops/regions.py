@@ -11,7 +11,7 @@ from symbucket.ops.blocks import check_image
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.sampling import sample
 from symbucket.ops.shape import unify
-from symbucket.types import InferredShapes, PartialShape
+from symbucket.types import Array, InferredShapes, PartialShape
 
 FAMILY = "Images"
 
@@ -178,3 +178,85 @@ class ROIAlign(_Regions):
         count = parts * self.sample_ratio
         places = (np.arange(count) + 0.5) / count
         return begin.reshape((-1, 1)) + length.reshape((-1, 1)) * begin.const(places)
+
+
+@operator("_contrib_PSROIPooling")
+class PSROIPooling(Operator):
+    """The mean in each of ``pooled_size`` times ``pooled_size`` parts of every region (R-FCN).
+
+    Each part reads channels of its own: the data have ``output_dim`` times ``group_size`` (that of
+    the pooling, if 0) times ``group_size`` of them.
+    """
+
+    formula = "y[r, d, i, j] = mean of x[(d * group + i) * group + j] in part (i, j) of region r"
+    example = (
+        "contrib.PSROIPooling([[[[1, 2], [3, 4]]]], [[0, 0, 0, 1, 1]], spatial_scale=1, "
+        "output_dim=1, pooled_size=1) -> [[[[2.5]]]]"
+    )
+    shapes = "(n, c, h, w), (k, 5) -> (k, output_dim, pooled_size, pooled_size)"
+    no_gradient = ("rois",)
+
+    spatial_scale: float
+    output_dim: int
+    pooled_size: int
+    group_size: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("output_dim", "pooled_size", "spatial_scale"):
+            self.check(getattr(self, name) > 0, f"{name}={getattr(self, name)} must be positive")
+        self.check(self.group_size >= 0, f"group_size={self.group_size} must be 0 or more")
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("data", "rois")
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        check_image(ins[0])
+        group = self.group_size or self.pooled_size
+        data = unify(ins[0], (0, self.output_dim * group * group, 0, 0))
+        rois = unify(ins[1], (0, 5))
+        assert rois is not None
+        size = (rois[0], self.output_dim, self.pooled_size, self.pooled_size)
+        return [data, rois], [unify(outs[0], size)]
+
+    def emit(self, g: Emitter, data: ir.Value, rois: ir.Value) -> ir.Value:
+        image, parts = Expr(g, data), self.pooled_size
+        places = Expr(g, g.own("BlockGrad", rois))
+        number, *sides = (
+            part.reshape((places.shape[0],))
+            for part in places.ops("Split", [1] * 5, axis=1, outputs=5)
+        )
+        index = clip(number.cast(ir.DataType.INT64), 0, image.shape[0] - 1)
+        chosen = image.op("Gather", index, axis=0)
+        k, c, h, w = chosen.shape
+        rows = self._shares(sides[1], sides[3], h).reshape((k, 1, parts, h))
+        columns = self._shares(sides[0], sides[2], w).reshape((k, 1, parts, w))
+        means = rows @ (chosen @ columns.transpose([0, 1, 3, 2]))  # of all channels, all parts
+        flat = means.reshape((k, c * parts * parts))
+        picked = flat.op("Gather", Expr(g, g.const(self._own_channels())), axis=1)
+        return picked.reshape(g.out_shapes[0]).value
+
+    def _shares(self, begin: Expr, end: Expr, size: int) -> Expr:
+        """Return the weights (k, parts, size) of pixels in the mean of each part."""
+        k, parts = begin.shape[0], self.pooled_size
+        low = (_away_from_zero(begin) * self.spatial_scale).reshape((k, 1))
+        high = ((_away_from_zero(end) + 1.0) * self.spatial_scale).reshape((k, 1))
+        step = maximum(high - low, 0.1) * (1.0 / parts)
+        numbers = begin.const(np.arange(parts)[None])
+        start = clip((step * numbers + low).op("Floor"), 0.0, float(size)).reshape((k, parts, 1))
+        stop = clip((step * (numbers + 1.0) + low).op("Ceil"), 0.0, float(size))
+        stop = stop.reshape((k, parts, 1))
+        pixel = begin.const(np.arange(size).reshape(1, 1, size))
+        inside = ((pixel >= start) & (pixel < stop)).cast(begin.dtype)
+        return inside / maximum(stop - start, 1.0)
+
+    def _own_channels(self) -> Array:
+        """Return, for each output, its place among the means of all channels and parts."""
+        parts, group = self.pooled_size, self.group_size or self.pooled_size
+        d, i, j = np.meshgrid(*map(np.arange, (self.output_dim, parts, parts)), indexing="ij")
+        channel = (d * group + i * group // parts) * group + j * group // parts
+        own: Array = ((channel * parts + i) * parts + j).reshape(-1).astype(np.int64)
+        return own
+
+
+def _away_from_zero(x: Expr) -> Expr:
+    return x.op("Sign") * (abs(x) + 0.5).op("Floor")

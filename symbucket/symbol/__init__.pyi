@@ -303,6 +303,18 @@ def GroupNorm(
 ) -> Symbol:
     """Channels in ``num_groups`` groups, each group of each sample normalised."""
 
+def IdentityAttachKLSparseReg(
+    data: Symbol,
+    moving_avg: Symbol = ...,
+    sparseness_target: float = 0.1,
+    penalty: float = 0.001,
+    momentum: float = 0.9,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The data, outputs of sigmoids (n, c), with a penalty on units that are active too often."""
+
 def InstanceNorm(
     data: Symbol,
     gamma: Symbol = ...,
@@ -1695,6 +1707,91 @@ def random_negative_binomial(
     """Numbers of the negative binomial distribution: failures before ``k`` successes of probability ``p``, new ones at every run."""
 
 random_normal = normal
+
+def random_pdf_dirichlet(
+    sample: Symbol,
+    alpha: Symbol,
+    is_log: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Density of ``sample``, shares of weights alpha, along the last axis; its logarithm with ``is_log``."""
+
+def random_pdf_exponential(
+    sample: Symbol,
+    lam: Symbol,
+    is_log: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Density of ``sample``, of rate lam; its logarithm with ``is_log``."""
+
+def random_pdf_gamma(
+    sample: Symbol,
+    alpha: Symbol,
+    beta: Symbol,
+    is_log: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Density of ``sample``, of shape alpha and rate beta; its logarithm with ``is_log``."""
+
+def random_pdf_generalized_negative_binomial(
+    sample: Symbol,
+    mu: Symbol,
+    alpha: Symbol,
+    is_log: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Density of ``sample``, counts of mean mu and dispersion alpha; its logarithm with ``is_log``."""
+
+def random_pdf_negative_binomial(
+    sample: Symbol,
+    k: Symbol,
+    p: Symbol,
+    is_log: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Density of ``sample``, failures before k successes of probability p; its logarithm with ``is_log``."""
+
+def random_pdf_normal(
+    sample: Symbol,
+    mu: Symbol,
+    sigma: Symbol,
+    is_log: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Density of ``sample``, around mu, with the standard deviation sigma; its logarithm with ``is_log``."""
+
+def random_pdf_poisson(
+    sample: Symbol,
+    lam: Symbol,
+    is_log: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Density of ``sample``, counts of mean lam; its logarithm with ``is_log``."""
+
+def random_pdf_uniform(
+    sample: Symbol,
+    low: Symbol,
+    high: Symbol,
+    is_log: bool = False,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Density of ``sample``, evenly from low to high; its logarithm with ``is_log``."""
 
 def random_poisson(
     lam: float = 1.0,

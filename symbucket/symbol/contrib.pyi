@@ -55,6 +55,46 @@ def CTCLoss(
 ) -> Symbol:
     """Minus the logarithm of the probability of each sequence's labels (Graves et al., 2006)."""
 
+def DeformableConvolution(
+    data: Symbol,
+    offset: Symbol,
+    weight: Symbol = ...,
+    bias: Symbol = ...,
+    *,
+    kernel: int | Sequence[int],
+    num_filter: int,
+    stride: int | Sequence[int] = (),
+    dilate: int | Sequence[int] = (),
+    pad: int | Sequence[int] = (),
+    num_group: int = 1,
+    num_deformable_group: int = 1,
+    no_bias: bool = False,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Convolution whose window reads each of its points where ``offset`` moves it (2017)."""
+
+def ModulatedDeformableConvolution(
+    data: Symbol,
+    offset: Symbol,
+    mask: Symbol,
+    weight: Symbol = ...,
+    bias: Symbol = ...,
+    *,
+    kernel: int | Sequence[int],
+    num_filter: int,
+    stride: int | Sequence[int] = (),
+    dilate: int | Sequence[int] = (),
+    pad: int | Sequence[int] = (),
+    num_group: int = 1,
+    num_deformable_group: int = 1,
+    no_bias: bool = False,
+    im2col_step: int = 64,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """``DeformableConvolution`` whose points count as much as ``mask`` says (2019)."""
+
 def MultiBoxDetection(
     cls_prob: Symbol,
     loc_pred: Symbol,
@@ -120,6 +160,19 @@ def MultiProposal(
 ) -> Symbol:
     """The regions in which a region proposal network sees objects, for each image of a batch."""
 
+def PSROIPooling(
+    data: Symbol,
+    rois: Symbol,
+    spatial_scale: float,
+    output_dim: int,
+    pooled_size: int,
+    group_size: int = 0,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The mean in each of ``pooled_size`` times ``pooled_size`` parts of every region (R-FCN)."""
+
 def Proposal(
     cls_prob: Symbol,
     bbox_pred: Symbol,
@@ -152,6 +205,27 @@ def ROIAlign(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """The average of ``sample_ratio`` x ``sample_ratio`` points in each part of every region."""
+
+def SyncBatchNorm(
+    data: Symbol,
+    gamma: Symbol = ...,
+    beta: Symbol = ...,
+    moving_mean: Symbol = ...,
+    moving_var: Symbol = ...,
+    eps: float = 0.001,
+    momentum: float = 0.9,
+    fix_gamma: bool = True,
+    use_global_stats: bool = False,
+    output_mean_var: bool = False,
+    axis: int = 1,
+    cudnn_off: bool = False,
+    ndev: int = 1,
+    key: str = "0",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """BatchNorm over the whole batch, also where several contexts have parts of it."""
 
 def allclose(
     a: Symbol,
@@ -256,6 +330,16 @@ def div_sqrt_dim(
 ) -> Symbol:
     """The data over the square root of the size of its last axis."""
 
+def gradientmultiplier(
+    data: Symbol,
+    scalar: float = 1.0,
+    is_int: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The data; its gradient times ``scalar`` (-1 reverses it, Ganin and Lempitsky 2015)."""
+
 def index_array(
     data: Symbol,
     axes: int | Sequence[int] | None = None,
@@ -324,3 +408,19 @@ def quadratic(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """``a x^2 + b x + c``, element by element."""
+
+def round_ste(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The nearest whole number, halves away from zero; the gradient is passed on as it is."""
+
+def sign_ste(
+    data: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """-1, 0 or 1; the gradient is passed on as it is."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.types import Array
-from tests.ops.case import Case, Exactly, Maker, fixed, given
+from tests.ops.case import Away, Case, Exactly, Maker, Positive, Unit, fixed, given
 
 _BOXES = [
     [
@@ -167,6 +167,79 @@ PROPOSALS = [
     _proposals("_contrib_MultiProposal", 2, 6, output_score=True),
 ]
 
-CONTRIB = [*BOXES, *MULTIBOX, *PROPOSALS]
+_REGION = [[0, 0, 0, 3, 4], [1, 1, 1, 5, 5], [1, 3, 2, 4, 2]]
+REGIONS = [
+    Case(
+        "_contrib_PSROIPooling",
+        {"spatial_scale": scale, "output_dim": 2, "pooled_size": size, "group_size": group},
+        {"data": Away(2, 2 * (group or size) ** 2, 6, 5), "rois": given(_REGION)},
+    )
+    for scale, size, group in ((1.0, 2, 0), (0.5, 3, 2))
+]
 
-UNRECORDED: set[str] = set()
+
+def _between_pixels(*shape: int) -> Maker:
+    """Moves that do not end on a pixel."""
+    return lambda rng: rng.integers(-1, 2, shape) + rng.uniform(0.2, 0.8, shape)
+
+
+_WINDOWS: Mapping[str, Any] = {"kernel": (2, 3), "pad": (1, 1), "stride": (1, 2), "num_filter": 2}
+_IMAGE = {"data": Away(2, 4, 3, 5), "offset": _between_pixels(2, 24, 4, 3)}
+_MASKED = {**_IMAGE, "mask": Positive(2, 12, 4, 3)}
+_KERNEL = {"weight": Unit(2, 2, 2, 3), "bias": Unit(2)}
+DEFORMABLE = [
+    Case(
+        f"_contrib_{kind}Convolution",
+        {**_WINDOWS, "num_group": 2, "num_deformable_group": 2},
+        {**image, **_KERNEL},
+    )
+    for kind, image in (("Deformable", _IMAGE), ("ModulatedDeformable", _MASKED))
+] + [
+    Case(
+        "_contrib_DeformableConvolution",
+        {"kernel": (3, 3), "dilate": (1, 2), "num_filter": 1, "no_bias": True},
+        {
+            "data": Away(1, 2, 4, 6),
+            "offset": _between_pixels(1, 18, 2, 2),
+            "weight": Unit(1, 2, 3, 3),
+        },
+    ),
+]
+STRAIGHT = [
+    Case("_contrib_gradientmultiplier", {"scalar": 1.0}, {"data": Away(2, 3)}),
+    Case(
+        "_contrib_SyncBatchNorm",
+        {"key": "a", "fix_gamma": False},
+        {"data": Away(2, 3, 2), "gamma": Positive(3), "beta": Away(3)},
+        {"moving_mean": Away(3), "moving_var": Positive(3)},
+    ),
+]
+DENSITIES = [
+    Case(f"random_pdf_{name}", {"is_log": is_log}, inputs)
+    for name, inputs in {
+        "uniform": {"sample": Positive(2, 3), "low": Unit(2), "high": Exactly([3.0, 2.5])},
+        "normal": {"sample": Away(2, 3), "mu": Away(2), "sigma": Positive(2)},
+        "gamma": {"sample": Positive(2, 3), "alpha": Positive(2), "beta": Positive(2)},
+        "exponential": {"sample": Positive(2, 2, 2), "lam": Positive(2)},
+        "poisson": {"sample": given([[0, 1, 4], [2, 3, 9]]), "lam": Positive(2)},
+        "negative_binomial": {
+            "sample": given([[0, 1, 4], [2, 3, 9]]),
+            "k": Positive(2),
+            "p": Exactly([0.3, 0.6]),
+        },
+        "generalized_negative_binomial": {
+            "sample": given([[0, 1, 4], [2, 3, 9]]),
+            "mu": Positive(2),
+            "alpha": Positive(2),
+        },
+        "dirichlet": {
+            "sample": Exactly([[[0.2, 0.8], [0.5, 0.5]], [[0.1, 0.9], [0.7, 0.3]]]),
+            "alpha": Positive(2, 2),
+        },
+    }.items()
+    for is_log in (False, True)
+]
+CONTRIB = [*BOXES, *MULTIBOX, *PROPOSALS, *REGIONS, *DEFORMABLE, *STRAIGHT, *DENSITIES]
+
+# MXNet has this one on GPUs only; it takes the mask out of the other's sum.
+UNRECORDED = {c.id for c in CONTRIB if c.op == "_contrib_ModulatedDeformableConvolution"}

@@ -1,0 +1,210 @@
+"""Convolutions that read the image where offsets say (Dai et al., 2017; Zhu et al., 2019)."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from symbucket.errors import ShapeError
+from symbucket.ir import Expr
+from symbucket.ir.windows import Windows
+from symbucket.ops.convolution import check_rank, counts_of, spread_windows
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.sampling import sample
+from symbucket.ops.shape import unify
+from symbucket.types import Array, InferredShapes, Ints, PartialShape
+
+FAMILY = "Images"
+
+
+class _Deformable(Operator):
+    """``kernel`` points of the image in each window, moved by the numbers of ``offset``."""
+
+    kernel: tuple[int, ...]
+    num_filter: int
+    stride: tuple[int, ...] = ()
+    dilate: tuple[int, ...] = ()
+    pad: tuple[int, ...] = ()
+    num_group: int = 1
+    num_deformable_group: int = 1
+    no_bias: bool = False
+
+    masked: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self.check(
+            len(self.kernel) == 2 and min(self.kernel) > 0,
+            f"kernel={self.kernel} must be (height, width)",
+        )
+        for name, low in (("stride", 1), ("dilate", 1), ("pad", 0)):
+            numbers = getattr(self, name)
+            self.check(
+                len(numbers) in (0, 2) and min(numbers, default=low) >= low,
+                f"{name}={numbers} must be two numbers, {low} or more",
+            )
+        for name in ("num_filter", "num_group", "num_deformable_group"):
+            self.check(getattr(self, name) > 0, f"{name}={getattr(self, name)} must be positive")
+        self.check(
+            self.num_filter % self.num_group == 0,
+            f"num_filter={self.num_filter} is no multiple of num_group={self.num_group}",
+        )
+
+    def arguments(self) -> tuple[str, ...]:
+        names = ("data", "offset", *(("mask",) if self.masked else ()), "weight")
+        return names if self.no_bias else (*names, "bias")
+
+    def _counts(self, data: Ints) -> Ints:
+        check_rank(data, self.kernel)
+        windows = spread_windows(self.kernel, self.stride, self.dilate, self.pad)
+        return counts_of(windows, data[2:])
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data = ins[0]
+        if data is None or 0 in data[1:]:
+            return ins, outs
+        for name in ("num_group", "num_deformable_group"):
+            if data[1] % getattr(self, name):
+                raise ShapeError(f"{data[1]} channels are no multiple of {name}")
+        counts, points = self._counts(data), math.prod(self.kernel) * self.num_deformable_group
+        known: list[PartialShape] = [data, (data[0], 2 * points, *counts)]
+        if self.masked:
+            known.append((data[0], points, *counts))
+        known += [(self.num_filter, data[1] // self.num_group, *self.kernel), (self.num_filter,)]
+        completed = [unify(shape, other) for shape, other in zip(ins, known)]
+        return completed, [unify(outs[0], (data[0], self.num_filter, *counts))]
+
+    def convolved(
+        self,
+        g: Emitter,
+        data: ir.Value,
+        offset: ir.Value,
+        mask: ir.Value | None,
+        kernels: ir.Value,
+        bias: ir.Value | None,
+    ) -> ir.Value:
+        """Return the output; without a mask all points count alike."""
+        x, moves = Expr(g, data), Expr(g, offset)
+        n, c, h, w = x.shape
+        out = g.out_shapes[0][2:]
+        groups, points, places = self.num_deformable_group, math.prod(self.kernel), math.prod(out)
+        windows = spread_windows(self.kernel, self.stride, self.dilate, self.pad)
+        by_point = moves.reshape((n * groups, points, 2, places))
+        y, at = (
+            part.reshape((n * groups, points, places))
+            for part in by_point.ops("Split", [1, 1], axis=2, outputs=2)
+        )
+        regular = _regular(windows, out)
+        y, at = (
+            (move + x.const(regular[i])).reshape((n * groups, points * places))
+            for i, move in enumerate((y, at))
+        )
+        image = x.reshape((n * groups, c // groups, h, w))
+        values = sample(image, y, at, inside_only=self.masked)
+        if mask is None:
+            inside = (y >= 0.0) & (y < float(h)) & (at >= 0.0) & (at < float(w))
+            factor = inside.cast(x.dtype)
+        else:
+            factor = Expr(g, mask)
+        values = values * factor.reshape((n * groups, 1, points * places))
+        weight = Expr(g, kernels)
+        rows = values.reshape((n, self.num_group, c // self.num_group * points, places))
+        filters = weight.reshape((1, self.num_group, self.num_filter // self.num_group, -1))
+        result = (filters @ rows).reshape((n, self.num_filter, *out))
+        if bias is not None:
+            result = result + Expr(g, bias).reshape((1, self.num_filter, 1, 1))
+        return result.value
+
+
+def _regular(windows: Windows, out: Ints) -> tuple[Array, Array]:
+    """Return the rows and the columns (points, places) that windows read if nothing moves them."""
+    axes = []
+    for axis in range(2):
+        start = np.arange(out[axis]) * windows.strides[axis] - windows.begins[axis]
+        step = np.arange(windows.kernel[axis]) * windows.dilations[axis]
+        axes.append(step[:, None] + start[None])  # (kernel, out)
+    rows, columns = axes
+    shape = (*windows.kernel, *out)
+    y = np.broadcast_to(rows[:, None, :, None], shape).reshape(math.prod(windows.kernel), -1)
+    x = np.broadcast_to(columns[None, :, None, :], shape).reshape(y.shape)
+    return y, x
+
+
+@operator("_contrib_DeformableConvolution")
+class DeformableConvolution(_Deformable):
+    """Convolution whose window reads each of its points where ``offset`` moves it (2017).
+
+    ``offset`` holds for each output the vertical and the horizontal move of every point, in pixels;
+    ``num_deformable_group`` groups of channels have moves of their own. Between pixels the image is
+    interpolated, outside of it there is 0.
+    """
+
+    formula = "y[p] = sum over k of w[k] x[p + k + offset[k, p]] + b, x interpolated"
+    example = (
+        "contrib.DeformableConvolution([[[[1, 3]]]], [[[[0, 0]], [[0.5, 0]]]], [[[[2]]]], "
+        "kernel=(1, 1), num_filter=1, no_bias=True) -> [[[[4, 6]]]]"
+    )
+    shapes = (
+        "(n, c, h, w), (n, a, y, x), (num_filter, d, *kernel), (num_filter,) -> "
+        "(n, num_filter, y, x)"
+    )
+    implicit = ("weight", "bias")
+
+    kernel: tuple[int, ...]
+    num_filter: int
+    stride: tuple[int, ...] = ()
+    dilate: tuple[int, ...] = ()
+    pad: tuple[int, ...] = ()
+    num_group: int = 1
+    num_deformable_group: int = 1
+    no_bias: bool = False
+
+    def emit(
+        self,
+        g: Emitter,
+        data: ir.Value,
+        offset: ir.Value,
+        weight: ir.Value,
+        bias: ir.Value | None = None,
+    ) -> ir.Value:
+        return self.convolved(g, data, offset, None, weight, bias)
+
+
+@operator("_contrib_ModulatedDeformableConvolution")
+class ModulatedDeformableConvolution(_Deformable):
+    """``DeformableConvolution`` whose points count as much as ``mask`` says (2019)."""
+
+    formula = "y[p] = sum over k of w[k] mask[k, p] x[p + k + offset[k, p]] + b, x interpolated"
+    example = (
+        "contrib.ModulatedDeformableConvolution([[[[1, 3]]]], [[[[0, 0]], [[0.5, 0]]]], "
+        "[[[[1, 0.5]]]], [[[[2]]]], kernel=(1, 1), num_filter=1, no_bias=True) -> [[[[4, 3]]]]"
+    )
+    shapes = (
+        "(n, c, h, w), (n, a, y, x), (n, b, y, x), (num_filter, d, *kernel), (num_filter,) -> "
+        "(n, num_filter, y, x)"
+    )
+    implicit = ("weight", "bias")
+    masked: ClassVar[bool] = True
+
+    kernel: tuple[int, ...]
+    num_filter: int
+    stride: tuple[int, ...] = ()
+    dilate: tuple[int, ...] = ()
+    pad: tuple[int, ...] = ()
+    num_group: int = 1
+    num_deformable_group: int = 1
+    no_bias: bool = False
+    im2col_step: int = 64
+
+    def emit(
+        self,
+        g: Emitter,
+        data: ir.Value,
+        offset: ir.Value,
+        mask: ir.Value,
+        weight: ir.Value,
+        bias: ir.Value | None = None,
+    ) -> ir.Value:
+        return self.convolved(g, data, offset, mask, weight, bias)
