@@ -28,6 +28,10 @@ BOUNDS = {
     "symbucket train": f"{_LANGUAGE_MODEL} --samples 1",
     "symbucket plan": f"{_SMALL} --vocabulary-size 50 --batch-size 4",
     "examples/lstm_bucketing.py": f"{_LANGUAGE_MODEL} --samples 1 --num-epochs 1",
+    "examples/classify.py train": "--data labelled.tsv --num-hidden 8 --batch-size 8 --buckets 2 "
+    "--min-count 1 --num-epochs 1",
+    "examples/classify.py ask": "",
+    "examples/ptb.py": "--num-layers 1 --num-hidden 8 --num-steps 5 --batch-size 4 --num-epochs 1",
     "examples/image_buckets.py": "--pictures 100 --largest 32 --filters 4 "
     "--batch-size 8 --num-epochs 1",
     "examples/ctc_ocr.py": "--words 60 --letters AB --longest 2 --filters 4 --hidden 8 "
@@ -61,8 +65,10 @@ def write_inputs(folder: Path) -> None:
     """Write the files that commands read and none of them writes."""
     words = "the old cat sees a dog and the dog sees the cat".split()
     text = "\n".join(" ".join(words[: 3 + i % 9]) for i in range(60))
-    for name in ("ptb.train.txt", "ptb.valid.txt", "sentences.txt"):
+    for name in ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt", "sentences.txt"):
         (folder / name).write_text(text)
+    labelled = [f"{'ab'[i % 2]}\tthe event loop {words[i % 9]} runs" for i in range(60)]
+    (folder / "labelled.tsv").write_text("\n".join(labelled))
     (folder / "mine.py").write_text(MINE)
     without_label = 'return sb.sym.softmax(scores, name="tags"), ["data"], []'
     (folder / "lm.py").write_text(
@@ -111,7 +117,8 @@ class Shell:
         return out.getvalue()
 
     def _example(self, path: str, argv: Sequence[str]) -> str:
-        bounds = BOUNDS[path].split()
+        with_command = f"{path} {argv[0]}" if argv else path
+        bounds = BOUNDS[with_command if with_command in BOUNDS else path].split()
         if path == "examples/lstm_bucketing.py" and not argv:
             argv = ["--data-train", "ptb.train.txt"]
         if path == "examples/on_device/make.py":  # it reads its arguments from the command line
