@@ -223,6 +223,7 @@ def load_test(folder: Path, count: int, clients: int) -> dict[str, Any]:
                 same = np.allclose(tags, expected[i].reshape(-1), atol=1e-5)
                 if answer["id"] != str(i) or not same:
                     wrong.append(i)
+            connection.close()
 
         threads = [threading.Thread(target=client, args=(i,)) for i in range(clients)]
         began = time.perf_counter()
@@ -234,9 +235,11 @@ def load_test(folder: Path, count: int, clients: int) -> dict[str, Any]:
         connection = http.client.HTTPConnection(place[1], timeout=120)
         connection.request("GET", "/metrics")
         metrics = connection.getresponse().read().decode()
+        connection.close()
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+        process.stdout.close()
     runs = sum(float(v) for v in re.findall(r"symbucket_runs_total{.*} (\S+)", metrics))
     milliseconds = np.sort(np.array(latencies)) * 1000
     return {
