@@ -42,7 +42,14 @@ from typing import Any
 import numpy as np
 
 import symbucket as sb
-from symbucket.apps.arguments import argument_parser, fraction, integer, positive, run_program
+from symbucket.apps.arguments import (
+    Formatter,
+    argument_parser,
+    fraction,
+    integer,
+    positive,
+    run_program,
+)
 from symbucket.errors import DataError, SymbucketError
 from symbucket.serve import Batcher
 
@@ -297,7 +304,7 @@ def ask(args: argparse.Namespace) -> None:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argument_parser("classify.py", "Train a classifier of sentences, ask it, serve it.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    form = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter, "allow_abbrev": False}
+    form: dict[str, Any] = {"formatter_class": Formatter, "allow_abbrev": False}
     learn = commands.add_parser("train", help="train, or go on, and export", **form)
     add = learn.add_argument
     add("--data", metavar="FILE", help="a label, a tab and a text in each line; else docstrings")

@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 
 import symbucket as sb
-from symbucket.apps.arguments import argument_parser, fraction, integer, positive, run_program
+from symbucket.apps.arguments import argument_parser, fraction, integer, page, positive, run_program
 from symbucket.errors import DataError
 
 END, UNKNOWN = "<eos>", "<unk>"
@@ -249,7 +249,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--decay-after", type=integer(1), default=6, help="epochs at the full rate")
     add("--num-epochs", type=integer(1), default=39, help="times through the text")
     add("--checkpoint", metavar="FOLDER", help="where the run is kept, to go on from")
-    add("--report", metavar="PAGE", help="a page with curves, times and memory")
+    add("--report", type=page, metavar="PAGE", help="a page with curves, times and memory")
     add("--seed", type=int, default=1, help="the same one repeats a run exactly")
     return parser.parse_args(argv)
 

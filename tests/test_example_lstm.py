@@ -198,6 +198,7 @@ def test_a_mistake_gets_one_line(argv, message, text, full, tmp_path, caplog):
         (["--data-test", "x"], "--data-test needs --data-train"),
         (["--samples", "-1"], "argument --samples: -1 is not 0 or more"),
         (["--temperature", "0"], "argument --temperature: 0 is not above 0"),
+        (["--report", "run.txt"], "argument --report: 'run.txt' does not end in .html"),
     ],
 )
 def test_options_that_make_no_sense(argv, message):

@@ -74,6 +74,11 @@ def test_elsewhere_it_says_so(caplog):
     assert caplog.text.count("LivePlot draws in notebooks, and this is none") == 1
 
 
+def test_a_name_is_no_tracker():
+    with pytest.raises(InvalidArgumentError, match="trackers has 'LivePlot'; expected objects"):
+        fit(trackers="LivePlot")
+
+
 def test_it_is_no_callback():
     with pytest.raises(InvalidArgumentError, match=r"fit\(trackers=sb.callback.LivePlot\(\)\)"):
         fit(batch_end_callback=sb.callback.LivePlot())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from argparse import (
+    Action,
     ArgumentDefaultsHelpFormatter,
     ArgumentParser,
     ArgumentTypeError,
     Namespace,
+    RawDescriptionHelpFormatter,
 )
 from collections.abc import Callable
 
@@ -70,12 +72,30 @@ def device(gpu: int | None) -> Context:
     return context
 
 
+def page(text: str) -> str:
+    """Return the name of a page."""
+    if not text.lower().endswith(".html"):
+        raise ArgumentTypeError(f"{text!r} does not end in .html")
+    return text
+
+
+class Formatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Keeps the layout of examples, and shows the defaults of arguments that have one."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        if action.default is None or isinstance(action.default, bool) or action.required:
+            return action.help
+        if action.default in ("", []):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def argument_parser(program: str, description: str) -> ArgumentParser:
     """Return a parser whose help shows defaults, and that takes no shortened names."""
     return ArgumentParser(
         prog=program,
         description=description,
-        formatter_class=ArgumentDefaultsHelpFormatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 import symbucket as sb
-from symbucket.apps.arguments import device, fraction, integer, positive
+from symbucket.apps.arguments import device, fraction, integer, page, positive
+from symbucket.module.observers import report_file
 from symbucket.runtime.backend import load_runtime
 
 AUTO = "auto"
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on from this checkpoint (exactly, but for dropout); auto: exactly where the last "
         "run stopped or was killed, if there was one",
     )
-    add("--report", metavar="PAGE", help="a page with curves, times and memory, as run.html")
+    add("--report", type=page, metavar="PAGE", help="a page with curves, times and memory")
     add("--samples", type=integer(0), default=5, help="sentences to write at the end")
     add("--temperature", type=positive, default=0.7, help="lower writes more cautiously")
 
@@ -72,6 +73,7 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     load_runtime()  # a missing runtime or device is an error now, not after the text is read
     device(args.gpus)
     check_networks(parser, args)
+    report_file(args.report)
     if args.data_test and not args.data_train:
         parser.error("--data-test needs --data-train")
     if args.resume and not args.checkpoint:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from symbucket.apps.arguments import Formatter
 from symbucket.checks import did_you_mean
 from symbucket.cli import export, import_mxnet, info, plan, run, serve, train, view
 from symbucket.errors import SymbucketError
@@ -56,7 +57,7 @@ def build(prog: str = "symbucket") -> tuple[_Parser, dict[str, _Parser]]:
             help=module.HELP,
             description=module.DESCRIPTION,
             epilog=f"{module.EXAMPLE}\n{EXIT_CODES}",
-            formatter_class=_Formatter,
+            formatter_class=Formatter,
             allow_abbrev=False,
         )
         module.add_arguments(command)
@@ -64,15 +65,6 @@ def build(prog: str = "symbucket") -> tuple[_Parser, dict[str, _Parser]]:
         command.set_defaults(function=module.run, parser=command)
         parsers[name] = command
     return parser, parsers
-
-
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the layout of examples, and shows the defaults of arguments that have one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False or action.default in ("", []):
-            return action.help
-        return super()._get_help_string(action)
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

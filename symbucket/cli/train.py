@@ -13,7 +13,7 @@ DESCRIPTION = (
 )
 EXAMPLE = """\
 examples:
-  symbucket train --num-epochs 2
+  symbucket train --num-epochs 2 --report runs/run.html
   symbucket train --data-train ptb.train.txt --data-test ptb.valid.txt
   symbucket train --data-train ptb.train.txt --checkpoint runs/ptb --resume auto
   symbucket train --data-train ptb.train.txt --checkpoint runs/ptb --resume 5 --num-epochs 10

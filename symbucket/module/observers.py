@@ -45,7 +45,7 @@ class Observers:
         trackers: Any,
         report: str | os.PathLike[str] | None,
     ) -> None:
-        self._module, self._report = module, _report_file(report)
+        self._module, self._report = module, report_file(report)
         self._trackers = Trackers(trackers, module)
         self.record = RunRecord(type(module).__name__, epochs_planned=epochs, started=time.time())
         self.record.perplexities = perplexities(metric, validation_metric)
@@ -129,7 +129,7 @@ class Observers:
             self._module.logger.error("%s. Training goes on", error)
 
 
-def _report_file(report: str | os.PathLike[str] | None) -> Path | None:
+def report_file(report: str | os.PathLike[str] | None) -> Path | None:
     """Return the file of the report; its folder is made.
 
     Raises InvalidArgumentError for other than a name that ends in .html, and for a file that is

@@ -15,7 +15,7 @@ class Trackers:
     def __init__(self, trackers: Sequence[Tracker] | Tracker | None, module: Any) -> None:
         if trackers is None:
             trackers = []
-        elif not isinstance(trackers, Sequence):
+        elif isinstance(trackers, str) or not isinstance(trackers, Sequence):
             trackers = [trackers]
         for tracker in trackers:
             if not all(callable(getattr(tracker, name, None)) for name in ("begin", "log", "end")):

@@ -20,7 +20,7 @@ from symbucket.visualization.plot_page import Table
 Part = tuple[str, Sequence[PlannedTensor], int, int]  # name, tensors, nodes, peak
 _MAX_OUTLINED = 300  # tensors with a border
 _COLOURS = {"stash": ("#c3d5ea", FILLS[FORWARD][1]), "transient": ("#f3d3bc", FILLS[BACKWARD][1])}
-_NAMES = {"stash": "kept for the backward part", "transient": "passing"}
+_NAMES = {"stash": "stash: kept for the backward part", "transient": "transients"}
 _COLUMNS = 3
 _WIDTH = 9.0  # inches
 

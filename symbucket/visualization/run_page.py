@@ -44,8 +44,8 @@ def check_run_page(path: Path) -> None:
     """Raise InvalidArgumentError if there is another file than a report."""
     if path.exists() and _read(path) is None:
         raise InvalidArgumentError(
-            f"fit: report={str(path)!r} is there and is not a report of fit, which would replace "
-            "it. Choose another name, or move it away"
+            f"{str(path)!r} is there and is not a report of fit, which would replace it. Choose "
+            "another name, or move it away"
         )
 
 

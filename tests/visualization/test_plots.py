@@ -121,10 +121,10 @@ def test_pages_have_the_numbers_beside_the_plot(needs_matplotlib, tmp_path):
     assert "<h1>&lt;one&gt;</h1>" in page
     (picture,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
     assert b"<svg" in b64decode(picture)
-    kept, *passing = cells(page)[1:]
-    assert kept[:4] == ["a", "kept for the backward part", "1,000,192", "0"]
-    assert sorted(row[0] for row in passing) == ["b", "d"]
-    assert next(row for row in passing if row[0] == "b")[4:] == ["1", "2", "c"]
+    kept, *transients = cells(page)[1:]
+    assert kept[:4] == ["a", "stash: kept for the backward part", "1,000,192", "0"]
+    assert sorted(row[0] for row in transients) == ["b", "d"]
+    assert next(row for row in transients if row[0] == "b")[4:] == ["1", "2", "c"]
     plan = key_plan()
     plan_picture(plan, tmp_path / "keys.html")
     page = (tmp_path / "keys.html").read_text()
