@@ -123,7 +123,10 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 def train(kind: str, folder: str | None, **options: Any) -> str:
-    """Return a digest of all that is left of training, and the metrics of the epochs."""
+    """Return a digest of what is left of training, a colon, and one of the last epoch's metrics.
+
+    Nothing follows the colon if training was complete already when it was resumed.
+    """
     make, metric = KINDS[kind]
     module, data, valid = make()
     name, numbers = OPTIMIZERS[kind]
@@ -146,7 +149,8 @@ def train(kind: str, folder: str | None, **options: Any) -> str:
         **options,
     )
     arg, aux = module.get_params()
-    return _digest({**arg, **aux, **module.updater.states(), "scores": np.array(scores[-1:])})
+    trained = _digest({**arg, **aux, **module.updater.states()})
+    return f"{trained}:{_digest({'scores': np.array(scores[-1])}) if scores else ''}"
 
 
 @functools.cache
