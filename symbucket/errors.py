@@ -52,6 +52,10 @@ class UnsupportedError(SymbucketError, NotImplementedError):
     """An operator, gradient or option that this version does not have."""
 
 
+class CustomOperatorError(SymbucketError):
+    """The Python code of an operator of the user's own raised; its error is the cause."""
+
+
 class SymbolValueError(UnsupportedError, TypeError):
     """A Python operation that needs numbers, asked of a symbol, which has none."""
 

@@ -280,7 +280,7 @@ def get_operator_arguments(op_name: str) -> OperatorArguments:
     record = ops.find(op_name)
     attributes, required = record.fields(), record.required()
     if record.holds_graphs:
-        return OperatorArguments(1, ["args"], ["Symbol[]"])
+        return OperatorArguments(1, ["args"], ["NDArray-or-Symbol[]"])
     # Which inputs there are depends on the attributes (no_bias). These are at their defaults, or
     # where there is none at any value of their type, so the record's own checks are left out.
     instance = object.__new__(record)
@@ -290,13 +290,28 @@ def get_operator_arguments(op_name: str) -> OperatorArguments:
         object.__setattr__(instance, "num_args", 1)
     # Those of an operator in Python are known once it is chosen.
     inputs = [] if record.runs_python else [*instance.arguments(), *instance.auxiliary()]
-    types = ["Symbol or Symbol[]" if record.variadic else "Symbol"] * len(inputs)
+    types = ["NDArray-or-Symbol[]" if record.variadic else "NDArray-or-Symbol"] * len(inputs)
     types += [
-        f"{describe(kind)}, {'required' if name in required else 'optional'}"
+        f"{_type_name(kind)}, required"
+        if name in required
+        else f"{_type_name(kind)}, optional, default={getattr(record, name)!r}"
         for name, kind in attributes.items()
     ]
     arguments = [*inputs, *attributes]
     return OperatorArguments(len(arguments), arguments, types)
+
+
+def _type_name(kind: Any) -> str:
+    """Return MXNet's word for the type of an attribute."""
+    choices = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return "{" + ", ".join(sorted(map(repr, choices))) + "}"
+    if typing.get_origin(kind) is tuple:
+        return "Shape(tuple)"
+    if type(None) in choices:
+        return " or ".join([*(_type_name(c) for c in choices if c is not type(None)), "None"])
+    words = {int: "int", float: "float", bool: "boolean", str: "string"}
+    return words.get(kind) or describe(kind)
 
 
 def _value_of(kind: Any) -> Any:

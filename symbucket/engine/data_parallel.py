@@ -248,7 +248,7 @@ class ExecutorGroup(BoundArrays):
         ``out_grads`` are for the whole batch, as for ``Executor.backward``.
         """
         if not self._ran:
-            raise StateError(f"{self.name}: backward needs forward(is_train=True) before it")
+            self.forward(is_train=True)
         heads = self._part_heads(out_grads)
         kind = "backward", self._kind
         self._each(kind, [partial(p.backward, h) for p, h in zip(self.parts, heads)])

@@ -217,7 +217,7 @@ class Executor(BoundArrays):
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         if not self._ran:
-            raise StateError(f"{self.name}: backward needs forward(is_train=True) before it")
+            self.forward(is_train=True)  # MXNet has outputs from bind on, whatever they hold
         if not self._trained:
             self._differentiate_inference(out_grads)
             return

@@ -99,10 +99,12 @@ def _named_entries(symbol: Symbol) -> list[tuple[str, Entry, bool]]:
     named: list[tuple[str, Entry, bool]] = []
     for node in symbol.nodes():
         if node.op is None:
-            named.append((node.name, (node, 0), True))
             continue
         inputs = zip((*node.op.arguments(), *node.op.auxiliary()), node.inputs)
-        named += [(f"{node.name}_{argument}", entry, True) for argument, entry in inputs]
+        for argument, entry in inputs:
+            if entry[0].op is None:  # under its own name, too, each time that it is read
+                named.append((entry[0].name, entry, True))
+            named.append((f"{node.name}_{argument}", entry, True))
         outputs = [(node, i) for i in range(node.num_outputs)]
         named += [(entry_name(entry), entry, False) for entry in outputs]
     return named

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,13 @@ from symbucket.engine.bound_arrays import BoundArrays
 from symbucket.engine.cut import PythonCall, Segment, Step, cut
 from symbucket.engine.executor import Executor
 from symbucket.engine.noise import NoiseClock
-from symbucket.errors import InvalidArgumentError, ShapeError, StateError, UnsupportedError
+from symbucket.errors import (
+    CustomOperatorError,
+    InvalidArgumentError,
+    ShapeError,
+    SymbucketError,
+    UnsupportedError,
+)
 from symbucket.metric import GraphMetric
 from symbucket.ops.custom import Custom
 from symbucket.runtime import RowSparse
@@ -144,7 +151,7 @@ class SegmentedExecutor(BoundArrays):
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         if not self._ran:
-            raise StateError(f"{self.name}: backward needs forward(is_train=True) before it")
+            self.forward(is_train=True)
         head_of: dict[Entry, np.ndarray[Any, Any]] = {}
         for entry, head in zip(self.symbol.heads, self._head_list(out_grads)):
             if head is None:
@@ -244,13 +251,14 @@ class _Call:
 
     def forward(self, is_train: bool) -> None:
         """Compute the outputs."""
-        self._operator.forward(
-            is_train=is_train,
-            req=["write"] * len(self._outputs),
-            in_data=self._inputs,
-            out_data=self._outputs,
-            aux=self._states,
-        )
+        with _told_as(f"{self._name}: forward"):
+            self._operator.forward(
+                is_train=is_train,
+                req=["write"] * len(self._outputs),
+                in_data=self._inputs,
+                out_data=self._outputs,
+                aux=self._states,
+            )
 
     def backward(
         self, heads: Sequence[Any], requests: Sequence[str], targets: Sequence[NDArray | None]
@@ -264,19 +272,31 @@ class _Call:
             out_grads.append(array)
         for slope in self._slopes:
             slope[...] = 0
-        self._operator.backward(
-            req=["null" if request == "null" else "write" for request in requests],
-            out_grad=out_grads,
-            in_data=self._inputs,
-            out_data=self._outputs,
-            in_grad=self._slopes,
-            aux=self._states,
-        )
+        with _told_as(f"{self._name}: backward"):
+            self._operator.backward(
+                req=["null" if request == "null" else "write" for request in requests],
+                out_grad=out_grads,
+                in_data=self._inputs,
+                out_data=self._outputs,
+                in_grad=self._slopes,
+                aux=self._states,
+            )
         for request, target, slope in zip(requests, targets, self._slopes):
             if target is not None and request == "write":
                 target[...] = slope
             elif target is not None and request == "add":
                 target += slope
+
+
+@contextmanager
+def _told_as(call: str) -> Iterator[None]:
+    """Let errors of the user's code be errors that ``except MXNetError`` catches."""
+    try:
+        yield
+    except SymbucketError:
+        raise
+    except Exception as error:
+        raise CustomOperatorError(f"{call} raised {type(error).__name__}: {error}") from error
 
 
 def _reads(step: Step) -> list[Entry]:

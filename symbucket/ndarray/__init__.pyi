@@ -73,7 +73,7 @@ from symbucket.ndarray.random import exponential as sample_exponential
 from symbucket.ndarray.random import gamma as sample_gamma
 from symbucket.ndarray.random import generalized_negative_binomial as sample_generalized_negative_binomial
 from symbucket.ndarray.random import negative_binomial as sample_negative_binomial
-from symbucket.ndarray.random import normal as sample_normal
+from symbucket.ndarray.random import _sample_normal as sample_normal
 from symbucket.ndarray.random import poisson as sample_poisson
 from symbucket.ndarray.random import uniform as sample_uniform
 from symbucket.ndarray.random import multinomial as sample_multinomial

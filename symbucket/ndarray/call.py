@@ -45,12 +45,16 @@ def read_call(
     positional = [a for a in args if isinstance(a, NDArray)]
     rest = [a for a in args if not isinstance(a, NDArray)]
     named = {k: v for k, v in kwargs.items() if isinstance(v, NDArray)}
-    raw = {k: v for k, v in kwargs.items() if k not in named and v is not None}
+    raw = {
+        k: v
+        for k, v in kwargs.items()
+        if k not in named and (v is not None or record.takes_none(k))
+    }
     if rest:
         free = [f for f in record.fields() if f not in raw]
         if len(rest) > len(free):
             raise _no_array(called, "an input", rest[-1])
-        raw.update({k: v for k, v in zip(free, rest) if v is not None})
+        raw.update({k: v for k, v in zip(free, rest) if v is not None or record.takes_none(k)})
     if record.variadic and "num_args" not in raw:
         raw["num_args"] = len(positional) + len(named)
     try:

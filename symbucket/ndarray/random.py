@@ -262,6 +262,12 @@ poisson_like = _like(poisson)
 negative_binomial_like = _like(negative_binomial)
 generalized_negative_binomial_like = _like(generalized_negative_binomial)
 
+
+def _sample_normal(mu: Parameter, sigma: Parameter, *args: Any, **kwargs: Any) -> NDArray:
+    """As ``normal``, with the names that this operator has for its parameters."""
+    return normal(mu, sigma, *args, **kwargs)
+
+
 _NAMES = (
     "exponential gamma generalized_negative_binomial negative_binomial normal poisson uniform"
 ).split()
@@ -269,6 +275,7 @@ _NAMES = (
 BY_OPERATOR: dict[str, Callable[..., Any]] = {
     **{f"random_{name}": globals()[name] for name in (*_NAMES, "randint")},
     **{f"sample_{name}": globals()[name] for name in (*_NAMES, "multinomial")},
+    "sample_normal": _sample_normal,
     "uniform": uniform,
     "normal": normal,
     "shuffle": shuffle,

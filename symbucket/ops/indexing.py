@@ -25,12 +25,18 @@ def _integers(g: Emitter, index: ir.Value) -> ir.Value:
 
 
 def positions(g: Emitter, index: ir.Value, size: int, mode: str) -> ir.Value:
-    """``index`` as integers inside 0 to size - 1: clipped, wrapped around, or as they are."""
+    """``index`` as integers inside 0 to size - 1: clipped, wrapped around, or ("raise") refused.
+
+    Of the last kind the runtimes refuse what is too large, and take from the end what is negative.
+    """
     index = _integers(g, index)
     if mode == "clip":
         return g.op("Clip", index, g.const(0, like=index), g.const(size - 1, like=index))
     if mode == "wrap":
         return g.op("Mod", index, g.const(size, like=index))
+    if mode == "raise":
+        negative = g.op("Less", index, g.const(0, like=index))
+        return g.op("Where", negative, g.const(size, like=index), index)
     return index
 
 

@@ -286,6 +286,11 @@ class Operator:
         ]
 
     @classmethod
+    def takes_none(cls, name: str) -> bool:
+        """Return whether None is a value of an attribute, and not the same as leaving it out."""
+        return type(None) in typing.get_args(cls.fields().get(name))
+
+    @classmethod
     def make(cls, raw: Mapping[str, Any]) -> Operator:
         """Return an instance from raw attributes (Python values or strings), checked.
 

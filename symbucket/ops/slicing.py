@@ -175,11 +175,8 @@ class SplitV2(Operator):
     sections: int = 0
 
     def __post_init__(self) -> None:
-        first = self.indices[:1] == (0,)  # MXNet's files begin with a 0 that cuts nothing
-        self.check(
-            self.sections > 0 or len(self.indices) > first,
-            "give sections, or one or more indices to cut at",
-        )
+        # MXNet's files begin with a 0 that cuts nothing; alone it leaves one part.
+        self.check(self.sections > 0 or len(self.indices) > 0, "give sections or indices to cut at")
         self.check(
             list(self.indices) == sorted({*self.indices}) and min(self.indices, default=0) >= 0,
             f"indices={self.indices} must be ascending",

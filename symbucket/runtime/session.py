@@ -12,6 +12,7 @@ from symbucket.checks import one_line
 from symbucket.context import Context
 from symbucket.errors import (
     DeviceError,
+    IndexingError,
     MemoryLimitError,
     StateError,
     SymbucketError,
@@ -26,6 +27,7 @@ from symbucket.runtime.threads import session_threads
 from symbucket.types import Array
 
 _OUT_OF_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate memory|out of memory")
+_OUT_OF_RANGE = re.compile("invalid index found|out of data bounds|index out of bounds")
 _OUT_OF_RESOURCES = re.compile("Too many open files|Resource temporarily unavailable")
 
 
@@ -189,6 +191,8 @@ def _creation_error(name: str, error: Exception) -> SymbucketError:
 
 def _run_error(name: str, error: Exception) -> SymbucketError:
     text = f"session {name!r}: the run failed: {one_line(error)}"
+    if _OUT_OF_RANGE.search(str(error)):
+        return IndexingError(f"{text}. Positions are computed in the network; keep them inside")
     if not _OUT_OF_MEMORY.search(str(error)):
         return SymbucketError(text)
     return MemoryLimitError(f"{text}. Use smaller batches or buckets, or raise the limit")

@@ -51,7 +51,7 @@ def compose(
             attr[stored_name(key)] = str(value)
         elif isinstance(value, Symbol):
             named[key] = value
-        elif value is not None:
+        elif value is not None or record.takes_none(key):
             raw[key] = value
     if rest:
         free = [f for f in record.fields() if f not in raw]
@@ -60,7 +60,7 @@ def compose(
                 f"{called}: {len(args)} positional arguments are too many, and {rest[-1]!r} is not "
                 "a Symbol"
             )
-        raw.update({k: v for k, v in zip(free, rest) if v is not None})
+        raw.update({k: v for k, v in zip(free, rest) if v is not None or record.takes_none(k)})
     if record.variadic and "num_args" not in raw:
         raw["num_args"] = len(positional) + len(named)
     op = record.make(raw)

@@ -5,7 +5,7 @@ import pytest
 
 import symbucket as sb
 from symbucket import sym
-from symbucket.errors import InvalidArgumentError, ShapeError, StateError, UnsupportedError
+from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
 
 
 def _affine():
@@ -157,8 +157,7 @@ def test_gradient_arrays_of_arguments_without_a_gradient_are_none():
     executor = _affine().bind(sb.cpu(), _arrays())
     assert executor.grad_dict == {"data": None, "fc_weight": None, "fc_bias": None}
     assert executor.grad_arrays == [None, None, None]
-    with pytest.raises(StateError, match=r"backward needs forward"):
-        executor.backward()
+    executor.backward()  # there is nothing to compute
     with pytest.raises(InvalidArgumentError, match="no argument 'zz'"):
         executor.copy_params_from({"zz": np.zeros(1)})
     executor.copy_params_from({"zz": np.zeros(1)}, allow_extra_params=True)

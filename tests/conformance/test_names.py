@@ -54,7 +54,10 @@ def test_operators_are_described():
     assert "FullyConnected" in names
     described = sb.operator.get_operator_arguments("FullyConnected")
     assert described.names[:4] == ["data", "weight", "bias", "num_hidden"]
-    assert described.types[:4] == ["Symbol"] * 3 + ["an integer, required"]
+    assert described.types[:4] == ["NDArray-or-Symbol"] * 3 + ["int, required"]
+    activation = sb.operator.get_operator_arguments("Activation")
+    assert activation.names == ["data", "act_type"]
+    assert activation.types[1] == ("{'relu', 'sigmoid', 'softrelu', 'softsign', 'tanh'}, required")
     assert described.narg == len(described.names) == len(described.types)
     for name in names:
         if name != "_onnx_graph":  # its inputs are those of the graph that it holds

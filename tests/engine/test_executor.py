@@ -244,10 +244,13 @@ def test_one_build_for_each_mode():
 # Order of calls and wrong input -----------------------------------------------------------------
 
 
-def test_calls_in_the_wrong_order():
-    executor = _bound()
-    with pytest.raises(StateError, match=r"backward needs forward\(is_train=True\)"):
-        executor.backward(HEAD)
+def test_backward_alone_runs_the_network_first():
+    executor, other = _bound(), _bound()
+    executor.backward(HEAD)
+    other.forward(is_train=True)
+    other.backward(HEAD)
+    for name, gradient in other.grads.items():
+        np.testing.assert_array_equal(executor.grads[name].asnumpy(), gradient.asnumpy())
 
 
 def test_wrong_feeds_write_nothing():
