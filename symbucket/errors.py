@@ -52,6 +52,10 @@ class UnsupportedError(SymbucketError, NotImplementedError):
     """An operator, gradient or option that this version does not have."""
 
 
+class ScheduledRateError(StateError, UserWarning):
+    """A learning rate was set that a scheduler overrides; MXNet raises a UserWarning, too."""
+
+
 class CustomOperatorError(SymbucketError):
     """The Python code of an operator of the user's own raised; its error is the cause."""
 

@@ -13,6 +13,7 @@ from symbucket.context import Context, cpu
 from symbucket.engine.make_executor import ExecutorOnContext, make_executor
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.providers import provider_of
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import DType, Shape
 
@@ -137,7 +138,10 @@ def bind(
     grad_req: GradReq,
     aux_states: Mapping[str, Any] | Sequence[Any] | None,
 ) -> ExecutorOnContext:
-    """Return an executor over arrays; NDArrays on the context are shared, others are copied."""
+    """Return an executor over arrays; NDArrays in the context's memory are shared, others copied.
+
+    All CPU contexts have one memory.
+    """
     context = ctx or cpu()
     names, aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
     arg_arrays = _by_name("args", names, args, context, complete=True)
@@ -185,6 +189,8 @@ def _by_name(
 
 
 def _on_context(values: Any, context: Context) -> NDArray:
-    if isinstance(values, NDArray) and values.context == context:
-        return values
+    if isinstance(values, NDArray):
+        on_host = all(provider_of(c).host_memory for c in (values.context, context))
+        if values.context == context or on_host:
+            return values
     return NDArray(np.asarray(values), context)

@@ -99,6 +99,13 @@ class DataBatch:
             parts.append(f"pad={self.pad}")
         return f"DataBatch({', '.join(parts)})"
 
+    def __str__(self) -> str:
+        shapes = [
+            None if arrays is None else [tuple(array.shape) for array in arrays]
+            for arrays in (self.data, self.label)
+        ]
+        return f"DataBatch: data shapes: {shapes[0]} label shapes: {shapes[1]}"
+
 
 def _array_list(arrays: object, what: str) -> list[Any]:
     if not isinstance(arrays, (list, tuple)):

@@ -13,14 +13,39 @@ import numpy as np
 
 from symbucket.errors import DataError, UnsupportedError
 from symbucket.io.array_iter import NDArrayIter
+from symbucket.io.batch import DataBatch
+from symbucket.runtime import NDArray
 from symbucket.types import Array
 
 PathLike = str | os.PathLike[str]
 
+_SINGLE = np.dtype(np.float32)
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
-class CSVIter(NDArrayIter):
+class _FileIter(NDArrayIter):
+    """An iterator over one array of data and one of labels: as in MXNet, it returns them bare."""
+
+    def getdata(self) -> NDArray:  # type: ignore[override]
+        """The data of the current batch, (batch_size, ...)."""
+        return super().getdata()[0]
+
+    def getlabel(self) -> NDArray:  # type: ignore[override]
+        """The labels of the current batch, (batch_size, ...)."""
+        return super().getlabel()[0]
+
+    def next(self) -> DataBatch:
+        """The next batch.
+
+        Raises:
+            StopIteration: the epoch is over.
+        """
+        if not self.iter_next():
+            raise StopIteration
+        return DataBatch([self.getdata()], [self.getlabel()], self.getpad(), self.getindex())
+
+
+class CSVIter(_FileIter):
     """Batches from a file with a row of numbers, separated by commas, for each example.
 
     Each epoch begins with the first row, and a last batch is filled up from there; MXNet's begins
@@ -32,6 +57,7 @@ class CSVIter(NDArrayIter):
         batch_size: rows of a batch.
         round_batch: False: rows that do not fill a batch are still a batch, filled up too.
         data_name, label_name: names of the two.
+        dtype: of the data; "int32" and "int64" keep whole numbers that float32 rounds.
         kwargs: MXNet's options of its threads (``prefetch_buffer``, ...), without effect.
 
     Raises:
@@ -48,21 +74,28 @@ class CSVIter(NDArrayIter):
         round_batch: bool = True,
         data_name: str = "data",
         label_name: str = "softmax_label",
+        dtype: Any = "float32",
         **kwargs: Any,
     ) -> None:
-        data = _numbers(data_csv, tuple(data_shape), "data_shape")
+        data = _numbers(data_csv, tuple(data_shape), "data_shape", np.dtype(dtype))
         shape = tuple(label_shape)
         if label_csv is None or label_csv == "NULL":
             label = np.zeros((len(data), *shape), np.float32)
         else:
             label = _numbers(label_csv, shape, "label_shape")
         label = label.reshape(len(label)) if shape == (1,) else label
-        super().__init__(data, label, batch_size, data_name=data_name, label_name=label_name)
+        single = data.astype(np.float32, copy=False)
+        super().__init__(single, label, batch_size, data_name=data_name, label_name=label_name)
+        if data.dtype != np.float32:
+            self.data = [(data_name, NDArray.over(data))]
+            self.provide_data = self._descs(self.data)
 
 
-def _numbers(path: PathLike, shape: tuple[int, ...], option: str) -> Array:
+def _numbers(
+    path: PathLike, shape: tuple[int, ...], option: str, dtype: np.dtype[Any] = _SINGLE
+) -> Array:
     try:
-        table = np.loadtxt(path, np.float32, delimiter=",", ndmin=2)
+        table = np.loadtxt(path, dtype, delimiter=",", ndmin=2)
     except (OSError, ValueError) as error:
         raise DataError(f"CSVIter: cannot read {os.fspath(path)!r}: {error}") from error
     if table.shape[1] != int(np.prod(shape)):
@@ -73,7 +106,7 @@ def _numbers(path: PathLike, shape: tuple[int, ...], option: str) -> Array:
     return table.reshape(len(table), *shape)
 
 
-class MNISTIter(NDArrayIter):
+class MNISTIter(_FileIter):
     """Batches from files in the format of MNIST (idx, also compressed by gzip).
 
     Images are divided by 256. Rows that do not fill a batch are left out, as in MXNet.

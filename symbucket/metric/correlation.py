@@ -47,13 +47,17 @@ class _Correlation(EvalMetric):
     def _coefficient(self, sums: Array) -> float:
         """Return the coefficient of the samples in sums."""
 
+    def _instances(self, sums: Array) -> int:
+        """Return how many instances one update of the micro average counts as."""
+        return 1
+
     def _add_samples(self, sums: Array) -> None:
         """Add the sums of one update."""
         if self.average == "macro":
             self._add(self._coefficient(sums), 1)
             return
         self._sums = self._joined(self._sums, sums)
-        self.num_inst += 1
+        self.num_inst += self._instances(sums)
         self.sum_metric = self._coefficient(self._sums) * self.num_inst
 
     def update_sums(self, total: Any, count: Any) -> None:
@@ -129,6 +133,9 @@ class MCC(_Confusion):
             true, _ = class_labels(self.name, label, rows.shape, None)
             np.add.at(matrix, (rows.argmax(axis=1), true), 1.0)
         self._add_samples(matrix)
+
+    def _instances(self, sums: Array) -> int:
+        return int(sums.sum())
 
     def _coefficient(self, sums: Array) -> float:
         (true_neg, false_neg), (false_pos, true_pos) = sums.tolist()

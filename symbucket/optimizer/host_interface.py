@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symbucket.errors import StateError
+from symbucket.errors import ScheduledRateError
 from symbucket.optimizer.hyperparameters import Hyperparameters, Index
 from symbucket.runtime.ndarray import NDArray
 
@@ -38,9 +38,9 @@ class HostInterface(Hyperparameters):
         return self.lr
 
     def set_learning_rate(self, lr: float) -> None:
-        """Set the learning rate; raise StateError if a scheduler decides it."""
+        """Set the learning rate; raise ScheduledRateError if a scheduler decides it."""
         if self.lr_scheduler is not None:
-            raise StateError(
+            raise ScheduledRateError(
                 f"{self._name()}: set_learning_rate({lr!r}) would have no effect, because "
                 f"lr_scheduler={type(self.lr_scheduler).__name__} decides the learning rate. "
                 "Change the scheduler's base_lr, or make the optimizer without a scheduler."

@@ -122,3 +122,34 @@ def test_checkpoints_and_unpacked_weights_are_ndarrays(tmp_path):
     assert unpacked["l_i2h_i_weight"].as_in_context(sb.cpu()).asnumpy().shape == (2, 3)
     packed = cell.pack_weights(unpacked)
     assert packed["l_h2h_weight"].asnumpy().shape == (8, 2)
+
+
+def test_a_batch_prints_its_shapes():
+    batch = sb.io.DataBatch([sb.nd.ones((2, 3)), sb.nd.ones((7,))], [sb.nd.ones((4, 5))])
+    assert str(batch) == "DataBatch: data shapes: [(2, 3), (7,)] label shapes: [(4, 5)]"
+    assert str(sb.io.DataBatch([sb.nd.ones((2, 3))])).endswith("label shapes: None")
+
+
+def test_an_iterator_over_files_returns_bare_arrays_of_its_dtype(tmp_path):
+    (tmp_path / "data.csv").write_text("200000001,1\n2,3\n")
+    rows = sb.io.CSVIter(tmp_path / "data.csv", (2,), batch_size=1, dtype="int32")
+    assert rows.provide_data[0].dtype == np.int32
+    first = next(rows)
+    assert first.data[0].asnumpy().tolist() == [[200000001, 1]]
+    assert rows.getdata().asnumpy().tolist() == [[200000001, 1]]
+    assert rows.getlabel().shape == (1,)
+
+
+def test_the_rate_of_a_scheduler_cannot_be_set():
+    scheduler = sb.lr_scheduler.FactorScheduler(step=1)
+    with pytest.raises(UserWarning, match="would have no effect"):
+        sb.optimizer.SGD(lr_scheduler=scheduler).set_learning_rate(0.5)
+
+
+def test_the_micro_average_of_a_coefficient_counts_samples():
+    metric = sb.metric.MCC(average="micro")
+    labels, scores = [[1, 0], [1]], [[[0.1, 0.9], [0.5, 0.5]], [[0.9, 0.1]]]
+    for label, score in zip(labels, scores):
+        metric.update([sb.nd.array(label)], [sb.nd.array(score)])
+    assert metric.num_inst == 3
+    assert metric.get()[1] == pytest.approx(0.5)

@@ -169,3 +169,13 @@ def test_input_gradients_that_are_not_asked_for():
     module.init_params()
     module.forward(sb.io.DataBatch([sb.nd.ones((2,))]), is_train=True)
     assert module.get_input_grads() == [None]
+
+
+def test_arrays_of_any_cpu_context_are_shared():
+    a, b, slope = (sb.nd.ones((2,), ctx=sb.cpu(i)) for i in (0, 1, 1))
+    total = sym.Variable("a") * sym.Variable("b")
+    executor = total.bind(sb.cpu(), {"a": a, "b": b}, {"a": slope}, group2ctx={"d": sb.cpu(1)})
+    b[:] = 3.0
+    assert executor.forward(is_train=True)[0].asnumpy().tolist() == [3.0, 3.0]
+    executor.backward([sb.nd.ones((2,))])
+    assert slope.asnumpy().tolist() == [3.0, 3.0]
