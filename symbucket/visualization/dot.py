@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from html import escape
 
 from symbucket.visualization.attention import attention_groups
-from symbucket.visualization.colours import FAINT, FILLS, FRAMES, INK, LINE, PALE, SHADES
+from symbucket.visualization.colours import (
+    FAINT,
+    FILLS,
+    FRAMES,
+    INK,
+    LINE,
+    PALE,
+    SHADES,
+    parameter_colours,
+)
 from symbucket.visualization.diagram import BACKWARD, printable
 from symbucket.visualization.fold import Folded, Group
 from symbucket.visualization.lines import (
@@ -80,6 +89,13 @@ def make_drawing(folded: Folded, colours: Colours) -> Drawing:
         lines,
         [_line_style(line) for line in lines],
     )
+
+
+def make_drawings(networks: Mapping[str, Folded]) -> dict[str, Drawing]:
+    """Return the drawings of networks in which a parameter of one name has one colour."""
+    names = {name for folded in networks.values() for name in folded.diagram.parameters}
+    colours = parameter_colours(sorted(names))
+    return {name: make_drawing(folded, colours) for name, folded in networks.items()}
 
 
 def to_dot(drawing: Drawing, opened: Set[int], title: str = "") -> str:

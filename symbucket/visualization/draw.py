@@ -5,19 +5,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Hashable, Mapping, Set
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.files import write_atomic
 from symbucket.symbol import Symbol
-from symbucket.visualization.colours import parameter_colours
 from symbucket.visualization.diagram import Diagram
-from symbucket.visualization.dot import Colours, make_drawing, to_dot
+from symbucket.visualization.dot import Drawing, make_drawings, to_dot
 from symbucket.visualization.extras import need
-from symbucket.visualization.fold import BUDGET, LARGE, Folded, fold
-from symbucket.visualization.page import page_colours, to_page
+from symbucket.visualization.fold import BUDGET, LARGE, fold
+from symbucket.visualization.page import to_page
 from symbucket.visualization.profile import with_profile
 from symbucket.visualization.sources import Graph, Shapes, networks_of
 from symbucket.visualization.statistics import with_values
@@ -84,8 +83,9 @@ def draw(
         networks = with_profile(networks, profile)
     if form == "html":
         name = title or (next(iter(networks.values())).title if len(networks) == 1 else path.stem)
-        trees = {n: fold(network) for n, network in networks.items()}
-        text = to_page(trees, name, _first_picture(trees))
+        drawings = make_drawings({n: fold(network) for n, network in networks.items()})
+        picture = _first_picture(next(iter(drawings.values())), budget)
+        text = to_page(drawings, name, picture, budget)
         _write(path, text.encode())
         return path
     if len(networks) > 1:
@@ -99,15 +99,13 @@ def draw(
     return path
 
 
-def _first_picture(trees: Mapping[str, Folded]) -> str:
-    """Return the first network of a page as SVG, "" without Graphviz: the page draws it anyway."""
-    tree = next(iter(trees.values()))
-    view = tree.default_view()
-    if tree.shown(view) > LARGE:
+def _first_picture(drawing: Drawing, budget: int) -> str:
+    """Return a page's first picture as SVG, "" without Graphviz: the page draws it anyway."""
+    view = drawing.folded.default_view(budget)
+    if drawing.folded.shown(view) > LARGE:
         return ""
     try:
-        dot = view_dot(tree, view, page_colours(trees))
-        return render(dot, "svg").decode()
+        return render(to_dot(drawing, view), "svg").decode()
     except UnsupportedError:
         return ""
 
@@ -122,24 +120,19 @@ def _write(path: Path, content: bytes) -> None:
 def network_dot(
     network: Diagram, folded: bool = True, budget: int = BUDGET, title: str = ""
 ) -> str:
-    """Return the text for Graphviz of a network, folded until it fits ``budget``."""
-    tree = fold(network)
-    view = tree.default_view(budget) if folded else tree.full_view()
-    return view_dot(tree, view, parameter_colours(network.parameters), title)
-
-
-def view_dot(tree: Folded, opened: Set[int], colours: Colours, title: str = "") -> str:
-    """Return the text for Graphviz with some groups open.
+    """Return the text for Graphviz of a network, folded until it fits ``budget``.
 
     Raises InvalidArgumentError if there is too much to lay out.
     """
+    tree = fold(network)
+    opened = tree.default_view(budget) if folded else tree.full_view()
     shown = tree.shown(opened)
     if shown > LARGE:
         raise InvalidArgumentError(
             f"the picture would have {shown} boxes; {LARGE} are the most that can be laid out and "
             "read. Leave it folded, or ask for an .html page and open what you want to see."
         )
-    return to_dot(make_drawing(tree, colours), opened, title)
+    return to_dot(make_drawings({title: tree})[title], opened, title)
 
 
 def inline_svg(symbol: Symbol, most_nodes: int = 20_000) -> str | None:

@@ -15,10 +15,10 @@ from typing import Any
 
 from symbucket.visualization.colours import FILLS, parameter_colours
 from symbucket.visualization.diagram import BACKWARD, DATA, FORWARD, OUTPUT, UPDATE
-from symbucket.visualization.dot import HEADER, Colours, Drawing, make_drawing
+from symbucket.visualization.dot import HEADER, Drawing
 from symbucket.visualization.extras import layout_script
 from symbucket.visualization.facts import Facts
-from symbucket.visualization.fold import LARGE, Folded
+from symbucket.visualization.fold import BUDGET, LARGE
 from symbucket.visualization.texts import group_texts
 
 _SCRIPTS = ("net.js", "stage.js", "pane.js", "app.js")
@@ -31,18 +31,19 @@ _LEGEND = {
 }
 
 
-def to_page(networks: Mapping[str, Folded], title: str, picture: str = "") -> str:
+def to_page(
+    networks: Mapping[str, Drawing], title: str, picture: str = "", budget: int = BUDGET
+) -> str:
     """Return the text of the page, which loads nothing from elsewhere.
 
     With several networks, the page has a menu of them. ``picture`` is the first network as SVG, in
-    its default view: with it the page shows something at once, also without scripts. Names are
-    shown only as text, so their content can do no harm.
+    its first view, of ``budget`` boxes: with it the page shows something at once, also without
+    scripts. Names are shown only as text, so their content can do no harm.
     """
-    colours = page_colours(networks)
     scripts = [
         f'<script type="application/json" id="network-{i}" data-name="{escape(name)}">'
-        f"{_json(page_data(make_drawing(folded, colours)))}</script>"
-        for i, (name, folded) in enumerate(networks.items())
+        f"{_json(page_data(drawing, budget))}</script>"
+        for i, (name, drawing) in enumerate(networks.items())
     ]
     parts = {
         "TITLE": escape(title),
@@ -57,11 +58,6 @@ def to_page(networks: Mapping[str, Folded], title: str, picture: str = "") -> st
     return "".join(parts.get(p, p) if i % 2 else p for i, p in enumerate(pieces))
 
 
-def page_colours(networks: Mapping[str, Folded]) -> Colours:
-    """Return the colours of the parameters of all networks of a page."""
-    return parameter_colours(sorted({p for f in networks.values() for p in f.diagram.parameters}))
-
-
 @cache
 def _part(name: str) -> str:
     return files("symbucket.visualization").joinpath("assets").joinpath(name).read_text("utf-8")
@@ -73,8 +69,9 @@ def _json(data: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _legend(networks: Mapping[str, Folded]) -> str:
-    boxes = [box for folded in networks.values() for box in folded.diagram.boxes]
+def _legend(networks: Mapping[str, Drawing]) -> str:
+    trees = [drawing.folded for drawing in networks.values()]
+    boxes = [box for folded in trees for box in folded.diagram.boxes]
     kinds = {box.kind for box in boxes}
     shown = [
         f'<span><i style="background:{fill};border-color:{border}"></i>{name}</span>'
@@ -89,12 +86,17 @@ def _legend(networks: Mapping[str, Folded]) -> str:
         )
     if any(box.op for box in boxes):
         shown.append("<span>strong: matrix products; pale: data moved</span>")
-    if any(folded.groups for folded in networks.values()):
+    if any(folded.groups for folded in trees):
         shown.append("<span>thick border: double-click opens it</span>")
     return "".join(shown)
 
 
-def page_data(drawing: Drawing) -> dict[str, Any]:
+def _present(name: str, value: Any) -> dict[str, Any]:
+    """Return an entry; none if there is nothing in it, as in most of thousands of boxes."""
+    return {name: value} if value else {}
+
+
+def page_data(drawing: Drawing, budget: int = BUDGET) -> dict[str, Any]:
     """Return a network for the page as plain lists.
 
     ``edges`` are triples (box, box, output), ``lines`` triples (item, item, style).
@@ -114,10 +116,10 @@ def page_data(drawing: Drawing) -> dict[str, Any]:
                 "kind": box.kind,
                 "parent": folded.parents[i],
                 "outputs": [[v.name, v.dtype, v.text] for v in box.outputs],
-                "attributes": dict(box.attributes),
-                "facts": facts.box(box),
-                "histogram": [] if box.statistics is None else box.statistics.counts,
                 "dot": drawing.boxes[i],
+                **_present("attributes", dict(box.attributes)),
+                **_present("facts", facts.box(box)),
+                **_present("histogram", box.statistics and box.statistics.counts),
             }
             for i, box in enumerate(folded.diagram.boxes)
         ],
@@ -139,7 +141,7 @@ def page_data(drawing: Drawing) -> dict[str, Any]:
         "lines": lines,
         "lineStyles": [{"dot": dot, "text": text, "up": up} for dot, text, up in styles],
         "summary": {"facts": facts.network(), "groups": facts.rows()},
-        "open": sorted(folded.default_view()),
+        "open": sorted(folded.default_view(budget)),
         "header": HEADER,
         "large": LARGE,
     }

@@ -16,11 +16,11 @@ import pytest
 import symbucket as sb
 from symbucket.errors import UnsupportedError
 from symbucket.visualization.diagram import DATA, PARAMETER, Box, Diagram, Value
-from symbucket.visualization.dot import make_drawing, to_dot
-from symbucket.visualization.draw import network_dot, view_dot
+from symbucket.visualization.dot import make_drawings, to_dot
+from symbucket.visualization.draw import network_dot
 from symbucket.visualization.extras import layout_script
 from symbucket.visualization.fold import fold
-from symbucket.visualization.page import page_colours, page_data, to_page
+from symbucket.visualization.page import page_data, to_page
 from symbucket.visualization.sources import networks_of
 from symbucket.visualization.totals import Totals, group_totals, totals
 from tests.visualization.viz_networks import language_model
@@ -126,7 +126,7 @@ def test_the_data_say_all_that_can_be_searched():
     symbol, shapes = language_model(5)
     networks = networks_of(symbol, shapes, "training")
     (network,) = networks.values()
-    page = Elements(to_page({"5": fold(network)}, "five"))
+    page = Elements(to_page(make_drawings({"5": fold(network)}), "five"))
     data = json.loads(page.scripts["network-0"])
     assert [b["name"] for b in data["boxes"]] == [b.name for b in network.boxes]
     assert len(data["edges"]) == 3 * len(network.edges)
@@ -151,7 +151,7 @@ def test_the_page_shows_what_a_static_picture_shows(graph):
     symbol, shapes = language_model(12)
     (network,) = networks_of(symbol, shapes, graph).values()
     tree = fold(network)
-    drawing = make_drawing(tree, page_colours({"12": tree}))
+    (drawing,) = make_drawings({"12": tree}).values()
     draw = random.Random(7)
     groups = range(len(tree.groups))
     views = [sorted(i for i in groups if draw.random() < share) for share in (0, 0.5, 0.8, 1)]
@@ -164,16 +164,25 @@ def test_the_page_shows_what_a_static_picture_shows(graph):
         check=True,
     )
     first, *others = json.loads(done.stdout)
-    assert first == view_dot(tree, tree.default_view(), page_colours({"12": tree}))
+    assert first == to_dot(drawing, tree.default_view())
     assert first == network_dot(network)
     assert others == [to_dot(drawing, set(view)) for view in views]
+
+
+def test_a_page_begins_with_as_many_boxes_as_wanted(tmp_path):
+    symbol, shapes = language_model(5)
+    for budget in (10, 80):
+        path = sb.viz.draw(symbol, tmp_path / "a.html", shape=shapes, budget=budget)
+        tree = fold(next(iter(networks_of(symbol, shapes).values())))
+        opened = json.loads(Elements(path.read_text()).scripts["network-0"])["open"]
+        assert opened == sorted(tree.default_view(budget))
 
 
 def test_a_page_can_hold_all_keys():
     networks = {
         str(k): fold(next(iter(networks_of(language_model(k)[0]).values()))) for k in (3, 6)
     }
-    page = Elements(to_page(networks, "keys"))
+    page = Elements(to_page(make_drawings(networks), "keys"))
     names = [a["data-name"] for t, a in page.tags if a.get("type") == "application/json"]
     assert names == ["3", "6"]
 
@@ -181,6 +190,6 @@ def test_a_page_can_hold_all_keys():
 def test_names_cannot_leave_their_place():
     name = '</script><script>alert("x")</script>\u2028@GRAPHVIZ@<!--'
     box = Box(name, "", DATA, name, (Value(name, "", (name,)),), {name: name}, name)
-    page = Elements(to_page({name: fold(Diagram(name, (box,), ()))}, name))
+    page = Elements(to_page(make_drawings({name: fold(Diagram(name, (box,), ()))}), name))
     assert sum(tag == "script" for tag, _ in page.tags) == 3  # network, Graphviz, app
     assert json.loads(page.scripts["network-0"])["boxes"][0]["name"] == name

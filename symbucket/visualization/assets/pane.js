@@ -33,13 +33,13 @@ function folders(item) {
   return groupsAround(page.net, item).reverse().map((i) => page.net.groups[i].title).join(" / ");
 }
 
-function facts(pairs) {
+function facts(pairs = []) {
   const rows = pairs.map(([name, text]) => element("tr", "", element("th", name), element("td", text)));
   return rows.length ? [element("table", "", ...rows)] : [];
 }
 
 // Bars over the values from the least to the most, the highest as high as the picture.
-function histogram(counts) {
+function histogram(counts = []) {
   if (!counts.length) return [];
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${counts.length} 10`);
@@ -71,7 +71,7 @@ function boxDetails(number) {
   }
   const outputs = box.outputs.map((value) =>
     element("li", value[0], element("small", valueText(value))));
-  const attributes = Object.entries(box.attributes).map(([name, value]) =>
+  const attributes = Object.entries(box.attributes ?? {}).map(([name, value]) =>
     element("li", `${name} = ${value}`));
   return [
     element("h2", box.name), element("p", [box.op, box.kind].filter(Boolean).join(", ")),
