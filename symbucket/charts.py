@@ -15,7 +15,7 @@ from html import escape
 
 _WIDTH, _HEIGHT = 560, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 40
-_LOG_RANGE = 15.0
+_LOG_RANGE = 8.0
 """Largest by smallest value beyond which an axis is logarithmic, if it may be."""
 
 COLOURS = ("var(--train, #3f74ad)", "var(--val, #c8692b)", "var(--third, #5d9150)")
@@ -65,7 +65,7 @@ def line_chart(
     """Return an SVG element with curves over a common x axis, a legend, and the data for a page.
 
     The x axis counts something, from ``x_from`` on. ``may_be_log``: the y axis is logarithmic if
-    values differ by more than a factor of 15.
+    values differ by more than a factor of 8.
     """
     shown = [s for s in series if any(map(_finite, s.points))]
     finite = [p for s in shown for p in s.points if _finite(p)]

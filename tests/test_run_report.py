@@ -161,6 +161,15 @@ def test_modules_without_buckets_and_metrics_without_perplexity(tmp_path):
     assert "validation accuracy" not in to_run_page(record)
 
 
+def test_the_first_of_several_best_epochs_is_named():
+    record = RunRecord(perplexities=["ppl"], epochs_planned=3)
+    for epoch, (accuracy, ppl) in enumerate([(0.5, 9.0), (0.7, 7.0), (0.7, 7.0)]):
+        record.epochs.append(Point(epoch, epoch, 1.0, {"val-acc": accuracy, "val-ppl": ppl}))
+    text = to_run_page(record)
+    assert "<b>0.7</b><span>best validation acc, epoch 2" in text
+    assert "<b>7</b><span>best validation ppl, epoch 2" in text
+
+
 def test_windows_are_of_what_was_added_since():
     metric = sb.metric.CompositeEvalMetric([sb.metric.Loss("a"), sb.metric.Perplexity(0)])
     window = MetricWindow(metric)

@@ -119,11 +119,11 @@ def _line(record: RunRecord) -> str:
 def _facts(record: RunRecord) -> str:
     facts: list[tuple[str, str]] = []
     for name in _metrics(record):
-        rows = [(p.values.get(f"val-{name}", math.nan), p.epoch) for p in record.epochs]
-        rows = [row for row in rows if math.isfinite(row[0])]
+        rows = [(v, p.epoch) for p, v in _values(record.epochs, f"val-{name}") if math.isfinite(v)]
         if rows:
-            best = min(rows) if _less_is_better(record, name) else max(rows)
-            facts.append((_number(best[0]), f"best validation {name}, epoch {best[1] + 1}"))
+            sign = 1 if _less_is_better(record, name) else -1
+            value, epoch = min(rows, key=lambda row: (sign * row[0], row[1]))
+            facts.append((_number(value), f"best validation {name}, epoch {epoch + 1}"))
         elif record.epochs:
             last = record.epochs[-1].values.get(f"train-{name}", math.nan)
             facts.append((_number(last), f"training {name}, last epoch"))
@@ -265,7 +265,7 @@ def _breakdown(title: str, amounts: Mapping[str, float], text: Any, note: str) -
     whole = sum(amounts.values()) or 1.0
     parts, rows = [], []
     for i, (name, value) in enumerate(amounts.items()):
-        colour = f"var(--p{min(i, 5)})"
+        colour = f"var(--p{min(i, 6)})"
         hint = escape(f"{name}: {text(value)}", quote=True)
         parts.append(f'<i title="{hint}" style="flex:{value / whole:.5f};background:{colour}"></i>')
         dot = f'<i class="dot" style="background:{colour}"></i>'

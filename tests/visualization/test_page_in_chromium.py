@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 
 import pytest
 
 import symbucket as sb
+from symbucket.callback.run_record import Point, RunRecord
 from symbucket.visualization.fold import fold
+from symbucket.visualization.run_page import write_run_page
 from symbucket.visualization.sources import networks_of
 from tests.visualization.viz_networks import language_model
 
@@ -317,3 +320,31 @@ def test_thousands_of_nodes_open_within_seconds(browser, tmp_path):
     assert browser.execute_script("return page.net.boxes.length") > 3000
     assert shown(browser) < 60
     assert opened < 5, f"opened in {opened:.1f} s (made in {made:.1f} s)"
+
+
+def test_the_report_of_a_run_shows_values_under_the_pointer(browser, tmp_path):
+    from selenium.webdriver import ActionChains
+
+    record = RunRecord("Module", epochs_planned=2)
+    for epoch in range(2):
+        record.windows.append(Point(10 * epoch + 10, epoch, 1.0, {"train-acc": 0.25 + 0.5 * epoch}))
+        record.epochs.append(Point(10 * epoch + 10, epoch, 1.0, {"val-acc": 0.125}))
+    write_run_page(record, tmp_path / "run.html")
+    browser.get((tmp_path / "run.html").as_uri())
+    chart, _ = css(browser, "svg.chart")
+    (tip,) = css(browser, "#tip")
+    assert not tip.is_displayed()
+    right = chart.size["width"] // 2 - 20
+    ActionChains(browser).move_to_element_with_offset(chart, right, 0).perform()
+    assert tip.text.splitlines() == ["training 0.75 at 20", "validation 0.125 at 20"]
+    assert len(css(browser, "svg.chart g circle")) == 2
+    ActionChains(browser).move_by_offset(0, 400).perform()
+    assert not tip.is_displayed()
+    colours = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        paper = "return getComputedStyle(document.body).backgroundColor"
+        colours.append(sum(map(int, re.findall(r"\d+", browser.execute_script(paper))[:3])))
+    assert colours[0] > 600 > 100 > colours[1]
+    assert [m for m in browser.get_log("browser") if m["level"] == "SEVERE"] == []
