@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum
 
 
@@ -102,6 +103,20 @@ def is_folded(name: str) -> bool:
     Weights of convolutions keep their names, unless a BatchNorm was folded into them.
     """
     return re.fullmatch(r"onnx::Conv(Transpose)?_\d+", name) is not None
+
+
+def is_of_several_layers(name: str, nodes: Iterable[str]) -> bool:
+    """Return whether a constant and the nodes that read it lie in layers with other numbers.
+
+    torch's former exporter calls nodes by their modules (``/blocks.1/norm/Add``); a second call of
+    one module is ``/blocks.1_1/norm/Add``.
+    """
+    numbers: dict[tuple[str, int], str] = {}
+    for path in (f"/{name}/" if has_path(name) else "", *nodes):
+        for layer, number in re.findall(r"(?<=[/.])([A-Za-z]\w*)((?:\.\d+)+)(?=_\d+/|/|\.)", path):
+            if numbers.setdefault((layer, number.count(".")), number) != number:
+                return True
+    return False
 
 
 def is_number_word(name: str) -> bool:

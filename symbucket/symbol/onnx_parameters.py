@@ -43,6 +43,7 @@ from symbucket.symbol.onnx_names import (
     is_folded,
     is_generated,
     is_number_word,
+    is_of_several_layers,
     is_program_tensor,
     name_kind,
 )
@@ -61,6 +62,7 @@ from symbucket.symbol.onnx_values import (
 )
 from symbucket.types import Array
 
+OF_LAYERS = "one parameter of several layers, or equal ones that the exporter merged"
 FOLDED = "PyTorch's exporter folded a BatchNorm or a weight normalization into it"
 
 
@@ -228,6 +230,10 @@ class _Rule:
             return Verdict.UNSURE, f"{use}; {FOLDED}"
         if first.role is Role.LOOKUP and value.ndim == 1 and kind is not NameKind.PARAMETER:
             return Verdict.UNSURE, f"{use} with one number a row: weights of classes, or learned"
+        if original := self._copied_from(name):
+            return Verdict.UNSURE, f"{use}, {original!r} transposed: one parameter, or equal ones"
+        if is_of_several_layers(name, [use.node for use in uses]):
+            return Verdict.UNSURE, f"{use}; {OF_LAYERS}"
         return Verdict.TRAINED, use
 
     def _initial_state(self, name: str, uses: list[Use]) -> tuple[Verdict, str]:
@@ -258,6 +264,8 @@ class _Rule:
             return Verdict.UNSURE, f"{operand}; {kind.value}"
         if self._is_merged(value, uses):
             return self._merged(value, uses)
+        if is_of_several_layers(name, [use.node for use in uses]):
+            return Verdict.UNSURE, f"{operand}; {OF_LAYERS}"
         return Verdict.TRAINED, f"{kind.value}, {operand}"
 
     def _number(self, name: str, use: str) -> tuple[Verdict, str]:
@@ -293,10 +301,21 @@ class _Rule:
                 counts.append(max(nodes.values()))
         return max(counts)
 
+    def _copied_from(self, name: str) -> str:
+        """Return the parameter of which an exporter made a transposed copy, or an empty string."""
+        value = self._values[name]
+        if not is_generated(name) or value.ndim != 2 or is_uniform(value):
+            return ""
+        for other, original in self._values.items():
+            if original.shape == value.shape[::-1] and not is_generated(other):
+                same = bool(original[0, -1] == value[-1, 0]) and np.array_equal(original.T, value)
+                if same and self._uses[other]:
+                    return other
+        return ""
+
     def _merged(self, value: Array, uses: list[Use]) -> tuple[Verdict, str]:
         return Verdict.UNSURE, (
-            f"all its values are {value.flat[0]:g}, and {_listed(uses)} read it: one parameter of "
-            "several layers, or equal ones that the exporter merged"
+            f"all its values are {value.flat[0]:g}, and {_listed(uses)} read it: {OF_LAYERS}"
         )
 
 

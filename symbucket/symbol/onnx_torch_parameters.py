@@ -19,6 +19,7 @@ from symbucket.types import Array
 
 _PRODUCTS = ("aten.linear.default",)
 _BIASED = ("Conv", "Gemm")
+_WITH_BIAS = ("aten.linear", "aten.addmm", "aten.conv")
 COMPUTED = (
     "PyTorch's exporter computed it, perhaps from parameters (of a folded BatchNorm or a weight "
     "normalization, rows of a table)"
@@ -228,8 +229,8 @@ def _path(reading: _Reading) -> str:
 def _matched(names: list[str], call: TorchCall) -> dict[str, str]:
     """Return for each initializer that a call reads the name of its tensor in the call.
 
-    Names decide, then the order, if as many are left on both sides. Else the rest was joined from
-    all tensors that are left (weights of recurrent layers).
+    Names decide, then the order. If fewer are left than tensors, either the last one is a bias that
+    was left out, or the rest was joined from all of them (weights of recurrent layers).
     """
     by_placeholder = {tensor[2:]: tensor for tensor in call.tensors}
     matched = {name: by_placeholder.get(placeholder_of(name), "") for name in names}
@@ -237,7 +238,7 @@ def _matched(names: list[str], call: TorchCall) -> dict[str, str]:
     left = [tensor for tensor in call.tensors if tensor not in matched.values()]
     if call.target.startswith(("aten.addmm", "aten.baddbmm")):
         left.sort(key=lambda tensor: tensor == call.tensors[0])  # the bias is ONNX's last input
-    if len(rest) == len(left):
+    if len(rest) == len(left) or (rest and call.target.startswith(_WITH_BIAS)):
         matched.update(zip(rest, left))
     elif left:
         matched.update((name, f"{'+'.join(left)}+{i}") for i, name in enumerate(rest))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from symbucket import sym
 from symbucket.errors import InvalidArgumentError
@@ -342,3 +342,39 @@ def test_statistics_that_two_normalizations_would_follow_are_asked_for():
                 sym.from_onnx(proto)
         else:
             assert sym.from_onnx(proto).list_auxiliary_states() == ["mean", "var"]
+
+
+def _of_torch(nodes, tensors):
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def test_equal_parameters_of_layers_that_were_merged_are_asked_about():
+    nodes = [
+        helper.make_node("MatMul", ["x", "onnx::MatMul_5"], ["h"], "/layers.0/MatMul"),
+        helper.make_node("Tanh", ["h"], ["t"], "/Tanh"),
+        helper.make_node("MatMul", ["t", "onnx::MatMul_5"], ["y"], "/layers.1/MatMul"),
+    ]
+    weights = {"onnx::MatMul_5": np.random.default_rng(0).normal(size=(4, 4))}
+    with pytest.raises(InvalidArgumentError, match="one parameter of several layers, or equal"):
+        sym.from_onnx(_of_torch(nodes, weights))
+    nodes[2].name = "/layers.0_1/MatMul"  # the same layer, called again
+    assert len(sym.from_onnx(_of_torch(nodes, weights)).list_arguments()) == 2
+
+
+def test_a_transposed_copy_of_a_parameter_is_asked_about():
+    weight = np.random.default_rng(0).normal(size=(4, 3))
+    nodes = [
+        helper.make_node("MatMul", ["x", "table"], ["h"], "/in/MatMul"),
+        helper.make_node("MatMul", ["h", "onnx::MatMul_5"], ["y"], "/out/MatMul"),
+    ]
+    with pytest.raises(InvalidArgumentError, match=r"'onnx::MatMul_5'.* 'table' transposed"):
+        sym.from_onnx(_of_torch(nodes, {"table": weight, "onnx::MatMul_5": weight.T}))
+    other = {"table": weight, "onnx::MatMul_5": weight.T + 1}
+    assert len(sym.from_onnx(_of_torch(nodes, other)).list_arguments()) == 3

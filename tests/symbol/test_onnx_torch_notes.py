@@ -244,6 +244,22 @@ def test_a_bias_of_zeros_that_was_left_out_is_a_parameter():
     np.testing.assert_array_equal(_values(symbol)["layer.bias"], np.zeros(3, np.float32))
 
 
+def test_a_bias_that_was_left_out_beside_a_merged_weight_is_a_parameter():
+    calls = [
+        f"{y} = linear.default(%{x}, %p_{layer}_weight, %p_{layer}_bias)"
+        for y, x, layer in (("h", "x", "a"), ("y", "h", "b"))
+    ]
+    model = _model(
+        [
+            _node("Gemm", ["x", "a.weight"], "h", calls[0], "a"),
+            _node("Gemm", ["h", "a.weight"], "y", calls[1], "b"),
+        ],
+        {"a.weight": _weight()},
+    )
+    names = {"x", *(f"{layer}.{word}" for layer in "ab" for word in ("weight", "bias"))}
+    assert set(sym.from_onnx(model).list_arguments()) == names
+
+
 def test_other_parameters_that_were_left_out_are_named():
     model = _without_bias(["scale"])
     with pytest.raises(InvalidArgumentError, match=r"left out the parameters layer\.scale"):
