@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from symbucket.visualization.acyclic import dissolve_cycles, has_cycles
 from symbucket.visualization.diagram import FORWARD, Diagram
 from symbucket.visualization.paths import GRADIENTS, PARAMETERS, box_paths
-from symbucket.visualization.runs import add_runs
+from symbucket.visualization.runs import add_runs, add_sections
 from symbucket.visualization.tree import (
     LOOP,
     PHASE,
@@ -168,6 +168,7 @@ def fold(diagram: Diagram) -> Folded:
         tree = build_tree(diagram, box_paths(diagram, adopt=True))
         dissolve_cycles(tree, diagram)
     add_runs(tree, diagram)
+    add_sections(tree, diagram)
     folded = Folded(diagram, [], [-1] * len(diagram.boxes), Group("", SCOPE))
     folded.top.boxes, folded.top.groups = _number(tree, -1, FORWARD, folded)
     folded.top.size = len(diagram.boxes)

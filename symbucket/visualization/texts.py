@@ -58,7 +58,8 @@ def _group_texts(folded: Folded, number: int) -> tuple[str, str]:
         name = "" if group.label == first.rstrip("0123456789") + "#" else f"{group.label}  "
         return short(f"{name}{first} {DOTS} {last}  {TIMES} {group.members}"), _nodes(group.size)
     if group.kind == RUN:
-        return f"{short(group.label)}  {TIMES} {_count(folded, number)}", _nodes(group.size)
+        label = short(group.label, 2 * LONGEST)  # it is two names
+        return f"{label}  {TIMES} {_count(folded, number)}", _nodes(group.size)
     if group.kind == REPEAT:
         label = group.label.replace("#", "*")
         nodes = "" if group.size == group.members else _nodes(group.size)
@@ -77,8 +78,9 @@ def _group_texts(folded: Folded, number: int) -> tuple[str, str]:
 
 def _count(folded: Folded, number: int) -> int:
     """Return how many members the runs in a run have in all."""
-    inner = folded.groups[number].groups
-    return sum(_count(folded, i) if folded.groups[i].kind == RUN else 1 for i in inner)
+    group = folded.groups[number]
+    inner = (_count(folded, i) if folded.groups[i].kind == RUN else 1 for i in group.groups)
+    return len(group.boxes) + sum(inner)
 
 
 def _nodes(count: int) -> str:
@@ -89,10 +91,10 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def short(text: str) -> str:
+def short(text: str, longest: int = LONGEST) -> str:
     """Return a name without its middle if it is long."""
     text = printable(text)
-    if len(text) <= LONGEST:
+    if len(text) <= longest:
         return text
-    room = LONGEST - 1
+    room = longest - 1
     return text[: room // 2] + DOTS + text[len(text) - (room - room // 2) :]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import networkx as nx
 import pytest
 
 import symbucket as sb
@@ -164,6 +167,35 @@ def test_only_equal_blocks_are_in_one_run():
     assert labels == ["b0", f"b1 {dots} b5", "b6", "b7", "b8"]
     (run,) = [i for i, g in enumerate(tree.groups) if g.kind == RUN]
     assert group_texts(tree, run) == (f"b1 {dots} b5  {TIMES} 5", "15 nodes")
+
+
+def nameless(layers):
+    with sb.NameManager():
+        x = sym.Variable("data")
+        for i in range(layers):
+            x = sym.Activation(sym.FullyConnected(x, num_hidden=8), act_type="relu")
+            if i % 3 == 2:
+                x = x + sym.FullyConnected(x, num_hidden=8)
+        return x
+
+
+def test_a_long_network_without_names_is_cut_into_sections():
+    (diagram,) = networks_of(nameless(300), {"data": (2, 8)}).values()
+    tree = fold(diagram)
+    opened = tree.default_view()
+    assert tree.shown(opened) <= 32
+    lines = all_lines(tree)
+    draw = random.Random(3)
+    for share in (0, 0.3, 0.6, 1):
+        view = {i for i in range(len(tree.groups)) if draw.random() < share}
+        shown = shown_lines(tree, lines, view)
+        assert nx.is_directed_acyclic_graph(nx.DiGraph((x.source, x.target) for x in shown))
+    box = next(i for i, b in enumerate(diagram.boxes) if b.name == "fullyconnected200")
+    weight = next(i for i, b in enumerate(diagram.boxes) if b.name == "fullyconnected200_weight")
+    assert tree.parents[box] in tree.around(tree.parents[weight])
+    assert tree.shown(set(tree.around(tree.parents[box]))) < 100
+    text = to_dot(make_drawing(tree, parameter_colours(diagram.parameters)), opened)
+    assert "\N{HORIZONTAL ELLIPSIS}" in text
 
 
 def test_what_is_made_of_parameters_only_is_with_them():
