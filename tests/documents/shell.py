@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import symbucket as sb
 from symbucket.cli import main
@@ -93,7 +94,7 @@ class Shell:
             at = words.index(">")
             out = self.run(words[:at])
             (self.folder / words[at + 1]).write_text(out, encoding="utf-8")
-            return ""
+            return out
         if words[:2] == ["symbucket", "serve"]:
             return self._serve(words[1:])
         if words[0] == "symbucket":
@@ -110,6 +111,8 @@ class Shell:
             bounds = []
         if words[1] == "train" and "--data-train" not in words:
             bounds += ["--data-train", "ptb.train.txt"]
+        if words[1] == "view" and words[-1].endswith(".html"):
+            pytest.importorskip("easydot", reason="it draws the pages, on Python 3.11 and newer")
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()) as error:
             code = main([*words[1:], *bounds])
