@@ -13,7 +13,7 @@ from symbucket.context import Context, cpu
 from symbucket.engine.make_executor import ExecutorOnContext, make_executor
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.runtime.ndarray import NDArray
-from symbucket.runtime.providers import provider_of
+from symbucket.runtime.providers import share_memory
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import DType, Shape
 
@@ -147,6 +147,7 @@ def bind(
     arg_arrays = _by_name("args", names, args, context, complete=True)
     aux_arrays = _by_name("aux_states", aux_names, aux_states or {}, context, complete=True)
     grads = _by_name("args_grad", names, args_grad or {}, context, complete=False)
+    _require_shared(names, args_grad or {}, grads, context)
     requests = grad_requests(names, grad_req)
     for name in names:
         if name not in grads:
@@ -189,8 +190,20 @@ def _by_name(
 
 
 def _on_context(values: Any, context: Context) -> NDArray:
-    if isinstance(values, NDArray):
-        on_host = all(provider_of(c).host_memory for c in (values.context, context))
-        if values.context == context or on_host:
-            return values
+    if isinstance(values, NDArray) and share_memory(values.context, context):
+        return values
     return NDArray(np.asarray(values), context)
+
+
+def _require_shared(
+    names: Sequence[str], arrays: Any, grads: Mapping[str, NDArray], context: Context
+) -> None:
+    """Raise InvalidArgumentError for a gradient array that would stay as it is."""
+    by_name = arrays if isinstance(arrays, Mapping) else dict(zip(names, arrays))
+    for name, grad in grads.items():
+        array = by_name[name]
+        if isinstance(array, NDArray) and array is not grad:
+            raise InvalidArgumentError(
+                f"bind: the gradient of {name!r} is on {array.context}, the executor on {context}, "
+                "and could not write into it. Make the array there"
+            )

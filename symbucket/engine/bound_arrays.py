@@ -266,13 +266,8 @@ class BoundArrays(abc.ABC):
         if out_grads is None:
             return [None] * len(names)
         heads = list(out_grads) if isinstance(out_grads, (list, tuple)) else [out_grads]
-        heads = heads[: len(names)]  # MXNet ignores more
-        if heads and len(heads) != len(names):
-            raise InvalidArgumentError(
-                f"{self.name}: {len(heads)} head gradients for {len(names)} outputs "
-                f"({', '.join(names)}); give None for outputs that are losses"
-            )
-        return heads or [None] * len(names)
+        # As in MXNet, more are ignored, and the last outputs may have none if they need none.
+        return [*heads, *[None] * len(names)][: len(names)]
 
     @property
     @abc.abstractmethod

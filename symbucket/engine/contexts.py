@@ -9,7 +9,7 @@ from symbucket.engine.noise import NoiseClock
 from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
 from symbucket.runtime import NDArray
 from symbucket.runtime.buffers import Pool
-from symbucket.runtime.providers import provider_of
+from symbucket.runtime.providers import provider_of, share_memory
 
 
 def contexts_of(context: Context | Sequence[Context] | None) -> list[Context]:
@@ -63,10 +63,7 @@ class ContextGroup:
 
     def reads(self, number: int, array: NDArray) -> bool:
         """Return whether context ``number`` can read an array; CPU contexts share memory."""
-        context = self.contexts[number]
-        return context == array.context or all(
-            provider_of(c).host_memory for c in (context, array.context)
-        )
+        return share_memory(self.contexts[number], array.context)
 
     @property
     def at_once(self) -> bool:

@@ -56,8 +56,12 @@ class DataIter:
         return self.next()
 
     def reset(self) -> None:
-        """Go back to the first batch (of a new epoch)."""
-        raise self._missing("reset()")
+        """Go back to the first batch (of a new epoch).
+
+        Not needed by a class whose ``__iter__`` begins anew, as a generator does.
+        """
+        if type(self).__iter__ is DataIter.__iter__:
+            raise self._missing("reset()")
 
     def next(self) -> DataBatch:
         """The next batch.

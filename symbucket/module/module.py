@@ -367,7 +367,7 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
 
     def unpadded_outputs(self) -> list[NDArray]:
         bound = self._bound
-        return bound.rows.kept(bound.shapes, self._filling, self.executor.outputs)
+        return bound.rows.without_filling(bound.shapes, self._filling, self.executor.outputs)
 
     @staticmethod
     def load(prefix: str, epoch: int, load_optimizer_states: bool = False, **kwargs: Any) -> Module:

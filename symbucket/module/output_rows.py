@@ -26,7 +26,7 @@ class OutputRows:
         self.network = network
         self._joins: dict[tuple[Signature, Filling], list[Join | None] | None] = {}
 
-    def kept(
+    def without_filling(
         self, shapes: BatchShapes, filling: Filling | None, outputs: Sequence[NDArray]
     ) -> list[NDArray]:
         """Return the outputs of a batch of ``shapes`` without the rows that fill it up."""
@@ -80,8 +80,8 @@ class OutputRows:
             _has_rows(label, shapes.labels, name, rows) for name, label in labels.items()
         )
         if not splits:
-            kept = labels if filling is None else {n: filling.cut(a) for n, a in labels.items()}
-            yield dict(kept), self.kept(shapes, filling, executor.outputs)
+            cut = labels if filling is None else {n: filling.cut(a) for n, a in labels.items()}
+            yield dict(cut), self.without_filling(shapes, filling, executor.outputs)
             return
         assert isinstance(executor, ExecutorGroup)
         for start, end, outputs in executor.parts_of_batch():
@@ -91,12 +91,12 @@ class OutputRows:
                 continue
             if filling is not None and unused > 0:
                 part = Filling(size, unused, filling.steps)
-            cut = {}
+            own = {}
             for name, label in labels.items():
                 axis = _axis(shapes.labels, name)
                 of_part = label if axis < 0 else _take(label, axis, start, end)
-                cut[name] = of_part if part is None else part.cut(of_part)
-            yield cut, self.kept(with_rows(shapes, size), part, outputs)
+                own[name] = of_part if part is None else part.cut(of_part)
+            yield own, self.without_filling(with_rows(shapes, size), part, outputs)
 
 
 def with_rows(shapes: BatchShapes, rows: int) -> BatchShapes:

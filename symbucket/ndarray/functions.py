@@ -16,7 +16,7 @@ from symbucket.ndarray.program import operator_program, symbol_of
 from symbucket.ndarray.signature import documentation, signature
 from symbucket.ops import Operator, find
 from symbucket.runtime import NDArray
-from symbucket.runtime.providers import provider_of
+from symbucket.runtime.providers import provider_of, share_memory
 from symbucket.symbol.bounds import InputBounds
 
 Result = NDArray | list[NDArray]
@@ -58,7 +58,7 @@ def _compute(call: Call, called: str) -> list[NDArray]:
     op, inputs = call.op, call.inputs
     context = inputs[0].context if inputs else call.context or current_context()
     for name, array in zip((*op.arguments(), *op.auxiliary()), inputs):
-        if array.context != context:
+        if not share_memory(array.context, context):
             raise InvalidArgumentError(
                 f"nd.{called}: {name} is on {array.context}, the first input on {context}; "
                 "x.as_in_context(...) makes a copy there"

@@ -102,20 +102,20 @@ def not_suppressed(
     position = numbers.reshape((1, k))
 
     def step(states: Values, slices: Values, _: Sequence[int]) -> tuple[Values, Values]:
-        kept, own, number = Expr(g, states[0]), [Expr(g, v) for v in slices[:-1]], slices[-1]
+        remains, own, number = Expr(g, states[0]), [Expr(g, v) for v in slices[:-1]], slices[-1]
         index = Expr(g, number)
-        is_kept = kept.op("Gather", index, axis=1).reshape((b, 1)) > 0.0
+        is_kept = remains.op("Gather", index, axis=1).reshape((b, 1)) > 0.0
         shared = overlap(own[:4], sides, (own[4], areas), pixel)
         loses = (shared >= threshold) if includes else (shared > threshold)
         loses = loses & (position > index) & is_kept
         if kinds is not None:
             loses = loses & (own[5] == kinds)
-        return [where(loses, 0.0, kept).value], []
+        return [where(loses, 0.0, remains).value], []
 
     stacks = [x.transpose([1, 0]).reshape((k, b, 1)).value for x in compared]
     first = valid.cast(dtype).value
-    (kept,), _ = repeat(g, k, [first], [*stacks, numbers.value], step)
-    return Expr(g, kept) > 0.0
+    (remains,), _ = repeat(g, k, [first], [*stacks, numbers.value], step)
+    return Expr(g, remains) > 0.0
 
 
 def first_ones(chosen: Expr) -> Expr:

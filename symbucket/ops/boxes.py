@@ -134,16 +134,16 @@ class BoxNMS(Operator):
             self.in_format == "center",
         )
         by_kind = kinds is not None and not self.force_suppress
-        kept = not_suppressed(
+        remains = not_suppressed(
             g,
             sides,
             take(valid.cast(ir.DataType.INT32), order) > 0,
             self.overlap_thresh,
             take(kinds, order) if kinds is not None and by_kind else None,
         )
-        front = first_ones(kept)
+        front = first_ones(remains)
         chosen = self._converted(take(rows, take(order, front)))
-        there = (take(kept.cast(ir.DataType.INT32), front) > 0).reshape((-1, count, 1))
+        there = (take(remains.cast(ir.DataType.INT32), front) > 0).reshape((-1, count, 1))
         result = where(there, chosen, -1.0)
         if count < n:
             rest = result.filled(-1.0, (rows.shape[0], n - count, width))

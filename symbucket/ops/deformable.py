@@ -69,11 +69,11 @@ class _Deformable(Operator):
             if data[1] % getattr(self, name):
                 raise ShapeError(f"{data[1]} channels are no multiple of {name}")
         counts, points = self._counts(data), math.prod(self.kernel) * self.num_deformable_group
-        known: list[PartialShape] = [data, (data[0], 2 * points, *counts)]
+        expected: list[PartialShape] = [data, (data[0], 2 * points, *counts)]
         if self.masked:
-            known.append((data[0], points, *counts))
-        known += [(self.num_filter, data[1] // self.num_group, *self.kernel), (self.num_filter,)]
-        completed = [unify(shape, other) for shape, other in zip(ins, known)]
+            expected.append((data[0], points, *counts))
+        expected += [(self.num_filter, data[1] // self.num_group, *self.kernel), (self.num_filter,)]
+        completed = [unify(shape, other) for shape, other in zip(ins, expected)]
         return completed, [unify(outs[0], (data[0], self.num_filter, *counts))]
 
     def convolved(

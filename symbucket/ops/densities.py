@@ -151,15 +151,15 @@ class _OfSamples(Operator):
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         sample = ins[0]
-        known = unify_all(ins[1:])
-        if sample is None or known is None:
-            return [sample, *([known] * (len(ins) - 1))], outs
+        shape = unify_all(ins[1:])
+        if sample is None or shape is None:
+            return [sample, *([shape] * (len(ins) - 1))], outs
         own = self._size_of_event()
-        leading = len(known) - own
-        if leading < 0 or len(sample) < len(known):
-            raise ShapeError(f"parameters of shape {known} do not fit samples of shape {sample}")
+        leading = len(shape) - own
+        if leading < 0 or len(sample) < len(shape):
+            raise ShapeError(f"parameters of shape {shape} do not fit samples of shape {sample}")
         event = sample[len(sample) - own :]
-        parameter = unify((*sample[:leading], *event), known)
+        parameter = unify((*sample[:leading], *event), shape)
         out = unify(outs[0], sample[: len(sample) - own])
         assert parameter is not None
         rest = [0] * (len(sample) - leading - own)

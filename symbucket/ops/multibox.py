@@ -209,9 +209,9 @@ class MultiBoxTarget(Operator):
         order = by_score(where(candidate, -sure, NEVER), a)
         rank = by_score(-order.cast(sure.dtype), a)  # the inverse permutation
         count = positive.cast(sure.dtype).sum(1, keepdims=True)
-        wanted = (count * self.negative_mining_ratio).op("Floor")
-        wanted = maximum(wanted, float(self.minimum_negative_samples))
-        return candidate & (rank.cast(sure.dtype) < wanted)
+        limit = (count * self.negative_mining_ratio).op("Floor")
+        limit = maximum(limit, float(self.minimum_negative_samples))
+        return candidate & (rank.cast(sure.dtype) < limit)
 
 
 def _encoded(own: list[Expr], sides: list[Expr], variances: tuple[float, ...]) -> list[Expr]:
@@ -291,7 +291,7 @@ class MultiBoxDetection(Operator):
         order = by_score(where(valid, score, NEVER), a) if suppresses else first_ones(valid)
         kind, score, *sides = (take(x, order) for x in (kind, score, *decoded))
         valid = take(valid.cast(ir.DataType.INT32), order) > 0
-        kept = valid
+        remains = valid
         if suppresses:
             kinds = None if self.force_suppress else kind
             count = min(self.nms_topk, a) if self.nms_topk > 0 else a
@@ -304,11 +304,11 @@ class MultiBoxDetection(Operator):
                 None if kinds is None else kinds.op("Slice", [0], [count], [1]),
                 includes=True,
             )
-            kept = best
+            remains = best
             if count < a:
                 none = score.filled(0.0, (n, a - count)) > 1.0
-                kept = best.op("Concat", none, axis=1)
-        kind = where(kept, kind, -1.0)
+                remains = best.op("Concat", none, axis=1)
+        kind = where(remains, kind, -1.0)
         first_column, *rest = (
             where(valid, x, -1.0).reshape((n, a, 1)) for x in (kind, score, *sides)
         )

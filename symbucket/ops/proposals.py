@@ -105,12 +105,12 @@ class _Proposals(Operator):
         best = min(self.rpn_pre_nms_top_n, count) if self.rpn_pre_nms_top_n > 0 else count
         order = by_score(score, best)
         score, *sides = (take(x, order) for x in (score, *sides))
-        kept = not_suppressed(g, sides, score > -2.0, self.threshold, pixel=1.0)
-        front = first_ones(kept)
+        remains = not_suppressed(g, sides, score > -2.0, self.threshold, pixel=1.0)
+        front = first_ones(remains)
         rows = self.rpn_post_nms_top_n
-        wanted = minimum(kept.cast(score.dtype).sum(1, keepdims=True), float(min(rows, best)))
+        most = minimum(remains.cast(score.dtype).sum(1, keepdims=True), float(min(rows, best)))
         number = score.const(np.arange(rows, dtype=np.float64)[None])
-        place = number - ((number + 0.5) / wanted).op("Floor") * wanted  # over again at the end
+        place = number - ((number + 0.5) / most).op("Floor") * most  # over again at the end
         index = take(front, clip(place, 0.0, best - 1.0).cast(ir.DataType.INT64))
         image = score.const(np.arange(n).repeat(rows).reshape(-1, 1).astype(np.float64))
         regions = image.op("Concat", *(take(s, index).reshape((-1, 1)) for s in sides), axis=1)

@@ -17,6 +17,7 @@ from symbucket.optimizer.parameter_states import Array, ParameterStates
 from symbucket.optimizer.update_session import DenseRun, RowRun, RowUpdate, UpdateGraph
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
+from symbucket.runtime.providers import share_memory
 from symbucket.stopwatch import timed
 
 Dense = tuple[Index, NDArray, NDArray]
@@ -199,7 +200,7 @@ class Updater(ParameterStates):
                     f"weight {weight.shape}."
                 )
             context = weights[0].context
-            if grad.context != context or weight.context != context:
+            if not all(share_memory(x.context, context) for x in (grad, weight)):
                 raise InvalidArgumentError(
                     f"updater: {self._label(index)!r} has its weight on {weight.context} and its "
                     f"gradient on {grad.context}; one update runs on one context, here {context}."

@@ -77,3 +77,8 @@ def provider_of(context: Context) -> Provider:
             return provider
     device_types = ", ".join(provider.device_type for provider in PROVIDERS)
     raise DeviceError(f"{context}: no such type of device; the types are {device_types}")
+
+
+def share_memory(a: Context, b: Context) -> bool:
+    """Return whether sessions of either context read arrays of the other: CPUs are one memory."""
+    return a == b or all(provider_of(context).host_memory for context in (a, b))

@@ -179,3 +179,21 @@ def test_arrays_of_any_cpu_context_are_shared():
     assert executor.forward(is_train=True)[0].asnumpy().tolist() == [3.0, 3.0]
     executor.backward([sb.nd.ones((2,))])
     assert slope.asnumpy().tolist() == [3.0, 3.0]
+    sb.optimizer.get_updater(sb.optimizer.create("sgd", learning_rate=0.5))(0, slope, b)
+    assert executor.arg_dict["b"].asnumpy().tolist() == [1.5, 1.5]
+
+
+def test_outputs_that_need_no_head_gradient_may_have_none_at_the_end():
+    x = sb.sym.Variable("x")
+    for second, needs_none in ((sb.sym.BlockGrad(x * 3), True), (x * 3, False)):
+        grad = sb.nd.zeros((2,))
+        executor = sb.sym.Group([x * 2, second]).bind(
+            sb.cpu(), {"x": sb.nd.ones((2,))}, {"x": grad}
+        )
+        executor.forward(is_train=True)
+        if needs_none:
+            executor.backward([sb.nd.ones((2,))])
+            assert grad.asnumpy().tolist() == [2, 2]
+        else:
+            with pytest.raises(sb.SymbucketError, match="needs head gradients"):
+                executor.backward([sb.nd.ones((2,))])

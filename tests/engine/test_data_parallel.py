@@ -191,7 +191,7 @@ def test_head_gradients_input_gradients_and_grad_req_add():
         found.append([*grads.values(), module.get_input_grads()[0].asnumpy()])
     for a, b in zip(*found):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
-    with pytest.raises(InvalidArgumentError, match="1 head gradients for 2 outputs"):
+    with pytest.raises(InvalidArgumentError, match="for outputs that are not losses"):
         module.backward(heads[:1])
     with pytest.raises(InvalidArgumentError, match=r"has shape \(4, 3\)"):
         module.backward([heads[0], heads[1][:4]])

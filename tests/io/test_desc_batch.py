@@ -215,5 +215,14 @@ def test_protocol_says_what_is_missing():
         bare.reset()
     with pytest.raises(UnsupportedError, match=r"getdata\(\)"):
         bare.getdata()
+
+    class Generated(DataIter):
+        """Begins anew whenever it is asked for batches."""
+
+        def __iter__(self):
+            yield from range(3)
+
+    data = Generated(1)
+    assert [list(data), data.reset(), list(data)] == [[0, 1, 2], None, [0, 1, 2]]
     with pytest.raises(InvalidArgumentError, match="batch_size is -1"):
         DataIter(-1)
