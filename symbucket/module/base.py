@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
 from symbucket.io.iterator import check_iterator
 from symbucket.kvstore import as_kvstore
+from symbucket.module.epochs import epoch_batches, labels_of, limited
 from symbucket.module.interface import ModuleInterface, Pairs
 from symbucket.module.observers import Observers
 from symbucket.module.optimization import divided_by_batch
@@ -64,10 +64,10 @@ class BaseModule(ModuleInterface):
         eval_metric = metrics.create(eval_metric)
         eval_metric.reset()
         count = 0
-        for nbatch, eval_batch in enumerate(_limited(eval_data, num_batch)):
+        for nbatch, eval_batch in enumerate(limited(eval_data, num_batch)):
             with self.measuring(eval_metric):
                 self.forward(eval_batch, is_train=False)
-            self.update_metric(eval_metric, _labels(eval_batch))
+            self.update_metric(eval_metric, labels_of(eval_batch))
             _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
             count = nbatch + 1
         _call(score_end_callback, BatchEndParam(epoch, count, eval_metric, locals()))
@@ -85,7 +85,7 @@ class BaseModule(ModuleInterface):
         check_iterator(eval_data, "iter_predict: eval_data")
         if reset:
             eval_data.reset()
-        for nbatch, batch in enumerate(_limited(eval_data, num_batch)):
+        for nbatch, batch in enumerate(limited(eval_data, num_batch)):
             self.forward(batch, is_train=False)
             yield self._unpadded(batch), nbatch, batch
 
@@ -231,7 +231,7 @@ class BaseModule(ModuleInterface):
                 train_data.epoch = begin_epoch
             run.begin_epoch()
             # Fetched before anything is changed, since there may be no batch.
-            batches = _epoch(train_data, begin_epoch)
+            batches = epoch_batches(train_data, begin_epoch)
         self.bind(
             train_data.provide_data,
             train_data.provide_label,
@@ -263,7 +263,7 @@ class BaseModule(ModuleInterface):
                     eval_metric.reset()
                 if not done and (epoch > begin_epoch or run.earlier is not None):
                     run.begin_epoch()
-                    batches = _epoch(train_data, epoch)
+                    batches = epoch_batches(train_data, epoch)
                 watch.begin_epoch(epoch)
                 for nbatch, data_batch in enumerate(watch.fetched(batches), done):
                     done = nbatch + 1
@@ -295,7 +295,7 @@ class BaseModule(ModuleInterface):
                         watch.lap("step")
                         continue
                     run.update(accumulate)
-                    self.update_metric(eval_metric, _labels(data_batch))
+                    self.update_metric(eval_metric, labels_of(data_batch))
                     if monitor is not None:
                         monitor.toc_print()
                     param = BatchEndParam(epoch, nbatch, eval_metric, locals())
@@ -364,32 +364,6 @@ def _bucket_key(batch: Any) -> str:
 def _listing(failures: Sequence[str]) -> str:
     more = len(failures) - MAX_LISTED_FAILURES
     return ", ".join(failures[:MAX_LISTED_FAILURES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _labels(batch: Any) -> list[Any]:
-    return list(getattr(batch, "label", None) or [])
-
-
-def _epoch(data: Any, epoch: int) -> Iterator[Any]:
-    """Return the batches of a new epoch; raise DataError if there is none."""
-    data.reset()
-    batches = iter(data)
-    first = next(batches, None)
-    if first is None:
-        raise DataError(
-            f"fit: train_data, a {type(data).__name__}, yields no batch in epoch {epoch}, so there "
-            "is nothing to train on; the module is as it was before it. Look whether its source is "
-            "empty or used up, whether a batch_size is more than there is, and whether its reset() "
-            "goes back to the first batch"
-        )
-    return itertools.chain([first], batches)
-
-
-def _limited(data: Any, num_batch: int | None) -> Iterable[Any]:
-    for i, batch in enumerate(data):
-        if num_batch is not None and i >= num_batch:
-            return
-        yield batch
 
 
 def callback_list(callbacks: Callbacks) -> Sequence[Callable[..., Any]]:
