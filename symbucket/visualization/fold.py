@@ -109,6 +109,8 @@ class Folded:
                 continue
             if group.kind == REPEAT and not group.groups:  # many times the same operator
                 continue
+            if self._has_an_example(i):
+                continue
             if group.parent < 0 or group.parent in opened:
                 sets.setdefault(f"{group.kind} {pattern(group.label)}", []).append(i)
         for key, similar in list(sets.items()):
@@ -125,6 +127,14 @@ class Folded:
             return not timed, -largest, -len(alike)
 
         return sorted(sets.values(), key=order)
+
+    def _has_an_example(self, i: int) -> bool:
+        """Return whether a group is one of many blocks, of which the first one is the example."""
+        parent = self.groups[i].parent
+        if parent < 0 or self.groups[parent].kind != REPEAT:
+            return False
+        blocks = self.groups[parent].groups
+        return blocks[0] != i and any(self.groups[j].kind == RUN for j in blocks)
 
     def _is_first_block(self, i: int) -> bool:
         parent = self.groups[i].parent

@@ -116,6 +116,20 @@ def test_attention_is_named(graph):
     assert all("softmax" not in tree.path(i) for i in attention)
 
 
+def test_of_many_layers_the_first_one_is_the_example():
+    symbol, shapes = transformer(layers=7)
+    tree = fold(next(iter(networks_of(symbol, shapes, "training").values())))
+    layers = {
+        i
+        for i in tree.default_view()
+        if tree.groups[i].label.startswith("layer") and tree.groups[i].kind not in (REPEAT, RUN)
+    }
+    assert sorted((tree.groups[i].phase, tree.groups[i].label) for i in layers) == [
+        (BACKWARD, "layer0"),
+        (FORWARD, "layer0"),
+    ]
+
+
 def attend_in_steps(length):
     """A decoder that looks at a memory in each step, with nodes that have no names."""
     cell = sb.rnn.RNNCell(num_hidden=4, prefix="dec_")
