@@ -14,6 +14,7 @@ from symbucket.ops.foreign import (
     pooling,
     recurrent,
     resize,
+    sampling,
     spectrum,
     translate,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "pooling",
     "recurrent",
     "resize",
+    "sampling",
     "spectrum",
     "translate",
     "unknown_nodes",

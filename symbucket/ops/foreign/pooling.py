@@ -1,4 +1,4 @@
-"""AveragePool and MaxPool of foreign graphs; windows that ``ceil_mode`` adds become explicit.
+"""Pooling of foreign graphs; windows that ``ceil_mode`` adds become explicit.
 
 What comes out has explicit padding, no ``ceil_mode``, and no ``count_include_pad``: onnxruntime
 1.21 to 1.24 compute AveragePool with that attribute wrongly at opset 19 and later, 1.19 and 1.20
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.ir import shape_of
+from symbucket.ir import Expr, const_of, shape_of
+from symbucket.ir.expr import sqrt, where
 from symbucket.ir.windows import Windows, covered, resolve_windows
 from symbucket.ops.foreign.call import Call, Results, translation
 from symbucket.ops.record import Emitter
@@ -103,3 +104,62 @@ def _attributes(windows: Windows) -> dict[str, Any]:
 
 def _product(counts: list[tuple[int, ...]]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     return reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])
+
+
+@translation("LpPool", "GlobalLpPool")
+def _lp_pool(g: Emitter, call: Call) -> Results:
+    """The p-th root of the sum of p-th powers."""
+    x, p = Expr(g, call.input(0)), float(call.attr("p", 2))
+    powers = x * x if p == 2 else abs(x) if p == 1 else abs(x) ** p
+    if call.op_type == "GlobalLpPool":
+        sums = powers.sum(range(2, x.rank), keepdims=True)
+    else:
+        windows, emitted = _windows(call)
+        padded = powers.op("Pad", [0, 0, *emitted.begins, 0, 0, *emitted.ends])
+        none = (0,) * len(windows.kernel)
+        inner = _attributes(replace(emitted, begins=none, ends=none))
+        sums = padded.op("AveragePool", **inner) * float(math.prod(windows.kernel))
+    if p == 1:
+        return [sums.value]
+    zero = sums == 0.0  # where the root has no slope; the gradient is 0 there
+    roots = where(zero, 1.0, sums)
+    roots = sqrt(roots) if p == 2 else roots ** (1.0 / p)
+    return [where(zero, 0.0, roots).value]
+
+
+@translation("MaxUnpool")
+def _max_unpool(g: Emitter, call: Call) -> Results:
+    """Put elements where MaxPool took them; positions count in the smallest image it may be."""
+    x, positions = Expr(g, call.input(0)), Expr(g, call.input(1))
+    kernel = call.attr("kernel_shape")
+    strides = call.attr("strides") or [1] * len(kernel)
+    pads = call.attr("pads") or [0] * 2 * len(kernel)
+    sizes = [
+        (count - 1) * stride + window - begin - end
+        for count, stride, window, begin, end in zip(
+            x.shape[2:], strides, kernel, pads, pads[len(kernel) :]
+        )
+    ]
+    shape = (*x.shape[:2], *sizes)
+    flat = x.filled(0.0, (math.prod(shape),))
+    rows = positions.reshape((positions.size,))
+    y = flat.op("ScatterElements", rows, x.reshape((x.size,)), axis=0).reshape(shape)
+    wanted = const_of(call.optional(2))
+    call.refuse(call.optional(2) is not None and wanted is None, "a shape that the graph computes")
+    if wanted is not None:
+        more = [int(size) - d for size, d in zip(wanted, shape)]
+        y = y.op("Pad", [*[0] * len(shape), *more])
+    return [y.value]
+
+
+@translation("LRN")
+def _local_response(g: Emitter, call: Call) -> Results:
+    """x / (bias + alpha / size * sum of squares of the neighbouring channels)^beta."""
+    x, size = Expr(g, call.input(0)), call.attr("size")
+    n, channels, area = *x.shape[:2], math.prod(x.shape[2:])
+    before = (size - 1) // 2
+    squares = (x * x).reshape((n, 1, channels, area))
+    squares = squares.op("Pad", [0, 0, before, 0, 0, 0, size - 1 - before, 0])
+    means = squares.op("AveragePool", kernel_shape=[size, 1], strides=[1, 1]).reshape(x.shape)
+    total = means * call.attr("alpha", 1e-4) + call.attr("bias", 1.0)
+    return [(x / total ** call.attr("beta", 0.75)).value]

@@ -11,15 +11,14 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
-from symbucket.ir import const_of, shape_of
+from symbucket.ir import Expr, const_of, shape_of
+from symbucket.ir.expr import where
+from symbucket.ops.foreign.activations import activations_of
 from symbucket.ops.foreign.call import Call, Results, translation
+from symbucket.ops.foreign.recurrent_steps import Weights, gru_step, lstm_step, rnn_step
 from symbucket.ops.record import Emitter
 from symbucket.ops.recurrence import Step as OneStep
 from symbucket.ops.recurrence import loop_over, may_loop
-
-# One step: what the input adds to the gates, h, c, recurrent weight, recurrent bias -> h, c.
-Step = Callable[[ir.Value, ir.Value, "ir.Value | None", ir.Value, "ir.Value | None"], "_State"]
-_State = tuple[ir.Value, "ir.Value | None"]
 
 
 def _part(g: Emitter, x: ir.Value, start: int, end: int, axis: int) -> ir.Value:
@@ -33,31 +32,23 @@ def _slice(g: Emitter, x: ir.Value, direction: int) -> ir.Value:
     return g.reshape(part, shape[1:])
 
 
-def _check(call: Call, default: Sequence[str], length: int) -> None:
-    lengths = const_of(call.optional(4))
-    uneven = lengths is None or bool((lengths != length).any())
-    call.refuse(call.optional(4) is not None and uneven, "sequence_lens (rows of different length)")
-    call.refuse(call.optional(7) is not None, "a peephole (input P)")
-    call.refuse(call.attr("clip") is not None, "clip")
-    call.refuse(bool(call.attr("input_forget", 0)), "input_forget")
-    activations = [name.lower() for name in call.attr("activations") or default]
-    defaults = [name.lower() for name in default]
-    directions = len(activations) // len(defaults)
-    call.refuse(activations != defaults * directions, f"activations {activations}")
+Step = Callable[[Weights, Expr, Expr, "Expr | None"], "tuple[Expr, Expr | None]"]
+"""One step: what the input adds to the gates, h and c become h and c; c is None without cells."""
 
 
-def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], cell: bool) -> Results:
+def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], step: Step) -> Results:
     x, w, r = call.input(0), call.input(1), call.input(2)
     batch_first = bool(call.attr("layout", 0))
+    cell = call.op_type == "LSTM"
     if batch_first:
         x = g.transpose(x, [1, 0, 2])
     length, batch, width = shape_of(x)
-    _check(call, default, length)
     hidden = shape_of(r)[2]
-    way = call.attr("direction", "forward")
+    way = str(call.attr("direction", "forward"))
     directions = 2 if way == "bidirectional" else 1
-    step = _STEPS[call.op_type](g, call, hidden)
+    activations = activations_of(call, default, directions)
     flat = g.reshape(x, (length * batch, width))
+    within = _steps_within(g, call, length)
     steps: list[ir.Value] = []
     last_h, last_c = [], []
     for d in range(directions):
@@ -66,20 +57,31 @@ def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], cell: bool)
         if bias is not None:
             both = _slice(g, bias, d)
             into = _part(g, both, 0, gates * hidden, 0)
-            recurrent = _part(g, both, gates * hidden, 2 * gates * hidden, 0)
+            recurrent = Expr(g, _part(g, both, gates * hidden, 2 * gates * hidden, 0))
         product = g.op(
             "Gemm", flat, _slice(g, w, d), *([into] if into is not None else []), transB=1
         )
         each = g.reshape(product, (length, batch, gates * hidden))
         starts = [_start(g, call, i, d, (batch, hidden), x) for i in ((5, 6) if cell else (5,))]
-        weight = _slice(g, r, d)
+        peepholes = call.optional(7) if cell else None
+        weights = Weights(
+            recurrent=Expr(g, _slice(g, r, d)),
+            bias=recurrent,
+            peepholes=None if peepholes is None else Expr(g, _slice(g, peepholes, d)),
+            activations=activations[d],
+            clip=call.attr("clip"),
+            coupled=bool(call.attr("input_forget", 0)),
+            linear_before_reset=bool(call.attr("linear_before_reset", 0)),
+        )
         backward = way == "reverse" or d == 1
-        one = _with_weight(step, weight, recurrent)
+        one = _one_step(g, step, weights)
+        sequences = [each] if within is None else [each, within]
         if may_loop(g, length):
-            last, stack = loop_over(g, [each], starts, one, backward)
+            last, stack = loop_over(g, sequences, starts, one, backward)
         else:
-            last, stack = _unrolled(g, each, starts, one, backward)
+            last, stack = _unrolled(g, sequences, starts, one, backward)
         steps.append(g.reshape(stack, (length, 1, batch, hidden)))
+        last = [_zero_without_steps(g, state, call.optional(4)) for state in last]
         last_h.append(g.reshape(last[0], (1, batch, hidden)))
         last_c.append(g.reshape(last[-1], (1, batch, hidden)))
     outputs = [_join(g, steps, 1), _join(g, last_h, 0), _join(g, last_c, 0)]
@@ -89,29 +91,70 @@ def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], cell: bool)
     return outputs[: 3 if cell else 2]
 
 
-def _with_weight(step: Step, weight: ir.Value, bias: ir.Value | None) -> OneStep:
-    """Return a step of one direction as a function of the input's share and the states."""
+def _steps_within(g: Emitter, call: Call, length: int) -> ir.Value | None:
+    """Return which steps (steps, samples, 1) are within their samples; None if all of them are."""
+    lengths, constant = call.optional(4), const_of(call.optional(4))
+    if lengths is None or (constant is not None and bool((constant == length).all())):
+        return None
+    numbers = Expr(g, g.const(np.arange(length).reshape((length, 1, 1))))
+    rows = Expr(g, g.reshape(lengths, (1, *shape_of(lengths), 1))).cast(ir.DataType.INT64)
+    return (numbers < rows).value
+
+
+def _zero_without_steps(g: Emitter, state: ir.Value, lengths: ir.Value | None) -> ir.Value:
+    """Return the last states; those of samples without steps are 0, as the runtime has it."""
+    constant = const_of(lengths)
+    if lengths is None or (constant is not None and bool((constant > 0).all())):
+        return state
+    rows = Expr(g, g.reshape(lengths, (*shape_of(lengths), 1)))
+    return where(rows > 0, Expr(g, state), 0.0).value
+
+
+def _one_step(g: Emitter, step: Step, weights: Weights) -> OneStep:
+    """Return a step of one direction as a function of slices and states.
+
+    After its end a sample keeps its states, and its output is 0; a sample that is read backwards
+    begins at its end.
+    """
 
     def one(slices: list[ir.Value], states: list[ir.Value]) -> tuple[list[ir.Value], ir.Value]:
-        h, c = step(slices[0], states[0], states[1] if len(states) > 1 else None, weight, bias)
-        return ([h] if c is None else [h, c]), h
+        before = [Expr(g, state) for state in states]
+        h, c = step(weights, Expr(g, slices[0]), before[0], before[1] if before[1:] else None)
+        after = [h] if c is None else [h, c]
+        output = h
+        if len(slices) > 1:
+            inside = Expr(g, slices[1])
+            output = where(inside, h, 0.0)
+            after = [where(inside, new, old) for new, old in zip(after, before)]
+        return [state.value for state in after], output.value
 
     return one
 
 
 def _unrolled(
-    g: Emitter, sequence: ir.Value, states: list[ir.Value], step: OneStep, backwards: bool
+    g: Emitter,
+    sequences: list[ir.Value],
+    states: list[ir.Value],
+    step: OneStep,
+    backwards: bool,
 ) -> tuple[list[ir.Value], ir.Value]:
     """Do what ``loop_over`` does, step by step."""
+    length = shape_of(sequences[0])[0]
+    rows = zip(*(_steps_of(g, sequence) for sequence in sequences))
+    outputs = []
+    for slices in reversed(list(rows)) if backwards else list(rows):
+        states, output = step(list(slices), states)
+        outputs.append(g.reshape(output, (1, *shape_of(output))))
+    assert len(outputs) == length
+    return states, _join(g, outputs[::-1] if backwards else outputs, 0)
+
+
+def _steps_of(g: Emitter, sequence: ir.Value) -> list[ir.Value]:
     length, *shape = shape_of(sequence)
     parts = [sequence]
     if length > 1:
         parts = g.ops("Split", sequence, outputs=length, axis=0, num_outputs=length)
-    outputs = []
-    for part in reversed(parts) if backwards else parts:
-        states, output = step([g.reshape(part, tuple(shape))], states)
-        outputs.append(g.reshape(output, (1, *shape_of(output))))
-    return states, _join(g, outputs[::-1] if backwards else outputs, 0)
+    return [g.reshape(part, shape) for part in parts]
 
 
 def _join(g: Emitter, parts: list[ir.Value], axis: int) -> ir.Value:
@@ -136,78 +179,16 @@ def _start(
     return _slice(g, state, direction)
 
 
-def _biased(g: Emitter, x: ir.Value, bias: ir.Value | None) -> ir.Value:
-    return x if bias is None else g.op("Add", x, bias)
-
-
-def _lstm_step(g: Emitter, call: Call, hidden: int) -> Step:
-    def step(
-        gated: ir.Value, h: ir.Value, c: ir.Value | None, weight: ir.Value, bias: ir.Value | None
-    ) -> _State:
-        total = _biased(g, g.op("Gemm", h, weight, gated, transB=1), bias)
-        i, o, f, new = g.ops("Split", total, outputs=4, axis=1, num_outputs=4)
-        cell = g.op("Mul", g.op("Sigmoid", f), c)
-        cell = g.op("Add", cell, g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new)))
-        return g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", cell)), cell
-
-    return step
-
-
-def _gru_step(g: Emitter, call: Call, hidden: int) -> Step:
-    def step(
-        gated: ir.Value, h: ir.Value, c: ir.Value | None, weight: ir.Value, bias: ir.Value | None
-    ) -> _State:
-        z_in, r_in, new_in = g.ops("Split", gated, outputs=3, axis=1, num_outputs=3)
-        if call.attr("linear_before_reset", 0):
-            again = _biased(g, g.op("Gemm", h, weight, transB=1), bias)
-            z_h, r_h, new_h = g.ops("Split", again, outputs=3, axis=1, num_outputs=3)
-            z = g.op("Sigmoid", g.op("Add", z_in, z_h))
-            r = g.op("Sigmoid", g.op("Add", r_in, r_h))
-            new = g.op("Tanh", g.op("Add", new_in, g.op("Mul", r, new_h)))
-        else:
-            gates = _part(g, weight, 0, 2 * hidden, 0)
-            first = g.op("Gemm", h, gates, transB=1)
-            if bias is not None:
-                first = g.op("Add", first, _part(g, bias, 0, 2 * hidden, 0))
-            z_h, r_h = g.ops("Split", first, outputs=2, axis=1, num_outputs=2)
-            z = g.op("Sigmoid", g.op("Add", z_in, z_h))
-            r = g.op("Sigmoid", g.op("Add", r_in, r_h))
-            last = _part(g, weight, 2 * hidden, 3 * hidden, 0)
-            again = g.op("Gemm", g.op("Mul", r, h), last, new_in, transB=1)
-            if bias is not None:
-                again = g.op("Add", again, _part(g, bias, 2 * hidden, 3 * hidden, 0))
-            new = g.op("Tanh", again)
-        rest = g.op("Sub", g.const(1.0, like=z), z)
-        return g.op("Add", g.op("Mul", rest, new), g.op("Mul", z, h)), None
-
-    return step
-
-
-def _rnn_step(g: Emitter, call: Call, hidden: int) -> Step:
-    kind = (call.attr("activations") or ["Tanh"])[0]
-
-    def step(
-        gated: ir.Value, h: ir.Value, c: ir.Value | None, weight: ir.Value, bias: ir.Value | None
-    ) -> _State:
-        return g.op(kind, _biased(g, g.op("Gemm", h, weight, gated, transB=1), bias)), None
-
-    return step
-
-
-_STEPS = {"LSTM": _lstm_step, "GRU": _gru_step, "RNN": _rnn_step}
-
-
 @translation("LSTM")
 def _lstm(g: Emitter, call: Call) -> Results:
-    return _run(g, call, 4, ["Sigmoid", "Tanh", "Tanh"], True)
+    return _run(g, call, 4, ["Sigmoid", "Tanh", "Tanh"], lstm_step)
 
 
 @translation("GRU")
 def _gru(g: Emitter, call: Call) -> Results:
-    return _run(g, call, 3, ["Sigmoid", "Tanh"], False)
+    return _run(g, call, 3, ["Sigmoid", "Tanh"], gru_step)
 
 
 @translation("RNN")
 def _rnn(g: Emitter, call: Call) -> Results:
-    relu = [n.lower() for n in call.attr("activations") or []] in (["relu"], ["relu"] * 2)
-    return _run(g, call, 1, ["Relu"] if relu else ["Tanh"], False)
+    return _run(g, call, 1, ["Tanh"], rnn_step)

@@ -190,33 +190,48 @@ def _gather_nd(draw: Draw) -> Case:
     return Case("GatherND", [draw.normal(shape), index], (0,), attributes)
 
 
+REDUCTIONS = ["none", "add", "mul", "max", "min"]
+
+
+def _operands(draw: Draw, reduction: str, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+    """Data and updates: some zeros for products, all different for extremes."""
+    if reduction in ("max", "min"):
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        drawn = np.split(draw.apart((sum(sizes),)), np.cumsum(sizes)[:-1])
+        return [part.reshape(shape) for part, shape in zip(drawn, shapes)]
+    arrays = [draw.normal(shape) for shape in shapes]
+    if reduction == "mul":
+        arrays = [np.where(draw.rng.random(a.shape) < 0.3, np.float32(0), a) for a in arrays]
+    return arrays
+
+
 def _scatter_nd(draw: Draw) -> Case:
     shape = draw.shape(1)
     depth = draw.number(1, len(shape))
-    reduction = draw.pick(["none", "add"])
+    reduction = draw.pick(REDUCTIONS)
     places = np.array(list(np.ndindex(*shape[:depth])), np.int64)
     count = draw.number(1, len(places))
     index = draw.rng.permutation(places)[:count]
-    if reduction == "add" and draw.coin():
+    if reduction != "none" and draw.coin():
         index = np.concatenate([index, index[:1]])  # twice the same place
     if draw.coin(0.3):
         index = index - np.array(shape[:depth])
-    updates = draw.normal((len(index), *shape[depth:]))
+    data, updates = _operands(draw, reduction, shape, (len(index), *shape[depth:]))
     attributes = {} if reduction == "none" else {"reduction": reduction}
-    return Case("ScatterND", [draw.normal(shape), index, updates], (0, 2), attributes)
+    return Case("ScatterND", [data, index, updates], (0, 2), attributes)
 
 
 def _scatter_elements(draw: Draw) -> Case:
     shape = draw.shape(1)
     axis = draw.axis(len(shape))
-    reduction = draw.pick(["none", "add"])
-    where = [draw.number(1, d) for d in shape]
+    reduction = draw.pick(REDUCTIONS)
+    where = tuple(draw.number(1, d) for d in shape)
     rows = np.argsort(draw.rng.random(shape), axis=axis)[tuple(slice(n) for n in where)]
-    if reduction == "add":
+    if reduction != "none":
         rows = draw.index(where, shape[axis])
     attributes = {"axis": axis, **({} if reduction == "none" else {"reduction": reduction})}
-    inputs = [draw.normal(shape), rows.astype(np.int64), draw.normal(where)]
-    return Case("ScatterElements", inputs, (0, 2), attributes)
+    data, updates = _operands(draw, reduction, shape, where)
+    return Case("ScatterElements", [data, rows.astype(np.int64), updates], (0, 2), attributes)
 
 
 def _one_hot(draw: Draw) -> Case:

@@ -11,6 +11,7 @@ from symbucket.compiler.autodiff.rules import (
     reduction,
     resampling,
     scan,
+    scatter,
     without_gradient,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "reduction",
     "resampling",
     "scan",
+    "scatter",
     "without_gradient",
 ]

@@ -23,11 +23,7 @@ no_gradient("Slice", inputs=[1, 2, 3, 4], because="holds positions, axes or step
 no_gradient("Tile", "TopK", inputs=[1], because="is a count")
 no_gradient("Trilu", inputs=[1], because="is the number of a diagonal")
 no_gradient("Pad", inputs=[1, 3], because="holds lengths or axes")
-no_gradient(
-    *("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"),
-    inputs=[1],
-    because="is an index",
-)
+no_gradient("Gather", "GatherElements", "GatherND", inputs=[1], because="is an index")
 no_gradient("OneHot", inputs=[0, 1], because="is an index or a count")
 
 # What only moves elements moves the integers of a quantization too; their gradients are floats.
@@ -215,45 +211,6 @@ def gather_nd(x: Expr, index: Expr, dy: Expr, *, batch_dims: int = 0) -> Parts:
     positive = where(index < 0, index + limit, index)
     rows = (positive * stride).sum(index.rank - 1, keepdims=True)
     return add_rows(dy, rows, math.prod(sizes), width).reshape(x.shape)
-
-
-@gradient("ScatterND")
-def scatter_nd(
-    x: Expr, index: Expr, updates: Expr, dy: Expr, node: ir.Node, *, reduction: str = "none"
-) -> Parts:
-    """dy, with zeros at what was replaced; and dy at ``index``."""
-    if reduction not in ("none", "add"):
-        raise UnsupportedError(f"{node.name}: no gradient of ScatterND with reduction={reduction}")
-    return (
-        lambda: dy if reduction == "add" else dy.op("ScatterND", index, updates.filled(0.0)),
-        None,
-        lambda: dy.op("GatherND", index),
-    )
-
-
-@gradient("ScatterElements")
-def scatter_elements(
-    x: Expr,
-    index: Expr,
-    updates: Expr,
-    dy: Expr,
-    node: ir.Node,
-    *,
-    reduction: str = "none",
-    axis: int = 0,
-) -> Parts:
-    """dy, with zeros at what was replaced; and dy at ``index``."""
-    if reduction not in ("none", "add"):
-        raise UnsupportedError(
-            f"{node.name}: no gradient of ScatterElements, reduction={reduction}"
-        )
-
-    def by_data() -> Expr:
-        if reduction == "add":
-            return dy
-        return dy.op("ScatterElements", index, updates.filled(0.0), axis=axis)
-
-    return by_data, None, lambda: dy.op("GatherElements", index, axis=axis)
 
 
 @gradient("OneHot")

@@ -1,0 +1,218 @@
+"""GridSample, RoiAlign, DeformConv and Resize of foreign graphs, written out where that is needed.
+
+The first three read an image at places that other values compute, between its elements. Written out
+they have gradients with respect to the image and to the places.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from symbucket.ir import Expr
+from symbucket.ir.expr import clip, where
+from symbucket.ops.foreign.call import Call, Results, translation
+from symbucket.ops.record import Emitter
+
+
+@translation("GridSample")
+def _grid_sample(g: Emitter, call: Call) -> Results:
+    """Write out what a gradient flows through; inference runs the operator."""
+    x, grid = Expr(g, call.input(0)), Expr(g, call.input(1))
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(
+        str(call.attr("mode", "linear")), str(call.attr("mode", "linear"))
+    )
+    padding = str(call.attr("padding_mode", "zeros"))
+    corners = bool(call.attr("align_corners", 0))
+    if not g.training:
+        return [
+            x.op(
+                "GridSample",
+                grid,
+                mode=mode,
+                padding_mode=padding,
+                align_corners=int(corners),
+            ).value
+        ]
+    sizes = x.shape[2:]
+    call.refuse(mode == "cubic" and len(sizes) != 2, f"mode=cubic in {len(sizes)} dimensions")
+    places = []
+    for axis, size in enumerate(sizes):  # the grid has x before y, the image y before x
+        last = len(sizes) - 1 - axis
+        place = grid.op("Gather", g.const(np.array(last)), axis=grid.rank - 1)
+        place = place.reshape((x.shape[0], math.prod(grid.shape[1:-1])))
+        scale, shift = ((size - 1) / 2, (size - 1) / 2) if corners else (size / 2, (size - 1) / 2)
+        places.append(place * scale + shift)
+    y = sample(x, places, mode, padding, corners)
+    return [y.reshape((*x.shape[:2], *grid.shape[1:-1])).value]
+
+
+def sample(x: Expr, places: Sequence[Expr], mode: str, padding: str, corners: bool = False) -> Expr:
+    """Return what lies at ``places`` of images.
+
+    Args:
+        x: images (n, channels, *sizes).
+        places: for each axis of ``sizes`` where to read, (n, count), counted in elements.
+        mode: "nearest", "linear" or "cubic".
+        padding: what is outside: "zeros", "border" or "reflection".
+        corners: whether images end in the middle of their outermost elements.
+
+    Returns:
+        (n, channels, count).
+    """
+    if mode != "cubic":
+        places = [
+            _inside(place, size, padding, corners) for place, size in zip(places, x.shape[2:])
+        ]
+    if mode == "nearest":
+        return _element(x, [place.op("Round") for place in places], padding, corners)
+    firsts = [place.op("Floor") for place in places]
+    parts = [place - first for place, first in zip(places, firsts)]
+    weights = [_weights(part, mode) for part in parts]
+    total: Expr | None = None
+    for offsets in itertools.product(*(range(len(w)) for w in weights)):
+        corner = [first + float(k - (mode == "cubic")) for first, k in zip(firsts, offsets)]
+        weight = weights[0][offsets[0]]
+        for axis, k in enumerate(offsets[1:], 1):
+            weight = weight * weights[axis][k]
+        term = _element(x, corner, padding, corners) * weight.reshape(
+            (weight.shape[0], 1, weight.shape[1])
+        )
+        total = term if total is None else total + term
+    assert total is not None
+    return total
+
+
+def _weights(part: Expr, mode: str) -> list[Expr]:
+    """Return the weights of the elements around a place that is ``part`` behind one of them."""
+    if mode == "linear":
+        return [1.0 - part, part]
+    a = -0.75
+
+    def near(x: Expr) -> Expr:
+        return ((a + 2) * x - (a + 3)) * x * x + 1.0
+
+    def far(x: Expr) -> Expr:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return [far(part + 1.0), near(part), near(1.0 - part), far(2.0 - part)]
+
+
+def _inside(place: Expr, size: int, padding: str, corners: bool) -> Expr:
+    """Return a place that is within the image, unless zeros lie outside."""
+    if padding == "border":
+        return clip(place, 0.0, float(size - 1))
+    if padding == "reflection":
+        return clip(_reflected(place, size, corners), 0.0, float(size - 1))
+    return place
+
+
+def _reflected(place: Expr, size: int, corners: bool) -> Expr:
+    low, high = (0.0, size - 1.0) if corners else (-0.5, size - 0.5)
+    span = high - low
+    if span == 0.0:
+        return place * 0.0
+    away = abs(place - low)
+    turns = (away / span).op("Floor")
+    rest = away - turns * span
+    odd = turns.op("Mod", 2.0, fmod=1) == 1.0
+    return where(odd, high - rest, rest + low)
+
+
+def _element(x: Expr, corner: Sequence[Expr], padding: str, corners: bool) -> Expr:
+    """Return the elements at whole places, (n, channels, count)."""
+    sizes = x.shape[2:]
+    flat: Expr | None = None
+    there: Expr | None = None
+    for place, size in zip(corner, sizes):
+        place = _inside(place, size, padding, corners)
+        if padding == "zeros":
+            ok = (place >= 0.0) & (place <= float(size - 1))
+            there = ok if there is None else there & ok
+        index = clip(place, 0.0, float(size - 1)).cast(ir.DataType.INT64)
+        flat = index if flat is None else flat * size + index
+    assert flat is not None
+    n, count = flat.shape
+    rows = x.reshape((*x.shape[:2], math.prod(sizes)))
+    index = flat.reshape((n, 1, count)).expand((n, x.shape[1], count))
+    y = rows.op("GatherElements", index, axis=2)
+    if there is None:
+        return y
+    return where(there.reshape((n, 1, count)), y, 0.0)
+
+
+@translation("DeformConv")
+def _deformable_convolution(g: Emitter, call: Call) -> Results:
+    """Sample what lies under each element of the kernel, and multiply (Dai et al., 2017)."""
+    x, weight, offset = (Expr(g, call.input(i)) for i in range(3))
+    bias, mask = call.optional(3), call.optional(4)
+    call.refuse(x.rank != 4, f"data of {x.rank} axes")
+    kernel = weight.shape[2:]
+    strides, dilations = (call.attr(name) or [1, 1] for name in ("strides", "dilations"))
+    pads = call.attr("pads") or [0, 0, 0, 0]
+    groups, offset_groups = call.attr("group", 1), call.attr("offset_group", 1)
+    n, channels = x.shape[:2]
+    counts, taps = offset.shape[2:], math.prod(kernel)
+    moved = offset.reshape((n * offset_groups, taps, 2, math.prod(counts)))
+    grid = np.indices((*kernel, *counts), dtype=np.float64)
+    places = []
+    for axis in range(2):
+        begin = grid[axis] * dilations[axis] + grid[axis + 2] * strides[axis] - pads[axis]
+        along = moved.op("Gather", g.const(np.array(axis)), axis=2)
+        place = along + begin.reshape((taps, math.prod(counts)))
+        places.append(place.reshape((n * offset_groups, taps * math.prod(counts))))
+    images = x.reshape((n * offset_groups, channels // offset_groups, *x.shape[2:]))
+    columns = sample(images, places, "linear", "zeros")
+    if mask is not None:
+        shape = (n * offset_groups, 1, taps * math.prod(counts))
+        columns = columns * Expr(g, mask).reshape(shape)
+    width = channels // groups * taps
+    columns = columns.reshape((n, groups, width, math.prod(counts)))
+    y = weight.reshape((groups, weight.shape[0] // groups, width)) @ columns
+    y = y.reshape((n, weight.shape[0], *counts))
+    if bias is not None:
+        y = y + Expr(g, bias).reshape((weight.shape[0], 1, 1))
+    return [y.value]
+
+
+@translation("RoiAlign")
+def _roi_align(g: Emitter, call: Call) -> Results:
+    """Write out the mean of samples, of which a gradient flows back to the image and the boxes."""
+    x, boxes, images = (Expr(g, call.input(i)) for i in range(3))
+    attributes = {name: attribute.value for name, attribute in call.attrs.items()}
+    # Before opset 16 boxes were taken as they are.
+    kind = "half_pixel" if call.opset >= 16 else "output_half_pixel"
+    attributes.setdefault("coordinate_transformation_mode", kind)
+    if not g.training:
+        return [x.op("RoiAlign", boxes, images, **attributes).value]
+    ratio = call.attr("sampling_ratio", 0)
+    call.refuse(str(call.attr("mode", "avg")) != "avg", "training through mode=max")
+    call.refuse(ratio <= 0, "training through sampling_ratio=0, which takes more of larger boxes,")
+    counts = call.attr("output_height", 1), call.attr("output_width", 1)
+    half = attributes["coordinate_transformation_mode"] == "half_pixel"
+    scaled = boxes * call.attr("spatial_scale", 1.0) - (0.5 if half else 0.0)
+    number = boxes.shape[0]
+    places, within = [], None
+    grid = np.indices((*counts, ratio, ratio), dtype=np.float64)
+    for axis, size in enumerate(x.shape[2:]):
+        begin, end = (
+            scaled.op("Gather", g.const(np.array([i])), axis=1) for i in (1 - axis, 3 - axis)
+        )
+        extent = end - begin
+        if not half:
+            extent = extent.op("Max", 1.0)
+        steps = (grid[axis] + (grid[axis + 2] + 0.5) / ratio) / counts[axis]
+        place = begin + extent * x.const(steps.reshape((1, -1)))
+        inside = (place >= -1.0) & (place <= float(size))
+        within = inside if within is None else within & inside
+        places.append(place)
+    assert within is not None
+    maps = x.op("Gather", images, axis=0)
+    samples = sample(maps, places, "linear", "border")
+    samples = where(within.reshape((number, 1, within.shape[1])), samples, 0.0)
+    y = samples.reshape((number, x.shape[1], math.prod(counts), ratio * ratio)).mean(3)
+    return [y.reshape((number, x.shape[1], *counts)).value]
