@@ -177,6 +177,18 @@ def torch_models(session: nox.Session) -> None:
     session.run("python", "-m", "tests.pytorch", *session.posargs)
 
 
+@nox.session(name="onnx-support")
+@nox.parametrize("runtime", RUNTIMES, ids=RUNTIMES)
+def onnx_support(session: nox.Session, runtime: str) -> None:
+    """Run ONNX's own backend tests; on the second runtime, write docs/onnx-support.md."""
+    session.install("-e", f".[{runtime},test]")
+    report = Path(session.cache_dir) / "onnx-support.json"
+    options = ["--json", str(report)]
+    if runtime == RUNTIMES[-1]:
+        options = ["--page", "docs/onnx-support.md", "--others", str(report)]
+    session.run("python", "-m", "tests.conformance.onnx_backend", *options, *session.posargs)
+
+
 @nox.session
 def benchmark(session: nox.Session) -> None:
     """Train a language model with symbucket and with PyTorch, in turns; takes long."""

@@ -23,6 +23,7 @@ MOST_DEPTH = 64
 _KINDS = frozenset(
     {
         *(onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16),
+        onnx.TensorProto.BFLOAT16,  # becomes float32
         *(onnx.TensorProto.INT8, onnx.TensorProto.INT16),
         *(onnx.TensorProto.INT32, onnx.TensorProto.INT64),
         *(onnx.TensorProto.UINT8, onnx.TensorProto.UINT16),
@@ -135,8 +136,8 @@ def check_graph(model: onnx.ModelProto) -> None:
         kind = value.type.WhichOneof("value")
         if kind not in (None, "tensor_type"):
             raise UnsupportedError(
-                f"from_onnx: {value.name!r} is a {kind.removesuffix('_type')}; inputs and outputs "
-                "must be tensors"
+                f"from_onnx: {value.name!r} is {'an' if kind[0] == 'o' else 'a'} "
+                f"{kind.removesuffix('_type')}; inputs and outputs must be tensors"
             )
         if value.type.tensor_type.elem_type:
             _check_kind(value.type.tensor_type.elem_type, f"{value.name!r}")

@@ -17,7 +17,6 @@ FLOATS = frozenset(
         onnx.TensorProto.FLOAT,
         onnx.TensorProto.DOUBLE,
         onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.BFLOAT16,
     }
 )
 

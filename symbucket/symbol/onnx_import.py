@@ -42,6 +42,11 @@ from symbucket.symbol.onnx_sizes import fix_numeric_sizes, fix_unrolled_sizes
 from symbucket.symbol.onnx_torch_modes import follow_samples, train_as_noted
 from symbucket.symbol.onnx_torch_notes import torch_calls
 from symbucket.symbol.onnx_torch_parameters import Doubts, part_parameters
+from symbucket.symbol.onnx_types import (
+    has_bfloat16,
+    read_bfloat16_as_float32,
+    require_optional_inputs,
+)
 from symbucket.symbol.onnx_uses import GraphUses
 from symbucket.symbol.onnx_versions import convert_opset
 from symbucket.symbol.symbol import Group, Symbol
@@ -229,8 +234,13 @@ def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
             raise InvalidArgumentError(
                 f"from_onnx: the functions of the model cannot be written out: {one_line(error)}"
             ) from error
-    check_graph(model)
-    model, doubts = _as_in_torch(model)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    require_optional_inputs(copy.graph)
+    check_graph(copy)
+    if has_bfloat16(copy.graph):
+        read_bfloat16_as_float32(copy.graph)
+    model, doubts = _as_in_torch(copy)
     model = convert_opset(model, opset_of(model))
     try:
         model = onnx.shape_inference.infer_shapes(model)
@@ -238,7 +248,6 @@ def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
         raise UnsupportedError(
             f"from_onnx: the types of the model's values cannot be inferred: {one_line(error)}"
         ) from error
-    copy = onnx.ModelProto()
     copy.CopyFrom(model)
     copy.ClearField("metadata_props")
     fix_numeric_sizes(copy.graph)

@@ -133,8 +133,8 @@ def _texts(made):
     )
 
 
-def _bfloat16(made):
-    made.graph.input[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
+def _float8(made):
+    made.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT8E5M2
 
 
 def _sparse(made):
@@ -158,8 +158,8 @@ def _attribute_twice(made):
         (_no_opset, InvalidArgumentError, "does not say which opset"),
         (_short, InvalidArgumentError, "the constant '.+' does not hold the values of its shape"),
         (_elsewhere, InvalidArgumentError, "another file, 'weights.bin', that was not loaded"),
-        (_texts, UnsupportedError, "the constant '.+' is STRING; these are read: bool, double"),
-        (_bfloat16, UnsupportedError, "'x' is BFLOAT16; these are read"),
+        (_texts, UnsupportedError, "the constant '.+' is STRING; these are read: bfloat16, bool"),
+        (_float8, UnsupportedError, "'x' is FLOAT8E5M2; these are read"),
         (_sparse, UnsupportedError, "sparse constants"),
         (_attribute_twice, InvalidArgumentError, "the attribute 'alpha' is there twice"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -34,6 +34,14 @@ class Verdict(Enum):
     RAW = "raw error"
 
 
+class Gradient(Enum):
+    """Whether training goes through a case."""
+
+    NONE = "none"
+    YES = "yes"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of a case, the words that say why, and how many inputs were constants."""
@@ -41,6 +49,7 @@ class Result:
     verdict: Verdict
     words: str = ""
     constants: int = 0
+    gradient: Gradient = Gradient.NONE
 
     @property
     def is_fault(self) -> bool:
@@ -48,16 +57,21 @@ class Result:
         return self.verdict in (Verdict.WRONG, Verdict.RAW)
 
 
-def attempt(case: BackendCase) -> Result:
+def attempt(case: BackendCase, gradient: bool = False) -> Result:
     """Run a case as it is; then with integer inputs, then with all but the first as constants.
+
+    ``gradient``: whether to see if training goes through it.
 
     Sizes come from the data here, so inputs that are sizes must be constants, as in real files.
     """
     model = case.model()
     results = []
     for positions in _forms(model):
-        results.append(_attempt(case, _with_constants(case, model, positions), positions))
+        form = _with_constants(case, model, positions)
+        results.append(_attempt(case, form, positions))
         if results[-1].verdict is Verdict.PASSED and not any(r.is_fault for r in results):
+            if gradient:
+                return replace(results[-1], gradient=_gradient(case, form))
             return results[-1]
     return next((r for r in results if r.is_fault), results[-1])
 
@@ -122,15 +136,46 @@ def _attempt(case: BackendCase, model: onnx.ModelProto, constants: Sequence[int]
     return Result(Verdict.PASSED, "", len(constants))
 
 
+def _gradient(case: BackendCase, model: onnx.ModelProto) -> Gradient:
+    inputs, _ = next(case.data_sets(model))
+    held = {t.name for t in model.graph.initializer}
+    feed = {v.name: x for v, x in zip(model.graph.input, inputs) if v.name not in held}
+    symbol = sb.sym.from_onnx(model, params=[], name="case")
+    values = {n: sb.nd.array(x, dtype=x.dtype) for n, x in map(_readable, feed.items())}
+    arguments = {name: values[name] for name in symbol.list_arguments()}
+    states = {name: _state(model, name, values) for name in symbol.list_auxiliary_states()}
+    grads = {n: sb.nd.zeros(a.shape, dtype=a.dtype) for n, a in arguments.items()}
+    grads = {n: a for n, a in grads.items() if a.dtype.kind == "f"}
+    if not grads:
+        return Gradient.NONE
+    try:
+        executor = symbol.bind(sb.cpu(), arguments, grads, "write", states)
+        outputs = executor.forward(is_train=True)
+        if not any(out.dtype.kind == "f" for out in outputs):
+            return Gradient.NONE
+        executor.backward([np.ones(out.shape, out.dtype) for out in outputs])
+    except SymbucketError:
+        return Gradient.REFUSED
+    moves = any(bool(np.any(executor.grad_dict[n].asnumpy())) for n in grads)
+    return Gradient.YES if moves else Gradient.NONE
+
+
 def run(model: onnx.ModelProto, feed: dict[str, Any]) -> list[np.ndarray]:
     """Return the outputs for some inputs, as an inference, or a training step if it asks for it."""
     symbol = sb.sym.from_onnx(model, params=[], name="case")
-    values = {name: sb.nd.array(value, dtype=value.dtype) for name, value in feed.items()}
+    values = {n: sb.nd.array(x, dtype=x.dtype) for n, x in map(_readable, feed.items())}
     arguments = {name: values[name] for name in symbol.list_arguments()}
     states = {name: _state(model, name, values) for name in symbol.list_auxiliary_states()}
     executor = symbol.bind(sb.cpu(), arguments, None, "null", states)
     outputs = executor.forward(is_train=_trains(model))
     return [out.asnumpy() for out in outputs]
+
+
+def _readable(item: tuple[str, Any]) -> tuple[str, np.ndarray]:
+    """Return an input with bfloat16 as float32."""
+    name, value = item
+    value = np.asarray(value)
+    return name, value.astype(np.float32) if value.dtype.name == "bfloat16" else value
 
 
 def _state(model: onnx.ModelProto, name: str, values: dict[str, Any]) -> np.ndarray:
@@ -160,13 +205,17 @@ def _difference(
     if len(results) != len(expected):
         return f"{len(results)} outputs, not {len(expected)}"
     for i, (result, right) in enumerate(zip(results, expected)):
+        rtol, atol = case.rtol, 0.0
+        if getattr(right, "dtype", None) is not None and right.dtype.name == "bfloat16":
+            right = right.astype(np.float32)
+            rtol, atol = 2.0**-6, 2.0**-7 * float(np.abs(right).max(initial=0))
         if not is_array(right):
             return f"output {i} is not a tensor of numbers"
         if result.dtype != right.dtype or result.shape != right.shape:
             return f"output {i}: {result.dtype}{result.shape}, not {right.dtype}{right.shape}"
         if random:
             continue
-        if not np.allclose(result, right, case.rtol, _atol(case, right), equal_nan=True):
+        if not np.allclose(result, right, rtol, max(atol, _atol(case, right)), equal_nan=True):
             return f"output {i} differs by {np.nanmax(np.abs(result.astype('d') - right))}"
     return ""
 
