@@ -133,6 +133,18 @@ def _with_slopes_of_channels(
     return [copy]
 
 
+def _without_batches(
+    graph: onnx.GraphProto, node: onnx.NodeProto, version: int, numbers: Iterator[int]
+) -> list[onnx.NodeProto]:
+    """Refuse the Scan of opset 8, which has an axis of samples; the converter drops it."""
+    if version < 9:
+        raise UnsupportedError(
+            f"from_onnx: ONNX node {node.name or node.output[0]!r} (Scan of opset {version}): this "
+            "version has an axis of samples and is not read; export with opset_version=9 or later"
+        )
+    return [node]
+
+
 Form = Callable[[onnx.GraphProto, onnx.NodeProto, int, Iterator[int]], list[onnx.NodeProto]]
 _STABLE_FORMS: dict[str, Form] = {
     "Hardmax": _flattened,
@@ -140,4 +152,5 @@ _STABLE_FORMS: dict[str, Form] = {
     "Softmax": _flattened,
     "Pad": _without_unused_value,
     "PRelu": _with_slopes_of_channels,
+    "Scan": _without_batches,
 }

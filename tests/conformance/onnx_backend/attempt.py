@@ -123,6 +123,10 @@ def _attempt(case: BackendCase, model: onnx.ModelProto, constants: Sequence[int]
             feed = {
                 v.name: array for v, array in zip(model.graph.input, inputs) if v.name not in held
             }
+            empty = [name for name, value in feed.items() if value is None]
+            if empty:
+                words = f"{empty[0]!r} is an optional without a value, which no network takes"
+                return Result(Verdict.REFUSED, words, len(constants))
             results = run(model, feed)
             fault = _difference(case, results, outputs, _is_random(model))
             if fault:
