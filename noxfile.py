@@ -177,6 +177,14 @@ def torch_models(session: nox.Session) -> None:
     session.run("python", "-m", "tests.pytorch", *session.posargs)
 
 
+@nox.session(name="other-runtimes")
+def other_runtimes(session: nox.Session) -> None:
+    """Exported networks in onnxruntime, OpenVINO and onnx's reference evaluator."""
+    session.install("-e", ".[cpu,test]")
+    install_group(session, "openvino")
+    session.run("python", "-m", "pytest", "tests/export/test_other_runtimes.py", *session.posargs)
+
+
 @nox.session(name="onnx-support")
 @nox.parametrize("runtime", RUNTIMES, ids=RUNTIMES)
 def onnx_support(session: nox.Session, runtime: str) -> None:

@@ -44,6 +44,7 @@ def test_the_pages_are_there():
         lengths
         moving-from-mxnet
         onnx-models
+        onnx-support
         operators
         passes
         pictures

@@ -101,8 +101,8 @@ def from_onnx(
     """A symbol that computes what an ONNX model computes, with parameters to train.
 
     Args:
-        model: an ``onnx.ModelProto``, or the path of a file. Opsets 13 to 21 are read as they
-            are, others are converted.
+        model: an ``onnx.ModelProto``, or the path of a file. Opsets from 13 on are read as they
+            are, older ones are converted.
         inputs: symbols for the graph's inputs: in their order, or by name (names of float
             initializers too, to share a Variable). Inputs that are left out become variables of
             their names.

@@ -35,7 +35,8 @@ def test_unknown_operators_are_named_all_at_once():
 def test_gradients_that_do_not_exist_are_named_when_the_module_is_bound():
     nodes = [
         node("Mul", "x w", "a"),
-        node("Det", "a", "b"),
+        node("Reshape", "a picture", "image"),
+        node("MaxRoiPool", "image boxes", "b", pooled_shape=[1, 1]),
         node("Pad", "a pads", "c0", mode="reflect"),
         node("Einsum", "c0", "c", equation="ii->i"),
         node("ReduceSum", "c", "d", keepdims=0),
@@ -43,12 +44,13 @@ def test_gradients_that_do_not_exist_are_named_when_the_module_is_bound():
         node("Add", "d e", "loss"),
     ]
     weights = {"w": np.eye(3, dtype=np.float32), "pads": np.array([-1, 0, 1, 0], np.int64)}
+    weights |= {"boxes": np.zeros((1, 5), np.float32), "picture": np.array([1, 1, 3, 3])}
     made = model(nodes, [("x", [3, 3])], [("loss", [])], weights)
-    module = sb.mod.Module(made, ("x",), ())
+    module = sb.mod.Module(sym.from_onnx(made, loss="loss", fixed="boxes"), ("x",), ())
     with pytest.raises(UnsupportedError) as error:
         module.bind([("x", (3, 3))])
     said = str(error.value)
-    assert all(part in said for part in ("/b/Det (Det)", "/c0/Pad", "/c/Einsum"))
+    assert all(part in said for part in ("/b/MaxRoiPool (MaxRoiPool)", "/c0/Pad", "/c/Einsum"))
     assert not module.binded
     module.bind([("x", (3, 3))], for_training=False)  # running it needs no gradient
     module.init_params()

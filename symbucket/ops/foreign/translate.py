@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.ir import const_of, dtype_of, shape_of
+from symbucket.ir import Expr, const_of, dtype_of, shape_of
+from symbucket.ir.expr import reciprocal, sqrt
 from symbucket.ops.foreign.call import Call, Results, translation
 from symbucket.ops.normalization import normalize
 from symbucket.ops.record import Emitter
@@ -103,9 +105,8 @@ def _layer_norm(g: Emitter, call: Call) -> Results:
     shape = shape_of(x)
     axis = call.attr("axis", -1) % len(shape)
     lead, size = math.prod(shape[:axis]), math.prod(shape[axis:])
-    y, root, mean, _ = normalize(g, g.reshape(x, (lead, size)), [1], call.attr("epsilon", 1e-5))
-    reduced = (*shape[:axis], *(1,) * (len(shape) - axis))
-    statistics = [g.reshape(value, reduced) for value in (mean, root)][: call.outputs - 1]
+    y = normalize(g, g.reshape(x, (lead, size)), [1], call.attr("epsilon", 1e-5))[0]
+    statistics = _statistics(Expr(g, x), range(axis, len(shape)), call)
     scale, shift = call.input(1), call.optional(2)
     if math.prod(shape_of(scale)) != size or (
         shift is not None and math.prod(shape_of(shift)) != size
@@ -113,6 +114,17 @@ def _layer_norm(g: Emitter, call: Call) -> Results:
         y = g.op("Mul", g.reshape(y, shape), scale)
         return [y if shift is None else g.op("Add", y, shift), *statistics]
     return [g.reshape(_affine(g, y, scale, shift, (size,)), shape), *statistics]
+
+
+def _statistics(x: Expr, axes: Sequence[int], call: Call) -> list[ir.Value]:
+    """Mean and inverse standard deviation, as far as the node returns them, with gradients."""
+    if call.outputs == 1:
+        return []
+    mean = x.mean(axes, keepdims=True)
+    away = x - mean
+    var = (away * away).mean(axes, keepdims=True)
+    root = reciprocal(sqrt(var + call.attr("epsilon", 1e-5)))
+    return [mean.value, root.value][: call.outputs - 1]
 
 
 @translation("InstanceNormalization")

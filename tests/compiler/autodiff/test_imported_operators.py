@@ -186,6 +186,7 @@ CASES: dict[str, Callable[[Draw], Node]] = {
     "Compress": _compress,
     "DFT": _dft,
     "DeformConv": _deform_conv,
+    "Det": lambda draw: ([draw.normal((draw.number(1, 2), 3, 3))], {}),
     "DepthToSpace": lambda draw: (
         [_image(draw)],
         {"blocksize": 2, "mode": draw.pick(["DCR", "CRD"])},
@@ -256,7 +257,7 @@ ELSEWHERE = {
     "GRU": "symbol/test_onnx_import.py",
     "RNN": "symbol/test_onnx_import.py",
 }
-RULES_CHECKED_HERE = {"Resize"}
+RULES_CHECKED_HERE = {"Det", "Resize"}
 REFUSED_AT_IMPORT = {"SequenceMap"}
 # Written with QuantizeLinear, which has a rule, at a scale from x or given.
 WRITTEN_WITH_RULES = {"DynamicQuantizeLinear", "QLinearMatMul"}

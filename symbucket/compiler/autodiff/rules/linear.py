@@ -13,6 +13,7 @@ from symbucket.errors import UnsupportedError
 from symbucket.ir import Expr, gradient
 from symbucket.ir.expr import exp, sign, sqrt, where
 from symbucket.ir.gradient_rules import Parts
+from symbucket.ops.decompositions import inverse
 
 
 @gradient("Gemm")
@@ -120,3 +121,11 @@ def lp_normalization(x: Expr, y: Expr, dy: Expr, *, p: int = 2, axis: int = -1) 
     along = slope * (dy * y).sum(axis, keepdims=True)
     zero = norm == 0.0
     return where(zero, 0.0, (dy - along) / where(zero, 1.0, norm))
+
+
+@gradient("Det")
+def determinant(x: Expr, y: Expr, dy: Expr) -> Parts:
+    """dy det(x) x^-T; NaN where x is singular, since it has no inverse."""
+    n = x.shape[-1]
+    back, *_ = inverse(x.reshape((y.size, n, n)))
+    return back.swap_last().reshape(x.shape) * (dy * y).reshape((*y.shape, 1, 1))
