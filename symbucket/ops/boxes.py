@@ -174,7 +174,7 @@ class BipartiteMatching(Operator):
     formula = "output0[i] = j and output1[j] = i, where x[i, j] is the best of what is left"
     example = (
         "contrib.bipartite_matching([[0.5, 0.6], [0.1, 0.2], [0.3, 0.4]], threshold=0.01) -> "
-        "[1, -1, 0]"
+        "[1, -1, 0], [2, 0]"
     )
     shapes = "(*d, m, n) -> (*d, m), (*d, n)"
     no_gradient = ("data",)

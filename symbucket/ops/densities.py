@@ -91,7 +91,7 @@ _DENSITIES = {
     "gamma": _Density(
         "of shape alpha and rate beta",
         "y = beta^alpha sample^(alpha - 1) exp(-beta sample) / gamma(alpha)",
-        "random_pdf_gamma([[1, 2]], [5], [1]) -> [[0.0153, 0.0902]]",
+        "random_pdf_gamma([[1, 2]], [5], [1]) -> [[0.01533, 0.09022]]",
         ("alpha", "beta"),
         _gamma,
     ),

@@ -103,7 +103,7 @@ class MultiBoxTarget(Operator):
     )
     example = (
         "contrib.MultiBoxTarget([[[0, 0, 1, 1]]], [[[2, 0, 0, 1, 0.5]]], [[[0], [1]]]) -> "
-        "[[0, -2.5, 0, -3.4657]]"
+        "[[0, -2.5, 0, -3.466]], [[1, 1, 1, 1]], [[3]]"
     )
     shapes = "(1, a, 4), (n, l, k), (n, c, a) -> (n, b), (n, b), (n, a)"
     no_gradient = ("anchor", "label", "cls_pred")

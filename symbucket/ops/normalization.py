@@ -288,7 +288,7 @@ class SyncBatchNorm(BatchNorm):
 
     formula = BatchNorm.formula
     example = (
-        "contrib.SyncBatchNorm([[3], [5]], [1], [0], [1], [4], eps=0.00001, key=0) -> [[1], [2]]"
+        "contrib.SyncBatchNorm([[3], [5]], [1], [0], [1], [4], eps=0.00001, key='0') -> [[1], [2]]"
     )
     whole_batch = True
     always_written = ("key",)

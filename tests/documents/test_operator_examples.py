@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import ast
 
-import pytest
-
 import symbucket as sb
-from symbucket import ops
+from symbucket.errors import SymbucketError
 from tools.operator_docs import OPEN, records, written
-
-EXAMPLES = sorted((r.op_name, r.example) for r in records() if r.example)
-FEW = set("broadcast_mod Convolution RNN SequenceReverse _sample_normal softmax topk".split())
 
 
 class _ListsAreArrays(ast.NodeTransformer):
@@ -53,14 +48,14 @@ def test_every_operator_has_a_formula_and_an_example_of_itself():
             assert any(name in call for name in names), f"{record.op_name}: {call}"
 
 
-@pytest.mark.parametrize(
-    ("name", "example"),
-    [
-        pytest.param(*pair, id=pair[0], marks=() if pair[0] in FEW else pytest.mark.slow)
-        for pair in EXAMPLES
-    ],
-)
-def test_the_example_gives_what_it_says(name, example):
-    call, _, result = example.partition(" -> ")
-    assert evaluated(call) == result
-    assert ops.find(name).example == example
+def test_the_examples_give_what_they_say():
+    results = {}
+    for record in records():
+        call, _, result = record.example.partition(" -> ")
+        try:
+            value = evaluated(call) if call else result
+        except SymbucketError as error:
+            value = repr(error)
+        if value != result:
+            results[record.op_name] = f"{call} is {value}, not {result}"
+    assert results == {}
