@@ -136,6 +136,14 @@ def test_other_files_are_not_replaced(tmp_path):
         fit(tmp_path / "file" / "run.html")
 
 
+def test_of_several_workers_the_first_one_reports(tmp_path, monkeypatch):
+    store = sb.kvstore.create("local")
+    for rank in (1, 0):
+        monkeypatch.setattr(type(store), "rank", rank)
+        fit(tmp_path / "run.html", 1, kvstore=store)
+        assert (tmp_path / "run.html").exists() == (rank == 0)
+
+
 def test_a_page_that_cannot_be_written_ends_nothing(tmp_path, caplog):
     folder = tmp_path / "gone"
 

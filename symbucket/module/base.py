@@ -169,7 +169,8 @@ class BaseModule(ModuleInterface):
         ``eval_data``. Shows a bar in terminals and notebooks (``progress="auto"``; "bar", "lines"
         or "none" choose), and prints what it logs if the program has not configured ``logging``.
         ``trackers`` (a ``symbucket.callback.CSVTracker``, ...) get the values of each epoch.
-        ``report="run.html"`` writes a page with curves, and where time and memory went.
+        ``report="run.html"`` writes a page with curves, and where time and memory went; of several
+        workers, that of the first is written.
         ``monitor`` is a ``symbucket.mon.Monitor``.
 
         ``on_divergence`` says what to do if a gradient, an output or an auxiliary state has NaN or
@@ -217,6 +218,7 @@ class BaseModule(ModuleInterface):
         if validation_metric is None:
             validation_metric = eval_metric
         validation_metric = metrics.create(validation_metric)
+        report = report if getattr(kvstore, "rank", 0) == 0 else None
         watch = Observers(
             self, train_data, eval_metric, validation_metric, num_epoch, progress, trackers, report
         )
