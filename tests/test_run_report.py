@@ -231,6 +231,14 @@ def test_tokens_by_metric_if_there_is_no_table():
     assert TokenCounter(data, sb.metric.Accuracy()).count(batch, 3) == (2, 0, 0.0)
 
 
+def test_lengths_that_are_an_input_tell():
+    data = [{"data": np.ones(5), "valid_length": n} for n in (1, 4, 5)]
+    keyed = sb.io.KeyedIter([5] * 3, data, [0] * 3, 4, shuffle=False, last_batch="pad")
+    batch = next(keyed)
+    assert batch.pad == 1
+    assert TokenCounter(keyed, sb.metric.Accuracy()).count(batch, 5) == (3, 15, 10.0)
+
+
 def test_wrapped_iterators_have_the_table_of_the_inner_one():
     inner = sb.io.BucketSentenceIter(sentences(), 4, buckets=[6], invalid_label=0)
     for data in (sb.io.ResizeIter(inner, 2), sb.io.PrefetchingIter(inner)):

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from symbucket.io._text import LENGTHS
 from symbucket.metric import EvalMetric
 
 
 class TokenCounter:
     """Counts positions of batches, and tokens among them.
+
+    Batches of an integer key that have an input ``valid_length`` tell it themselves.
 
     Args:
         data: the iterator. If it (or the one that it wraps) has a ``bucket_table``, the table says
@@ -29,6 +32,9 @@ class TokenCounter:
     def count(self, batch: Any, key: Any) -> tuple[int, int, float]:
         """Return samples, positions and tokens of a batch that the metric has seen."""
         samples = _rows(batch) - (getattr(batch, "pad", None) or 0)
+        lengths = _lengths(batch) if isinstance(key, int) else None
+        if lengths is not None:
+            return samples, samples * key, float(lengths[:samples].sum())
         if key in self._shares:
             length, share = self._shares[key]
             return samples, samples * length, samples * length * (1 - share)
@@ -39,6 +45,14 @@ class TokenCounter:
             labels = [math.prod(np.shape(label)) for label in (batch.label or [])[:1]]
             return samples, max([*labels, math.ceil(tokens)]), tokens
         return samples, 0, 0.0
+
+
+def _lengths(batch: Any) -> Any:
+    """Return the lengths of the rows, if they are an input."""
+    for described, array in zip(getattr(batch, "provide_data", None) or (), batch.data):
+        if described[0] == LENGTHS:
+            return array.asnumpy() if hasattr(array, "asnumpy") else np.asarray(array)
+    return None
 
 
 def _rows(batch: Any) -> int:
