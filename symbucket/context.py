@@ -25,7 +25,12 @@ class Context:
     device_type: str
     device_id: int = 0
 
-    devtype2str: ClassVar[dict[int, str]] = {1: "cpu", 2: "gpu", 3: "cpu_pinned"}
+    devtype2str: ClassVar[dict[int, str]] = {
+        1: "cpu",
+        2: "gpu",
+        3: "cpu_pinned",
+        5: "cpu_shared",
+    }
     """MXNet's numbers of the types of devices."""
     default_ctx: ClassVar[Context]
     """The context that is current where no block is open."""

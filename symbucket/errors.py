@@ -60,6 +60,10 @@ class CustomOperatorError(SymbucketError):
     """The Python code of an operator of the user's own raised; its error is the cause."""
 
 
+class DescriptionError(DataError, TypeError):
+    """A shape of data is of a type that is none."""
+
+
 class SymbolValueError(UnsupportedError, TypeError):
     """A Python operation that needs numbers, asked of a symbol, which has none."""
 

@@ -72,11 +72,12 @@ PUBLIC = {
     "symbucket.name": "NameManager Prefix",
     "symbucket.ndarray": """
         NDArray _internal adam_update add arange array concatenate contrib divide empty equal eye
-        from_numpy ftrl_update full greater greater_equal histogram hypot image lesser
-        lesser_equal linalg linspace load logical_and logical_or logical_xor maximum minimum
-        modulo moveaxis multiply ndarray not_equal nag_mom_update onehot_encode ones op power
-        random rmsprop_update rmspropalex_update save sgd_mom_update sgd_update
-        signsgd_update signum_update split_v2 subtract true_divide waitall zeros
+        from_dlpack from_numpy ftrl_update full greater greater_equal histogram hypot image lesser
+        lesser_equal linalg linspace load load_frombuffer logical_and logical_or logical_xor
+        maximum minimum modulo moveaxis multiply ndarray not_equal nag_mom_update onehot_encode
+        ones op power random rmsprop_update rmspropalex_update save sgd_mom_update sgd_update
+        signsgd_update signum_update split_v2 subtract to_dlpack_for_read to_dlpack_for_write
+        true_divide waitall zeros
     """,
     "symbucket.ndarray.random": """
         exponential exponential_like gamma gamma_like generalized_negative_binomial

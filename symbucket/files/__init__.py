@@ -2,6 +2,7 @@
 
 from symbucket.files.arrays import (
     ArrayFile,
+    arrays_in,
     digest_of_arrays,
     pack_arrays,
     read_arrays,
@@ -15,6 +16,7 @@ from symbucket.files.mxnet_arrays import pack_mxnet, unpack_mxnet
 
 __all__ = [
     "ArrayFile",
+    "arrays_in",
     "digest_of_arrays",
     "make_folder",
     "pack_arrays",

@@ -116,8 +116,11 @@ def read_arrays(path: str | os.PathLike[str], what: str = "parameter file") -> A
 
     Raises CheckpointError if there is no such file, or it is damaged; the message names the file.
     """
-    data = read_bytes(path, what)
-    where = repr(os.fspath(path))
+    return arrays_in(read_bytes(path, what), repr(os.fspath(path)), what)
+
+
+def arrays_in(data: bytes, where: str, what: str = "parameter file") -> ArrayFile:
+    """Return the arrays of the content of a file, as ``read_arrays``; ``where`` names it."""
     if not data.startswith(MAGIC):
         return unpack_arrays(data, where, what)
     arrays = unpack_mxnet(data, where)

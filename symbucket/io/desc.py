@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from symbucket.errors import DataError, NameConflictError
+from symbucket.errors import DataError, DescriptionError, NameConflictError
 
 
 class DataDesc(tuple[str, tuple[int, ...]]):
@@ -154,19 +154,17 @@ def normalize_descs(descs: Iterable[Any], what: str = "provide_data") -> list[Da
 
 
 def _checked_shape(name: str, shape: object) -> tuple[int, ...]:
-    problem = DataError(
-        f"DataDesc {name!r}: shape is {shape!r}; expected a tuple of non-negative integers"
-    )
+    found = f"DataDesc {name!r}: shape is {shape!r}; expected a tuple of non-negative integers"
     if isinstance(shape, (str, bytes)) or not isinstance(shape, Iterable):
-        raise problem
+        raise DescriptionError(found)
     sizes = []
     for size in shape:
         if isinstance(size, (bool, np.bool_)):
-            raise problem
+            raise DescriptionError(found)
         try:
             sizes.append(operator.index(size))
         except TypeError:
-            raise problem from None
+            raise DescriptionError(found) from None
     if any(size < 0 for size in sizes):
-        raise problem
+        raise DataError(found)
     return tuple(sizes)

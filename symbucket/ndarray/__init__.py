@@ -18,16 +18,19 @@ from symbucket.ndarray.create import (
     array,
     empty,
     eye,
+    from_dlpack,
     from_numpy,
     full,
     histogram,
     linspace,
     onehot_encode,
     ones,
+    to_dlpack_for_read,
+    to_dlpack_for_write,
     waitall,
     zeros,
 )
-from symbucket.ndarray.files import load, save
+from symbucket.ndarray.files import load, load_frombuffer, save
 from symbucket.ndarray.functions import operator_function as _operator_function
 from symbucket.ndarray.of_numbers import (
     add,
@@ -77,6 +80,7 @@ __all__ = [
     "empty",
     "equal",
     "eye",
+    "from_dlpack",
     "from_numpy",
     "ftrl_update",
     "full",
@@ -90,6 +94,7 @@ __all__ = [
     "linalg",
     "linspace",
     "load",
+    "load_frombuffer",
     "logical_and",
     "logical_or",
     "logical_xor",
@@ -115,6 +120,8 @@ __all__ = [
     "signum_update",
     "split_v2",
     "subtract",
+    "to_dlpack_for_read",
+    "to_dlpack_for_write",
     "true_divide",
     "waitall",
     "zeros",

@@ -20,15 +20,19 @@ from symbucket.ndarray.create import arange as arange
 from symbucket.ndarray.create import array as array
 from symbucket.ndarray.create import empty as empty
 from symbucket.ndarray.create import eye as eye
+from symbucket.ndarray.create import from_dlpack as from_dlpack
 from symbucket.ndarray.create import from_numpy as from_numpy
 from symbucket.ndarray.create import full as full
 from symbucket.ndarray.create import histogram as histogram
 from symbucket.ndarray.create import linspace as linspace
 from symbucket.ndarray.create import onehot_encode as onehot_encode
 from symbucket.ndarray.create import ones as ones
+from symbucket.ndarray.create import to_dlpack_for_read as to_dlpack_for_read
+from symbucket.ndarray.create import to_dlpack_for_write as to_dlpack_for_write
 from symbucket.ndarray.create import waitall as waitall
 from symbucket.ndarray.create import zeros as zeros
 from symbucket.ndarray.files import load as load
+from symbucket.ndarray.files import load_frombuffer as load_frombuffer
 from symbucket.ndarray.files import save as save
 from symbucket.ndarray.of_numbers import add as add
 from symbucket.ndarray.of_numbers import divide as divide
@@ -112,6 +116,7 @@ __all__ = [
     "empty",
     "equal",
     "eye",
+    "from_dlpack",
     "from_numpy",
     "ftrl_update",
     "full",
@@ -125,6 +130,7 @@ __all__ = [
     "linalg",
     "linspace",
     "load",
+    "load_frombuffer",
     "logical_and",
     "logical_or",
     "logical_xor",
@@ -150,6 +156,8 @@ __all__ = [
     "signum_update",
     "split_v2",
     "subtract",
+    "to_dlpack_for_read",
+    "to_dlpack_for_write",
     "true_divide",
     "waitall",
     "zeros",

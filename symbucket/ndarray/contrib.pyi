@@ -12,6 +12,9 @@ from symbucket.context import Context
 from symbucket.ndarray.control_flow import cond as cond
 from symbucket.ndarray.control_flow import foreach as foreach
 from symbucket.ndarray.control_flow import while_loop as while_loop
+from symbucket.ndarray.finiteness import isfinite as isfinite
+from symbucket.ndarray.finiteness import isinf as isinf
+from symbucket.ndarray.finiteness import isnan as isnan
 from symbucket.runtime.ndarray import NDArray
 
 DtypeLike = str | type[Any] | np.dtype[Any]

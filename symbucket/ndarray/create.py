@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,12 +42,59 @@ def array(
     return holding(values, ctx)
 
 
+_LENT: dict[int, weakref.ref[Array]] = {}
+"""By id, the numpy arrays that are read-only because arrays of ours share their memory."""
+
+
 def from_numpy(ndarray: Array, zero_copy: bool = True) -> NDArray:
     """An array over the memory of a numpy array, or with ``zero_copy=False`` a copy.
 
-    Both see what either writes. Raises ShapeError if the memory is not contiguous.
+    Where the memory is shared, the numpy array shows what the new array writes, and is read-only
+    from then on, as in MXNet. Raises ShapeError if the memory is not contiguous.
     """
-    return NDArray.over(ndarray) if zero_copy else holding(ndarray, None)
+    if not zero_copy:
+        return holding(ndarray, None)
+    key = id(ndarray)
+    if key in _LENT:
+        ndarray.flags.writeable = True
+    shared = NDArray.over(ndarray.view())
+    if ndarray.flags.writeable:
+        ndarray.flags.writeable = False
+        _LENT[key] = weakref.ref(ndarray, lambda _: _LENT.pop(key, None))
+    return shared
+
+
+class _Capsule:
+    """A capsule of DLPack as the object that numpy reads it from."""
+
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self._capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
+def from_dlpack(dlpack: Any) -> NDArray:
+    """An array over memory of the host that another library exports.
+
+    ``dlpack``: a capsule, such as ``to_dlpack_for_write`` gives, or an object that makes one. The
+    array can be written only if numpy may write memory it gets this way.
+    """
+    exporter = dlpack if hasattr(dlpack, "__dlpack__") else _Capsule(dlpack)
+    return NDArray.over(np.from_dlpack(exporter))
+
+
+def to_dlpack_for_read(data: NDArray) -> Any:
+    """A DLPack capsule of an array's memory, for reading; one use."""
+    return data.to_dlpack_for_read()
+
+
+def to_dlpack_for_write(data: NDArray) -> Any:
+    """A DLPack capsule of an array's memory, for writing; one use."""
+    return data.to_dlpack_for_write()
 
 
 def empty(shape: Shape, ctx: Context | None = None, dtype: npt.DTypeLike | None = None) -> NDArray:

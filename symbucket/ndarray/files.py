@@ -6,7 +6,14 @@ from collections.abc import Mapping
 
 from symbucket.checks import check_choice
 from symbucket.errors import CheckpointError, InvalidArgumentError
-from symbucket.files import pack_arrays, pack_mxnet, read_arrays, write_checkpoint
+from symbucket.files import (
+    ArrayFile,
+    arrays_in,
+    pack_arrays,
+    pack_mxnet,
+    read_arrays,
+    write_checkpoint,
+)
 from symbucket.ndarray.create import holding
 from symbucket.runtime import NDArray
 
@@ -59,7 +66,21 @@ def load(fname: str) -> list[NDArray] | dict[str, NDArray]:
     Other safetensors files, such as a checkpoint's ``.params``, give a dict. Raises CheckpointError
     where there is no such file or it is damaged.
     """
-    loaded, about = read_arrays(fname, "file of arrays")
+    return _arrays(read_arrays(fname, "file of arrays"), f"nd.load: {fname!r}")
+
+
+def load_frombuffer(buf: bytes) -> list[NDArray] | dict[str, NDArray]:
+    """Return what :func:`load` would of a file with this content; errors alike."""
+    if not isinstance(buf, (bytes, bytearray, memoryview)):
+        raise InvalidArgumentError(
+            f"nd.load_frombuffer: buf is a {type(buf).__name__}; expected the bytes of a file"
+        )
+    where = "nd.load_frombuffer: the buffer"
+    return _arrays(arrays_in(bytes(buf), where, "file of arrays"), where)
+
+
+def _arrays(file: ArrayFile, where: str) -> list[NDArray] | dict[str, NDArray]:
+    loaded, about = file
     arrays = {name: holding(values, None) for name, values in loaded.items()}
     if about.get("kind") != "list":
         return arrays
@@ -67,5 +88,5 @@ def load(fname: str) -> list[NDArray] | dict[str, NDArray]:
         return [arrays[str(i)] for i in range(len(arrays))]
     except KeyError as error:
         raise CheckpointError(
-            f"nd.load: {fname!r} holds a list of {len(arrays)} arrays, but entry {error} is missing"
+            f"{where} holds a list of {len(arrays)} arrays, but entry {error} is missing"
         ) from None

@@ -71,10 +71,10 @@ def maketrian(
 ) -> NDArray:
     """A matrix with the elements of a vector in a triangle, row by row; see extracttrian."""
 
-def potrf(A: NDArray, *, out: NDArray | None = None) -> NDArray:
+def potrf(A: NDArray, lower: bool = True, *, out: NDArray | None = None) -> NDArray:
     """The lower triangular L with ``L L^T = A`` (Cholesky); reads the lower triangle of A."""
 
-def potri(A: NDArray, *, out: NDArray | None = None) -> NDArray:
+def potri(A: NDArray, lower: bool = True, *, out: NDArray | None = None) -> NDArray:
     """The inverse of ``A A^T`` for a lower triangular A, such as the result of potrf."""
 
 def slogdet(

@@ -43,6 +43,20 @@ def _transposed(x: Expr, transpose: bool) -> Expr:
     return x.swap_last() if transpose else x
 
 
+class _Factors(_Matrices):
+    """``lower`` says which triangle of A is read, and that of a factor which is computed."""
+
+    lower: bool = True
+
+    def rule(self, lower_factor: Expr) -> Expr:
+        """Return what is computed of (b, n, n) where the lower triangle is read."""
+        raise NotImplementedError
+
+    def emit(self, g: Emitter, A: ir.Value) -> ir.Value:
+        result = self.rule(_transposed(self.stack(g, A), not self.lower))
+        return _transposed(result, not self.lower).reshape(shape_of(A)).value
+
+
 def _define(name: str, rule: Callable[[Expr], Expr], text: str, formula: str, example: str) -> None:
     def emit(self: _Matrices, g: Emitter, A: ir.Value) -> ir.Value:
         return rule(self.stack(g, A)).reshape(shape_of(A)).value
@@ -57,25 +71,39 @@ def _define(name: str, rule: Callable[[Expr], Expr], text: str, formula: str, ex
     operator(f"_linalg_{name}", f"linalg_{name}")(type(name, (_Matrices,), body))
 
 
-def _inverse_of_product(factor: Expr) -> Expr:
-    back = lower_inverse(factor)
-    return back.swap_last() @ back
+@operator("_linalg_potrf", "linalg_potrf")
+class Potrf(_Factors):
+    """The lower triangular L with ``L L^T = A`` (Cholesky); reads the lower triangle of A.
+
+    With ``lower=False`` the upper triangular U with ``U^T U = A``, from the upper triangle.
+    """
+
+    formula = "y y^T = A, or y^T y = A"
+    example = "linalg.potrf([[4, 2], [2, 5]]) -> [[2, 0], [1, 2]]"
+
+    lower: bool = True
+
+    def rule(self, lower_factor: Expr) -> Expr:
+        return cholesky(lower_factor)
 
 
-_define(
-    "potrf",
-    cholesky,
-    """The lower triangular L with ``L L^T = A`` (Cholesky); reads the lower triangle of A.""",
-    "y y^T = A",
-    "[[4, 2], [2, 5]]) -> [[2, 0], [1, 2]]",
-)
-_define(
-    "potri",
-    _inverse_of_product,
-    """The inverse of ``A A^T`` for a lower triangular A, such as the result of potrf.""",
-    "y = (A A^T)^-1",
-    "[[2, 0], [1, 2]]) -> [[0.3125, -0.125], [-0.125, 0.25]]",
-)
+@operator("_linalg_potri", "linalg_potri")
+class Potri(_Factors):
+    """The inverse of ``A A^T`` for a lower triangular A, such as the result of potrf.
+
+    With ``lower=False`` the inverse of ``A^T A`` for an upper triangular A.
+    """
+
+    formula = "y = (A A^T)^-1, or (A^T A)^-1"
+    example = "linalg.potri([[2, 0], [1, 2]]) -> [[0.3125, -0.125], [-0.125, 0.25]]"
+
+    lower: bool = True
+
+    def rule(self, lower_factor: Expr) -> Expr:
+        back = lower_inverse(lower_factor)
+        return back.swap_last() @ back
+
+
 _define(
     "inverse",
     lambda x: inverse(x)[0],

@@ -97,6 +97,10 @@ class BroadcastLike(Operator):
             and len(self.lhs_axes or ()) == len(self.rhs_axes or ()),
             f"lhs_axes={self.lhs_axes} and rhs_axes={self.rhs_axes} must be equally long",
         )
+        self.check(
+            self.lhs_axes is None or bool(self.lhs_axes),
+            "lhs_axes and rhs_axes must name an axis at least",
+        )
 
     def arguments(self) -> tuple[str, ...]:
         return ("lhs", "rhs")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from symbucket import hooks
 from symbucket.context import Context
 from symbucket.errors import UnsupportedError
@@ -65,7 +67,8 @@ class MXNetNames:
     def broadcast_to(self, shape: Any) -> NDArray:
         """Return the array repeated to ``shape``, with axes of size 1 in front as needed."""
         array: Any = self
-        sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+        one = isinstance(shape, (int, np.integer))
+        sizes = (int(shape),) if one else tuple(map(int, shape))
         if len(sizes) > array.ndim:
             array = array.reshape((*[1] * (len(sizes) - array.ndim), *array.shape))
         result: NDArray = hooks.array_function("broadcast_to")(array, shape=sizes)
@@ -99,6 +102,14 @@ class MXNetNames:
     def backward(self, *_: Any, **__: Any) -> None:
         """Raise UnsupportedError: there is no autograd."""
         raise UnsupportedError(f"NDArray.backward: {_NO_AUTOGRAD}")
+
+    def to_dlpack_for_read(self) -> Any:
+        """Return a DLPack capsule of this array's memory, for reading; one use."""
+        return self.__dlpack__()
+
+    def to_dlpack_for_write(self) -> Any:
+        """Return a DLPack capsule of this array's memory, for writing; one use."""
+        return self.__dlpack__()
 
     def __dlpack__(self, **options: Any) -> Any:
         return self.view().__dlpack__(**options)  # type: ignore[attr-defined]

@@ -54,6 +54,7 @@ _CPU = Provider(
 PROVIDERS = (
     _CPU,
     replace(_CPU, device_type="cpu_pinned"),
+    replace(_CPU, device_type="cpu_shared"),
     Provider(
         device_type="gpu",
         name="CUDAExecutionProvider",

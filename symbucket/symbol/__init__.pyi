@@ -1348,6 +1348,7 @@ def linalg_maketrian(
 
 def linalg_potrf(
     A: Symbol,
+    lower: bool = True,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
@@ -1356,6 +1357,7 @@ def linalg_potrf(
 
 def linalg_potri(
     A: Symbol,
+    lower: bool = True,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,

@@ -86,10 +86,22 @@ def maketrian(
 ) -> Symbol:
     """A matrix with the elements of a vector in a triangle, row by row; see extracttrian."""
 
-def potrf(A: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+def potrf(
+    A: Symbol,
+    lower: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
     """The lower triangular L with ``L L^T = A`` (Cholesky); reads the lower triangle of A."""
 
-def potri(A: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+def potri(
+    A: Symbol,
+    lower: bool = True,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
     """The inverse of ``A A^T`` for a lower triangular A, such as the result of potrf."""
 
 def slogdet(A: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:

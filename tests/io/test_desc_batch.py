@@ -15,6 +15,7 @@ from symbucket.errors import (
     UnsupportedError,
 )
 from symbucket.io import DataBatch, DataDesc, DataIter, normalize_descs
+from symbucket.ndarray import array
 
 
 def test_desc_is_the_pair_of_name_and_shape():
@@ -85,6 +86,7 @@ def test_a_description_of_another_shape_keeps_the_rest():
         (("", (2,)), "name is ''"),
         ((3, (2,)), "name is 3"),
         (("x", 5), "shape is 5; expected a tuple of non-negative integers"),
+        (("x", array([10, 10])), "expected a tuple of non-negative integers"),
         (("x", "ab"), "shape is 'ab'"),
         (("x", (2, -1)), r"shape is \(2, -1\)"),
         (("x", (2, 1.5)), r"shape is \(2, 1.5\)"),
@@ -96,6 +98,12 @@ def test_a_description_of_another_shape_keeps_the_rest():
 def test_bad_desc(arguments, text):
     with pytest.raises(DataError, match=text):
         DataDesc(*arguments)
+
+
+@pytest.mark.parametrize("shape", [5, None, "ab", (2, 1.5), array([10, 10])])
+def test_a_shape_of_another_type_is_a_type_error(shape):
+    with pytest.raises(TypeError, match="expected a tuple of non-negative integers"):
+        DataDesc("x", shape)
 
 
 def test_normalize_takes_every_form():

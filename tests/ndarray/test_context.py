@@ -44,9 +44,10 @@ def test_names_of_mxnet():
     sb.cpu().empty_cache()
 
 
-def test_pinned_memory_is_memory_of_the_host():
-    x = nd.ones((2, 3), ctx=sb.cpu_pinned())
-    assert (nd.exp(x) + x).context == sb.cpu_pinned()
+@pytest.mark.parametrize("kind", ["cpu_pinned", "cpu_shared"])
+def test_pinned_and_shared_memory_is_memory_of_the_host(kind):
+    x = nd.ones((2, 3), ctx=sb.Context(kind, 0))
+    assert (nd.exp(x) + x).context == sb.Context(kind)
     assert nd.dot(x, x.T).asnumpy().tolist() == [[3, 3], [3, 3]]
 
 

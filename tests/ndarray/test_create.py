@@ -111,6 +111,48 @@ def test_memory_of_numpy():
         nd.from_numpy(np.zeros((2, 3)).T)
 
 
+def test_shared_memory_of_numpy_is_written_by_arrays_only():
+    source = np.zeros((2, 2), np.float32)
+    first = nd.from_numpy(source)
+    with pytest.raises(ValueError, match="read-only"):
+        source[0, 0] = 1
+    again = nd.from_numpy(source)
+    again[0, 1] = 3
+    assert first.asnumpy().tolist() == source.tolist() == [[0, 3], [0, 0]]
+    assert not source.flags.writeable
+    constant = np.ones(2, np.float32)
+    constant.flags.writeable = False
+    with pytest.raises(ShapeError, match="read-only"):
+        nd.from_numpy(constant)[0] = 5
+    assert constant.tolist() == [1, 1]
+
+
+def test_memory_goes_through_dlpack():
+    x = nd.array([[1, 2], [3, 4]])
+    for capsule in [x.to_dlpack_for_write(), nd.to_dlpack_for_write(x), nd.to_dlpack_for_read(x)]:
+        assert nd.from_dlpack(capsule).asnumpy().tolist() == [[1, 2], [3, 4]]
+    shared = nd.from_dlpack(x)
+    x[0, 0] = 7
+    assert shared.asnumpy()[0, 0] == 7
+    assert nd.from_dlpack(np.arange(3)).asnumpy().tolist() == [0, 1, 2]
+
+
+def test_numbers_that_are_none():
+    x = nd.array([1, np.inf, -np.inf, np.nan])
+    assert nd.contrib.isinf(x).asnumpy().tolist() == [0, 1, 1, 0]
+    assert nd.contrib.isnan(x).asnumpy().tolist() == [0, 0, 0, 1]
+    finite = nd.contrib.isfinite(x)
+    assert (finite.asnumpy().tolist(), finite.dtype) == ([1, 0, 0, 0], np.float32)
+
+
+def test_broadcast_to_takes_sizes_of_numpy():
+    x = nd.array([[1], [2]])
+    assert x.broadcast_to(np.array([3, 2, 2])).shape == (3, 2, 2)
+    assert nd.array([1]).broadcast_to(np.int64(4)).shape == (4,)
+    with pytest.raises(InvalidArgumentError, match="must name an axis at least"):
+        nd.broadcast_like(x, x, lhs_axes=(), rhs_axes=())
+
+
 def test_counting():
     out = nd.zeros((2, 2))
     assert nd.onehot_encode(nd.array([1, 0]), out) is out
@@ -144,6 +186,22 @@ def test_dict_round_trip(tmp_path):
     assert {name: a.shape for name, a in found.items()} == {"b": (2,), "1": (0, 3)}
     nd.save(path, {})
     assert nd.load(path) == {}
+
+
+@pytest.mark.parametrize("format", ["safetensors", "mxnet"])
+def test_the_content_of_a_file_is_enough(tmp_path, format):
+    path = tmp_path / "arrays"
+    for kept in ({"a": nd.ones((2, 3)), "b": nd.zeros(1)}, [nd.ones(2)]):
+        nd.save(str(path), kept, format=format)
+        content = path.read_bytes()
+        read = nd.load_frombuffer(content)
+        assert len(read) == len(kept)
+        for key in kept if isinstance(kept, dict) else range(len(kept)):
+            assert read[key].asnumpy().tolist() == kept[key].asnumpy().tolist()
+        with pytest.raises(CheckpointError, match="the buffer"):
+            nd.load_frombuffer(content[:-3])
+    with pytest.raises(InvalidArgumentError, match="buf is a str; expected the bytes"):
+        nd.load_frombuffer(str(path))
 
 
 def test_load_reads_parameter_files(tmp_path):

@@ -38,6 +38,26 @@ def test_against_numpy() -> None:
     np.testing.assert_allclose(size.asnumpy(), expected[1], rtol=1e-4)
 
 
+def test_upper_triangles() -> None:
+    general = random_matrices(2, 5)
+    positive = general @ general.transpose(0, 2, 1) + 4 * np.eye(5, dtype=np.float32)
+    upper = np.linalg.cholesky(positive).transpose(0, 2, 1)
+    half_known = positive + 9 * np.tril(np.ones((5, 5), np.float32), -1)  # is not read
+    found = value(sym.linalg.potrf(A, lower=False), half_known)
+    np.testing.assert_allclose(found, upper, rtol=1e-4, atol=1e-5)
+    inverse = np.linalg.inv(positive)
+    found = value(sym.linalg.potri(A, lower=False), np.ascontiguousarray(upper))
+    np.testing.assert_allclose(found, inverse, rtol=1e-3, atol=1e-5)
+    head = random_matrices(2, 5)
+    gradients = []
+    for lower, of_output in [(True, head), (False, head.transpose(0, 2, 1))]:
+        step = executor(sym.linalg.potrf(A, lower=lower), {"A": positive})
+        step.forward(is_train=True)
+        step.backward([of_output])
+        gradients.append(step.grad_dict["A"].asnumpy())
+    np.testing.assert_allclose(gradients[0], gradients[1].transpose(0, 2, 1), rtol=1e-3, atol=1e-5)
+
+
 def test_a_zero_pivot_is_exchanged() -> None:
     matrix = np.array([[[0.0, 2.0, 0.0], [0.0, 0.0, 3.0], [4.0, 0.0, 0.0]]], np.float32)
     inverse = value(sym.linalg.inverse(A), matrix)
