@@ -6,6 +6,7 @@
 from symbucket.compiler.compilation import output_names
 from symbucket.compiler.compile import compile_inference, compile_request, compile_training
 from symbucket.compiler.inference import bounds_of_inputs, infer_interface
+from symbucket.compiler.loops.group import forget_network
 from symbucket.compiler.noise_inputs import NoiseInput
 from symbucket.compiler.options import CompilerOptions
 from symbucket.compiler.pipeline import pass_names, pipeline_order
@@ -29,6 +30,7 @@ __all__ = [
     "compile_inference",
     "compile_request",
     "compile_training",
+    "forget_network",
     "holds_foreign",
     "infer_interface",
     "output_names",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+import onnx
 import onnx_ir as ir
 
 from symbucket.compiler.autodiff import row_sparse, split
@@ -17,7 +18,7 @@ from symbucket.compiler.memory import plan_graph, recompute
 from symbucket.compiler.metrics import emit_metrics
 from symbucket.compiler.noise_inputs import NoiseInput, noise_to_inputs
 from symbucket.compiler.ports import Port, PortedGraph, PortId, Role, check_names, distinct_values
-from symbucket.compiler.program import Program
+from symbucket.compiler.program import Program, ValueType
 from symbucket.compiler.request import CompileRequest
 from symbucket.compiler.shorten_names import shorten_names
 from symbucket.ir import IR_VERSION, body_of, dtype_of, shape_of
@@ -181,12 +182,12 @@ def serialize(c: Compilation) -> None:
         names = {port.name for port in inputs}
         noise = tuple(draw for draw in c.noise if draw.name in names)
         capture_inputs(graph)
-        if not value_info:
-            _forget_types(graph)
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name=PRODUCER)
         proto = ir.serde.serialize_model(model)
+        values: tuple[ValueType, ...] = ()
         if not value_info:
             shorten_names(proto.graph)
+            values = _take_types(proto.graph)
         c.programs.append(
             Program(
                 proto.SerializeToString(),
@@ -197,6 +198,7 @@ def serialize(c: Compilation) -> None:
                 ported.plan,
                 c.lowered.loops,
                 c.lowered.unrolled,
+                values,
             )
         )
 
@@ -229,14 +231,21 @@ def _keep_fetched(ported: PortedGraph, fetch: Collection[str] | None) -> None:
         }
 
 
-def _forget_types(graph: ir.Graph) -> None:
-    """Drop the static types of inner values; the runtime infers them itself.
+def _take_types(graph: onnx.GraphProto) -> tuple[ValueType, ...]:
+    """Remove the static types of inner values, which the runtime infers itself, and return them.
 
     Sizes known only at run time keep their names: without them the runtime cannot tell that two
     values are of one size, and writes none of them in place (a second [rows, classes]).
     """
-    outputs = set(graph.outputs)
-    for node in graph:
-        for value in node.outputs:
-            if value not in outputs and value.shape is not None and value.shape.is_static():
-                value.shape = value.type = None
+    values: list[ValueType] = []
+    rest: list[onnx.ValueInfoProto] = []
+    for value in graph.value_info:
+        tensor = value.type.tensor_type
+        if all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            shape = tuple(dim.dim_value for dim in tensor.shape.dim)
+            values.append((value.name, tensor.elem_type, shape))
+        else:
+            rest.append(value)
+    del graph.value_info[:]
+    graph.value_info.extend(rest)
+    return tuple(values)

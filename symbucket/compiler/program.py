@@ -11,6 +11,9 @@ from symbucket.compiler.memory import MemoryPlan
 from symbucket.compiler.noise_inputs import NoiseInput
 from symbucket.compiler.ports import Port, Role
 
+ValueType = tuple[str, int, tuple[int, ...]]
+"""A value's name, its dtype as in ONNX, and its shape."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -30,6 +33,8 @@ class Program:
         plan: what memory the model takes; None if it was not planned.
         loops: what runs as a loop over steps, by its first operator, with the number of steps.
         unrolled: for each weight that steps use one after the other without a loop the reason.
+        values: the types of values between nodes, where the shape does not depend on the data;
+            none in a model that is written for people (``CompilerOptions.value_info``).
     """
 
     model: bytes
@@ -40,6 +45,7 @@ class Program:
     plan: MemoryPlan | None = None
     loops: tuple[str, ...] = ()
     unrolled: tuple[str, ...] = ()
+    values: tuple[ValueType, ...] = ()
 
     def proto(self) -> onnx.ModelProto:
         """Return the model as a protobuf message, to look at or to save."""

@@ -13,6 +13,7 @@ from symbucket.compiler import (
     TrainingPrograms,
     compile_inference,
     compile_training,
+    forget_network,
 )
 from symbucket.context import Context
 from symbucket.engine.runner import Runner
@@ -136,8 +137,9 @@ class NetworkPrograms:
 
     def release(self, part: Part, request: RunRequest = ALL_OUTPUTS) -> None:
         """Drop the model of a program whose runner is kept: compile it again to look at it."""
+        forget_network(self._symbol)
         programs = self._training.get(request)
         if programs is not None and part != "inference":
             program: Program = getattr(programs, part)
-            released: dict[str, Any] = {part: replace(program, model=b"", plan=None)}
+            released: dict[str, Any] = {part: replace(program, model=b"", plan=None, values=())}
             self._training[request] = replace(programs, **released)

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from symbucket.compiler import Port, Program, Role
 from symbucket.compiler.memory.pool_plan import NODE_BYTES, SESSION_BYTES
 from symbucket.context import Context
+from symbucket.engine.shared_models import SHARED_MODELS
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.noise import NoiseKey, draw
-from symbucket.runtime.session import Session
+
+BINDING_BYTES = 40_000
+"""What a session takes beside its model: the bindings of its inputs and outputs."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,15 @@ class Runner:
         self.noise = program.noise
         self.outputs = program.outputs
         plan = program.plan
-        self.nbytes = SESSION_BYTES + (0 if plan is None else NODE_BYTES * plan.nodes)
-        """An estimate of the bytes of its session."""
+        self._model_nbytes = SESSION_BYTES + (0 if plan is None else NODE_BYTES * plan.nodes)
         self._noise_arrays: dict[str, NDArray] = {}
-        self._session = Session(program.model, context, name, 0 if plan is None else plan.arena)
+        need = 0 if plan is None else plan.arena
+        self._session = SHARED_MODELS.session(program, context, name, need)
+
+    @property
+    def nbytes(self) -> int:
+        """An estimate of the bytes of its session, less what others that run its model have."""
+        return BINDING_BYTES + self._model_nbytes // len(self._session.model.sessions)
 
     def inputs_of(self, role: Role) -> list[Port]:
         """Return the inputs with this role, in order."""

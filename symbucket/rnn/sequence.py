@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from symbucket import symbol as sym
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import Symbol
-from symbucket.symbol.repetition import repeat
+from symbucket.symbol.repetition import joined, repeat
 
 Inputs = Symbol | Sequence[Symbol]
 Outputs = Symbol | list[Symbol]
@@ -70,7 +70,8 @@ def merge_steps(inputs: Inputs, layout: str) -> Symbol:
     axis = time_axis(layout)
     if isinstance(inputs, Symbol):
         return inputs
-    return sym.Concat(*each(lambda x: sym.expand_dims(x, axis=axis), inputs), dim=axis)
+    steps = each(lambda x: sym.expand_dims(x, axis=axis), inputs)
+    return joined(sym.Concat(*steps, dim=axis))
 
 
 def each(function: Callable[..., Symbol], *sequences: Sequence[Symbol]) -> list[Symbol]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from symbucket.checks import one_line
 from symbucket.context import Context
@@ -26,6 +28,7 @@ from symbucket.runtime.providers import provider_of
 from symbucket.runtime.threads import session_threads
 from symbucket.types import Array
 
+NO_CONSTANTS: Mapping[str, Array] = MappingProxyType({})
 _OUT_OF_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate memory|out of memory")
 _OUT_OF_RANGE = re.compile("invalid index found|out of data bounds|index out of bounds")
 _OUT_OF_RESOURCES = re.compile("Too many open files|Resource temporarily unavailable")
@@ -39,7 +42,7 @@ class _Settings:
     """
 
     folder: Path | None = None
-    profiled: list[Session] = field(default_factory=list)
+    profiled: list[LoadedModel] = field(default_factory=list)
 
 
 _settings = _Settings()
@@ -60,9 +63,9 @@ def profiling(folder: str | Path) -> Iterator[list[Path]]:
     try:
         yield files
     finally:
-        sessions = _settings.profiled
+        models = _settings.profiled
         _settings.folder, _settings.profiled = previous
-        files += [session.end_profiling() for session in sessions]
+        files += [model.end_profiling() for model in models]
 
 
 def session_options(threads: int | None = None) -> ort.SessionOptions:
@@ -92,26 +95,21 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     return options
 
 
-class Session:
-    """A ready model on a context; ``run`` reads and writes the bound arrays.
+def is_profiling() -> bool:
+    """Return whether new sessions write a profile."""
+    return _settings.folder is not None
 
-    Every output must be bound before ``run``: outputs that the runtime allocates would pin regions
-    of the arena that all sessions share. ``need``: the peak of a run's activations in bytes, from
-    the memory plan; the arena makes room for it before the first run. ``threads``: as for
-    ``session_options``.
+
+class LoadedModel:
+    """A model as the runtime has it, for one session or several.
+
+    ``threads``: as for ``session_options``. Raises UnsupportedError or DeviceError if the runtime
+    refuses it.
     """
 
     def __init__(
-        self,
-        model: bytes,
-        context: Context,
-        name: str,
-        need: int = 0,
-        threads: int | None = None,
+        self, model: bytes, context: Context, name: str, threads: int | None = None
     ) -> None:
-        self.name = name
-        self.context = context
-        self._need = need if sharing() else 0
         provider = session_provider(context)
         options = session_options(threads)
         if sharing():
@@ -122,26 +120,62 @@ class Session:
             options.profile_file_prefix = str(
                 _settings.folder / f"{len(_settings.profiled)}-{file}"
             )
-        check_memory(self._need, f"a run of {name!r}")
         try:
-            self._session = ort.InferenceSession(model, options, providers=[provider])
+            self.runtime = ort.InferenceSession(model, options, providers=[provider])
         except MemoryError:  # of Python, not of the runtime
             raise
         except Exception as error:  # the runtime's exceptions have no common base
             raise _creation_error(name, error) from error
+        self.sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        """Those that run it."""
         if options.enable_profiling:
             _settings.profiled.append(self)
-        if provider[0] not in self._session.get_providers():
+        if provider[0] not in self.runtime.get_providers():
             # The runtime falls back to the CPU with a log line only; buffers are on the device.
             hint = provider_of(context).load_hint
             raise DeviceError(
                 f"{context}: onnxruntime {ort.__version__} could not load {provider[0]}"
                 f"{hint and f' ({hint})'}."
             )
-        self.inputs = [i.name for i in self._session.get_inputs()]
-        self.outputs = [o.name for o in self._session.get_outputs()]
-        self._binding = self._session.io_binding()
+        self.inputs = [i.name for i in self.runtime.get_inputs()]
+        self.outputs = [o.name for o in self.runtime.get_outputs()]
+
+    def end_profiling(self) -> Path:
+        """Close the profile of a model that was loaded in ``profiling``, and return its path."""
+        return Path(self.runtime.end_profiling())
+
+
+class Session:
+    """A ready model on a context; ``run`` reads and writes the bound arrays.
+
+    Every output must be bound before ``run``: outputs that the runtime allocates would pin regions
+    of the arena that all sessions share. ``need``: the peak of a run's activations in bytes, from
+    the memory plan; the arena makes room for it before the first run. ``threads``: as for
+    ``session_options``. ``constants``: inputs that never change, by name.
+    """
+
+    def __init__(
+        self,
+        model: bytes | LoadedModel,
+        context: Context,
+        name: str,
+        need: int = 0,
+        threads: int | None = None,
+        constants: Mapping[str, Array] = NO_CONSTANTS,
+    ) -> None:
+        self.name = name
+        self.context = context
+        self._need = need if sharing() else 0
+        check_memory(self._need, f"a run of {name!r}")
+        if isinstance(model, bytes):
+            model = LoadedModel(model, context, name, threads)
+        self.model = model
+        model.sessions.add(self)
+        self.inputs, self.outputs = model.inputs, model.outputs
+        self._binding = model.runtime.io_binding()
         self._bound: dict[str, NDArray] = {}
+        self._constants = {n: NDArray.over(array, context) for n, array in constants.items()}
+        self.bind_inputs(self._constants)
 
     def bind_inputs(self, arrays: Mapping[str, NDArray]) -> None:
         """Bind inputs by name; names that the model does not have are ignored."""
@@ -162,10 +196,7 @@ class Session:
         self._bound.clear()
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
-
-    def end_profiling(self) -> Path:
-        """Close the profile of a session created in ``profiling``, and return its path."""
-        return Path(self._session.end_profiling())
+        self.bind_inputs(self._constants)
 
     def run(self) -> None:
         """Run once over the bound buffers."""
@@ -177,7 +208,7 @@ class Session:
             arena_of(self.context).expect(self._need)
             self._need = 0
         try:
-            self._session.run_with_iobinding(self._binding)
+            self.model.runtime.run_with_iobinding(self._binding)
         except MemoryError:
             raise
         except Exception as error:

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 
 from symbucket.ops.slicing import Concat, SliceChannel
 from symbucket.symbol.node import Entry, Node, topological
-from symbucket.symbol.step_nodes import FIRST, Own, Repetition, StepNode
+from symbucket.symbol.step_nodes import (
+    FIRST,
+    Elements,
+    JoinNode,
+    Own,
+    Parts,
+    ReadSequence,
+    Repetition,
+    Results,
+    StepNode,
+    compact,
+)
 
 if TYPE_CHECKING:
     from symbucket.symbol.symbol import Symbol
@@ -48,6 +59,11 @@ def brief(symbol: Symbol) -> Brief:
     there if a step is used in a way of its own.
     """
     return symbol.derived(_brief)
+
+
+def forget_brief(symbol: Symbol) -> None:
+    """Drop a symbol's network in brief, until somebody asks for it again."""
+    symbol.forget(_brief)
 
 
 class _WholeError(Exception):
@@ -86,7 +102,8 @@ class _Abridgement:
                 raise _WholeError
         for repetition, few in self._repetitions.items():
             for sequence in repetition.sequences:
-                self._find_cut(sequence, few)
+                if isinstance(sequence, Parts):
+                    self._cuts[sequence.node] = few
         heads = [self._outer(head) for head in self._heads]
         self._rebuild([node for node, _ in heads])
         new = [(self._done[node], output) for node, output in heads]
@@ -98,6 +115,8 @@ class _Abridgement:
                 steps[changed] = self._repetitions[place[0]]
             elif changed.op is not node.op:
                 ends.add(changed)
+        for repetition in self._repetitions:
+            repetition.tidy()
         counts_of = {few: count for count, few in of_count.items()}
         return Brief(topological(new), new, counts_of, steps, ends)
 
@@ -107,13 +126,11 @@ class _Abridgement:
         seen = set(stack)
         while stack:
             node = stack.pop()
-            inputs: Sequence[Entry]
-            if not isinstance(node, StepNode):
+            inputs: Sequence[Entry] = ()
+            if not isinstance(node, (StepNode, JoinNode)):
                 inputs = node.inputs
             elif node.repetition not in self._repetitions:
                 inputs = self._add(node.repetition)
-            else:
-                continue
             for child, _ in inputs:
                 if child not in seen:
                     seen.add(child)
@@ -129,21 +146,12 @@ class _Abridgement:
                 self._steps[node] = repetition, step
         operands = [o for operation in repetition.operations for o in operation.operands]
         constants = [operand for operand in operands if isinstance(operand, tuple)]
-        sequences = [entry for sequence in repetition.sequences for entry in sequence]
+        sequences = [e for sequence in repetition.sequences for e in _ends_of(sequence)]
         return [
             *constants,
             *sequences,
             *((node, 0) for nodes in repetition.first for node in nodes),
         ]
-
-    def _find_cut(self, sequence: tuple[Entry, ...], few: int) -> None:
-        """Note the node that cuts a sequence into steps; it may come from other steps too."""
-        node = sequence[0][0]
-        if not isinstance(node.op, SliceChannel) or isinstance(node, StepNode):
-            return
-        parts = tuple((node, i) for i in range(node.op.num_outputs))
-        if len(parts) == len(sequence) and sequence in (parts, parts[::-1]):
-            self._cuts[node] = few
 
     # Entries of the whole network that the brief one reads --------------------------------------
 
@@ -167,45 +175,36 @@ class _Abridgement:
             raise _WholeError
         return repetition.node(self._repetitions[repetition] - 1, node.index), output
 
-    def _item(self, sequence: tuple[Entry, ...], step: int, few: int) -> Entry:
+    def _item(self, sequence: ReadSequence, step: int, few: int) -> Entry:
         """What stands for the element of a sequence that a step reads."""
-        node, output = sequence[0]
-        if node in self._cuts:
-            forwards = output == 0
-            return node, step if forwards else few - 1 - step
-        whole = self._whole_outputs(sequence)
-        if whole is None:
+        if isinstance(sequence, Elements):
             raise _WholeError
-        repetition, forwards = whole
-        return repetition.outputs[step if forwards else few - 1 - step]
-
-    def _whole_outputs(self, entries: tuple[Entry, ...]) -> tuple[Repetition, bool] | None:
-        """The steps whose outputs ``entries`` are, and whether the first one comes first."""
-        ends = [self._place(entries[i][0]) for i in (0, -1)]
-        if ends[0] is None or ends[1] is None:
-            return None
-        repetition = ends[0][0]
-        for forwards in (True, False):
-            if entries == repetition.outputs[:: 1 if forwards else -1]:
-                return repetition, forwards
-        return None
+        place = step if sequence.forwards else few - 1 - step
+        if isinstance(sequence, Results):
+            return sequence.repetition.output(place)
+        if not isinstance(sequence.node.op, SliceChannel) or self._place(sequence.node):
+            raise _WholeError
+        return sequence.node, place
 
     def _inputs(self, node: Node) -> tuple[Entry, ...]:
         """What a node reads in the brief network, as entries of the whole one."""
         place = self._place(node)
         if place is not None:
             return self._inputs_of_step(node, *place)
-        if isinstance(node.op, Concat) and len(node.inputs) > FIRST:
-            whole = self._whole_outputs(node.inputs)
-            if whole is not None:
-                repetition, forwards = whole
-                few = self._repetitions[repetition]
-                return repetition.outputs[:few][:: 1 if forwards else -1]
+        if isinstance(node, JoinNode):
+            sequence: ReadSequence = Results(node.repetition, True)
+        elif isinstance(node.op, Concat) and len(node.inputs) > FIRST:
+            sequence = compact(node.inputs)
+        else:
+            return tuple(map(self._outer, node.inputs))
+        if isinstance(sequence, Results):
+            few = self._repetitions[sequence.repetition]
+            return tuple(self._item(sequence, step, few) for step in range(few))
         return tuple(map(self._outer, node.inputs))
 
     def _inputs_of_step(self, node: Node, repetition: Repetition, step: int) -> tuple[Entry, ...]:
         few = self._repetitions[repetition]
-        items = {sequence[step]: sequence for sequence in repetition.sequences}
+        items = {sequence.at(step): sequence for sequence in repetition.sequences}
         inputs = []
         for entry in node.inputs:
             place = self._place(entry[0])
@@ -243,9 +242,20 @@ class _Abridgement:
             op = dataclasses.replace(op, num_outputs=self._cuts[node])
         elif isinstance(op, Concat) and len(inputs) != op.num_args:
             op = dataclasses.replace(op, num_args=len(inputs))
+        elif isinstance(node, JoinNode):  # of a few steps that are all
+            return Node(op, node.name, inputs, node.attrs)
         elif inputs == node.inputs:
             return node
         return Node(op, node.name, inputs, node.attrs, node.value)
+
+
+def _ends_of(sequence: ReadSequence) -> Sequence[Entry]:
+    """Entries of a sequence among whose nodes there are all that it comes from."""
+    if isinstance(sequence, Elements):
+        return sequence.entries
+    if isinstance(sequence, Parts):
+        return [(sequence.node, 0)]
+    return [sequence.repetition.output(sequence.repetition.count - 1)]  # one that was not made
 
 
 def _is_in_order(repetition: Repetition) -> bool:

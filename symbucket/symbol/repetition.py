@@ -12,7 +12,18 @@ from collections.abc import Callable, Sequence
 from symbucket.attribute import AttrScope
 from symbucket.name import NameManager, Prefix
 from symbucket.symbol.node import Entry, Node
-from symbucket.symbol.step_nodes import FIRST, Item, Numbered, Operand, Operation, Own, Repetition
+from symbucket.symbol.step_nodes import (
+    FIRST,
+    Item,
+    JoinNode,
+    Numbered,
+    Operand,
+    Operation,
+    Own,
+    Repetition,
+    Results,
+    compact,
+)
 from symbucket.symbol.symbol import Symbol
 
 _REGULAR = 2  # steps that may differ from the later ones
@@ -55,6 +66,15 @@ def repeat(
     return outputs, states
 
 
+def joined(symbol: Symbol) -> Symbol:
+    """Return a symbol whose node does not keep alive all steps, if these are what it reads."""
+    ((node, output),) = symbol.heads
+    sequence = compact(node.inputs)
+    if isinstance(sequence, Results) and sequence.forwards:
+        return Symbol([(JoinNode(node, sequence.repetition), output)])
+    return symbol
+
+
 def _plain_scopes() -> bool:
     """Return whether names and attributes are given by nobody's own rules."""
     plain = type(NameManager.current()) in (NameManager, Prefix)
@@ -65,8 +85,10 @@ class _Recorder:
     """Looks at the first steps for what is the same in all of them."""
 
     def __init__(self, sequences: Sequence[Sequence[Symbol]], states: Sequence[Symbol]) -> None:
-        self._sequences = [tuple(s.heads[0] for s in sequence) for sequence in sequences]
-        outside = [*(e for s in self._sequences for e in s), *(h for s in states for h in s.heads)]
+        self._count = len(sequences[0])
+        entries = [tuple(symbol.heads[0] for symbol in sequence) for sequence in sequences]
+        self._sequences = list(map(compact, entries))
+        outside = [*(e for each in entries for e in each), *(h for s in states for h in s.heads)]
         self._seen = {node for node, _ in outside}
         self._steps: list[list[Node]] = []
         self._index: dict[Node, tuple[int, int]] = {}
@@ -126,6 +148,7 @@ class _Recorder:
         if any(node.op is None or node.op.random or node.value is not None for node in model):
             return None
         repetition = Repetition(
+            self._count,
             self._steps,
             [Operation(n, name, o) for n, name, o in zip(model, names, operands) if name],
             self._sequences,
@@ -136,7 +159,7 @@ class _Recorder:
             {hint: n * (repetition.count - FIRST) for hint, n in growth[0].items()}
         )
         last = [(repetition.node(repetition.count - 1, one.index), one.output) for one in own[1:]]
-        later = repetition.outputs[len(outputs) :]
+        later = map(repetition.output, range(len(outputs), repetition.count))
         return [Symbol([entry]) for entry in later], [Symbol([entry]) for entry in last]
 
     def _operands(self, step: int) -> list[tuple[Operand, ...]]:
@@ -147,7 +170,7 @@ class _Recorder:
         if place is not None and step - place[0] <= _FARTHEST:
             return Own(place[1], entry[1], step - place[0])
         for i, sequence in enumerate(self._sequences):
-            if sequence[step] == entry:
+            if sequence.at(step) == entry:
                 return Item(i)
         return entry
 

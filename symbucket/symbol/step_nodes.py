@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from symbucket.symbol.node import Entry, Node
 
-FIRST = 6  # steps that are made
+FIRST = 5  # steps that are made
 
 
 @dataclass(frozen=True)
@@ -50,50 +52,109 @@ class Operation:
     operands: tuple[Operand, ...]
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A sequence: the ``count`` outputs of a node that cuts an array, or the last one first."""
+
+    node: Node
+    count: int
+    forwards: bool
+
+    def at(self, step: int) -> Entry:
+        """Return an element."""
+        return self.node, step if self.forwards else self.count - 1 - step
+
+
+@dataclass(frozen=True)
+class Results:
+    """A sequence: what the steps of a repetition return, or the last one first."""
+
+    repetition: Repetition
+    forwards: bool
+
+    def at(self, step: int) -> Entry:
+        """Return an element."""
+        last = self.repetition.count - 1
+        return self.repetition.output(step if self.forwards else last - step)
+
+
+@dataclass(frozen=True)
+class Elements:
+    """A sequence of any values."""
+
+    entries: tuple[Entry, ...]
+
+    def at(self, step: int) -> Entry:
+        """Return an element."""
+        return self.entries[step]
+
+
+ReadSequence = Parts | Results | Elements
+
+
 class Repetition:
     """Equal steps over sequences.
+
+    A node of a step that was not made lives as long as somebody has it.
 
     Attributes:
         count: the number of steps.
         first: the nodes of the steps that were made, inputs first.
         operations: the nodes of any other step.
-        sequences: for each sequence what the steps read.
-        outputs: what each step returns.
+        sequences: what the steps read.
     """
 
     def __init__(
         self,
+        count: int,
         first: Sequence[Sequence[Node]],
         operations: Sequence[Operation],
-        sequences: Sequence[tuple[Entry, ...]],
+        sequences: Sequence[ReadSequence],
         outputs: Sequence[Entry],
         result: Own,
     ) -> None:
+        self.count = count
         self.first, self.operations, self.sequences = first, operations, sequences
-        self.count = len(sequences[0])
-        self._later: dict[tuple[int, int], StepNode] = {}
-        later = range(len(first), self.count)
-        self.outputs = (*outputs, *((self.node(t, result.index), result.output) for t in later))
+        self._outputs, self._result = outputs, result
+        self._later: WeakValueDictionary[tuple[int, int], StepNode] = WeakValueDictionary()
+        self._lock = threading.Lock()  # the same node for everybody, in all threads
 
     def node(self, step: int, index: int) -> Node:
         """Return a node of a step, numbered as in the steps that are equal."""
         if step < len(self.first):
             return self.first[step][index]
-        node = self._later.get((step, index))
-        # The same node for everybody, also if two threads ask at the same time.
-        return node or self._later.setdefault((step, index), StepNode(self, step, index))
+        with self._lock:
+            node = self._later.get((step, index))
+            if node is None:
+                node = self._later[step, index] = StepNode(self, step, index)
+            return node
+
+    def tidy(self) -> None:
+        """Give back the room of nodes that nobody has any more."""
+        with self._lock:
+            self._later = WeakValueDictionary(self._later)
 
     def entry(self, operand: Operand, step: int) -> Entry:
         """Return what an operand is in a step."""
         if isinstance(operand, Own):
             return self.node(step - operand.distance, operand.index), operand.output
-        return self.sequences[operand.sequence][step] if isinstance(operand, Item) else operand
+        return self.sequences[operand.sequence].at(step) if isinstance(operand, Item) else operand
+
+    def output(self, step: int) -> Entry:
+        """Return what a step returns."""
+        if step < len(self._outputs):
+            return self._outputs[step]
+        return self.node(step, self._result.index), self._result.output
+
+    def outputs(self) -> tuple[Entry, ...]:
+        """Return what all steps return."""
+        return tuple(map(self.output, range(self.count)))
 
 
 class StepNode(Node):
     """A node of a step that was not made: its name and inputs follow from the others."""
 
-    __slots__ = ("_inputs", "index", "repetition", "step")
+    __slots__ = ("__weakref__", "_inputs", "index", "repetition", "step")
 
     repetition: Repetition
     step: int
@@ -128,3 +189,50 @@ class StepNode(Node):
             object.__setattr__(self, "_inputs", entries)
         assert self._inputs is not None
         return self._inputs
+
+
+class JoinNode(Node):
+    """A node that reads what all steps return, in order."""
+
+    __slots__ = ("_inputs", "repetition")
+
+    repetition: Repetition
+    _inputs: tuple[Entry, ...] | None
+
+    def __init__(self, model: Node, repetition: Repetition) -> None:
+        for name, value in (
+            ("op", model.op),
+            ("name", model.name),
+            ("attrs", model.attrs),
+            ("value", None),
+            ("repetition", repetition),
+            ("_inputs", None),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def inputs(self) -> tuple[Entry, ...]:
+        """What the steps return; it comes to be when it is read for the first time."""
+        if self._inputs is None:
+            object.__setattr__(self, "_inputs", self.repetition.outputs())
+        assert self._inputs is not None
+        return self._inputs
+
+
+def compact(entries: tuple[Entry, ...]) -> ReadSequence:
+    """Return a sequence in the shortest form, which keeps no nodes of steps alive."""
+    node, count = entries[0][0], len(entries)
+    for forwards in (True, False):
+        ordered = entries if forwards else entries[::-1]
+        last = ordered[-1][0]
+        if isinstance(last, StepNode):
+            repetition = last.repetition
+            if repetition.count == count and ordered == repetition.outputs():
+                return Results(repetition, forwards)
+        elif node.num_outputs == count > 1 and ordered == _parts_of(node):
+            return Parts(node, count, forwards)
+    return Elements(entries)
+
+
+def _parts_of(node: Node) -> tuple[Entry, ...]:
+    return tuple((node, i) for i in range(node.num_outputs))

@@ -123,6 +123,14 @@ class Symbol(InferenceMethods, FluentMethods, Arithmetic):
         result: T = self._derived[compute]
         return result
 
+    def forget(self, compute: Callable[[Symbol], Any]) -> None:
+        """Drop the result of ``derived(compute)``, which is worked out again when it is asked for.
+
+        For what is large and seldom asked for.
+        """
+        if self._derived is not None:
+            self._derived.pop(compute, None)
+
     def __len__(self) -> int:
         return len(self._heads)
 

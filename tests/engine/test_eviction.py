@@ -41,7 +41,7 @@ def _module(**limits):
     return module
 
 
-@pytest.mark.parametrize("limits", [{"max_executors": 3}, {"max_executors_bytes": 3_000_000}])
+@pytest.mark.parametrize("limits", [{"max_executors": 3}, {"max_executors_bytes": 700_000}])
 def test_200_random_keys_with_a_small_limit_train_as_without_one(limits):
     rng = np.random.default_rng(2)
     free, bounded = _module(), _module(**limits)
@@ -68,7 +68,7 @@ def test_200_random_keys_with_a_small_limit_train_as_without_one(limits):
         assert len(stats.keys) == 3
     else:
         assert 2 <= len(stats.keys) < distinct
-        assert stats.nbytes <= 3_000_000
+        assert stats.nbytes <= 700_000
     assert sum(c["training"] for c in bounded.builds().values()) == stats.misses - 1
 
 

@@ -13,7 +13,7 @@ from symbucket.compiler.loops.lengthen import lengthened
 from symbucket.compiler.loops.rewire import rewire
 from symbucket.compiler.loops.steps import Walk
 from symbucket.ops.graph import OnnxGraph
-from symbucket.symbol.brief import brief
+from symbucket.symbol.brief import brief, forget_brief
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.symbol import Symbol
 
@@ -25,6 +25,12 @@ _MOST_USES = 4  # of one weight in a step, each waiting for the one before
 def grouped(symbol: Symbol) -> Grouped:
     """Return a symbol's network with loops in it; worked out once for each symbol."""
     return symbol.derived(_grouped)
+
+
+def forget_network(symbol: Symbol) -> None:
+    """Drop what compiling has worked out of a symbol, until it is compiled again."""
+    symbol.forget(_grouped)
+    forget_brief(symbol)
 
 
 def _grouped(symbol: Symbol) -> Grouped:
