@@ -82,7 +82,8 @@ class ExecutorGroup(BoundArrays):
         )
         self._contexts = contexts
         ends = np.cumsum(split.sizes).tolist()
-        self._row_bounds = bounds = tuple(zip([0, *ends], ends))
+        self.row_bounds = bounds = tuple(zip([0, *ends], ends))
+        """(First row, row after the last one) of each context."""
         shared = set(parameters)
         self._splits = {
             key: Join(split.axes[key], bounds)
@@ -235,7 +236,7 @@ class ExecutorGroup(BoundArrays):
     def parts_of_batch(self) -> list[tuple[int, int, list[NDArray]]]:
         """Return (first row, row after the last one, outputs) of each context's part."""
         outputs = zip(*self.outputs_by_context)
-        return [(*bounds, list(parts)) for bounds, parts in zip(self._row_bounds, outputs)]
+        return [(*bounds, list(parts)) for bounds, parts in zip(self.row_bounds, outputs)]
 
     @property
     def row_gradients(self) -> dict[str, RowSparse]:

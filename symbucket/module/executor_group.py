@@ -10,6 +10,11 @@ from symbucket.engine.data_parallel import ExecutorGroup
 from symbucket.engine.make_executor import ExecutorOnContext
 from symbucket.runtime import NDArray
 
+_OF_THE_MODULE = frozenset(
+    "data_names data_shapes for_training inputs_need_grad label_names label_shapes output_names "
+    "state_names".split()
+)
+
 
 class DataParallelExecutorGroup:
     """``module._exec_group``: the executors of a module, and its arrays.
@@ -20,6 +25,20 @@ class DataParallelExecutorGroup:
 
     def __init__(self, module: Any) -> None:
         self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the group has under the same name as the module."""
+        if name not in _OF_THE_MODULE:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        return getattr(self._module, name)
+
+    @property
+    def slices(self) -> list[slice]:
+        """The rows of a batch that each context computes."""
+        executor = self._executor
+        if isinstance(executor, ExecutorGroup):
+            return [slice(*bounds) for bounds in executor.row_bounds]
+        return [slice(0, self.batch_size)]
 
     @property
     def _executor(self) -> AnyExecutor:
@@ -41,6 +60,11 @@ class DataParallelExecutorGroup:
     def contexts(self) -> list[Context]:
         """The contexts."""
         return list(self._module._context)
+
+    @property
+    def arg_names(self) -> list[str]:
+        """Names of all arguments of the network, in the order of ``execs[i].grad_arrays``."""
+        return list(self._module.symbol.list_arguments())
 
     @property
     def param_names(self) -> list[str]:

@@ -20,6 +20,15 @@ def test_what_a_module_calls_its_own():
     module.forward_backward(regression_batch())
     group = module._exec_group
     assert group.param_names == ["fc_weight", "fc_bias"]
+    assert group.arg_names == module.symbol.list_arguments()
+    grads = dict(zip(group.arg_names, group.execs[0].grad_arrays))
+    assert grads["data"] is None
+    assert grads["fc_bias"].shape == (2,)
+    assert group.data_names == ["data"]
+    assert group.for_training
+    assert group.slices == [slice(0, 4)]
+    with pytest.raises(AttributeError, match="has no 'nothing'"):
+        getattr(group, "nothing")  # noqa: B009
     (grad,), _ = group.grad_arrays
     np.testing.assert_array_equal(grad.asnumpy(), module.gradients()["fc_weight"].asnumpy())
     grad[:] = 0  # as scripts that clip by a global norm do
