@@ -169,6 +169,20 @@ def test_modules_without_buckets_and_metrics_without_perplexity(tmp_path):
     assert "validation accuracy" not in to_run_page(record)
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("finished", "finished"),
+        ("SystemExit", "interrupted"),
+        ("KeyboardInterrupt", "interrupted"),
+        ("DivergenceError", "ended by DivergenceError"),
+    ],
+)
+def test_how_it_ended_is_said(state, words):
+    text = to_run_page(RunRecord("Module", epochs_planned=3, state=state))
+    assert text[: text.index("</header>")].endswith(f" {words}</p>")
+
+
 def test_the_first_of_several_best_epochs_is_named():
     record = RunRecord(perplexities=["ppl"], epochs_planned=3)
     for epoch, (accuracy, ppl) in enumerate([(0.5, 9.0), (0.7, 7.0), (0.7, 7.0)]):

@@ -32,7 +32,7 @@ class LivePlot:
     def __init__(self, every_batches: int | None = 10, seconds: float = 0.5) -> None:
         if every_batches is not None:
             check_integer(every_batches, "LivePlot: every_batches", 1)
-        self.every_batches = every_batches
+        self.every_batches = self._every = every_batches
         self._seconds = check_number(seconds, "LivePlot: seconds", 0)
         self._output: NotebookOutput | None = None
         self._points: dict[str, list[tuple[float, float]]] = {}
@@ -49,8 +49,8 @@ class LivePlot:
         """Open an output in the cell."""
         self._points, self._drawn = {}, -math.inf
         self._output = NotebookOutput.here()
+        self.every_batches = None if self._output is None else self._every
         if self._output is None:
-            self.every_batches = None
             logging.getLogger("symbucket.callback").warning(
                 "LivePlot draws in notebooks, and this is none; fit(report='run.html') writes a "
                 "page with curves"

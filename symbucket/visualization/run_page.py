@@ -110,7 +110,8 @@ def _line(record: RunRecord) -> str:
         optimizer += f", learning rate {rate:g}"
     state = record.state
     if state not in ("running", "finished"):
-        state = "interrupted" if state == "KeyboardInterrupt" else f"ended by {state}"
+        stopped = state in ("KeyboardInterrupt", "SystemExit")  # Ctrl-C, SIGTERM
+        state = "interrupted" if stopped else f"ended by {state}"
     done = f"{len(record.epochs)} of {record.epochs_planned} epochs"
     batches = f"{record.step:,} batches"
     return " \u00b7 ".join(filter(None, [record.module, optimizer, done, batches, began, state]))
