@@ -73,7 +73,6 @@ class Observers:
                 raise
             finally:
                 self._laps.lap("callbacks")
-                record.memory = memory_use(self._module)
                 self._write_report()
 
     def begin_epoch(self, epoch: int) -> None:
@@ -123,6 +122,7 @@ class Observers:
         if self._report is None:
             return
         self._reported = time.monotonic()
+        self.record.memory = memory_use(self._module)
         try:
             hooks.write_run_page(self.record, self._report)
         except CheckpointError as error:
