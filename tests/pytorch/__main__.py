@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from tests.pytorch.cells import Cell, measure, table
+from tests.pytorch.cells import Cell, markdown, measure, table
 from tests.pytorch.libraries import LIBRARIES
 from tests.pytorch.networks import NETWORKS
 from tests.pytorch.routes import ROUTES
@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="words in names of networks; all if left out")
     parser.add_argument("--routes", default="", help="a word in titles of routes")
     parser.add_argument("--json", type=Path, help="a file to keep cells in, and to go on from")
+    parser.add_argument("--markdown", action="store_true", help="print the documentation's table")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
@@ -58,7 +59,7 @@ def main() -> int:
                 if options.json:
                     options.json.write_text(json.dumps([asdict(c) for c in cells.values()]))
             failures += not as_expected(network, cells[place])
-    print(table(cells.values()))
+    print(markdown(cells.values()) if options.markdown else table(cells.values()))
     return 1 if failures else 0
 
 

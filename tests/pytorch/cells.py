@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,6 +48,18 @@ class Cell:
             return pair + "".join(f" {name}=" for name in self.told)
         drift = f"{self.drift:.0e}, {self.state_drift:.0e}"
         return f"WRONG {pair}, state {self.state:.0e} (float64: {drift})"
+
+
+SHORT = {
+    "BatchNorm folded": r"folded a BatchNorm|BatchNorm in training mode",
+    "equal merged": r"all its values are|one parameter of several layers",
+    "copied": r"transposed: one parameter",
+    "computed": r"exporter computed|left out the parameters",
+    "other statistics": r"aux state '",
+    "one length": r"^bucket key|^session",
+    "dropout lost": r"drops out in",
+}
+"""Words for reasons in the table of the documentation, and patterns of their errors."""
 
 
 def measure(network: Network, route: Route) -> Cell:
@@ -105,3 +118,37 @@ def table(cells: Iterable[Cell]) -> str:
         rows.append(tuple(row))
     notes = "\n".join(f"[{number}] {reason}" for reason, number in reasons.items())
     return f"{format_table(rows, left=range(len(rows[0])))}\n\n{notes}".rstrip()
+
+
+def markdown(cells: Iterable[Cell]) -> str:
+    """Networks by ways of export, a cell for fixed and dynamic sizes, as in the documentation."""
+    listed = list(cells)
+    routes = list(dict.fromkeys(cell.route.rpartition(", ")[0] for cell in listed))
+    rows = [["network", *(f"`{route}`" for route in routes)], ["---"] * (len(routes) + 1)]
+    for network in dict.fromkeys(cell.network for cell in listed):
+        of_network = [cell for cell in listed if cell.network == network]
+        row = [network]
+        for route in routes:
+            both = [c for c in of_network if c.route.rpartition(", ")[0] == route]
+            row.append(_merged(both))
+        rows.append(row)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _merged(cells: list[Cell]) -> str:
+    """One cell for fixed and dynamic sizes."""
+    if len({(cell.verdict, cell.told, _short(cell)) for cell in cells}) > 1:
+        return "; ".join(f"{c.route.rpartition(', ')[2]}: {_merged([c])}" for c in cells)
+    if not cells or cells[0].verdict in ("no file", "not installed"):
+        return cells[0].verdict if cells else ""
+    if cells[0].verdict == "refused":
+        return f"refused: {_short(cells[0])}"
+    pair = f"{max(c.sgd for c in cells):.0e} / {max(c.adam for c in cells):.0e}"
+    wrong = "" if cells[0].verdict == "equal" else "WRONG "
+    return wrong + pair + "".join(f", `{name}=`" for name in cells[0].told)
+
+
+def _short(cell: Cell) -> str:
+    if cell.verdict != "refused":
+        return ""
+    return next((w for w, form in SHORT.items() if re.search(form, cell.reason)), cell.reason[:80])
