@@ -19,9 +19,10 @@ rule looks at how the graph uses a constant, at its name and at its values, in t
 5. The rule is unsure about weights in Constant nodes with generated names (of a frozen network, or
    numbers of the program), about tables with one number a row, about parameters that several nodes
    read and whose values are all equal (exporters merge equal parameters), about initial states that
-   may be learned, about single numbers and operands with names that it does not know, and about
-   what an exporter computed in advance (``onnx::Add_12``, ``embedding_1``), unless it is plainly a
-   constant.
+   may be learned, about single numbers and operands with names that it does not know, about
+   parameters that layers of several numbers read, transposed copies of parameters, and about what
+   an exporter computed in advance (``onnx::Add_12``, ``embedding_1``), unless it is plainly a
+   constant. What PyTorch's exporter notes on nodes adds to these, see ``onnx_torch_parameters``.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ names the parameters that each call read.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 import onnx
@@ -195,8 +196,8 @@ class _Parts:
 
     def _free(self, name: str) -> str:
         """Return the name, or one like it that nothing has."""
-        names = (name, *(f"{name}_{i}" for i in range(1, len(self._names) + 2)))
-        return next(n for n in names if n not in self._names)
+        names = (f"{name}_{i}" for i in count(1))
+        return name if name not in self._names else next(n for n in names if n not in self._names)
 
     def _copy(self, name: str, new: str) -> str:
         tensor = onnx.TensorProto()

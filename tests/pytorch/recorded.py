@@ -93,16 +93,18 @@ def main() -> int:
                 node.doc_string = ""
             title = f"{name}-{route.name.replace(', ', '-').replace('=', '-')}"
             (FOLDER / f"{title}.onnx").write_bytes(model.SerializeToString())
-            outputs = {
-                optimizer: [
-                    np.round(p.astype(float), 8).tolist()
-                    for p in train_torch(
-                        copy.deepcopy(module), list(batches(inputs, classes)), optimizer
-                    )
-                ]
-                for optimizer in ("sgd", "adam")
-            }
-            numbers[title] = outputs
+            numbers[title] = {}
+            for optimizer in ("sgd", "adam"):
+                trained = copy.deepcopy(module)
+                outputs = train_torch(trained, list(batches(inputs, classes)), optimizer)
+                numbers[title][optimizer] = {
+                    "outputs": [np.round(p.astype(float), 8).tolist() for p in outputs],
+                    "states": {
+                        key: value.double().numpy().round(7).tolist()
+                        for key, value in trained.state_dict().items()
+                        if "running" in key
+                    },
+                }
     (FOLDER / "numbers.json").write_text(json.dumps(numbers) + "\n")
     return 0
 

@@ -43,8 +43,12 @@ def test_a_file_trains_as_its_module_does_over_two_keys(title):
     trainer = Trainer(_sym_gen(title, NETWORKS[title]), KEYS[0])
     for optimizer, expected in NUMBERS[title].items():
         outputs = trainer.train(list(batches(inputs, classes)), optimizer)
-        for output, probabilities in zip(outputs, expected, strict=True):
+        for output, probabilities in zip(outputs, expected["outputs"], strict=True):
             np.testing.assert_allclose(output, probabilities, atol=1e-6)
+        states = trainer.module.get_params()[1]
+        assert states.keys() == expected["states"].keys()
+        for name, value in expected["states"].items():
+            np.testing.assert_allclose(states[name].asnumpy(), value, atol=1e-6)
 
 
 @pytest.mark.parametrize("title", REFUSED)
@@ -72,7 +76,7 @@ def test_training_without_what_is_put_back_differs():
     symbol = sym.from_onnx(model, name="net", params="embed.weight")
     trainer = Trainer(lambda key: (head(symbol), ["input0"], ["softmax_label"]), KEYS[0])
     outputs = trainer.train(list(batches(inputs, classes)), "sgd")
-    last = np.asarray(NUMBERS[title]["sgd"][-1])
+    last = np.asarray(NUMBERS[title]["sgd"]["outputs"][-1])
     assert np.abs(outputs[-1] - last).max() > 1e-4
 
 
