@@ -103,6 +103,21 @@ def test_a_transposed_copy_of_a_shared_table_is_the_table():
     np.testing.assert_allclose(output, _weight()[[1, 3]] @ _weight().T, rtol=1e-5)
 
 
+@pytest.mark.parametrize("padding", ["", ", 2"])
+def test_rows_of_a_fixed_table_are_constants(padding):
+    model = _model(
+        [
+            _node("Gather", ["w", "ids"], "h", f"h = embedding.default(%p_w, %ids{padding})"),
+            _node("Add", ["x", "h"], "y", "y = add.Tensor(%x, %h)"),
+        ],
+        {"w": _weight()},
+        (2, 4),
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 0]), "ids"))
+    symbol = sym.from_onnx(model, fixed="w")
+    np.testing.assert_allclose(_outputs(symbol, X), X + _weight()[[2, 0]], rtol=1e-6)
+
+
 def test_a_copy_with_other_values_is_asked_about():
     with pytest.raises(InvalidArgumentError, match=r"'val_3'.* PyTorch shares, with other values"):
         sym.from_onnx(_tied(_weight(1)))

@@ -8,6 +8,9 @@ import onnx
 
 from symbucket.errors import UnsupportedError
 
+OWN_ATTRIBUTES = frozenset({"padding_index", "unbiased_variance"})
+"""Attributes that ONNX does not have: how Gather and BatchNormalization train."""
+
 
 def attribute_of(node: onnx.NodeProto, name: str) -> onnx.AttributeProto | None:
     """Return an attribute; None if the node does not have it."""

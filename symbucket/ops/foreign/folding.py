@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from symbucket.errors import UnsupportedError
 from symbucket.ir import const_of, info, shape_of
+from symbucket.ops.foreign.attributes import OWN_ATTRIBUTES
 from symbucket.ops.foreign.call import Call
 from symbucket.ops.record import Emitter
 from symbucket.types import Array
@@ -38,7 +39,8 @@ def fold(g: Emitter, call: Call) -> list[ir.Value] | None:
     names = [f"x{i}" if v is not None else "" for i, v in enumerate(call.inputs)]
     node = onnx.NodeProto(op_type=call.op_type, name=call.name, input=names)
     node.output.extend(f"y{i}" for i in range(call.outputs))
-    node.attribute.extend(ir.serde.serialize_attribute(a) for a in call.attrs.values())
+    attrs = [a for a in call.attrs.values() if a.name not in OWN_ATTRIBUTES]
+    node.attribute.extend(map(ir.serde.serialize_attribute, attrs))
     feed = dict(zip([n for n in names if n], constants))
     size = _expected_bytes(node, call.opset, feed) if call.inputs else 0  # type: ignore[arg-type]
     if size > _MOST_BYTES:
