@@ -257,7 +257,8 @@ class Builder:
         """Return ``x`` with another static shape (x itself if nothing changes)."""
         if shape_of(x) == tuple(shape):
             return x
-        return self.op("Reshape", x, self.ints(*shape))
+        # Without allowzero a 0 would stand for the size of x.
+        return self.op("Reshape", x, self.ints(*shape), allowzero=1 if 0 in shape else None)
 
     def transpose(self, x: ir.Value, perm: Sequence[int]) -> ir.Value:
         """Return ``x`` with permuted axes (x itself for the identity)."""

@@ -1,4 +1,4 @@
-"""Operators of opset 22 and later, bfloat16, and sizes of 0, in ONNX files."""
+"""Operators that a runtime lacks or gets wrong, bfloat16, and sizes of 0, in ONNX files."""
 
 from __future__ import annotations
 
@@ -124,3 +124,26 @@ def test_sizes_of_0_are_sizes() -> None:
     np.testing.assert_array_equal(executor.grad_dict["x"].asnumpy(), np.full((2, 1, 3), 2.0))
     with pytest.raises(SymbucketError, match="3"):
         symbol.simple_bind(sb.cpu(), "write", past=(2, 0, 0), x=(2, 1, 3))
+
+
+def test_scales_that_give_no_whole_size() -> None:
+    """Corners are those of the size that the scale gives: 3.2, not 3 of 4 elements."""
+    scales = {"scales": np.array([1, 1, 1, 0.8], np.float32)}
+    corners = {"coordinate_transformation_mode": "align_corners", "mode": "linear"}
+    resize = helper.make_node("Resize", ["x", "", "scales"], ["y"], "y", **corners)
+    made = model([resize], [("x", (1, 1, 1, 4))], [("y", None)], scales, 18)
+    executor: Any = sym.from_onnx(made, fixed="*").simple_bind(sb.cpu(), "null", x=(1, 1, 1, 4))
+    (y,) = executor.forward(x=np.array([[[[1, 2, 3, 5]]]], np.float32))
+    places = np.arange(3) * 3 / 2.2
+    np.testing.assert_allclose(
+        y.asnumpy()[0, 0, 0], np.interp(places, range(4), [1, 2, 3, 5]), 1e-6
+    )
+
+
+def test_samples_without_steps_are_left_alone_when_reversed() -> None:
+    lengths = {"lengths": np.array([0, 1, 3], np.int64)}
+    reverse = node("ReverseSequence", "x lengths", "y", batch_axis=0, time_axis=1)
+    made = model([reverse], [("x", (3, 3))], [("y", (3, 3))], lengths)
+    executor: Any = sym.from_onnx(made).simple_bind(sb.cpu(), "null", x=(3, 3))
+    (y,) = executor.forward(x=np.arange(9, dtype=np.float32).reshape(3, 3))
+    np.testing.assert_array_equal(y.asnumpy(), [[0, 1, 2], [3, 4, 5], [8, 7, 6]])

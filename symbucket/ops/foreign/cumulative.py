@@ -1,10 +1,13 @@
-"""Products along an axis, and slices written into a tensor at places that data gives."""
+"""Products along an axis, and slices written into a tensor at places that data give."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from symbucket.ir import Expr, const_of
+from symbucket.ir.expr import where
 from symbucket.ops.foreign.call import Call, Results, translation
 from symbucket.ops.record import Emitter
 
@@ -57,3 +60,26 @@ def _tensor_scatter(g: Emitter, call: Call) -> Results:
         places = places.op("Mod", cache.shape[axis])
     places = places.expand(update.shape)
     return [cache.op("ScatterElements", places, update, axis=axis).value]
+
+
+@translation("ScatterND")
+def _scatter_nd(g: Emitter, call: Call) -> Results:
+    """With a reduction by ScatterElements: the kernel of ScatterND loses updates of equal places.
+
+    See docs/runtimes.md.
+    """
+    x, index, updates = (Expr(g, call.input(i)) for i in range(3))
+    reduction = str(call.attr("reduction", "none"))
+    if reduction == "none":
+        return [x.op("ScatterND", index, updates).value]
+    depth = index.shape[-1]
+    sizes, width = np.array(x.shape[:depth]), math.prod(x.shape[depth:])
+    count = math.prod(index.shape[:-1])
+    strides = np.cumprod([1, *sizes[:0:-1]])[::-1]  # one number for every place
+    rows = (where(index < 0, index + sizes, index) * strides).sum(index.rank - 1)
+    rows = rows.reshape((count, 1)).expand((count, width))
+    flat = x.reshape((math.prod(x.shape[:depth]), width))
+    y = flat.op(
+        "ScatterElements", rows, updates.reshape((count, width)), axis=0, reduction=reduction
+    )
+    return [y.reshape(x.shape).value]

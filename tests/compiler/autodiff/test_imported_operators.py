@@ -177,6 +177,39 @@ def _roi_align(draw: Draw) -> Node:
     return [draw.normal((2, 2, 4, 5)), boxes, np.array(draw.pick([[0, 1], [1, 1]]))], attributes
 
 
+def _einsum(draw: Draw) -> Node:
+    equation, *shapes = draw.pick(
+        [
+            ("ii->i", (3, 3)),
+            ("...ii", (2, 3, 3)),
+            ("iji,jk->ik", (2, 3, 2), (3, 2)),
+            ("i...i,i->...", (2, 3, 2), (2,)),
+        ]
+    )
+    return [draw.normal(shape) for shape in shapes], {"equation": equation}
+
+
+def _conv_transpose(draw: Draw) -> Node:
+    attributes = draw.pick(
+        [
+            {"auto_pad": "SAME_UPPER", "strides": [2, 1]},
+            {"auto_pad": "SAME_LOWER", "strides": [1, 2]},
+            {"auto_pad": "VALID"},
+        ]
+    )
+    return [draw.normal((1, 2, 2, 3)), draw.normal((2, 2, 3, 2))], attributes
+
+
+def _scatter_nd(draw: Draw) -> Node:
+    shape = draw.shape(2, 4)
+    depth = draw.number(1, len(shape))
+    places = [[draw.number(-d, d - 1) for d in shape[:depth]] for _ in range(4)]
+    index = np.array([*places, places[0]], np.int64)
+    updates = draw.apart((5, *shape[depth:]), 0.31)
+    reduction = draw.pick(["add", "mul", "max", "min"])
+    return [draw.apart(shape), index, updates], {"reduction": reduction}
+
+
 CASES: dict[str, Callable[[Draw], Node]] = {
     "AffineGrid": _affine_grid,
     "BatchNormalization": _batch_norm,
@@ -184,6 +217,7 @@ CASES: dict[str, Callable[[Draw], Node]] = {
     "Celu": _unary(alpha=1.5),
     "CenterCropPad": _center_crop_pad,
     "Compress": _compress,
+    "ConvTranspose": _conv_transpose,
     "DFT": _dft,
     "DeformConv": _deform_conv,
     "Det": lambda draw: ([draw.normal((draw.number(1, 2), 3, 3))], {}),
@@ -192,6 +226,7 @@ CASES: dict[str, Callable[[Draw], Node]] = {
         {"blocksize": 2, "mode": draw.pick(["DCR", "CRD"])},
     ),
     "GlobalMaxPool": lambda draw: ([draw.apart((2, 3, *draw.shape(1, 3)))], {}),
+    "Einsum": _einsum,
     "GlobalLpPool": lambda draw: ([draw.apart((2, 2, 3, 2))], {"p": draw.number(1, 3)}),
     "GridSample": _grid_sample,
     "GroupNormalization": _group_norm,
@@ -208,6 +243,7 @@ CASES: dict[str, Callable[[Draw], Node]] = {
     "Mish": _unary(),
     "NegativeLogLikelihoodLoss": _labelled,
     "ReduceLogSum": _reduce_log_sum,
+    "ScatterND": _scatter_nd,
     "Shrink": _unary(lambd=0.12, bias=0.1),
     "SoftmaxCrossEntropyLoss": _labelled,
     "Resize": _resize,
@@ -257,7 +293,7 @@ ELSEWHERE = {
     "GRU": "symbol/test_onnx_import.py",
     "RNN": "symbol/test_onnx_import.py",
 }
-RULES_CHECKED_HERE = {"Det", "Resize"}
+RULES_CHECKED_HERE = {"ConvTranspose", "Det", "Einsum", "Resize", "ScatterND"}
 REFUSED_AT_IMPORT = {"SequenceMap"}
 # Written with QuantizeLinear, which has a rule, at a scale from x or given.
 WRITTEN_WITH_RULES = {"DynamicQuantizeLinear", "QLinearMatMul"}
