@@ -90,7 +90,12 @@ def _bound(model: onnx.ModelProto, arrays: dict[str, np.ndarray], dtype: Any) ->
     return symbol.bind(sb.cpu(), buffers, grads, "write", {})
 
 
-@pytest.mark.parametrize("case", CASES)
+FEW = ("lengths", "peepholes", "clip, reset after", "activations")
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in FEW else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_options_are_those_of_the_operators(case: str) -> None:
     op, options = CASES[case]
     attributes = dict(options)
