@@ -50,7 +50,7 @@ def test_gradients_that_do_not_exist_are_named_when_the_module_is_bound():
     with pytest.raises(UnsupportedError) as error:
         module.bind([("x", (3, 3))])
     said = str(error.value)
-    assert all(part in said for part in ("/b/MaxRoiPool (MaxRoiPool)", "/c0/Pad", "/c/Einsum"))
+    assert all(part in said for part in ("/b/MaxRoiPool (MaxRoiPool)", "/c0/Pad"))
     assert not module.binded
     module.bind([("x", (3, 3))], for_training=False)  # running it needs no gradient
     module.init_params()

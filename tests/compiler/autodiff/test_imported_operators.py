@@ -275,6 +275,13 @@ def _local_response(x: np.ndarray, size: int, alpha: float) -> np.ndarray:
     return x / (1.0 + alpha / size * squares) ** 0.75
 
 
+def _scattered(x: np.ndarray, index: np.ndarray, updates: np.ndarray, reduction: str) -> np.ndarray:
+    functions = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+    y = np.array(x)
+    functions[reduction].at(y, tuple(index.T), updates)
+    return y
+
+
 # What onnx's evaluator computes in float32, or not at all, or otherwise than it should.
 EXACT: dict[str, Callable[..., np.ndarray]] = {
     "CastLike": lambda x, like: x,
@@ -282,6 +289,7 @@ EXACT: dict[str, Callable[..., np.ndarray]] = {
     "GlobalMaxPool": lambda x: x.max(tuple(range(2, x.ndim)), keepdims=True),
     "GroupNormalization": _grouped,
     "LRN": _local_response,
+    "ScatterND": _scattered,
     "MeanVarianceNormalization": lambda x, axes=(0, 2, 3): _spread(x, tuple(axes), 1e-9),
 }
 
