@@ -37,13 +37,14 @@ class UpdateSpec:
 
     ``shapes``: one for each parameter. ``states``: the names of the states of every parameter, each
     of its weight's shape. ``scalars``: the names of the scalars in each row of the table given to
-    ``run``. ``rows``: which row each parameter reads.
+    ``run``. ``rows``: which row each parameter reads. ``dtype``: that of all of them.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     states: tuple[str, ...]
     scalars: tuple[tuple[str, ...], ...]
     rows: tuple[int, ...]
+    dtype: ir.DataType = ir.DataType.FLOAT
 
 
 def input_name(kind: str, i: int) -> str:
@@ -57,7 +58,7 @@ def output_name(kind: str, i: int) -> str:
 
 
 def build_update(spec: UpdateSpec, emit: Emit, name: str) -> ir.Model:
-    """Return the model of an update: standard ONNX, float32, proven to be right in place."""
+    """Return the model of an update: standard ONNX of one dtype, proven to be right in place."""
     odd = [s for s in spec.states if s in ("weight", "grad") or "/" in s or not s]
     if odd:
         raise InvalidArgumentError(
@@ -66,11 +67,11 @@ def build_update(spec: UpdateSpec, emit: Emit, name: str) -> ir.Model:
         )
     graph = new_graph(name)
     g = Builder(graph)
-    rows = _split_table(g, spec.scalars)
+    rows = _split_table(g, spec)
     pairs: dict[ir.Value, ir.Value] = {}
     kinds = ("weight", "grad", *spec.states)
     inputs = [
-        {kind: g.input(input_name(kind, i), shape, ir.DataType.FLOAT) for kind in kinds}
+        {kind: g.input(input_name(kind, i), shape, spec.dtype) for kind in kinds}
         for i, shape in enumerate(spec.shapes)
     ]
     factor = _norm_factor(g, [arrays["grad"] for arrays in inputs], rows)
@@ -117,11 +118,12 @@ def _norm_factor(
     return g.op("Div", limit, g.op("Max", limit, norm))
 
 
-def _split_table(g: Builder, scalars: Sequence[Sequence[str]]) -> list[dict[str, ir.Value]]:
+def _split_table(g: Builder, spec: UpdateSpec) -> list[dict[str, ir.Value]]:
+    scalars = spec.scalars
     flat = [name for names in scalars for name in names]
     if not flat:
         return [{} for _ in scalars]
-    table = g.input(SCALARS, (len(flat),), ir.DataType.FLOAT)
+    table = g.input(SCALARS, (len(flat),), spec.dtype)
     parts = [table]
     if len(flat) > 1:
         parts = g.ops("Split", table, g.ints(*[1] * len(flat)), outputs=len(flat), axis=0)
@@ -244,7 +246,7 @@ def order_writes(g: Builder, pairs: dict[ir.Value, ir.Value]) -> int:
             # Its consumers would be readers of whatever it is a view of, once it is no output.
             pairs[old] = g.op("Max", pairs[old], pairs[old])
         for old in [] if views else late:
-            zero = g.op("Sum", *(_zero_after(g, reader) for reader in late[old]))
+            zero = g.op("Sum", *(_zero_after(g, reader, dtype_of(old)) for reader in late[old]))
             pairs[old] = g.op("Add", pairs[old], zero)
         passes += len(views or late)
 
@@ -254,8 +256,8 @@ def _is_view(value: ir.Value) -> bool:
     return producer is None or _may_be_view(producer)
 
 
-def _zero_after(g: Builder, node: ir.Node) -> ir.Value:
+def _zero_after(g: Builder, node: ir.Node, dtype: ir.DataType) -> ir.Value:
     """Return a zero of shape (1,), available only after ``node`` has run, even if it gave NaN."""
     first = g.op("Gather", g.reshape(node.outputs[0], (-1,)), g.ints(0))
     never = g.op("And", g.op("Equal", first, first), g.const(np.zeros(1, dtype=np.bool_)))
-    return g.op("Cast", never, to=int(ir.DataType.FLOAT))
+    return g.op("Cast", never, to=int(dtype))

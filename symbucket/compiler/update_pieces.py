@@ -12,8 +12,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import onnx_ir as ir
-
 from symbucket.compiler.update import Emit, UpdateSpec
 from symbucket.ir import Builder, info_of, new_graph
 from symbucket.types import Shape
@@ -63,9 +61,9 @@ def _is_elementwise(spec: UpdateSpec, emit: Emit, names: Sequence[str]) -> bool:
     graph = new_graph("trial")
     g = Builder(graph)
     shape = max(spec.shapes, key=math.prod)
-    weight, grad = (g.input(name, shape, ir.DataType.FLOAT) for name in ("weight", "grad"))
-    states = {name: g.input(f"state {name}", shape, ir.DataType.FLOAT) for name in spec.states}
-    scalars = {name: g.input(f"scalar {name}", (1,), ir.DataType.FLOAT) for name in names}
+    weight, grad = (g.input(name, shape, spec.dtype) for name in ("weight", "grad"))
+    states = {name: g.input(f"state {name}", shape, spec.dtype) for name in spec.states}
+    scalars = {name: g.input(f"scalar {name}", (1,), spec.dtype) for name in names}
     emit(g, weight, grad, states, scalars)
     return all(info_of(node).elementwise for node in graph)
 

@@ -55,7 +55,8 @@ class HostInterface(Hyperparameters):
     def create_state(self, index: Index, weight: NDArray) -> Any:
         """Return the state of a new parameter: None, an NDArray, or a tuple of them."""
         values = self._states()
-        states = [NDArray.empty(weight.shape, np.float32, weight.context) for _ in values]
+        dtype = np.float64 if weight.dtype == np.float64 else np.float32
+        states = [NDArray.empty(weight.shape, dtype, weight.context) for _ in values]
         for state, value in zip(states, values.values()):
             state[...] = value
         return None if not states else states[0] if len(states) == 1 else tuple(states)

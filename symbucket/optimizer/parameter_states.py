@@ -18,6 +18,9 @@ from symbucket.runtime.ndarray import NDArray
 Array = NDArray | np.ndarray[Any, Any]
 _Host = np.ndarray[Any, Any]
 
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+"""What parameters can be; their states are of the same dtype."""
+
 
 class ParameterStates:
     """The arrays in which an optimizer remembers what was, such as momentum, by parameter.
@@ -64,11 +67,18 @@ class ParameterStates:
                         f"updater: {self._label(index)!r} has shape {weight.shape}, its state "
                         f"{name!r} {shape}. Use one index (or one updater) for each weight."
                     )
+            for name, array in have.items():
+                if array.dtype != weight.dtype:
+                    raise UnsupportedError(
+                        f"updater: {self._label(index)!r} has dtype {weight.dtype}, its state "
+                        f"{name!r} {array.dtype}. Convert one of them with astype, or make the "
+                        "state anew with create_state."
+                    )
         for index, weight in zip(indices, weights):
             states, loaded = dict(self._states.get(index, {})), self._loaded.get(index, {})
             for name, value in values.items():
                 if name not in states or states[name].context != weight.context:
-                    state = NDArray.empty(weight.shape, np.float32, weight.context)
+                    state = NDArray.empty(weight.shape, weight.dtype, weight.context)
                     state[...] = states.get(name, loaded.get(name, value))
                     states[name] = state
             self._states[index] = states
@@ -87,6 +97,7 @@ class ParameterStates:
     def use_states(self, index: Index, states: Mapping[str, NDArray]) -> None:
         """Let these arrays be the states of a parameter."""
         self._states[index] = dict(states)
+        self._allocated = [], []
 
     def states(self) -> dict[str, _Host]:
         """Copies of all states as ``{"adam/mean/embed_weight": array}``."""
@@ -204,8 +215,9 @@ class ParameterStates:
             array = np.asarray(value)
             index = labels.get(label, int(label) if label.isdecimal() else label)
             have = self._states.get(index, {}).get(kind)
-            if array.dtype != np.float32 or (have is not None and have.shape != array.shape):
-                expected = "float32" if have is None else f"float32 of shape {have.shape}"
+            fits = array.dtype in DTYPES if have is None else array.dtype == have.dtype
+            if not fits or (have is not None and have.shape != array.shape):
+                expected = "float32" if have is None else f"{have.dtype} of shape {have.shape}"
                 raise CheckpointError(
                     f"{where}: state {key!r} is {array.dtype} of shape {array.shape}; "
                     f"expected {expected}."
@@ -238,10 +250,10 @@ class ParameterStates:
         return {**counters, "index_update_count": pairs}
 
     def _check_dtype(self, index: Index, kind: str, array: Array) -> None:
-        if array.dtype != np.float32:
+        if array.dtype not in DTYPES:
             raise UnsupportedError(
                 f"updater: the {kind} of {self._label(index)!r} has dtype {array.dtype}; "
-                "optimizers work on float32. Convert it with astype('float32')."
+                "optimizers work on float32 and float64. Convert it with astype('float32')."
             )
 
     def _kind(self) -> str:

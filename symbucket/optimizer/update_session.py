@@ -80,7 +80,8 @@ class UpdateGraph:
         self._session = Session(_Receipt.serialize(self.model), context, name)
         self.receipt = _Receipt(context)
         self.receipt.bind(self._session)
-        self._table = NDArray.zeros((max(1, sum(map(len, spec.scalars))),), np.float32, context)
+        dtype = spec.dtype.numpy()
+        self._table = NDArray.zeros((max(1, sum(map(len, spec.scalars))),), dtype, context)
         self._session.bind_inputs({SCALARS: self._table})
         self._bound: list[NDArray] = []
 
@@ -120,7 +121,7 @@ class UpdateGraph:
         """Update all parameters; ``table`` has the values of every row of scalars."""
         values = [row[n] for row, names in zip(table, self.spec.scalars) for n in names]
         if values:
-            self._table[...] = np.array(values, dtype=np.float32)
+            self._table[...] = np.array(values, dtype=self._table.dtype)
         self._session.run()
 
 

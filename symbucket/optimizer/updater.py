@@ -7,10 +7,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
+import onnx_ir as ir
 
 from symbucket.compiler.update import UpdateSpec
 from symbucket.context import Context
-from symbucket.errors import InvalidArgumentError, ShapeError
+from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
 from symbucket.optimizer.base import Optimizer
 from symbucket.optimizer.hyperparameters import Index
 from symbucket.optimizer.parameter_states import Array, ParameterStates
@@ -45,8 +46,9 @@ class Updater(ParameterStates):
     """``updater(index, grad, weight)`` updates a weight in place, as MXNet's updater does.
 
     With lists of indices, gradients and weights all of them are updated by one run of one graph,
-    which is how a module should call it. Weights and gradients are float32 NDArrays of one context,
-    or numpy arrays, which are copied in and back. A gradient that is None leaves its parameter out.
+    which is how a module should call it. Weights and gradients are NDArrays of one context,
+    all of float32 or all of float64, or numpy arrays, which are copied in and back. A gradient that
+    is None leaves its parameter out.
 
     Graphs are built when first needed, once for each structure: shapes, the names of the scalars,
     what the optimizer's ``structure()`` says. Learning rates and all other numbers vary without a
@@ -181,7 +183,7 @@ class Updater(ParameterStates):
             )
         self._check_dtype(index, kind, array)
         mirror = self._mirrors.get((index, kind))
-        if mirror is None or mirror.shape != array.shape:
+        if mirror is None or (mirror.shape, mirror.dtype) != (array.shape, array.dtype):
             mirror = self._mirrors[index, kind] = NDArray.empty(array.shape, array.dtype)
         mirror[...] = array
         return mirror
@@ -194,6 +196,14 @@ class Updater(ParameterStates):
     ) -> None:
         for (index, _, target), grad, weight in zip(updates, grads, weights):
             self._check_dtype(index, "gradient", grad)
+            self._check_dtype(index, "weight", weight)
+            if not grad.dtype == weight.dtype == weights[0].dtype:
+                first = weights[0].dtype
+                raise UnsupportedError(
+                    f"updater: {self._label(index)!r} has a weight of {weight.dtype} and a "
+                    f"gradient of {grad.dtype}; one update has one dtype, here {first}. Convert "
+                    f"them with astype({first.name!r}), or update them in another call."
+                )
             if grad.shape != weight.shape:
                 raise ShapeError(
                     f"updater: the gradient of {self._label(index)!r} has shape {grad.shape}, its "
@@ -219,6 +229,7 @@ class Updater(ParameterStates):
             states=tuple(self.optimizer.update_states()),
             scalars=tuple(tuple(row) for row in table),
             rows=tuple(rows),
+            dtype=ir.DataType.from_numpy(weights[0].dtype),
         )
         context: Context = weights[0].context
         key = (spec, self.optimizer.structure(), context)

@@ -65,7 +65,8 @@ def test_the_updater_refuses_what_does_not_fit():
     updater = optimizer.get_updater(made)
     good, whole = NDArray(np.ones(3)), NDArray(np.ones(3, np.int32))
     refused = [
-        (UnsupportedError, "weight of 'fc_weight' has dtype float64", good, np.ones(3)),
+        (UnsupportedError, "a weight of float64 and a gradient of float32", good, np.ones(3)),
+        (UnsupportedError, "weight of 'fc_weight' has dtype float16", good, np.ones(3, np.float16)),
         (UnsupportedError, "gradient of 'fc_weight' has dtype int", whole, good),
         (ShapeError, r"gradient of 'fc_weight' has shape \(2,\)", NDArray(np.ones(2)), good),
         (InvalidArgumentError, "is a list; expected an NDArray", [1.0], good),
