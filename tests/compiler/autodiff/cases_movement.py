@@ -205,6 +205,19 @@ def _operands(draw: Draw, reduction: str, *shapes: tuple[int, ...]) -> list[np.n
     return arrays
 
 
+def _scattered(
+    x: np.ndarray, places: tuple[np.ndarray, ...], updates: np.ndarray, reduction: str
+) -> np.ndarray:
+    """What both operators compute; older evaluators of onnx take not all reductions."""
+    y = np.array(x)
+    if reduction == "none":
+        y[places] = updates
+    else:
+        ufuncs = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+        ufuncs[reduction].at(y, places, updates)
+    return y
+
+
 def _scatter_nd(draw: Draw) -> Case:
     shape = draw.shape(1)
     depth = draw.number(1, len(shape))
@@ -218,7 +231,11 @@ def _scatter_nd(draw: Draw) -> Case:
         index = index - np.array(shape[:depth])
     data, updates = _operands(draw, reduction, shape, (len(index), *shape[depth:]))
     attributes = {} if reduction == "none" else {"reduction": reduction}
-    return Case("ScatterND", [data, index, updates], (0, 2), attributes)
+
+    def exact(x: np.ndarray, index: np.ndarray, updates: np.ndarray) -> np.ndarray:
+        return _scattered(x, tuple(np.moveaxis(index, -1, 0)), updates, reduction)
+
+    return Case("ScatterND", [data, index, updates], (0, 2), attributes, exact=exact)
 
 
 def _scatter_elements(draw: Draw) -> Case:
@@ -231,7 +248,14 @@ def _scatter_elements(draw: Draw) -> Case:
         rows = draw.index(where, shape[axis])
     attributes = {"axis": axis, **({} if reduction == "none" else {"reduction": reduction})}
     data, updates = _operands(draw, reduction, shape, where)
-    return Case("ScatterElements", [data, rows.astype(np.int64), updates], (0, 2), attributes)
+
+    def exact(x: np.ndarray, index: np.ndarray, updates: np.ndarray) -> np.ndarray:
+        places = [*np.indices(index.shape)]
+        places[axis] = index
+        return _scattered(x, tuple(places), updates, reduction)
+
+    inputs = [data, rows.astype(np.int64), updates]
+    return Case("ScatterElements", inputs, (0, 2), attributes, exact=exact)
 
 
 def _one_hot(draw: Draw) -> Case:
