@@ -58,6 +58,7 @@ SHORT = {
     "other statistics": r"aux state '",
     "one length": r"^bucket key|^session",
     "dropout lost": r"drops out in",
+    "no export": r"PyTorch cannot export",
 }
 """Words for reasons in the table of the documentation, and patterns of their errors."""
 

@@ -29,7 +29,7 @@ class Network:
     """How many rows of scores there are for a key."""
     tolerance: float = 1e-5
     learning_rate: float = 0.1
-    """Of SGD."""
+    """Of SGD; Adam's is a hundredth."""
     refused: str = ""
     """Words of the error, if the module has to be refused."""
 

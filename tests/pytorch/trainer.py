@@ -51,7 +51,7 @@ class Trainer:
         module.set_params(*self._start)
         options = {"learning_rate": learning_rate, "rescale_grad": 1.0}
         if optimizer == "adam":
-            options |= {"learning_rate": 1e-3, "epsilon": EPSILON}
+            options |= {"learning_rate": learning_rate / 100, "epsilon": EPSILON}
         module.init_optimizer(optimizer=optimizer, optimizer_params=options, force_init=True)
 
 

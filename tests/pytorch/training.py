@@ -50,7 +50,7 @@ def train_torch(module, batches, optimizer: str, learning_rate: float = 0.1):
     if optimizer == "sgd":
         updates = torch.optim.SGD(trained, learning_rate)
     else:
-        updates = torch.optim.Adam(trained, 1e-3, eps=EPSILON)
+        updates = torch.optim.Adam(trained, learning_rate / 100, eps=EPSILON)
     dtype = trained[0].dtype
     outputs = []
     for step, (_, inputs, labels) in enumerate(batches, 1):
