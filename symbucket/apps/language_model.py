@@ -101,8 +101,8 @@ def load_text(args: argparse.Namespace) -> tuple[Sentences, Sentences]:
 
 
 def length_of(sentence: Sequence[str]) -> int:
-    """Return the tokens that training has of a sentence: its words, and <eos> before them."""
-    return 1 + len(sentence)
+    """Return the tokens that training has of a sentence: its words, <eos> before and after them."""
+    return len(sentence) + 2
 
 
 def bucketed(

@@ -95,7 +95,9 @@ class _Paths:
             for i in members:
                 if self.paths[i] is None:
                     scope = self.boxes[i].scope.removeprefix(PREFIXES[phase])
-                    self.paths[i] = (*ROOTS[phase], *tokens(scope))
+                    # The parts of an automatic name (broadcast_add0) name no part of the network.
+                    parts = (scope,) if self.automatic(scope) else tokens(scope)
+                    self.paths[i] = (*ROOTS[phase], *parts)
         prepared = self._prepared()
         for i in prepared:
             self.paths[i] = (*_untimed(self.paths[i] or ()), PARAMETERS)
@@ -162,10 +164,65 @@ class _Paths:
             if self.paths[i] is None:
                 shared = common([before[i], after[i]])
                 inside = after[i] if shared == before[i] else shared
+                if scope := inside or after[i]:
+                    self.paths[i] = scopes[i] = scope
+        self._close(members, scopes)
+        for i in unnamed:
+            if self.paths[i] is None:
                 # Directly before a node at the top, as good as in it.
-                readers = [self.paths[j] for j in self.readers[i]]
-                last = common([path or () for path in readers])
-                self.paths[i] = inside or after[i] or last or None
+                readers = {self.paths[j] for j in self.readers[i]}
+                self.paths[i] = readers.pop() if len(readers) == 1 else None
+
+    def _close(self, members: Sequence[int], scopes: dict[int, Path]) -> None:
+        """Give boxes with automatic names the scope that they are on a way through, or that ends.
+
+        The sum of a layer's input and its attention comes after one part of the layer and before
+        another, although later layers read it too: outside, it would make a cycle with the layer.
+        The last sum of a layer has all that it reads from it.
+        """
+        after: dict[int, frozenset[Path]] = {}
+        for i in reversed(members):
+            after[i] = self._scopes_around(i, self.readers, scopes, after)
+        before: dict[int, frozenset[Path]] = {}
+        ends: dict[int, Path] = {}  # what all computed inputs of an unnamed box have in common
+        for i in members:
+            before[i] = self._scopes_around(i, self.sources, scopes, before)
+            if self.paths[i] is not None:
+                continue
+            computed = [j for j in self.sources[i] if self.boxes[j].op]
+            ends[i] = common([scopes.get(j, ends.get(j, ())) for j in computed])
+            if both := before[i] & after[i]:
+                self.paths[i] = scopes[i] = max(both, key=lambda scope: (len(scope), scope))
+            elif len(computed) > 1 and ends[i]:
+                self._end(i, ends[i], scopes)
+
+    def _end(self, i: int, scope: Path, scopes: dict[int, Path]) -> None:
+        """Give a box, and the boxes without paths that lead to it, a scope that it ends."""
+        waiting = [i]
+        while waiting:
+            j = waiting.pop()
+            if self.boxes[j].kind == FORWARD and self.paths[j] is None:
+                self.paths[j] = scopes[j] = scope
+                waiting += self.sources[j]
+
+    def _scopes_around(
+        self,
+        i: int,
+        around: Sequence[Sequence[int]],
+        scopes: Mapping[int, Path],
+        passed: Mapping[int, frozenset[Path]],
+    ) -> frozenset[Path]:
+        """Return all scopes around the first named boxes on each way to one side of a box.
+
+        ``passed``: the result for the boxes on that side.
+        """
+        near: set[Path] = set()
+        for j in around[i]:
+            if j in scopes:
+                near.update(scopes[j][: n + 1] for n in range(len(scopes[j])))
+            else:
+                near |= passed.get(j, frozenset())
+        return frozenset(near)
 
     def _scopes_beside(
         self, order: Sequence[int], around: Sequence[Sequence[int]], scopes: Mapping[int, Path]

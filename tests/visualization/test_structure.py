@@ -19,7 +19,7 @@ from symbucket.visualization.lines import CARRIED, SELF, all_lines, shown_lines
 from symbucket.visualization.sources import networks_of
 from symbucket.visualization.texts import box_texts, group_texts
 from symbucket.visualization.tree import LOOP, REPEAT, RUN, STEP, STEPS
-from tests.visualization.viz_networks import language_model, transformer
+from tests.visualization.viz_networks import language_model, residual, transformer
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -127,6 +127,39 @@ def test_of_many_layers_the_first_one_is_the_example():
     assert sorted((tree.groups[i].phase, tree.groups[i].label) for i in layers) == [
         (BACKWARD, "layer0"),
         (FORWARD, "layer0"),
+    ]
+
+
+@pytest.mark.parametrize("graph", ["symbol", "forward", "training"])
+def test_sums_without_names_are_in_their_layer(graph):
+    symbol, shapes = residual(layers=6)
+    tree = fold(next(iter(networks_of(symbol, shapes, graph).values())))
+    paths = {
+        box.name.partition("/")[0]: tree.path(parent)
+        for box, parent in zip(tree.diagram.boxes, tree.parents)
+        if box.kind == FORWARD
+    }
+    for i in range(6):
+        assert {f"layer{i}"} <= set(paths[f"_plus{2 * i}"]) & set(paths[f"_plus{2 * i + 1}"])
+    assert not any("layer" in label for label in paths["broadcast_add0"])
+    assert len({tree.groups[i].size for i in layers_of(tree)}) == 1  # so the layers are equal
+    (repeat,) = (g for g in tree.groups if g.kind == REPEAT and g.phase == FORWARD and g.groups)
+    assert repeat.label == "layer#"
+
+
+def test_automatic_names_are_no_groups():
+    a, b = sym.Variable("a"), sym.Variable("b")
+    with sb.NameManager():
+        x = sym.broadcast_mul(a, sym.broadcast_add(a, sym.broadcast_maximum(a, b)))
+    tree = fold(next(iter(networks_of(x, {"a": (2, 3), "b": (1, 3)}).values())))
+    assert [g.label for g in tree.groups] == []
+
+
+def layers_of(tree):
+    return [
+        i
+        for i, g in enumerate(tree.groups)
+        if g.phase == FORWARD and g.label in {f"layer{n}" for n in range(6)}
     ]
 
 

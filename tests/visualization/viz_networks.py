@@ -67,3 +67,20 @@ def transformer(layers=3, batch=2, length=4, width=8, heads=2):
         label = sym.Reshape(sym.Variable("softmax_label"), shape=(-1,))
         symbol = sym.SoftmaxOutput(scores, label, name="softmax")
     return symbol, {"data": (batch, length), "softmax_label": (batch, length)}
+
+
+def residual(layers=3, width=8):
+    """Layers that are added to what they read; the sums have no names. Also the shapes."""
+    with sb.NameManager():
+        x = sym.Embedding(sym.Variable("data"), input_dim=9, output_dim=width, name="embed")
+        x = sym.broadcast_add(x, sym.Variable("position_weight", shape=(1, 4, width)))
+        for i in range(layers):
+            for part in ("first", "second"):
+                y = sym.LayerNorm(x, name=f"layer{i}_norm_{part}")
+                y = sym.FullyConnected(y, num_hidden=width, flatten=False, name=f"layer{i}_{part}")
+                x = x + sym.Activation(y, act_type="relu")
+        rows = sym.Reshape(sym.LayerNorm(x, name="norm"), shape=(-1, width))
+        scores = sym.FullyConnected(rows, num_hidden=9, name="pred")
+        label = sym.Reshape(sym.Variable("softmax_label"), shape=(-1,))
+        symbol = sym.SoftmaxOutput(scores, label, name="softmax")
+    return symbol, {"data": (2, 4), "softmax_label": (2, 4)}
