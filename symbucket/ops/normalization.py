@@ -279,24 +279,6 @@ class BatchNorm(_Normalization):
         g.update_aux(moving, g.op("Add", old, g.reshape(new, shape_of(moving))))
 
 
-@operator("_contrib_SyncBatchNorm")
-class SyncBatchNorm(BatchNorm):
-    """BatchNorm over the whole batch, also where several contexts have parts of it.
-
-    On one context that is BatchNorm; several are refused. ``ndev`` and ``key`` mean nothing here.
-    """
-
-    formula = BatchNorm.formula
-    example = (
-        "contrib.SyncBatchNorm([[3], [5]], [1], [0], [1], [4], eps=0.00001, key='0') -> [[1], [2]]"
-    )
-    whole_batch = True
-    always_written = ("key",)
-
-    ndev: int = 1
-    key: str = "0"
-
-
 @operator("LayerNorm")
 class LayerNorm(_Normalization):
     """Zero mean and unit variance along ``axis``, times gamma, plus beta (one each a position).
