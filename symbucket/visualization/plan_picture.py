@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,12 +17,21 @@ from symbucket.visualization.diagram import BACKWARD, FORWARD
 from symbucket.visualization.figures import MEGA, TITLE_STYLE, new_figure, save
 from symbucket.visualization.plot_page import Table
 
-Part = tuple[str, Sequence[PlannedTensor], int, int]  # name, tensors, nodes, peak
 _MAX_OUTLINED = 300  # tensors with a border
 _COLOURS = {"stash": ("#c3d5ea", FILLS[FORWARD][1]), "transient": ("#f3d3bc", FILLS[BACKWARD][1])}
 _NAMES = {"stash": "stash: kept for the backward part", "transient": "transients"}
 _COLUMNS = 3
 _WIDTH = 9.0  # inches
+
+
+class Part(NamedTuple):
+    """A model of a plan: ``peak`` bytes of the pool, ``arena`` bytes that the runtime touches."""
+
+    name: str
+    tensors: Sequence[PlannedTensor]
+    nodes: int
+    peak: int
+    arena: int
 
 
 def plan_picture(
@@ -61,7 +70,7 @@ def plan_picture(
     columns = 1 if single else min(_COLUMNS, len(parts))
     rows = -(-len(parts) // columns)
     figure, axes = new_figure(rows, columns, (_WIDTH, 4.4 if single else 0.6 + 2.2 * rows))
-    for axis, (name, tensors, nodes, peak) in zip(axes.flat, parts):
+    for axis, (name, tensors, nodes, peak, _) in zip(axes.flat, parts):
         placed = [t for t in tensors if t.offset is not None]
         if single:
             _rectangles(axis, placed)
@@ -93,17 +102,17 @@ def plan_picture(
     what = f"key {parts[0][0]}" if single and len(parts[0][0]) else "Activations over time"
     title = title or what
     figure.suptitle(title, **TITLE_STYLE)
-    _legend(figure, single, any(peak != pool for *_, peak in parts))
+    _legend(figure, single, any(part.peak != pool for part in parts))
     return save(figure, file, title, [_tensors(parts[0]) if single else _keys(parts)])
 
 
 def _parts(plan: Any) -> tuple[list[Part], int]:
     """Return the models of a plan, and the size of the pool."""
     if isinstance(plan, MemoryPlan):
-        return [("", plan.tensors(), plan.nodes, plan.peak)], plan.peak
+        return [Part("", plan.tensors(), plan.nodes, plan.peak, plan.arena)], plan.peak
     if isinstance(plan, PoolPlan):
         parts: list[Part] = [
-            (repr(key), model.tensors(), model.nodes, model.peak)
+            Part(repr(key), model.tensors(), model.nodes, model.peak, model.arena)
             for key, many in plan.plans.items()
             for model in many
         ]
@@ -128,7 +137,8 @@ def _parts(plan: Any) -> tuple[list[Part], int]:
 
 def _from_dict(name: str, model: Mapping[str, Any]) -> Part:
     tensors = [PlannedTensor(**{**t, "also": tuple(t["also"])}) for t in model["tensors"]]
-    return name, tensors, int(model["nodes"]), int(model["peak"])
+    peak = int(model["peak"])
+    return Part(name, tensors, int(model["nodes"]), peak, int(model.get("arena", peak)))
 
 
 def _checked(parts: list[Part]) -> list[Part]:
@@ -139,8 +149,7 @@ def _checked(parts: list[Part]) -> list[Part]:
 
 def _tensors(part: Part) -> Table:
     """Return what is in the pool, largest first."""
-    _, tensors, _, _ = part
-    placed = [(t.size, t.offset, t) for t in tensors if t.offset is not None]
+    placed = [(t.size, t.offset, t) for t in part.tensors if t.offset is not None]
     placed.sort(key=lambda row: (-row[0], row[1]))
     rows = [
         (t.name, _NAMES[t.kind], size, offset, t.birth, t.death, ", ".join(t.also))
@@ -152,16 +161,17 @@ def _tensors(part: Part) -> Table:
 
 def _keys(parts: Sequence[Part]) -> Table:
     rows = []
-    for name, tensors, nodes, peak in parts:
+    for name, tensors, nodes, peak, arena in parts:
         placed = [t for t in tensors if t.offset is not None]
         largest = max(placed, key=lambda t: t.size, default=None)
-        row = (name, nodes, len(placed), peak)
+        row = (name, nodes, len(placed), peak, arena)
         rows.append((*row, largest.size if largest else 0, largest.name if largest else ""))
     columns = (
         "key",
         "nodes",
         "tensors",
         "bytes of the pool",
+        "of the runtime's arena",
         "of its largest tensor",
         "largest tensor",
     )

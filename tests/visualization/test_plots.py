@@ -131,7 +131,7 @@ def test_pages_have_the_numbers_beside_the_plot(needs_matplotlib, tmp_path):
     for row, key in zip(cells(page)[1:], (4, 6)):
         (model,) = plan.plans[key]
         assert row[:2] == [str(key), str(model.nodes)]
-        assert row[3] == f"{model.peak:,}"
+        assert row[3:5] == [f"{model.peak:,}", f"{model.arena:,}"]
     bucket_picture([1, 2, 3, 5, 5, 6, 12, 13], [6, 3, 12], tmp_path / "b.html")
     page = (tmp_path / "b.html").read_text()
     assert cells(page)[1:] == [
