@@ -24,6 +24,13 @@ def constant(g: Emitter, value: ir.Value) -> Expr:
     return x.cast(ir.DataType.FLOAT) if x.dtype == ir.DataType.FLOAT16 else x
 
 
+def constants(g: Emitter, *values: ir.Value) -> list[Expr]:
+    """Return values as ``constant`` does, of one dtype: float64 if all are, else float32."""
+    parts = [constant(g, value) for value in values]
+    is_wide = all(part.dtype == ir.DataType.DOUBLE for part in parts)
+    return [part.cast(ir.DataType.DOUBLE if is_wide else ir.DataType.FLOAT) for part in parts]
+
+
 def columns(boxes: Expr) -> list[Expr]:
     """Return the numbers of boxes (..., k) as k values (...)."""
     *leading, width = boxes.shape

@@ -17,6 +17,7 @@ from symbucket.ops.box_geometry import (
     centers,
     columns,
     constant,
+    constants,
     corners,
     first_ones,
     not_suppressed,
@@ -61,7 +62,7 @@ class BoxIoU(Operator):
         return list(ends), [unify(outs[0], (*lhs[:-1], *rhs[:-1]))]
 
     def emit(self, g: Emitter, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
-        a, b = constant(g, lhs), constant(g, rhs)
+        a, b = constants(g, lhs, rhs)
         sides = [
             [corner.reshape(shape) for corner in corners(columns(x), self.format == "center")]
             for x, shape in ((a, (-1, 1)), (b, (1, -1)))

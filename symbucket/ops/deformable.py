@@ -86,7 +86,8 @@ class _Deformable(Operator):
         bias: ir.Value | None,
     ) -> ir.Value:
         """Return the output; without a mask all points count alike."""
-        x, moves = Expr(g, data), Expr(g, offset)
+        x = Expr(g, data)
+        moves = Expr(g, offset).cast(x.dtype)
         n, c, h, w = x.shape
         out = g.out_shapes[0][2:]
         groups, points, places = self.num_deformable_group, math.prod(self.kernel), math.prod(out)
@@ -107,14 +108,14 @@ class _Deformable(Operator):
             inside = (y >= 0.0) & (y < float(h)) & (at >= 0.0) & (at < float(w))
             factor = inside.cast(x.dtype)
         else:
-            factor = Expr(g, mask)
+            factor = Expr(g, mask).cast(x.dtype)
         values = values * factor.reshape((n * groups, 1, points * places))
-        weight = Expr(g, kernels)
+        weight = Expr(g, kernels).cast(x.dtype)
         rows = values.reshape((n, self.num_group, c // self.num_group * points, places))
         filters = weight.reshape((1, self.num_group, self.num_filter // self.num_group, -1))
         result = (filters @ rows).reshape((n, self.num_filter, *out))
         if bias is not None:
-            result = result + Expr(g, bias).reshape((1, self.num_filter, 1, 1))
+            result = result + Expr(g, bias).cast(x.dtype).reshape((1, self.num_filter, 1, 1))
         return result.value
 
 

@@ -171,7 +171,7 @@ class _OfSamples(Operator):
         x, own = Expr(g, sample), self._size_of_event()
         spread = []
         for value in parameters:
-            p = Expr(g, value)
+            p = Expr(g, value).cast(x.dtype)
             leading, event = p.shape[: p.rank - own], p.shape[p.rank - own :]
             between = [1] * (x.rank - len(leading) - own)
             spread.append(p.reshape((*leading, *between, *event)))

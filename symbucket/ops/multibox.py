@@ -14,7 +14,7 @@ from symbucket.ops.box_geometry import (
     by_score,
     centers,
     columns,
-    constant,
+    constants,
     corners,
     first_ones,
     not_suppressed,
@@ -142,7 +142,7 @@ class MultiBoxTarget(Operator):
     def emit(
         self, g: Emitter, anchor: ir.Value, label: ir.Value, cls_pred: ir.Value
     ) -> list[ir.Value]:
-        boxes, objects, scores = (constant(g, v) for v in (anchor, label, cls_pred))
+        boxes, objects, scores = constants(g, anchor, label, cls_pred)
         n, count, _ = objects.shape
         a = boxes.shape[1]
         sides = columns(boxes)
@@ -280,7 +280,7 @@ class MultiBoxDetection(Operator):
     def emit(
         self, g: Emitter, cls_prob: ir.Value, loc_pred: ir.Value, anchor: ir.Value
     ) -> ir.Value:
-        scores, distances, boxes = (constant(g, v) for v in (cls_prob, loc_pred, anchor))
+        scores, distances, boxes = constants(g, cls_prob, loc_pred, anchor)
         n, classes, a = scores.shape
         objects = scores.op("Slice", [1], [classes], [1])
         kind = objects.op("ArgMax", axis=1, keepdims=0).cast(scores.dtype)

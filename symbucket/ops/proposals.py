@@ -10,7 +10,7 @@ from symbucket.ir.expr import clip, exp, maximum, minimum, where
 from symbucket.ops.box_geometry import (
     by_score,
     columns,
-    constant,
+    constants,
     first_ones,
     not_suppressed,
     take,
@@ -80,7 +80,7 @@ class _Proposals(Operator):
     def emit(
         self, g: Emitter, cls_prob: ir.Value, bbox_pred: ir.Value, im_info: ir.Value
     ) -> list[ir.Value]:
-        scores, moves, info = (constant(g, v) for v in (cls_prob, bbox_pred, im_info))
+        scores, moves, info = constants(g, cls_prob, bbox_pred, im_info)
         n, channels, h, w = scores.shape
         kinds = channels // 2
         count = h * w * kinds

@@ -220,7 +220,7 @@ class PSROIPooling(Operator):
 
     def emit(self, g: Emitter, data: ir.Value, rois: ir.Value) -> ir.Value:
         image, parts = Expr(g, data), self.pooled_size
-        places = Expr(g, g.own("BlockGrad", rois))
+        places = Expr(g, g.own("BlockGrad", rois)).cast(ir.DataType.FLOAT)
         number, *sides = (
             part.reshape((places.shape[0],))
             for part in places.ops("Split", [1] * 5, axis=1, outputs=5)
@@ -228,8 +228,8 @@ class PSROIPooling(Operator):
         index = clip(number.cast(ir.DataType.INT64), 0, image.shape[0] - 1)
         chosen = image.op("Gather", index, axis=0)
         k, c, h, w = chosen.shape
-        rows = self._shares(sides[1], sides[3], h).reshape((k, 1, parts, h))
-        columns = self._shares(sides[0], sides[2], w).reshape((k, 1, parts, w))
+        rows = self._shares(sides[1], sides[3], h).cast(image.dtype).reshape((k, 1, parts, h))
+        columns = self._shares(sides[0], sides[2], w).cast(image.dtype).reshape((k, 1, parts, w))
         means = rows @ (chosen @ columns.transpose([0, 1, 3, 2]))  # of all channels, all parts
         flat = means.reshape((k, c * parts * parts))
         picked = flat.op("Gather", Expr(g, g.const(self._own_channels())), axis=1)

@@ -69,3 +69,14 @@ def test_density_outside_of_a_range():
     assert logs.tolist() == [pytest.approx(-np.log(2)), -np.inf]
     with pytest.raises(sb.SymbucketError, match="do not fit samples"):
         sb.nd.random_pdf_normal(x, sb.nd.zeros((1, 2, 3)), sb.nd.ones((1, 2, 3)))
+
+
+def test_inputs_of_several_dtypes():
+    """Parameters and boxes may have another dtype than what they are for."""
+    x = sb.nd.array([[0, 1.0]])
+    wide = sb.nd.array([2.0], dtype="float64")
+    expected = sb.nd.random_pdf_poisson(x, sb.nd.array([2.0])).asnumpy()
+    np.testing.assert_allclose(sb.nd.random_pdf_poisson(x, wide).asnumpy(), expected, rtol=1e-6)
+    boxes = sb.nd.array([[0, 0, 2, 2.0]])
+    others = sb.nd.array([[1, 1, 3, 3.0]], dtype="float64")
+    assert sb.nd.contrib.box_iou(boxes, others).asnumpy() == pytest.approx(1 / 7)
