@@ -77,10 +77,10 @@ def slow(session: nox.Session, runtime: str) -> None:
 @nox.session
 @nox.parametrize("runtime", RUNTIMES, ids=RUNTIMES)
 def coverage(session: nox.Session, runtime: str) -> None:
-    """The tests in random order, on all cores, with the lines they cover."""
+    """The tests in random order, with the lines they cover."""
     session.install("-e", f".[{runtime},test]")
     install_group(session, "coverage")
-    options = ["-n", "auto", "--cov", "--cov-report=term:skip-covered"]
+    options = ["--cov", "--cov-report=term:skip-covered"]
     session.run("python", "-m", "pytest", *options, *session.posargs)
 
 
