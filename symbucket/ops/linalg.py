@@ -75,7 +75,8 @@ def _define(name: str, rule: Callable[[Expr], Expr], text: str, formula: str, ex
 class Potrf(_Factors):
     """The lower triangular L with ``L L^T = A`` (Cholesky); reads the lower triangle of A.
 
-    With ``lower=False`` the upper triangular U with ``U^T U = A``, from the upper triangle.
+    With ``lower=False`` the upper triangular U with ``U^T U = A``, from the upper triangle. Where A
+    is not positive definite there is no such matrix: elements are NaN (MXNet raises).
     """
 
     formula = "y y^T = A, or y^T y = A"

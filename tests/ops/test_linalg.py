@@ -65,6 +65,13 @@ def test_a_zero_pivot_is_exchanged() -> None:
     assert value(sym.linalg.det(A), matrix).tolist() == pytest.approx([24.0])
 
 
+def test_a_matrix_that_is_not_positive_definite_has_no_factor() -> None:
+    matrices = np.array([[[1.0, 2.0], [2.0, 1.0]], [[4.0, 2.0], [2.0, 5.0]]], np.float32)
+    factors = value(sym.linalg.potrf(A), matrices)
+    assert np.isnan(factors[0]).any()
+    np.testing.assert_allclose(factors[1], [[2, 0], [1, 2]], atol=1e-6)
+
+
 def test_the_gradient_of_cholesky_is_symmetric_and_that_of_its_function() -> None:
     matrix = np.array([[[4.0, 1.0, 0.5], [1.0, 3.0, -0.4], [0.5, -0.4, 2.0]]], np.float32)
     head = np.random.default_rng(1).normal(size=(1, 3, 3))

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 from onnx import helper
 
