@@ -154,17 +154,17 @@ def normalize_descs(descs: Iterable[Any], what: str = "provide_data") -> list[Da
 
 
 def _checked_shape(name: str, shape: object) -> tuple[int, ...]:
-    found = f"DataDesc {name!r}: shape is {shape!r}; expected a tuple of non-negative integers"
+    message = f"DataDesc {name!r}: shape is {shape!r}; expected a tuple of non-negative integers"
     if isinstance(shape, (str, bytes)) or not isinstance(shape, Iterable):
-        raise DescriptionError(found)
+        raise DescriptionError(message)
     sizes = []
     for size in shape:
         if isinstance(size, (bool, np.bool_)):
-            raise DescriptionError(found)
+            raise DescriptionError(message)
         try:
             sizes.append(operator.index(size))
         except TypeError:
-            raise DescriptionError(found) from None
+            raise DescriptionError(message) from None
     if any(size < 0 for size in sizes):
-        raise DataError(found)
+        raise DataError(message)
     return tuple(sizes)

@@ -7,7 +7,8 @@ new module with a ``FAMILY``, its title in the documentation.
 import importlib
 import pkgutil
 
-from symbucket.ops.record import Emitter, Operator, find, in_namespace, names, operator
+from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.registry import find, in_namespace, names
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

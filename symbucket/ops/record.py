@@ -21,7 +21,8 @@ from symbucket import seeding
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.ir import Builder, Distribution
 from symbucket.ops.attributes import describe, parse
-from symbucket.ops.other_spellings import instead_of
+from symbucket.ops.instances import shared_instance
+from symbucket.ops.registry import register
 from symbucket.ops.shape import unify_all
 from symbucket.types import DType, InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
@@ -297,15 +298,7 @@ class Operator:
         Records never change, so equal attributes give one instance: the thousand steps of a cell
         hold a dozen records, and comparing two of them is a look at their identity.
         """
-        key = _key_of(cls, raw)
-        record = None if key is None else _made.get(key)
-        if record is None:
-            record = cls._make(raw)
-            if key is not None:
-                if len(_made) >= _MOST_MADE:
-                    _made.clear()
-                _made[key] = record
-        return record
+        return shared_instance(cls, raw, cls._make)
 
     @classmethod
     def _make(cls, raw: Mapping[str, Any]) -> Operator:
@@ -346,31 +339,6 @@ class Operator:
             raise InvalidArgumentError(f"{self.op_name}: {message}")
 
 
-_MOST_MADE = 4096
-_made: dict[tuple[Any, ...], Operator] = {}
-
-
-def _key_of(cls: type[Operator], raw: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """Return what tells raw attributes apart from all others; None if that is not simple.
-
-    Types count: 1, 1.0 and True are equal, and so are 0.0 and -0.0.
-    """
-    if cls.foreign or cls.holds_graphs:
-        return None
-    key: list[Any] = [cls]
-    for name, value in raw.items():
-        kind = type(value)
-        if kind is float:
-            value = repr(value)
-        elif kind is tuple:
-            if any(type(item) is not int for item in value):
-                return None
-        elif kind is not int and kind is not str and kind is not bool:
-            return None
-        key += (name, kind, value)
-    return tuple(key)
-
-
 _annotation_cache: dict[type, dict[str, Any]] = {}
 
 
@@ -382,7 +350,6 @@ def _annotations(cls: type) -> dict[str, Any]:
     return _annotation_cache[cls]
 
 
-_REGISTRY: dict[str, type[Operator]] = {}
 _T = TypeVar("_T", bound=type[Operator])
 
 
@@ -398,41 +365,7 @@ def operator(name: str, *aliases: str, method: str = "") -> Callable[[_T], _T]:
         record.op_name = name
         record.aliases = aliases
         record.method = method
-        for key in (name, *aliases):
-            if key in _REGISTRY:
-                raise InvalidArgumentError(f"operator {key!r} is registered twice")
-            _REGISTRY[key] = record
+        register(record, name, *aliases)
         return record  # type: ignore[return-value]
 
     return decorate
-
-
-def find(name: str) -> type[Operator]:
-    """Return the record of an operator.
-
-    Raises InvalidArgumentError with a suggestion if there is none.
-    """
-    if name not in _REGISTRY:
-        raise InvalidArgumentError(f"There is no operator {name!r}.{instead_of(name, _REGISTRY)}")
-    return _REGISTRY[name]
-
-
-def names() -> list[str]:
-    """Return every registered name, aliases included, sorted."""
-    return sorted(_REGISTRY)
-
-
-_FULL_NAMES = {"_internal": "_", "op": ""}
-_NAMESPACES = {"contrib": "_contrib_", "linalg": "_linalg_", "image": "_image_"}
-
-
-def in_namespace(namespace: str) -> dict[str, str]:
-    """Return the operators of a namespace of MXNet: short name -> registered name.
-
-    ``{"gemm": "_linalg_gemm", ...}`` for "linalg"; "_internal" has those that begin with an
-    underscore, and "op" all of them, under their full names.
-    """
-    if namespace in _FULL_NAMES:
-        return {n: n for n in names() if n.startswith(_FULL_NAMES[namespace])}
-    prefix = _NAMESPACES[namespace]
-    return {n.removeprefix(prefix): n for n in names() if n.startswith(prefix)}

@@ -10,7 +10,8 @@ from typing import Any
 from symbucket.attribute import AttrScope, is_hidden, of_input, stored_name
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager
-from symbucket.ops.record import Operator, find
+from symbucket.ops.record import Operator
+from symbucket.ops.registry import find
 from symbucket.symbol.node import NO_ATTRIBUTES, Entry, Node, checked_name
 from symbucket.symbol.symbol import Symbol
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from symbucket.attribute import is_of_input
 from symbucket.errors import InvalidArgumentError
-from symbucket.ops.record import Operator, find
+from symbucket.ops.record import Operator
+from symbucket.ops.registry import find
 from symbucket.symbol.node import Entry, Node, checked_name
 from symbucket.symbol.old_files import (
     complete_inputs,

@@ -90,9 +90,9 @@ def check_numeric_gradient(
     from symbucket import symbol as dsl
 
     refuse_sparse(grad_stype_dict, "grad_stype_dict")
-    wanted = np.dtype(dtype or default_dtype())
-    values = cast_by_name(location, sym.list_arguments(), "location", wanted)
-    states = cast_by_name(aux_states or {}, sym.list_auxiliary_states(), "aux_states", wanted)
+    target = np.dtype(dtype or default_dtype())
+    values = cast_by_name(location, sym.list_arguments(), "location", target)
+    states = cast_by_name(aux_states or {}, sym.list_auxiliary_states(), "aux_states", target)
     requests = dict(grad_nodes) if isinstance(grad_nodes, Mapping) else None
     if requests is None:
         names = grad_nodes if grad_nodes is not None else list(values)
@@ -102,7 +102,7 @@ def check_numeric_gradient(
     # Away from zero: a small weight would hide what it weighs.
     weights = np.abs(random_arrays(shapes[0])) + 0.1
     weighted = dsl.broadcast_mul(sym[0], dsl.Variable("_projection"), name="projected")
-    projection = weights.astype(dtypes[0] if dtypes else wanted)
+    projection = weights.astype(dtypes[0] if dtypes else target)
     executor = bound(
         weighted,
         {**values, "_projection": projection},

@@ -59,8 +59,7 @@ def compare_optimizer(
     states = []
     for side, optimizer in enumerate((opt1, opt2)):
         mine = [pair[side] for pair in weights]
-        made = [optimizer.create_state_multi_precision(i, w) for i, w in zip(indices, mine)]
-        states.append(made)
+        states.append([optimizer.create_state_multi_precision(i, w) for i, w in zip(indices, mine)])
     if compare_states:
         compare_ndarray_tuple(states[0], states[1])
     for side, optimizer in enumerate((opt1, opt2)):

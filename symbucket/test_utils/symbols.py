@@ -141,13 +141,13 @@ def cast_by_name(
     values: Location, names: Sequence[str], what: str, dtype: Any = None
 ) -> dict[str, Array]:
     """Return copies by name: numpy arrays in ``dtype`` (see above), NDArrays in their own."""
-    given = values if isinstance(values, Mapping) else dict(zip(names, values))
+    originals = values if isinstance(values, Mapping) else dict(zip(names, values))
     arrays = named(values, names, what)
     if isinstance(dtype, str) and dtype == "asnumpy":
         return {name: np.array(array) for name, array in arrays.items()}
-    wanted = np.dtype(dtype or default_dtype())
+    target = np.dtype(dtype or default_dtype())
     return {
-        name: np.array(array, array.dtype if isinstance(given[name], NDArray) else wanted)
+        name: np.array(array, array.dtype if isinstance(originals[name], NDArray) else target)
         for name, array in arrays.items()
     }
 

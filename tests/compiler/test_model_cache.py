@@ -24,7 +24,8 @@ from symbucket.compiler.target import PORTABLE
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import info
 from symbucket.metric import GraphMetric
-from symbucket.ops.record import _REGISTRY, Operator, operator
+from symbucket.ops.record import Operator, operator
+from symbucket.ops.registry import _RECORDS
 from symbucket.symbol.compose import apply
 from tests.compiler.cache_folder import files
 from tests.small_networks import generate, language_model, numbers, same, sentence_batch, shapes
@@ -185,7 +186,7 @@ def test_operators_and_rules_from_outside_are_not_kept(tmp_path, compiled, monke
         for _ in range(2):
             compile_inference(twice, SHAPES, options=options)
     finally:
-        del _REGISTRY["_test_double"]
+        del _RECORDS["_test_double"]
     assert len(compiled) == 2
     assert files(tmp_path) == []
     with monkeypatch.context() as patch:

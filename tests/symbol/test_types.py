@@ -13,7 +13,7 @@ import pytest
 
 import symbucket as sb
 from symbucket.ops import Operator, operator
-from symbucket.ops.record import _REGISTRY
+from symbucket.ops.registry import _RECORDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,4 +131,4 @@ def test_an_operator_whose_emit_takes_any_inputs_still_works() -> None:
         symbol = sb.sym._test_open(sb.sym.Variable("data"))
         assert symbol.eval(data=sb.nd.ones((2,)))[0].asnumpy().tolist() == [-1.0, -1.0]
     finally:
-        del _REGISTRY["_test_open"]
+        del _RECORDS["_test_open"]

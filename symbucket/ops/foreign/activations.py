@@ -54,12 +54,12 @@ def activations_of(
     count = len(default)
     call.refuse(len(names) != count * directions, f"{len(names)} activations {names}")
     alphas, betas = (iter(call.attr(f"activation_{kind}") or ()) for kind in ("alpha", "beta"))
-    made = []
+    activations = []
     for name in names:
         call.refuse(name.lower() not in _KINDS, f"the activation {name}")
         make, alpha, beta = _KINDS[name.lower()]
-        made.append(make(_setting(alphas, alpha), _setting(betas, beta)))
-    return [made[d * count : (d + 1) * count] for d in range(directions)]
+        activations.append(make(_setting(alphas, alpha), _setting(betas, beta)))
+    return [activations[d * count : (d + 1) * count] for d in range(directions)]
 
 
 def _setting(values: Iterator[float], default: float | None) -> float:

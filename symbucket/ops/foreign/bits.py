@@ -24,8 +24,8 @@ def _bit_shift(g: Emitter, call: Call) -> Results:
     left = str(call.attr("direction")) == "LEFT"
     signed = x.dtype in _SIGNED
     bits = int(x.dtype.itemsize * 8)
-    known = distance.constant
-    if x.dtype in _BY_THE_RUNTIME and known is not None and bool((known < bits).all()):
+    constant = distance.constant
+    if x.dtype in _BY_THE_RUNTIME and constant is not None and bool((constant < bits).all()):
         return [x.op("BitShift", distance, direction=call.attr("direction")).value]
     wide, far = x.cast(ir.DataType.INT64), distance.cast(ir.DataType.INT64)
     outside = (far < 0) | (far >= bits)

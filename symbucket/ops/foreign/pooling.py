@@ -144,10 +144,11 @@ def _max_unpool(g: Emitter, call: Call) -> Results:
     flat = x.filled(0.0, (math.prod(shape),))
     rows = positions.reshape((positions.size,))
     y = flat.op("ScatterElements", rows, x.reshape((x.size,)), axis=0).reshape(shape)
-    wanted = const_of(call.optional(2))
-    call.refuse(call.optional(2) is not None and wanted is None, "a shape that the graph computes")
-    if wanted is not None:
-        more = [int(size) - d for size, d in zip(wanted, shape)]
+    output_shape = const_of(call.optional(2))
+    computed = call.optional(2) is not None and output_shape is None
+    call.refuse(computed, "a shape that the graph computes")
+    if output_shape is not None:
+        more = [int(size) - d for size, d in zip(output_shape, shape)]
         y = y.op("Pad", [*[0] * len(shape), *more])
     return [y.value]
 

@@ -12,11 +12,11 @@ function save() {
   svg.setAttribute("height", page.size.h);
   svg.querySelector("#view").removeAttribute("transform");
   const text = new XMLSerializer().serializeToString(svg);
-  const made = document.createElement("a");
-  made.href = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
-  made.download = `${document.title}.svg`;
-  made.click();
-  setTimeout(() => URL.revokeObjectURL(made.href), 1000);
+  const anchor = document.createElement("a");
+  anchor.href = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
+  anchor.download = `${document.title}.svg`;
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(anchor.href), 1000);
 }
 
 async function drawAll(opened) {

@@ -4,20 +4,20 @@ const MAX_HITS = 50;
 const SVG = "http://www.w3.org/2000/svg";
 
 function element(tag, text = "", ...children) {
-  const made = document.createElement(tag);
-  if (text) made.textContent = text;
-  made.append(...children);
-  return made;
+  const node = document.createElement(tag);
+  if (text) node.textContent = text;
+  node.append(...children);
+  return node;
 }
 
 function link(text, id) {
-  const made = element("a", text);
-  made.href = "#";
-  made.addEventListener("click", (event) => {
+  const anchor = element("a", text);
+  anchor.href = "#";
+  anchor.addEventListener("click", (event) => {
     event.preventDefault();
     reveal(id);
   });
-  return made;
+  return anchor;
 }
 
 function list(title, items) {
@@ -82,10 +82,10 @@ function boxDetails(number) {
 }
 
 function button(text, name, act) {
-  const made = element("button", text);
-  made.id = name;
-  made.addEventListener("click", act);
-  return made;
+  const node = element("button", text);
+  node.id = name;
+  node.addEventListener("click", act);
+  return node;
 }
 
 function operatorRows(boxes) {
