@@ -12,8 +12,8 @@ from symbucket.errors import ShapeError
 from symbucket.ir import Expr
 from symbucket.ir.windows import Windows
 from symbucket.ops.convolution import check_rank, counts_of, spread_windows
+from symbucket.ops.interpolation import sample
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.sampling import sample
 from symbucket.ops.shape import unify
 from symbucket.types import Array, InferredShapes, Ints, PartialShape
 
@@ -103,7 +103,7 @@ class _Deformable(Operator):
             for i, move in enumerate((y, at))
         )
         image = x.reshape((n * groups, c // groups, h, w))
-        values = sample(image, y, at, inside_only=self.masked)
+        values = sample(image, (y, at), "linear", "zeros" if self.masked else "border")
         if mask is None:
             inside = (y >= 0.0) & (y < float(h)) & (at >= 0.0) & (at < float(w))
             factor = inside.cast(x.dtype)

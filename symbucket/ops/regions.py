@@ -8,8 +8,8 @@ import onnx_ir as ir
 from symbucket.ir import Expr
 from symbucket.ir.expr import clip, maximum, where
 from symbucket.ops.blocks import check_image
+from symbucket.ops.interpolation import sample
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.sampling import sample
 from symbucket.ops.shape import unify
 from symbucket.types import Array, InferredShapes, PartialShape
 
@@ -163,7 +163,7 @@ class ROIAlign(_Regions):
         h, w = image.shape[2:]
         inside = (y >= -1.0) & (y <= float(h)) & (x >= -1.0) & (x <= float(w))
         chosen = image.op("Gather", index, axis=0)
-        points = sample(chosen, y, x, inside_only=False)
+        points = sample(chosen, (y, x), "linear", "border")
         points = points * inside.cast(points.dtype).reshape((k, 1, rows * columns))
         ratio = self.sample_ratio
         height, width = self.pooled_size

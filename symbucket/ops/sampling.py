@@ -11,41 +11,14 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import Expr, shape_of
-from symbucket.ir.expr import clip, where
+from symbucket.ir.expr import where
 from symbucket.ops.blocks import check_image
+from symbucket.ops.interpolation import sample
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import Array, InferredShapes, PartialShape
 
 FAMILY = "Images"
-
-
-def sample(image: Expr, y: Expr, x: Expr, inside_only: bool) -> Expr:
-    """Return an image (n, c, h, w) at the places y and x, each (n, m), in pixels: (n, c, m).
-
-    What lies between pixels is interpolated. Beyond the edges pixels are 0 (``inside_only``), or
-    those of the edge.
-    """
-    n, c, h, w = image.shape
-    m = y.shape[1]
-    if not inside_only:
-        y, x = clip(y, 0.0, h - 1.0), clip(x, 0.0, w - 1.0)
-    flat = image.reshape((n, c, h * w))
-    top, left = y.op("Floor"), x.op("Floor")
-    down, right = y - top, x - left
-    total: Expr | None = None
-    for row, by_row in ((top, 1.0 - down), (top + 1.0, down)):
-        for column, by_column in ((left, 1.0 - right), (left + 1.0, right)):
-            weight = by_row * by_column
-            if inside_only:
-                inside = (row >= 0.0) & (row <= h - 1.0) & (column >= 0.0) & (column <= w - 1.0)
-                weight = weight * inside.cast(weight.dtype)
-            place = clip(row, 0.0, h - 1.0) * float(w) + clip(column, 0.0, w - 1.0)
-            index = place.cast(ir.DataType.INT64).reshape((n, 1, m)).expand((n, c, m))
-            part = flat.op("GatherElements", index, axis=2) * weight.reshape((n, 1, m))
-            total = part if total is None else total + part
-    assert total is not None
-    return total
 
 
 def _affine_grid(matrices: Expr, size: Sequence[int]) -> Expr:
@@ -65,7 +38,7 @@ def _sampled(image: Expr, grid: Expr) -> Expr:
         part.reshape((n, math.prod(size))) for part in grid.ops("Split", [1, 1], axis=1, outputs=2)
     )
     places = (y + 1.0) * ((h - 1) / 2.0), (x + 1.0) * ((w - 1) / 2.0)
-    return sample(image, *places, inside_only=True).reshape((n, c, *size))
+    return sample(image, places, "linear", "zeros").reshape((n, c, *size))
 
 
 class _WithTarget(Operator):
