@@ -22,7 +22,27 @@ from symbucket.types import Array, InferredShapes, PartialShape
 FAMILY = "Boxes"
 
 
-class _Proposals(Operator):
+@operator("_contrib_MultiProposal")
+class MultiProposal(Operator):
+    """The regions in which a region proposal network sees objects, for each image of a batch.
+
+    ``cls_prob`` holds the scores of background and object of boxes of all ``scales`` and
+    ``ratios`` around each pixel, ``bbox_pred`` how they are moved, ``im_info`` (height, width,
+    scale) of the images. Of the ``rpn_pre_nms_top_n`` best boxes those that a better one overlaps
+    by more than ``threshold`` are left out; the ``rpn_post_nms_top_n`` best of the rest (over
+    again, if there are fewer) come out as (image, left, top, right, bottom), with
+    ``output_score`` their scores, too. Boxes below ``rpn_min_size`` (times the scale) score -1.
+    """
+
+    formula = "y[r] = (image, left, top, right, bottom) of its best boxes that are not suppressed"
+    example = (
+        "contrib.MultiProposal([[[[0.1]], [[0.9]]]], [[[[0]], [[0]], [[0]], [[0]]]], "
+        "[[16, 16, 1]], rpn_post_nms_top_n=1, scales=(0.5,), ratios=(1,), rpn_min_size=1) -> "
+        "[[0, 4, 4, 11, 11]]"
+    )
+    shapes = "(n, b, h, w), (n, a, h, w), (n, 3) -> (r, 5), (r, 1)"
+    no_gradient = ("cls_prob", "bbox_pred", "im_info")
+
     rpn_pre_nms_top_n: int = 6000
     rpn_post_nms_top_n: int = 300
     threshold: float = 0.7
@@ -136,40 +156,8 @@ class _Proposals(Operator):
         return [maximum(minimum(side, ends[i % 2]), 0.0) for i, side in enumerate(sides)]
 
 
-@operator("_contrib_MultiProposal")
-class MultiProposal(_Proposals):
-    """The regions in which a region proposal network sees objects, for each image of a batch.
-
-    ``cls_prob`` holds the scores of background and object of boxes of all ``scales`` and
-    ``ratios`` around each pixel, ``bbox_pred`` how they are moved, ``im_info`` (height, width,
-    scale) of the images. Of the ``rpn_pre_nms_top_n`` best boxes those that a better one overlaps
-    by more than ``threshold`` are left out; the ``rpn_post_nms_top_n`` best of the rest (over
-    again, if there are fewer) come out as (image, left, top, right, bottom), with
-    ``output_score`` their scores, too. Boxes below ``rpn_min_size`` (times the scale) score -1.
-    """
-
-    formula = "y[r] = (image, left, top, right, bottom) of its best boxes that are not suppressed"
-    example = (
-        "contrib.MultiProposal([[[[0.1]], [[0.9]]]], [[[[0]], [[0]], [[0]], [[0]]]], "
-        "[[16, 16, 1]], rpn_post_nms_top_n=1, scales=(0.5,), ratios=(1,), rpn_min_size=1) -> "
-        "[[0, 4, 4, 11, 11]]"
-    )
-    shapes = "(n, b, h, w), (n, a, h, w), (n, 3) -> (r, 5), (r, 1)"
-    no_gradient = ("cls_prob", "bbox_pred", "im_info")
-
-    rpn_pre_nms_top_n: int = 6000
-    rpn_post_nms_top_n: int = 300
-    threshold: float = 0.7
-    rpn_min_size: int = 16
-    scales: tuple[float, ...] = (4.0, 8.0, 16.0, 32.0)
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    feature_stride: int = 16
-    output_score: bool = False
-    iou_loss: bool = False
-
-
 @operator("_contrib_Proposal")
-class Proposal(_Proposals):
+class Proposal(MultiProposal):
     """``MultiProposal`` for a single image."""
 
     formula = "y[r] = (0, left, top, right, bottom) of the best boxes that are not suppressed"
@@ -178,17 +166,6 @@ class Proposal(_Proposals):
         "rpn_post_nms_top_n=1, scales=(0.5,), ratios=(1,), rpn_min_size=1) -> [[0, 4, 4, 11, 11]]"
     )
     shapes = "(1, b, h, w), (1, a, h, w), (1, 3) -> (r, 5), (r, 1)"
-    no_gradient = ("cls_prob", "bbox_pred", "im_info")
-
-    rpn_pre_nms_top_n: int = 6000
-    rpn_post_nms_top_n: int = 300
-    threshold: float = 0.7
-    rpn_min_size: int = 16
-    scales: tuple[float, ...] = (4.0, 8.0, 16.0, 32.0)
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    feature_stride: int = 16
-    output_score: bool = False
-    iou_loss: bool = False
 
     def check_batch(self, n: int) -> None:
         self.check(n in (0, 1), f"data has {n} images; _contrib_MultiProposal takes several")
