@@ -183,7 +183,7 @@ def test_plan_chooses_buckets_for_a_text(tmp_path, capsys):
     assert symbucket("plan", *argv, "--json") == 0
     buckets = json.loads(capsys.readouterr().out)["buckets"]
     assert [b["batch_size"] for b in buckets] == [40 // b["key"] for b in buckets]
-    assert buckets[-1]["key"] == 10  # with the end of the sentence before it
+    assert buckets[-1]["key"] == 11  # with the end of the sentence before and after it
     assert 150 < sum(b["sentences"] for b in buckets) < 180  # the rest is for validation
     assert symbucket("plan", *argv, "--padding", 0.1) == 2
     assert "give --count or --padding" in capsys.readouterr().err

@@ -109,7 +109,7 @@ class Lifecycle(Prepared):
                 f"{self._name}: backward needs bind(for_training=True); the module is bound for "
                 "inference"
             )
-        if not (self._trained or self._differentiates_inference):
+        if self._trained is None or not (self._trained or self._differentiates_inference):
             raise StateError(
                 f"{self._name}: backward needs forward(batch, is_train=True) before it"
             )

@@ -37,7 +37,7 @@ class Prepared(Described):
         self._name = type(self).__name__  # how messages call this module
         self._binding: Binding | None = None
         self._lock = threading.RLock()  # of the parameters, once there are any
-        self._trained = False  # whether the last forward since bind was in training mode
+        self._trained: bool | None = None  # if the last forward was in training mode
         self._pending: PendingCheckpoint | None = None
 
     # State -----------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Prepared(Described):
         binding = self._bind(data_shapes, label_shapes, request, shared_module)
         if self._pending is not None:
             self._pending.fill(binding.store)
-        self._binding, self._trained, self._lock = binding, False, binding.store.lock
+        self._binding, self._trained, self._lock = binding, None, binding.store.lock
 
     @abc.abstractmethod
     def _bind(

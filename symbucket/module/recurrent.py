@@ -289,7 +289,7 @@ class RecurrentModule(CompiledModule):
                 lenient = not training or first.options.out_of_range == "mxnet"
                 bounds.check(arrays[bounds.name], "RecurrentModule", lenient)
         # From here on buffers of the last batch are written.
-        bound.ran, bound.outputs, self._trained = [], None, False
+        bound.ran, bound.outputs, self._trained = [], None, None
         self._began = self._begin
         ran: list[tuple[Segment, Frame]] = []
         states: dict[str, NDArray] = {}

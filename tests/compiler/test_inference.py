@@ -88,7 +88,7 @@ def test_attr_dict_has_equal_records_under_each_name():
     a = sym.Activation(x, act_type="tanh", name="a", attr={"note": "first"})
     b = sym.Activation(a, act_type="tanh", name="b")
     assert b.attr_dict() == {
-        "x": {"__lr_mult__": "2.0"},
+        "x": {"__lr_mult__": "2.0", "lr_mult": "2.0"},
         "a": {"act_type": "tanh", "note": "first"},
         "b": {"act_type": "tanh"},
     }

@@ -102,18 +102,18 @@ def test_the_stash_is_made_by_the_first_training_run():
 def test_the_arena_grows_to_the_plan():
     made, _ = executor()
     arena = arena_of(sb.cpu())
-    largest = arena._largest
+    largest = arena.needed
     plans = [made.programs.forward.plan.arena, made.programs.backward.plan.arena]
     assert min(plans) > 0
     try:
         arena.release()
-        arena._largest = 0
+        arena.needed = 0
         frame = made.frame()
         made.forward(frame, is_train=True)
-        assert arena._largest == plans[0]
+        assert arena.needed == plans[0]
         assert arena.reserved >= plans[0]
         backward(made, frame, np.ones((2, 3)), first=True)
-        assert arena._largest == max(plans)
+        assert arena.needed == max(plans)
         assert arena.reserved >= max(plans)
     finally:
         arena.expect(largest)

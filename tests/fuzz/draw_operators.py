@@ -512,6 +512,11 @@ def _block(d: Drawing, name: str) -> Symbol:
     return sym.BlockGrad(_value(d)[0])
 
 
+@drawn("_contrib_round_ste", "_contrib_sign_ste")
+def _straight_through(d: Drawing, name: str) -> Symbol:
+    return getattr(sym, name)(_value(d)[0])
+
+
 # Losses -----------------------------------------------------------------------------------------
 
 

@@ -30,8 +30,17 @@ from tests.ops.op_cases import BINARY, CASES, UNARY, Case, Maker
 
 PER_NETWORK = 3  # operators of the deck in one network
 ROWS = 6  # samples of a network of rows; no other axis has this size
-# The way "imported" runs every network through the first; the others are made from functions.
-NOT_DRAWN = {"_onnx_graph", "Custom", "_cond", "_foreach", "_while_loop"}
+# The way "imported" runs every network through the first; the next are made from functions. The
+# gradient of the last one is that of a penalty on its moving average.
+NOT_DRAWN = {
+    "_onnx_graph",
+    "Custom",
+    "_cond",
+    "_foreach",
+    "_while_loop",
+    "IdentityAttachKLSparseReg",
+}
+_NORMALIZATIONS = {"BatchNorm", "_contrib_SyncBatchNorm"}
 
 
 @dataclass
@@ -72,7 +81,7 @@ class Network:
     @property
     def has_modes(self) -> bool:
         """Whether training computes other outputs than inference."""
-        return self.draws or any(op.op_name == "BatchNorm" for op in self.operators)
+        return self.draws or any(op.op_name in _NORMALIZATIONS for op in self.operators)
 
     def heads(self) -> list[Array]:
         """Head gradients, one for each output."""

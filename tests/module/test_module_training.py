@@ -98,7 +98,7 @@ def test_the_order_of_calls():
     module.init_params()
     with pytest.raises(StateError, match=r"call init_optimizer\(\) first"):
         module.update()
-    with pytest.raises(StateError, match=r"needs forward\(is_train=True\)"):
+    with pytest.raises(StateError, match=r"needs forward\(batch, is_train=True\)"):
         module.backward()
     with pytest.raises(StateError, match="call forward first"):
         module.get_outputs()

@@ -154,7 +154,7 @@ def test_expect_grows_only_for_a_larger_need():
     arena.expect(MEGABYTE)
     arena.expect(MEGABYTE // 2)
     assert (arena.growths, arena.reserved) == before
-    need = 2 * arena._largest
+    need = 2 * arena.needed
     arena.expect(need)
     assert arena.growths == before[0] + 1
     assert arena.reserved >= need

@@ -57,7 +57,7 @@ def test_each_request_is_the_same_alone_and_in_company(original):
 def arena():
     """The arena as it is before the first need."""
     found = arena_of(sb.cpu())
-    largest, found._largest = found._largest, 0
+    largest, found.needed = found.needed, 0
     found.release()
     yield found
     found.expect(largest)
@@ -76,11 +76,11 @@ def test_the_arena_grows_to_the_plan_of_each_network(original, arena):
         executor = module.module_of(key).executors[0]
         assert need == executor.inference_program().plan.arena
     assert 0 < needs[0] < needs[1] < needs[2]
-    arena._largest = 0
+    arena.needed = 0
     bundle = sb.Bundle(original, workers=1)
     for length, need in ((9, needs[2]), (3, needs[2])):
         bundle.run(sentences((length,)))
-        assert arena._largest == need
+        assert arena.needed == need
         assert arena.reserved >= need
     growths = arena.growths
     bundle.run(sentences(LENGTHS))
@@ -90,10 +90,10 @@ def test_the_arena_grows_to_the_plan_of_each_network(original, arena):
 def test_serving_a_live_module_grows_the_arena_to_the_plan(original, arena):
     module = trained()
     bundle = sb.Bundle.live(module)
-    arena._largest = 0  # the export's own runs need some as well
+    arena.needed = 0  # the export's own runs need some as well
     bundle.run(sentences((6,)))
-    assert arena._largest == _needs(original)[1]
-    assert arena.reserved >= arena._largest
+    assert arena.needed == _needs(original)[1]
+    assert arena.reserved >= arena.needed
 
 
 def test_a_model_that_says_no_need_is_served(original, folder, arena):

@@ -84,7 +84,7 @@ def test_an_attribute_given_at_the_symbol_wins_over_the_scope():
 def test_parameters_that_a_node_makes_carry_its_hidden_attributes():
     with sb.AttrScope(__lr_mult__="0.1"):
         net = sym.FullyConnected(sym.Variable("data"), num_hidden=1, name="fc")
-    assert net.attr_dict()["fc_weight"] == {"__lr_mult__": "0.1"}
+    assert net.attr_dict()["fc_weight"] == {"__lr_mult__": "0.1", "lr_mult": "0.1"}
 
 
 def test_one_scope_object_can_be_entered_again():
