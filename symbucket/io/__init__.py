@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from symbucket.io.array_iter import NDArrayIter
 from symbucket.io.batch import DataBatch
-from symbucket.io.bucket_plan import BucketPlan, plan_buckets
+from symbucket.io.bucket_choice import plan_buckets
+from symbucket.io.bucket_plan import BucketPlan
 from symbucket.io.bucket_table import BucketRow, format_bucket_table
 from symbucket.io.desc import DataDesc, normalize_descs
 from symbucket.io.field import Field

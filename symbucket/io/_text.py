@@ -16,7 +16,8 @@ from symbucket.io._bucketed import BucketedIter, logger
 from symbucket.io._buckets import assign_buckets, checked_buckets, choose_buckets
 from symbucket.io._tokens import store_sentences
 from symbucket.io.batch import DataBatch
-from symbucket.io.bucket_plan import BucketPlan, plan_buckets
+from symbucket.io.bucket_choice import plan_buckets
+from symbucket.io.bucket_plan import BucketPlan
 from symbucket.io.bucket_table import BucketRow, BucketTable
 from symbucket.io.desc import DataDesc
 

@@ -18,7 +18,8 @@ from symbucket.io._seed import resolve_seed
 from symbucket.io._state import restores
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
-from symbucket.io.bucket_plan import BucketPlan, batch_rule, plan_buckets
+from symbucket.io.bucket_choice import batch_rule, plan_buckets
+from symbucket.io.bucket_plan import BucketPlan
 from symbucket.io.desc import DataDesc
 from symbucket.io.field import Field, Sizes
 from symbucket.io.sources import Cursor, as_source

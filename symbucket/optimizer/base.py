@@ -18,6 +18,7 @@ from symbucket.ir import Builder, Expr
 from symbucket.optimizer.host_interface import HostInterface
 from symbucket.optimizer.hyperparameters import Index, argument_attributes
 from symbucket.optimizer.operands import Operands, Step, limit
+from symbucket.optimizer.update_counts import UpdateCounts
 from symbucket.registry import Registry
 
 EMA = "ema"
@@ -26,7 +27,7 @@ EMA = "ema"
 _C = TypeVar("_C", bound="type[Optimizer]")
 
 
-class Optimizer(HostInterface):
+class Optimizer(UpdateCounts, HostInterface):
     """Base of all optimizers; arguments and attributes are those of ``mx.optimizer.Optimizer``.
 
     Args:
@@ -191,10 +192,6 @@ class Optimizer(HostInterface):
         assert self.ema_decay is not None
         return 1 / (1 - self.ema_decay ** self._index_update_count.get(index, 0))
 
-    def is_counted(self, index: Index) -> bool:
-        """Return whether a parameter had an update."""
-        return self._index_update_count.get(index, 0) > 0
-
     def updates_rows(self, index: Index) -> bool:
         """Return whether a row-sparse gradient may update its rows alone, exactly."""
         whole = self.clip_global_norm is not None or self.ema_decay is not None
@@ -310,14 +307,7 @@ class Optimizer(HostInterface):
             and isinstance(value, (numbers.Number, str, type(None)))
         )
 
-    # Learning rate, multipliers, counts.
-
-    def _update_count(self, index: Index | Sequence[Index]) -> None:
-        """Count one more update of one or several parameters."""
-        for i in [index] if isinstance(index, (int, str)) else index:
-            count = self._index_update_count.get(i, self.begin_num_update) + 1
-            self._index_update_count[i] = count
-            self.num_update = max(self.num_update, count)
+    # What an update reads, and the registry.
 
     def table(self, indices: Sequence[Index]) -> tuple[list[dict[str, float]], list[int]]:
         """Return the scalars of the counted update: distinct rows, and each parameter's row."""
@@ -334,18 +324,6 @@ class Optimizer(HostInterface):
                 rows.append(self.update_scalars(t, lr, wd, index))
             row_of_parameter.append(row_of_key[key])
         return rows, row_of_parameter
-
-    def counters(self) -> dict[str, Any]:
-        """Return what Python counts while training, as JSON values, for ``set_counters``."""
-        return {
-            "num_update": self.num_update,
-            "index_update_count": [[i, n] for i, n in self._index_update_count.items()],
-        }
-
-    def set_counters(self, counters: Mapping[str, Any]) -> None:
-        """Continue from ``counters``."""
-        self.num_update = int(counters["num_update"])
-        self._index_update_count = {i: int(n) for i, n in counters["index_update_count"]}
 
     @staticmethod
     def register(klass: _C) -> _C:

@@ -11,7 +11,6 @@ from symbucket import hooks
 from symbucket.attribute import stored_name, with_plain_names
 from symbucket.checks import listing
 from symbucket.errors import InvalidArgumentError, SymbolValueError, UnsupportedError
-from symbucket.html_tables import html_table
 from symbucket.symbol import deserialize, infer, nx_graph, serialize
 from symbucket.symbol.arithmetic import Arithmetic
 from symbucket.symbol.brief import brief
@@ -26,6 +25,7 @@ from symbucket.symbol.node import (
     substitute,
     topological,
 )
+from symbucket.symbol.text import debug_text, node_table
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -248,21 +248,7 @@ class Symbol(InferenceMethods, FluentMethods, Arithmetic):
 
     def debug_str(self) -> str:
         """Return the graph as text: outputs, then every node with its inputs and attributes."""
-        lines = ["Symbol Outputs:"]
-        lines += [f"\toutput[{i}]={n.name}({k})" for i, (n, k) in enumerate(self._heads)]
-        for node in self.nodes():
-            if node.op is None:
-                lines.append(f"Variable:{node.name}")
-                continue
-            lines += ["-" * 20, f"Op:{node.op.op_name}, Name={node.name}", "Inputs:"]
-            lines += [
-                f"\targ[{i}]={child.name}({k}) version=0"
-                for i, (child, k) in enumerate(node.inputs)
-            ]
-            attributes = serialize.node_attrs(node)
-            if attributes:
-                lines += ["Attrs:", *(f"\t{key}={value}" for key, value in attributes.items())]
-        return "\n".join(lines) + "\n"
+        return debug_text(self.nodes(), self._heads)
 
     # Files -----------------------------------------------------------------------------------
 
@@ -367,12 +353,7 @@ class Symbol(InferenceMethods, FluentMethods, Arithmetic):
         svg: str | None = hooks.inline_svg(self)
         if svg is not None:
             return svg
-        rows = [("name", "operator", "inputs")]
-        for node in self.nodes():
-            if node.op is not None:
-                inputs = ", ".join(entry[0].name for entry in node.inputs)
-                rows.append((node.name, node.op.op_name, inputs))
-        return html_table(rows, caption=repr(self), left=range(3))
+        return node_table(self.nodes(), caption=repr(self))
 
 
 def _inputs(symbol: Symbol) -> list[str]:
