@@ -6,11 +6,8 @@ does, joins the pieces of a view, and lays them out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from functools import cache
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from symbucket.visualization.colours import FILLS, parameter_colours
@@ -19,6 +16,7 @@ from symbucket.visualization.dot import HEADER, Drawing
 from symbucket.visualization.extras import layout_script
 from symbucket.visualization.facts import Facts
 from symbucket.visualization.fold import BUDGET, LARGE
+from symbucket.visualization.page_parts import asset, filled, script_json
 from symbucket.visualization.texts import group_texts
 
 _SCRIPTS = ("net.js", "stage.js", "pane.js", "app.js")
@@ -42,31 +40,19 @@ def to_page(
     """
     scripts = [
         f'<script type="application/json" id="network-{i}" data-name="{escape(name)}">'
-        f"{_json(page_data(drawing, budget))}</script>"
+        f"{script_json(page_data(drawing, budget))}</script>"
         for i, (name, drawing) in enumerate(networks.items())
     ]
     parts = {
         "TITLE": escape(title),
         "PICTURE": picture[picture.find("<svg") :] if picture else "",
-        "STYLE": _part("style.css"),
+        "STYLE": asset("style.css"),
         "LEGEND": _legend(networks),
         "NETWORKS": "\n".join(scripts),
         "GRAPHVIZ": layout_script(),
-        "APP": "\n".join(map(_part, _SCRIPTS)),
+        "APP": "\n".join(map(asset, _SCRIPTS)),
     }
-    pieces = _part("page.html").split("@")
-    return "".join(parts.get(p, p) if i % 2 else p for i, p in enumerate(pieces))
-
-
-@cache
-def _part(name: str) -> str:
-    return files("symbucket.visualization").joinpath("assets").joinpath(name).read_text("utf-8")
-
-
-def _json(data: Any) -> str:
-    """Return JSON that cannot end the script element around it."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return filled("page.html", parts)
 
 
 def _legend(networks: Mapping[str, Drawing]) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from html import escape
-from importlib.resources import files
 
 from symbucket.visualization.diagram import printable
+from symbucket.visualization.page_parts import asset, filled
 
 LONGEST_TABLE = 500
 """Rows of a table that a page shows."""
@@ -35,14 +34,8 @@ def to_plot_page(title: str, picture: bytes, tables: Sequence[Table]) -> str:
             *(_table(table) for table in tables if table.rows),
         ]
     )
-    parts = {"TITLE": escape(printable(title)), "STYLE": _part("plot.css"), "CONTENT": content}
-    pieces = _part("plot.html").split("@")
-    return "".join(parts.get(p, p) if i % 2 else p for i, p in enumerate(pieces))
-
-
-@cache
-def _part(name: str) -> str:
-    return files("symbucket.visualization").joinpath("assets").joinpath(name).read_text("utf-8")
+    parts = {"TITLE": escape(printable(title)), "STYLE": asset("plot.css"), "CONTENT": content}
+    return filled("plot.html", parts)
 
 
 def _table(table: Table) -> str:

@@ -6,9 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from symbucket.charts import Series, line_chart
 from symbucket.errors import CheckpointError, InvalidArgumentError
 from symbucket.files import write_checkpoint
 from symbucket.visualization.amounts import nbytes_text
-from symbucket.visualization.page import _json
+from symbucket.visualization.page_parts import asset, filled, script_json
 
 _BEGIN, _END = '<script type="application/json" id="run">', "</script>"
 
@@ -87,18 +85,12 @@ def to_run_page(record: RunRecord) -> str:
     parts = {
         "TITLE": "Training run",
         "LINE": escape(_line(record)),
-        "STYLE": _part("run.css"),
+        "STYLE": asset("run.css"),
         "CONTENT": "\n".join(filter(None, content)),
-        "RECORD": _json(record.as_dict()),
-        "SCRIPT": _part("run.js"),
+        "RECORD": script_json(record.as_dict()),
+        "SCRIPT": asset("run.js"),
     }
-    pieces = _part("run.html").split("@")
-    return "".join(parts.get(p, p) if i % 2 else p for i, p in enumerate(pieces))
-
-
-@cache
-def _part(name: str) -> str:
-    return files("symbucket.visualization").joinpath("assets").joinpath(name).read_text("utf-8")
+    return filled("run.html", parts)
 
 
 def _line(record: RunRecord) -> str:
