@@ -176,7 +176,7 @@ class MetricWindow:
                 past_total, past_count = 0.0, 0.0
             self._before[i] = total, count
             if count > past_count:
-                named[leaf.name] = leaf._value(total - past_total, count - past_count)
+                named[leaf.name] = leaf.value_of(total - past_total, count - past_count)
         return named
 
 

@@ -201,17 +201,17 @@ class EvalMetric:
         if value == 0:
             self._past_num = 0
 
-    def _value(self, total: float, count: float) -> float:
+    def value_of(self, total: float, count: float) -> float:
         """Return the measure of ``count`` instances with sum ``total``; NaN if there are none."""
         return total / count if count else math.nan
 
     def get(self) -> NameValue:
         """Return name and value over the running window; NaN if nothing was added."""
-        return self.name, self._value(self.sum_metric, self.num_inst)
+        return self.name, self.value_of(self.sum_metric, self.num_inst)
 
     def get_global(self) -> NameValue:
         """Return name and value since the last :meth:`reset`."""
-        return self.name, self._value(self.global_sum_metric, self.global_num_inst)
+        return self.name, self.value_of(self.global_sum_metric, self.global_num_inst)
 
     def get_name_value(self) -> list[tuple[str, float]]:
         """Return :meth:`get` as a list of (name, value)."""

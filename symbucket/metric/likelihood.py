@@ -77,7 +77,8 @@ class Perplexity(_Likelihood):
         # np.maximum hands NaN on.
         return float(-np.log(np.maximum(picked, 1e-10)).sum())
 
-    def _value(self, total: float, count: float) -> float:
+    def value_of(self, total: float, count: float) -> float:
+        """Return e to the mean of the losses; infinity if that is more than a float holds."""
         if not count:
             return math.nan
         try:
