@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import Message
 
 from symbucket.symbol.onnx_uses import INITIAL_STATES
+from symbucket.symbol.onnx_walk import all_nodes, graphs_of
 from symbucket.types import Array
 
 FLOATS = frozenset(
@@ -51,9 +52,8 @@ def _taken_constants(
         _replace(graph.initializer, rest)
     nodes = []
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _taken_constants(attribute.g, taken, inner=True)
+        for inner_graph in graphs_of(node):
+            yield from _taken_constants(inner_graph, taken, inner=True)
         tensor = _constant_of(node)
         if tensor is None or (inner and tensor.name in taken):
             nodes.append(node)
@@ -128,13 +128,10 @@ def _read_scalar(graph: onnx.GraphProto, name: str) -> None:
 
 
 def _rename_reads(graph: onnx.GraphProto, old: str, new: str) -> None:
-    for node in graph.node:
+    for node in all_nodes(graph):
         for i, name in enumerate(node.input):
             if name == old:
                 node.input[i] = new
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _rename_reads(attribute.g, old, new)
 
 
 def remove_zero_states(graph: onnx.GraphProto) -> None:

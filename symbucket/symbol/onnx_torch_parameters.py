@@ -15,7 +15,8 @@ import onnx
 
 from symbucket.symbol.onnx_constants import FLOATS
 from symbucket.symbol.onnx_names import is_generated
-from symbucket.symbol.onnx_torch_notes import TorchCall, all_nodes, path_of, placeholder_of
+from symbucket.symbol.onnx_torch_notes import TorchCall, path_of, placeholder_of
+from symbucket.symbol.onnx_walk import all_nodes
 from symbucket.types import Array
 
 _PRODUCTS = ("aten.linear.default",)

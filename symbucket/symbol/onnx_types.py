@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from symbucket.symbol.onnx_walk import all_graphs
+
 _OF_TYPES = frozenset({"dtype", "output_dtype"})
 """Attributes that name the type of a result."""
 
@@ -24,7 +26,7 @@ def require_optional_inputs(graph: onnx.GraphProto) -> None:
 
 def has_bfloat16(graph: onnx.GraphProto) -> bool:
     """Return whether some value, constant or cast is bfloat16."""
-    for part in _graphs(graph):
+    for part in all_graphs(graph):
         values = (*part.input, *part.output, *part.value_info)
         if any(v.type.tensor_type.elem_type == TensorProto.BFLOAT16 for v in values):
             return True
@@ -45,7 +47,7 @@ def read_bfloat16_as_float32(graph: onnx.GraphProto) -> None:
     No CPU runtime computes in bfloat16, and numpy does not have it. float32 holds all its numbers.
     """
     names: set[str] = set()
-    for part in _graphs(graph):
+    for part in all_graphs(graph):
         for value in (*part.input, *part.output, *part.value_info):
             if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
                 value.type.tensor_type.elem_type = TensorProto.FLOAT
@@ -92,12 +94,3 @@ def _widen(tensor: onnx.TensorProto) -> None:
     if tensor.data_type == TensorProto.BFLOAT16 and not external:
         array = numpy_helper.to_array(tensor).astype(np.float32)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield a graph and the bodies in it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)

@@ -13,6 +13,7 @@ from enum import Enum
 
 import onnx
 
+from symbucket.symbol.onnx_walk import graphs_of
 from symbucket.types import Shape
 
 
@@ -206,10 +207,9 @@ def _live(nodes: list[_Node], outputs: set[str]) -> list[_Node]:
 
 def _inputs_of_loops(graph: onnx.GraphProto) -> Iterator[str]:
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from (value.name for value in attribute.g.input)
-                yield from _inputs_of_loops(attribute.g)
+        for inner in graphs_of(node):
+            yield from (value.name for value in inner.input)
+            yield from _inputs_of_loops(inner)
 
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[_Node]:

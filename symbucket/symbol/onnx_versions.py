@@ -14,6 +14,7 @@ from onnx import helper
 
 from symbucket.checks import one_line
 from symbucket.errors import UnsupportedError
+from symbucket.symbol.onnx_walk import all_nodes, graphs_of
 
 OLDEST = 13
 """The first of the opsets that are read as they are."""
@@ -41,18 +42,10 @@ def convert_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
             f"{one_line(error)}. Export it anew with opset_version={OLDEST} or later."
         ) from error
     if version < 11:  # Upsample, and Resize of opset 10, became Resize without its newer attributes
-        for node in _nodes(converted.graph):
+        for node in all_nodes(converted.graph):
             if node.op_type == "Resize":
                 _set_asymmetric(node)
     return converted
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _nodes(attribute.g)
 
 
 def _set_asymmetric(node: onnx.NodeProto) -> None:
@@ -77,9 +70,8 @@ def _with_stable_forms(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
 def _rewrite(graph: onnx.GraphProto, version: int, numbers: Iterator[int]) -> None:
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _rewrite(attribute.g, version, numbers)
+        for inner in graphs_of(node):
+            _rewrite(inner, version, numbers)
         form = _STABLE_FORMS.get(node.op_type)
         if form is None or node.domain not in ("", "ai.onnx"):
             nodes.append(node)
