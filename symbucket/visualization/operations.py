@@ -95,7 +95,7 @@ def _recurrent(sources: Sequence[Shape], targets: Sequence[Shape], _: Mapping[st
 
 
 def _fused(sources: Sequence[Shape], targets: Sequence[Shape], _: Mapping[str, str]) -> int:
-    """As above, with one vector of all weights; the biases are few beside them."""
+    """Every step counts each number of one vector of all weights; biases are few beside them."""
     return 2 * prod(sources[0][:2]) * prod(sources[1])
 
 

@@ -32,8 +32,8 @@ def test_every_optimizer_gives_the_numbers_of_float32(name):
 
 def test_pieces_of_large_weights_are_alike():
     expected = _trained("adam", np.float32, large=True)
-    found = _trained("adam", np.float64, large=True)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    weights_after = _trained("adam", np.float64, large=True)
+    np.testing.assert_allclose(weights_after, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_steps_below_the_precision_of_float32_count():
@@ -46,27 +46,27 @@ def test_steps_below_the_precision_of_float32_count():
 
 def test_states_are_saved_and_loaded_as_they_are(tmp_path):
     grad, weights = sb.nd.array([0.3, -0.2], dtype="float64"), []
-    made = [optimizer.get_updater(optimizer.SGD(learning_rate=0.1, momentum=0.9)) for _ in "ab"]
-    for updater in made:
+    updaters = [optimizer.get_updater(optimizer.SGD(learning_rate=0.1, momentum=0.9)) for _ in "ab"]
+    for updater in updaters:
         weights.append(sb.nd.array([1, 2], dtype="float64"))
         updater(0, grad, weights[-1])
-    made[1] = optimizer.get_updater(optimizer.SGD(learning_rate=0.1, momentum=0.9))
-    made[1].set_states(made[0].get_states())
-    for updater, weight in zip(made, weights):
+    updaters[1] = optimizer.get_updater(optimizer.SGD(learning_rate=0.1, momentum=0.9))
+    updaters[1].set_states(updaters[0].get_states())
+    for updater, weight in zip(updaters, weights):
         updater(0, grad, weight)
     assert weights[0].asnumpy().tolist() == weights[1].asnumpy().tolist()
 
 
 def test_states_made_for_a_weight_have_its_dtype():
-    made = optimizer.SGD(learning_rate=0.1, momentum=0.9)
+    sgd = optimizer.SGD(learning_rate=0.1, momentum=0.9)
     weight, grad = sb.nd.ones(2, dtype="float64"), sb.nd.ones(2, dtype="float64")
-    state = made.create_state(0, weight)
+    state = sgd.create_state(0, weight)
     for expected in (-0.1, -0.19):
-        made.update(0, weight, grad, state)
+        sgd.update(0, weight, grad, state)
         assert state.asnumpy() == pytest.approx([expected] * 2)
     single = sb.nd.zeros(2)
     with pytest.raises(UnsupportedError, match="has dtype float64, its state 'mom' float32"):
-        made.update(0, weight, grad, single)
+        sgd.update(0, weight, grad, single)
     assert weight.asnumpy() == pytest.approx([1 - 0.1 - 0.19] * 2)
 
 

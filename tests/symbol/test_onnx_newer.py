@@ -59,9 +59,9 @@ def test_operators_that_opset_21_lacks_have_values_and_gradients(case: str) -> N
     held = {
         n: np.asarray(v, np.float32 if v.dtype.kind == "f" else None) for n, v in constants.items()
     }
-    made = model(nodes, [("x", shape)], [("y", None)], held, opset)
+    proto = model(nodes, [("x", shape)], [("y", None)], held, opset)
     x = np.random.default_rng(1).normal(size=shape)
-    executor: Any = sym.from_onnx(made, fixed="*").simple_bind(sb.cpu(), "write", x=shape)
+    executor: Any = sym.from_onnx(proto, fixed="*").simple_bind(sb.cpu(), "write", x=shape)
     (y,) = executor.forward(is_train=True, x=x.astype(np.float32))
     np.testing.assert_allclose(y.asnumpy(), exact(x), rtol=1e-5, atol=1e-5)
     head = np.random.default_rng(2).normal(size=shape)
@@ -75,9 +75,9 @@ def test_operators_that_opset_21_lacks_have_values_and_gradients(case: str) -> N
 
 
 def test_opsets_that_onnx_does_not_know_are_refused() -> None:
-    made = model([node("Tanh", "x", "y")], [("x", [2])], [("y", [2])], {}, NEWEST + 1)
+    proto = model([node("Tanh", "x", "y")], [("x", [2])], [("y", [2])], {}, NEWEST + 1)
     with pytest.raises(UnsupportedError, match=f"opset {NEWEST + 1}, and onnx .* up to {NEWEST}"):
-        sym.from_onnx(made)
+        sym.from_onnx(proto)
 
 
 def test_bfloat16_is_computed_in_float32_and_rounded_by_a_cast() -> None:
@@ -88,8 +88,8 @@ def test_bfloat16_is_computed_in_float32_and_rounded_by_a_cast() -> None:
         [helper.make_tensor_value_info("y", TensorProto.BFLOAT16, ["n"])],
         [helper.make_tensor("w", TensorProto.BFLOAT16, [1], [1.5])],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    symbol: Any = sym.from_onnx(made, params=["w"])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    symbol: Any = sym.from_onnx(proto, params=["w"])
     executor = symbol.simple_bind(sb.cpu(), "write", x=(3,))
     executor.copy_params_from({"w": sb.nd.array([1.5])})
     (y,) = executor.forward(is_train=True, x=np.array([1.0, 1.001, 257.0], np.float32))
@@ -105,14 +105,14 @@ def test_sizes_of_0_are_sizes() -> None:
         node("ReduceSum", "past axes", "sums", keepdims=0),
         node("ReduceMax", "past axes", "most", keepdims=0),
     ]
-    made = model(
+    proto = model(
         nodes,
         [("past", ["n", "t", 3]), ("x", ["n", 1, 3])],
         [("all", None), ("sums", None), ("most", None)],
         {"axes": np.array([1])},
         18,
     )
-    symbol: Any = sym.from_onnx(made)
+    symbol: Any = sym.from_onnx(proto)
     assert symbol.infer_shape(past=(2, 0, 3), x=(2, 1, 3))[1] == [(2, 1, 3), (2, 3), (2, 3)]
     executor = symbol.simple_bind(sb.cpu(), "write", past=(2, 0, 3), x=(2, 1, 3))
     x = np.arange(6, dtype=np.float32).reshape(2, 1, 3)
@@ -131,8 +131,8 @@ def test_scales_that_give_no_whole_size() -> None:
     scales = {"scales": np.array([1, 1, 1, 0.8], np.float32)}
     corners = {"coordinate_transformation_mode": "align_corners", "mode": "linear"}
     resize = helper.make_node("Resize", ["x", "", "scales"], ["y"], "y", **corners)
-    made = model([resize], [("x", (1, 1, 1, 4))], [("y", None)], scales, 18)
-    executor: Any = sym.from_onnx(made, fixed="*").simple_bind(sb.cpu(), "null", x=(1, 1, 1, 4))
+    proto = model([resize], [("x", (1, 1, 1, 4))], [("y", None)], scales, 18)
+    executor: Any = sym.from_onnx(proto, fixed="*").simple_bind(sb.cpu(), "null", x=(1, 1, 1, 4))
     (y,) = executor.forward(x=np.array([[[[1, 2, 3, 5]]]], np.float32))
     places = np.arange(3) * 3 / 2.2
     np.testing.assert_allclose(
@@ -143,7 +143,7 @@ def test_scales_that_give_no_whole_size() -> None:
 def test_samples_without_steps_are_left_alone_when_reversed() -> None:
     lengths = {"lengths": np.array([0, 1, 3], np.int64)}
     reverse = node("ReverseSequence", "x lengths", "y", batch_axis=0, time_axis=1)
-    made = model([reverse], [("x", (3, 3))], [("y", (3, 3))], lengths)
-    executor: Any = sym.from_onnx(made).simple_bind(sb.cpu(), "null", x=(3, 3))
+    proto = model([reverse], [("x", (3, 3))], [("y", (3, 3))], lengths)
+    executor: Any = sym.from_onnx(proto).simple_bind(sb.cpu(), "null", x=(3, 3))
     (y,) = executor.forward(x=np.arange(9, dtype=np.float32).reshape(3, 3))
     np.testing.assert_array_equal(y.asnumpy(), [[0, 1, 2], [3, 4, 5], [8, 7, 6]])

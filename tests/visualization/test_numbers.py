@@ -137,11 +137,11 @@ def test_a_profile_of_something_else(tmp_path, events, said):
 
 
 def test_statistics():
-    found = statistics_of(np.array([[0.0, 1.0], [-1.0, 4.0], [np.nan, np.inf]], np.float32))
-    assert (found.mean, found.std) == pytest.approx((1.0, np.std([0, 1, -1, 4])))
-    assert (found.least, found.most, found.zeros, found.not_finite) == (-1.0, 4.0, 1, 2)
-    assert sum(found.counts) == 4
-    assert (found.counts[0], found.counts[-1]) == (1, 1)
+    stats = statistics_of(np.array([[0.0, 1.0], [-1.0, 4.0], [np.nan, np.inf]], np.float32))
+    assert (stats.mean, stats.std) == pytest.approx((1.0, np.std([0, 1, -1, 4])))
+    assert (stats.least, stats.most, stats.zeros, stats.not_finite) == (-1.0, 4.0, 1, 2)
+    assert sum(stats.counts) == 4
+    assert (stats.counts[0], stats.counts[-1]) == (1, 1)
     assert statistics_of(np.full(5, 3.0)).counts == (5,)
     huge = statistics_of(np.array([-3e38, 3e38, 3e38], np.float32))
     assert np.isfinite([huge.mean, huge.std]).all()
