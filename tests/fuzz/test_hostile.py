@@ -5,16 +5,8 @@ import logging
 
 import pytest
 
+from tests.fuzz.hostile import FUZZERS
 from tests.fuzz.reading import survive
-
-FUZZERS = (
-    "checkpoints",
-    "compile_cache",
-    "corpora",
-    "manifests",
-    "onnx_models",
-    "symbol_files",
-)
 
 
 def _run(name, start, count, seconds):
