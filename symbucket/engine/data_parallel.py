@@ -30,6 +30,7 @@ from symbucket.metric import GraphMetric
 from symbucket.runtime import NDArray, RowSparse
 from symbucket.runtime.buffers import Pool
 from symbucket.symbol import Symbol
+from symbucket.symbol.brief import brief
 from symbucket.types import DType, Shape
 
 Types = Mapping[str, tuple[Shape, DType]]
@@ -63,7 +64,7 @@ class ExecutorGroup(BoundArrays):
         options: CompilerOptions,
         pool: Pool,
     ) -> None:
-        for node in symbol.nodes():
+        for node in brief(symbol).nodes:
             if node.op is not None and node.op.whole_batch:
                 raise UnsupportedError(
                     f"{name}: {node.name} ({node.op.op_name}) computes over the whole batch, but "
