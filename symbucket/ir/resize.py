@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from symbucket.ir.expr import Expr
 from symbucket.types import Array, Shape
 
 
@@ -122,6 +123,12 @@ class AxisMatrix:
 
     axis: int
     weights: Array
+
+    def times(self, x: Expr, matrix: Array) -> Expr:
+        """Return the product of ``x`` with a matrix (size, new size) along this axis."""
+        order = [*(i for i in range(x.rank) if i != self.axis), self.axis]
+        product = x.transpose(order) @ x.const(matrix)
+        return product.transpose([order.index(i) for i in range(x.rank)])
 
 
 def axis_matrices(

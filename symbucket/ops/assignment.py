@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.errors import ShapeError
 from symbucket.ir import Expr, shape_of
 from symbucket.ir.expr import where
 from symbucket.ops.record import Emitter, Operator, operator
@@ -30,8 +29,6 @@ class _Assignment(Operator):
 
     def ranges(self, shape: Shape) -> list[range]:
         """Return which elements along each of the first axes are replaced."""
-        if len(self.begin) > len(shape):
-            raise ShapeError(f"begin={self.begin} has more entries than {shape} has axes")
         return slice_ranges(self.begin, self.end, self.step, shape)
 
 

@@ -30,6 +30,9 @@ class _Density:
     example: str
     parameters: tuple[str, ...]
     log: Logarithm
+    event_axes: int = 0
+    """How many of the last axes of a sample are one event."""
+    no_gradient: tuple[str, ...] = ()
 
 
 def _log_gamma(x: Expr) -> Expr:
@@ -80,6 +83,7 @@ _DENSITIES = {
         "random_pdf_uniform([[0.5, 3]], [0], [2]) -> [[0.5, 0]]",
         ("low", "high"),
         _uniform,
+        no_gradient=("sample",),
     ),
     "normal": _Density(
         "around mu, with the standard deviation sigma",
@@ -129,6 +133,7 @@ _DENSITIES = {
         "random_pdf_dirichlet([[0.2, 0.8]], [2, 3]) -> [1.536]",
         ("alpha",),
         _dirichlet,
+        event_axes=1,
     ),
 }
 
@@ -146,15 +151,12 @@ class _OfSamples(Operator):
     def arguments(self) -> tuple[str, ...]:
         return tuple(self.inputs())
 
-    def _size_of_event(self) -> int:
-        return 1 if self.density.log is _dirichlet else 0
-
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         sample = ins[0]
         shape = unify_all(ins[1:])
         if sample is None or shape is None:
             return [sample, *([shape] * (len(ins) - 1))], outs
-        own = self._size_of_event()
+        own = self.density.event_axes
         leading = len(shape) - own
         if leading < 0 or len(sample) < len(shape):
             raise ShapeError(f"parameters of shape {shape} do not fit samples of shape {sample}")
@@ -168,7 +170,7 @@ class _OfSamples(Operator):
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value:
         sample, *parameters = inputs
-        x, own = Expr(g, sample), self._size_of_event()
+        x, own = Expr(g, sample), self.density.event_axes
         spread = []
         for value in parameters:
             p = Expr(g, value).cast(x.dtype)
@@ -181,7 +183,7 @@ class _OfSamples(Operator):
 
 
 def _define(name: str, density: _Density) -> None:
-    event = ", *e" if density.log is _dirichlet else ""
+    event = ", *e" if density.event_axes else ""
     inputs = ", ".join(["(*d, *more" + event + ")", *[f"(*d{event})"] * len(density.parameters)])
     body = {
         "__doc__": f"Density of ``sample``, {density.text}; its logarithm with ``is_log``.",
@@ -192,7 +194,7 @@ def _define(name: str, density: _Density) -> None:
         "example": density.example,
         "shapes": f"{inputs} -> (*d, *more)",
         "density": density,
-        "no_gradient": ("sample",) if density.log is _uniform else (),
+        "no_gradient": density.no_gradient,
     }
     name = f"random_pdf_{name}"
     operator(f"_{name}", name)(type(name, (_OfSamples,), body))

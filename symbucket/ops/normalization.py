@@ -68,7 +68,7 @@ def _normalize_gradient(
     return (dy - mean - y * slope) * r
 
 
-def _moments(x: Expr, axes: Sequence[int], eps: float) -> tuple[Expr, Expr, Expr, Expr]:
+def moments(x: Expr, axes: Sequence[int], eps: float) -> tuple[Expr, Expr, Expr, Expr]:
     """Return x - mean, 1 / sqrt(var + eps), mean, var."""
     # Two passes over x, not E[x^2] - mean^2 as ONNX Runtime's LayerNormalization: that one
     # cancels if the mean is large against the spread.
@@ -82,7 +82,7 @@ def _moments(x: Expr, axes: Sequence[int], eps: float) -> tuple[Expr, Expr, Expr
 def _expand_normalize(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
     assert node.inputs[0] is not None
     x = Expr(g, node.inputs[0])
-    centered, r, mean, var = _moments(x, attr(node, "axes"), attr(node, "eps"))
+    centered, r, mean, var = moments(x, attr(node, "axes"), attr(node, "eps"))
     y = centered * r
     return [y.value, r.value, mean.value, var.value]
 
@@ -132,7 +132,7 @@ def _normalize_batch_gradient(
 @expansion("NormalizeBatch")
 def _expand_normalize_batch(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
     x, scale, shift = (Expr(g, v) for v in node.inputs if v is not None)
-    centered, r, mean, var = _moments(x, attr(node, "axes"), attr(node, "eps"))
+    centered, r, mean, var = moments(x, attr(node, "axes"), attr(node, "eps"))
     y = centered * (r * scale) + shift
     return [y.value, centered.value, r.value, mean.value, var.value]
 

@@ -236,8 +236,10 @@ def slice_ranges(
 ) -> list[range]:
     """Return which positions ``begin[i]:end[i]:step[i]`` takes along each of the first axes.
 
-    Of an axis of unknown size, 0, it takes none.
+    Of an axis of unknown size, 0, it takes none. Raises ShapeError if there are too few axes.
     """
+    if len(begin) > len(shape):
+        raise ShapeError(f"begin={begin} has more entries than {shape} has axes")
     steps = [s or 1 for s in step or ()]
     steps += [1] * (len(begin) - len(steps))
     return [_range(b, e, s, size) for b, e, s, size in zip(begin, end, steps, shape)]
@@ -309,8 +311,6 @@ class Slice(Operator):
         data = ins[0]
         if data is None:
             return ins, outs
-        if len(self.begin) > len(data):
-            raise ShapeError(f"begin={self.begin} has more entries than {data} has axes")
         sizes = tuple(len(r) for r in self._ranges(data))
         if any(taken == 0 for taken, size in zip(sizes, data) if size):
             raise ShapeError(f"[{self.begin}:{self.end}] of {data} is empty")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from symbucket.pytorch.examples import Call, import_torch
 from symbucket.symbol.onnx_sizes import fix_numeric_sizes
 from symbucket.symbol.onnx_torch_modes import dropouts, follow_samples, train_as_noted
 from symbucket.symbol.onnx_torch_notes import torch_calls
+from symbucket.symbol.onnx_walk import all_nodes
 
 _OPSET = 20
 _STATE_NAMES = ("running_mean", "running_var", "num_batches_tracked")
@@ -124,16 +125,9 @@ def _name_shared_parameters(module: Any, graph: onnx.GraphProto) -> None:
     }
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
-    _rename_reads(graph, names)
-
-
-def _rename_reads(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    for node in graph.node:
+    for node in all_nodes(graph):
         for i, name in enumerate(node.input):
             node.input[i] = names.get(name, name)
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _rename_reads(attribute.g, names)
 
 
 def _refuse_other_states(module: Any, program: Any) -> None:

@@ -240,8 +240,8 @@ def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
     check_graph(copy)
     if has_bfloat16(copy.graph):
         read_bfloat16_as_float32(copy.graph)
-    model, doubts = _as_in_torch(copy)
-    model = convert_opset(model, opset_of(model))
+    doubts = _put_back(copy)
+    model = convert_opset(copy, opset_of(copy))
     try:
         model = onnx.shape_inference.infer_shapes(model)
     except Exception as error:
@@ -261,16 +261,14 @@ def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
     return copy, doubts
 
 
-def _as_in_torch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
-    """Put back what PyTorch's exporters changed."""
+def _put_back(model: onnx.ModelProto) -> Doubts:
+    """Put back what PyTorch's exporters changed, in place."""
     if model.producer_name != "pytorch":
-        return model, Doubts()
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    follow_samples(copy.graph)
-    calls = torch_calls(copy.graph)
-    train_as_noted(calls, copy.graph)
-    return copy, part_parameters(calls, copy.graph)
+        return Doubts()
+    follow_samples(model.graph)
+    calls = torch_calls(model.graph)
+    train_as_noted(calls, model.graph)
+    return part_parameters(calls, model.graph)
 
 
 def _patterns(names: str | Collection[str] | None) -> list[str]:

@@ -12,6 +12,7 @@ import onnx
 
 from symbucket.checks import listing
 from symbucket.errors import InvalidArgumentError
+from symbucket.ops.foreign.attributes import int_of, set_integers
 from symbucket.types import Array
 
 _ATTRIBUTE = "padding_index"
@@ -19,9 +20,7 @@ _ATTRIBUTE = "padding_index"
 
 def block_row(node: onnx.NodeProto, row: int) -> None:
     """Keep a row of the table that a Gather reads from getting a gradient; -1 is none."""
-    rest = [a for a in node.attribute if a.name != _ATTRIBUTE]
-    del node.attribute[:]
-    node.attribute.extend([*rest, onnx.helper.make_attribute(_ATTRIBUTE, row)])
+    set_integers(node, **{_ATTRIBUTE: row})
 
 
 def block_rows(
@@ -70,7 +69,7 @@ def _tables(graph: onnx.GraphProto) -> Iterator[tuple[str, list[onnx.NodeProto]]
     names = {tensor.name for tensor in graph.initializer}
     nodes: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        along_rows = not any(a.name == "axis" and a.i for a in node.attribute)
+        along_rows = int_of(node, "axis", 0) == 0
         if node.op_type == "Gather" and along_rows and node.input[0] in names:
             nodes.setdefault(node.input[0], []).append(node)
     yield from nodes.items()

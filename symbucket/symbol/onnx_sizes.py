@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import onnx
 
+from symbucket.ops.foreign.attributes import int_of
 from symbucket.symbol.onnx_constants import integer_constants
 from symbucket.types import Array
 
@@ -40,10 +41,13 @@ def fix_unrolled_sizes(graph: onnx.GraphProto) -> None:
         for value in (*graph.input, *graph.value_info, *graph.output)
     }
     constants = integer_constants(graph)
-    for dim in _open_dims(graph):
-        positions = _positions(graph, dim.dim_param, sizes, constants)
+    dims = list(_open_dims(graph))
+    for size in {dim.dim_param for dim in dims}:
+        positions = _positions(graph, size, sizes, constants)
         if len(positions) > 1 and positions == set(range(len(positions))):
-            dim.dim_value = len(positions)
+            for dim in dims:
+                if dim.dim_param == size:
+                    dim.dim_value = len(positions)
 
 
 def _positions(
@@ -58,7 +62,7 @@ def _positions(
     for node in graph.node:
         count = max((sizes.get(name, []).count(size) for name in node.input), default=0)
         of_output = sum(sizes.get(name, []).count(size) for name in node.output)
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        axis = int_of(node, "axis", 0)
         along = count == 1 and sizes.get(node.input[0], []).count(size) == 1
         along = along and sizes[node.input[0]][axis] == size
         if node.op_type == "SplitToSequence" and along and len(node.input) == 1:

@@ -10,6 +10,7 @@ import onnx
 
 from symbucket.checks import listing
 from symbucket.errors import UnsupportedError
+from symbucket.ops.foreign.attributes import set_integers
 from symbucket.symbol.onnx_padding import block_row
 from symbucket.symbol.onnx_torch_notes import TorchCall
 
@@ -78,14 +79,14 @@ def _train_batch_norm(call: TorchCall) -> None:
             "export the module after module.eval()."
         )
     for node in nodes:
-        _set_integers(node, training_mode=1)
+        set_integers(node, training_mode=1)
 
 
 def follow_samples(graph: onnx.GraphProto) -> None:
     """Let running variances follow those of samples, n / (n - 1) of ONNX's, as PyTorch does."""
     for node in graph.node:
         if node.op_type == "BatchNormalization":
-            _set_integers(node, unbiased_variance=1)
+            set_integers(node, unbiased_variance=1)
 
 
 def _block_padding(call: TorchCall) -> None:
@@ -111,10 +112,3 @@ def _drop_attention(call: TorchCall, graph: onnx.GraphProto) -> None:
             mode = f"{node.output[0]}/training_mode"
             graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), mode))
             node.input.append(mode)
-
-
-def _set_integers(node: onnx.NodeProto, **values: int) -> None:
-    rest = [a for a in node.attribute if a.name not in values]
-    of_values = [onnx.helper.make_attribute(name, value) for name, value in values.items()]
-    del node.attribute[:]
-    node.attribute.extend([*rest, *of_values])

@@ -13,6 +13,7 @@ from itertools import count
 import numpy as np
 import onnx
 
+from symbucket.ops.foreign.attributes import int_of
 from symbucket.symbol.onnx_constants import FLOATS
 from symbucket.symbol.onnx_names import is_generated
 from symbucket.symbol.onnx_torch_notes import TorchCall, path_of, placeholder_of
@@ -220,8 +221,8 @@ class _Parts:
 
 def _outputs(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
     """Return how many outputs a Gemm or Conv has."""
-    turned = any(a.name == "transB" and a.i for a in node.attribute)
-    return int(weight.dims[0 if node.op_type == "Conv" or turned else 1])
+    turned = node.op_type == "Conv" or int_of(node, "transB", 0)
+    return int(weight.dims[0 if turned else 1])
 
 
 def _path(reading: _Reading) -> str:

@@ -13,6 +13,7 @@ from enum import Enum
 
 import onnx
 
+from symbucket.ops.foreign.attributes import int_of
 from symbucket.symbol.onnx_walk import graphs_of
 from symbucket.types import Shape
 
@@ -214,14 +215,13 @@ def _inputs_of_loops(graph: onnx.GraphProto) -> Iterator[str]:
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[_Node]:
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _all_nodes(attribute.g)
-                if node.op_type != "If":  # any result of a step may reach any result of the loop
-                    results = tuple(value.name for value in attribute.g.output)
-                    yield _Node("", node.name, results, tuple(node.output))
-                    continue
-                for inner, outer in zip(attribute.g.output, node.output):
-                    yield _Node("", node.name, (inner.name,), (outer,))
-        trains = any(a.name == "training_mode" and a.i for a in node.attribute)
+        for body in graphs_of(node):
+            yield from _all_nodes(body)
+            if node.op_type != "If":  # any result of a step may reach any result of the loop
+                results = tuple(value.name for value in body.output)
+                yield _Node("", node.name, results, tuple(node.output))
+                continue
+            for inner, outer in zip(body.output, node.output):
+                yield _Node("", node.name, (inner.name,), (outer,))
+        trains = bool(int_of(node, "training_mode", 0))
         yield _Node(node.op_type, node.name, tuple(node.input), tuple(node.output), trains)

@@ -89,7 +89,7 @@ def _reverse_sequence(g: Emitter, call: Call) -> Results:
     """A length of 0 leaves its sample as it is, as 1 does; onnxruntime 1.19 takes 1 and more."""
     lengths = call.input(1)
     one = g.const(np.array(1, np.int64))
-    attributes = {name: attribute.value for name, attribute in call.attrs.items()}
+    attributes = call.values()
     return [g.op("ReverseSequence", call.input(0), g.op("Max", lengths, one), **attributes)]
 
 

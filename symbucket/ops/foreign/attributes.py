@@ -23,6 +23,14 @@ def int_of(node: onnx.NodeProto, name: str, default: int) -> int:
     return default if attribute is None else int(attribute.i)
 
 
+def set_integers(node: onnx.NodeProto, **values: int) -> None:
+    """Give a node attributes that are numbers, in place of those that it has."""
+    rest = [a for a in node.attribute if a.name not in values]
+    del node.attribute[:]
+    node.attribute.extend(rest)
+    node.attribute.extend(onnx.helper.make_attribute(n, v) for n, v in values.items())
+
+
 def ints_of(node: onnx.NodeProto, name: str) -> Sequence[int]:
     """Return an attribute that is a list of numbers; an empty one if the node does not have it."""
     attribute = attribute_of(node, name)

@@ -29,6 +29,10 @@ class Call:
         attribute = self.attrs.get(name)
         return default if attribute is None else attribute.value
 
+    def values(self) -> dict[str, Any]:
+        """Return the values of all attributes that the node sets, by name."""
+        return {name: attribute.value for name, attribute in self.attrs.items()}
+
     def optional(self, i: int) -> ir.Value | None:
         """Return input ``i``, None if the node does not have it."""
         return self.inputs[i] if i < len(self.inputs) else None

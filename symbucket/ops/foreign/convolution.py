@@ -16,7 +16,7 @@ from symbucket.ops.record import Emitter
 
 @translation("Conv")
 def _conv(g: Emitter, call: Call) -> Results:
-    attributes = {name: attribute.value for name, attribute in call.attrs.items()}
+    attributes = call.values()
     auto_pad = str(attributes.pop("auto_pad", "NOTSET"))
     if auto_pad != "NOTSET":
         attributes["pads"] = resolve_windows(
@@ -38,7 +38,7 @@ def _conv_transpose(g: Emitter, call: Call) -> Results:
         any(p >= s for p, s in zip(padding, strides)),
         f"output_padding={list(padding)} that is not below strides={list(strides)}",
     )
-    attributes = {name: attribute.value for name, attribute in call.attrs.items()}
+    attributes = call.values()
     auto_pad = str(attributes.pop("auto_pad", "NOTSET"))
     counts = attributes.pop("output_shape", None)
     if auto_pad != "NOTSET" or counts is not None:

@@ -139,13 +139,11 @@ def _unrolled(
     backwards: bool,
 ) -> tuple[list[ir.Value], ir.Value]:
     """Do what ``loop_over`` does, step by step."""
-    length = shape_of(sequences[0])[0]
     rows = zip(*(_steps_of(g, sequence) for sequence in sequences))
     outputs = []
     for slices in reversed(list(rows)) if backwards else list(rows):
         states, output = step(list(slices), states)
         outputs.append(g.reshape(output, (1, *shape_of(output))))
-    assert len(outputs) == length
     return states, _join(g, outputs[::-1] if backwards else outputs, 0)
 
 

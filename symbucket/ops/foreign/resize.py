@@ -12,7 +12,7 @@ from symbucket.ops.record import Emitter
 def _resize(g: Emitter, call: Call) -> Results:
     """With ``align_corners`` and scales that give no whole size the runtimes are off."""
     x = Expr(g, call.input(0))
-    attributes = {name: attribute.value for name, attribute in call.attrs.items()}
+    attributes = call.values()
     y = x.op("Resize", *(call.optional(i) for i in range(1, 4)), **attributes)
     scales = const_of(call.optional(2))
     corners = str(attributes.get("coordinate_transformation_mode")) == "align_corners"
@@ -22,8 +22,5 @@ def _resize(g: Emitter, call: Call) -> Results:
     if all((scale * x.shape[axis]).is_integer() for scale, axis in zip(scales.tolist(), axes)):
         return [y.value]
     for part in axis_matrices(x.shape, y.shape, attributes, None, scales, None):
-        order = [*(i for i in range(x.rank) if i != part.axis), part.axis]
-        x = (x.transpose(order) @ x.const(part.weights.T)).transpose(
-            [order.index(i) for i in range(x.rank)]
-        )
+        x = part.times(x, part.weights.T)
     return [x.value]

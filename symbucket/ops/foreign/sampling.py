@@ -1,6 +1,6 @@
-"""GridSample, RoiAlign, DeformConv and Resize of foreign graphs, written out where that is needed.
+"""GridSample, RoiAlign and DeformConv of foreign graphs, written out where that is needed.
 
-The first three read an image at places that other values compute, between its elements. Written out
+They read an image at places that other values compute, between its elements. Written out
 they have gradients with respect to the image and to the places.
 """
 
@@ -87,7 +87,7 @@ def _deformable_convolution(g: Emitter, call: Call) -> Results:
 def _roi_align(g: Emitter, call: Call) -> Results:
     """Write out the mean of samples, of which a gradient flows back to the image and the boxes."""
     x, boxes, images = (Expr(g, call.input(i)) for i in range(3))
-    attributes = {name: attribute.value for name, attribute in call.attrs.items()}
+    attributes = call.values()
     # Before opset 16 boxes were taken as they are.
     kind = "half_pixel" if call.opset >= 16 else "output_half_pixel"
     attributes.setdefault("coordinate_transformation_mode", kind)

@@ -9,9 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.ir import Expr, const_of, dtype_of, shape_of
-from symbucket.ir.expr import reciprocal, sqrt
 from symbucket.ops.foreign.call import Call, Results, translation
-from symbucket.ops.normalization import normalize
+from symbucket.ops.normalization import moments, normalize
 from symbucket.ops.record import Emitter
 
 
@@ -120,10 +119,7 @@ def _statistics(x: Expr, axes: Sequence[int], call: Call) -> list[ir.Value]:
     """Mean and inverse standard deviation, as far as the node returns them, with gradients."""
     if call.outputs == 1:
         return []
-    mean = x.mean(axes, keepdims=True)
-    away = x - mean
-    var = (away * away).mean(axes, keepdims=True)
-    root = reciprocal(sqrt(var + call.attr("epsilon", 1e-5)))
+    _, root, mean, _ = moments(x, axes, call.attr("epsilon", 1e-5))
     return [mean.value, root.value][: call.outputs - 1]
 
 

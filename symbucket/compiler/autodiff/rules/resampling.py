@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from symbucket.errors import UnsupportedError
-from symbucket.ir import Expr, gradient, no_gradient
+from symbucket.ir import Expr, attributes_of, gradient, no_gradient
 from symbucket.ir.gradient_rules import Parts
 from symbucket.ir.resize import AxisMatrix, axis_matrices, is_repetition
 from symbucket.ir.windows import resolve_windows
@@ -30,8 +30,7 @@ def resize(
     settings = [None if setting is None else setting.constant for setting in (roi, scales, sizes)]
     if settings[1] is None and settings[2] is None:
         raise UnsupportedError(f"{node.name}: the gradient of Resize needs constant sizes")
-    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-    for part in axis_matrices(x.shape, dy.shape, attributes, *settings):
+    for part in axis_matrices(x.shape, dy.shape, attributes_of(node), *settings):
         dy = _weighted(dy, part)
     return dy
 
@@ -43,10 +42,7 @@ def _weighted(dy: Expr, part: AxisMatrix) -> Expr:
     if times:
         pairs = (*shape[:axis], shape[axis] // times, times, *shape[axis + 1 :])
         return dy.reshape(pairs).sum(axis + 1)
-    order = [*(i for i in range(dy.rank) if i != axis), axis]
-    return (dy.transpose(order) @ dy.const(part.weights)).transpose(
-        [order.index(i) for i in range(dy.rank)]
-    )
+    return part.times(dy, part.weights)
 
 
 @gradient("Col2Im")

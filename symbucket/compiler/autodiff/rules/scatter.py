@@ -58,32 +58,24 @@ def _parts(
     if reduction == "add":
         return lambda: dy, None, lambda: gather(dy)
     if reduction == "mul":
-        factors = _Factors(scatter, gather, updates)
         return (
             lambda: dy * scatter(x.filled(1.0), updates, "mul"),
             None,
-            lambda: gather(dy * x) * factors.others(x),
+            lambda: gather(dy * x) * _other_factors(scatter, gather, x, updates),
         )
     if reduction in ("max", "min"):
         return _of_winners(scatter, gather, values)
     return lambda: scatter(dy, updates.filled(0.0), "none"), None, lambda: gather(dy)
 
 
-class _Factors:
-    """The updates of a product, of which one or several at one place may be zero."""
-
-    def __init__(self, scatter: Scatter, gather: Gather, updates: Expr) -> None:
-        self._scatter, self._gather, self._updates = scatter, gather, updates
-
-    def others(self, x: Expr) -> Expr:
-        """Return for each update the product of the others at its place."""
-        updates = self._updates
-        zero = updates == 0.0
-        rest = where(zero, 1.0, updates)
-        product = self._gather(self._scatter(x.filled(1.0), rest, "mul"))
-        zeros = self._gather(self._scatter(x.filled(0.0), zero.cast(x.dtype), "add"))
-        other_zeros = zeros - zero.cast(x.dtype)
-        return where(other_zeros == 0.0, product / rest, 0.0)
+def _other_factors(scatter: Scatter, gather: Gather, x: Expr, updates: Expr) -> Expr:
+    """For each update the product of the others at its place, of which several may be zero."""
+    zero = updates == 0.0
+    rest = where(zero, 1.0, updates)
+    product = gather(scatter(x.filled(1.0), rest, "mul"))
+    zeros = gather(scatter(x.filled(0.0), zero.cast(x.dtype), "add"))
+    other_zeros = zeros - zero.cast(x.dtype)
+    return where(other_zeros == 0.0, product / rest, 0.0)
 
 
 def _of_winners(scatter: Scatter, gather: Gather, values: tuple[Expr, Expr, Expr, Expr]) -> Parts:
