@@ -61,11 +61,13 @@ def line_chart(
     *,
     x_from: float = 0.0,
     may_be_log: bool = False,
+    readable: bool = True,
 ) -> str:
     """Return an SVG element with curves over a common x axis, a legend, and the data for a page.
 
     The x axis counts something, from ``x_from`` on. ``may_be_log``: the y axis is logarithmic if
-    values differ by more than a factor of 8.
+    values differ by more than a factor of 8. ``readable``: the data are there too, for
+    the script of a page.
     """
     shown = [s for s in series if any(map(_finite, s.points))]
     finite = [p for s in shown for p in s.points if _finite(p)]
@@ -84,10 +86,13 @@ def line_chart(
         )
     else:
         parts.append(f'<text x="{_LEFT}" y="{_HEIGHT / 2}" fill="{_FAINT}">no values yet</text>')
-    data = escape(json.dumps(_data(shown, axes)), quote=True) if finite else ""
+    data = ""
+    if readable:
+        numbers = escape(json.dumps(_data(shown, axes)), quote=True) if finite else ""
+        data = f'data-chart="{numbers}" '
     return (
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(title, quote=True)}" data-chart="{data}" '
+        f'aria-label="{escape(title, quote=True)}" {data}'
         f'style="max-width:100%;font:12px system-ui,sans-serif" '
         f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )

@@ -83,6 +83,6 @@ class LivePlot:
                 Series(text, self._points.get(f"{kind}-{metric}", []), colour, dots=colour == 1)
                 for colour, (kind, text) in enumerate(_KINDS.items())
             ]
-            charts.append(line_chart(metric, series, "updates", may_be_log=True))
+            charts.append(line_chart(metric, series, "updates", may_be_log=True, readable=False))
         cells = "".join(f'<div style="flex:1 1 420px;max-width:560px">{c}</div>' for c in charts)
         return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{cells}</div>'

@@ -117,10 +117,8 @@ def compare(
         Whether the data are the same, and all differences in words.
 
     Raises:
-        InvalidArgumentError: the state is of an iterator of another class.
         DataError: the state lies in the middle of an epoch over other data.
     """
-    check_kind(iterator, state)
     changes = [
         f"{name.replace('_', ' ')} {state.get(name)} is {value} now"
         for name, value in layout.items()

@@ -96,7 +96,9 @@ class OutputRows:
                 axis = _axis(shapes.labels, name)
                 of_part = label if axis < 0 else _take(label, axis, start, end)
                 own[name] = of_part if part is None else part.cut(of_part)
-            yield own, self.without_filling(with_rows(shapes, size), part, outputs)
+            if part is not None:
+                outputs = self.without_filling(with_rows(shapes, size), part, outputs)
+            yield own, outputs
 
 
 def with_rows(shapes: BatchShapes, rows: int) -> BatchShapes:

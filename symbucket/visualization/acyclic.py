@@ -86,10 +86,10 @@ def cycles_among(group: Tree, inner: Sequence[Ends]) -> list[list[Tree]]:
 
     ``inner``: the edges inside the group.
     """
-    import networkx as nx  # a picture in which nothing is folded needs none
-
     if group.kind == STEPS or not any(isinstance(m, Tree) for m in group.members):
         return []
+    import networkx as nx  # a picture in which nothing is folded needs none
+
     places: dict[int, _Place] = {}
     for i, member in enumerate(group.members):
         places.update(_places(member, i, ""))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 # The kinds of a box. The first four are inputs and outputs of the network, the others compute.
 DATA, PARAMETER, STATE, OUTPUT = "data", "parameter", "state", "output"
@@ -73,7 +74,7 @@ class Box:
         steps: of an operator that is a loop over time, the number of its steps.
         loop: the compiled loop whose body the box is part of.
         seconds: the time of one run, where a profile is given.
-        statistics: of the values, where they are given.
+        measure: computes the statistics of the values, where they are given.
     """
 
     name: str
@@ -87,7 +88,12 @@ class Box:
     steps: int = 0
     loop: Loop | None = None
     seconds: float | None = None
-    statistics: Statistics | None = None
+    measure: Callable[[], Statistics | None] | None = field(default=None, compare=False)
+
+    @cached_property
+    def statistics(self) -> Statistics | None:
+        """Those of the values: what reads them all, so a picture without them does not ask."""
+        return None if self.measure is None else self.measure()
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,7 @@ class Facts:
         if part.parameters is None:
             yield "Parameters", "of unknown shape"
         elif part.parameters:
-            nbytes = "" if part.nbytes is None else f" ({nbytes_text(part.nbytes)})"
-            yield "Parameters", f"{part.parameters:,}{nbytes}"
+            yield "Parameters", f"{part.parameters:,}{_in_bytes(part)}"
         if part.operations is None:
             yield "Operations", "of unknown shapes"
         elif part.operations:
@@ -75,8 +74,7 @@ class Facts:
         if part.parameters is None:
             yield "parameters of unknown shape"
         elif part.parameters:
-            nbytes = "" if part.nbytes is None else f" ({nbytes_text(part.nbytes)})"
-            yield f"{part.parameters:,} parameters{nbytes}"
+            yield f"{part.parameters:,} parameters{_in_bytes(part)}"
         if part.operations:
             yield operations_text(part.operations)
         if part.seconds is not None:
@@ -101,6 +99,10 @@ class Facts:
 def _percent(amount: float, whole: float | None) -> str:
     """Return the share in brackets; nothing for the whole itself."""
     return f" ({amount / whole:.1%})" if whole and amount < whole else ""
+
+
+def _in_bytes(part: Totals) -> str:
+    return "" if part.nbytes is None else f" ({nbytes_text(part.nbytes)})"
 
 
 def _statistics(statistics: Statistics) -> Iterator[Fact]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import onnx
@@ -82,7 +83,7 @@ def _diagram(
     for tensor in graph.initializer:
         if not _is_constant(tensor):
             kind = kinds.get(tensor.name, PARAMETER)
-            parts.source(tensor.name, kind, _statistics(tensor, folder))
+            parts.source(tensor.name, kind, cache(partial(_statistics, tensor, folder)))
     for node in graph.node:
         if any(node.input) or node.op_type != "Constant":
             parts.node(node)

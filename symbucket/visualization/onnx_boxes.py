@@ -7,7 +7,7 @@ and an edge goes back from what a step hands on to what reads it in the next ste
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -46,12 +46,14 @@ class OnnxBoxes:
         self.edges: list[Edge] = []
         self.origins: dict[str, Origin] = {}
 
-    def source(self, name: str, kind: str, statistics: Statistics | None = None) -> None:
-        """Add an input of the graph, or a stored tensor with the statistics of its values."""
+    def source(
+        self, name: str, kind: str, measure: Callable[[], Statistics | None] | None = None
+    ) -> None:
+        """Add an input of the graph, or a stored tensor and what measures its values."""
         param = name if kind == PARAMETER else ""
         self.origins[name] = (len(self.boxes), 0)
         values = (self.values.get(name, Value(name)),)
-        self.boxes.append(Box(name, "", kind, name, values, {}, param, statistics=statistics))
+        self.boxes.append(Box(name, "", kind, name, values, {}, param, measure=measure))
 
     def output(self, name: str, parameter: str) -> None:
         """Add an output of the graph, which is the gradient of a parameter, or of none ("")."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -249,10 +249,12 @@ def _memory(record: RunRecord) -> str:
         if peak
         else ""
     )
-    return _breakdown("Where memory went", rows, lambda b: nbytes_text(int(b)), note)
+    return _breakdown("Where memory went", rows, nbytes_text, note)
 
 
-def _breakdown(title: str, amounts: Mapping[str, float], text: Any, note: str) -> str:
+def _breakdown(
+    title: str, amounts: Mapping[str, float], text: Callable[[float], str], note: str
+) -> str:
     if not amounts:
         return ""
     whole = sum(amounts.values()) or 1.0

@@ -75,14 +75,19 @@ def add_sections(tree: Tree, diagram: Diagram) -> None:
 
     In place. The members are put into a topological order, so no run makes a cycle.
     """
-    import networkx as nx
+    large = [
+        (group, inner)
+        for group, inner in groups_with_edges(tree, diagram)
+        if len(group.members) > MOST_MEMBERS
+    ]
+    if not large:
+        return
+    import networkx as nx  # most pictures need none
 
     readers: dict[int, int] = {}
     for edge in diagram.edges:
         readers[edge.source] = min(edge.target, readers.get(edge.source, edge.target))
-    for group, inner in list(groups_with_edges(tree, diagram)):
-        if len(group.members) <= MOST_MEMBERS:
-            continue
+    for group, inner in large:
         member_of = {box: i for i, m in enumerate(group.members) for box in _boxes(m)}
         quotient = nx.DiGraph()
         quotient.add_nodes_from(range(len(group.members)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,7 +135,20 @@ def _bundle(folder: Path, key: Hashable) -> dict[str, Diagram]:
             f"the bundle {str(folder)!r} has no network of key {key!r}; its keys are {keys}"
         )
     stored = {t.name: _BUNDLE_KINDS.get(t.kind, PARAMETER) for t in manifest.parameters.tensors}
-    return {str(n.key): _bundled(folder, n, stored) for n in chosen}
+    diagrams = {str(n.key): _bundled(folder, n, stored) for n in chosen}
+    measures = {
+        box.name: box.measure
+        for diagram in diagrams.values()
+        for box in diagram.boxes
+        if box.name in stored
+    }
+    return {name: _measured_once(diagram, measures) for name, diagram in diagrams.items()}
+
+
+def _measured_once(diagram: Diagram, measures: Mapping[str, Any]) -> Diagram:
+    """Return a bundle's diagram whose parameters, stored once, are measured once for all keys."""
+    boxes = (replace(b, measure=measures.get(b.name, b.measure)) for b in diagram.boxes)
+    return replace(diagram, boxes=tuple(boxes))
 
 
 def _bundled(folder: Path, network: NetworkSpec, stored: Mapping[str, str]) -> Diagram:

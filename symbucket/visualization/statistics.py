@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -51,15 +52,22 @@ def with_values(diagrams: Mapping[str, Diagram], params: Mapping[str, Any]) -> d
             f"params has values of {_some(params)}, and none of them is a parameter of the "
             f"network; its parameters are {_some(named)}"
         )
-    return {name: _with_values(diagram, params) for name, diagram in diagrams.items()}
+    arrays = {
+        name: np.asarray(value.asnumpy() if hasattr(value, "asnumpy") else value)
+        for name, value in params.items()
+        if name in named
+    }
+    measures = {name: cache(partial(statistics_of, array)) for name, array in arrays.items()}
+    return {name: _with_values(one, arrays, measures) for name, one in diagrams.items()}
 
 
-def _with_values(diagram: Diagram, params: Mapping[str, Any]) -> Diagram:
+def _with_values(
+    diagram: Diagram, arrays: Mapping[str, Array], measures: Mapping[str, Any]
+) -> Diagram:
     boxes = []
     for box in diagram.boxes:
-        if box.kind in (PARAMETER, STATE) and box.name in params:
-            value = params[box.name]
-            array = np.asarray(value.asnumpy() if hasattr(value, "asnumpy") else value)
+        if box.kind in (PARAMETER, STATE) and box.name in arrays:
+            array = arrays[box.name]
             shape = box.outputs[0].shape
             if shape is not None and (
                 len(shape) != array.ndim
@@ -69,7 +77,7 @@ def _with_values(diagram: Diagram, params: Mapping[str, Any]) -> Diagram:
                     f"params[{box.name!r}] has the shape {array.shape}; the network has "
                     f"{box.outputs[0].text} there"
                 )
-            box = replace(box, statistics=statistics_of(array))
+            box = replace(box, measure=measures[box.name])
         boxes.append(box)
     return replace(diagram, boxes=tuple(boxes))
 

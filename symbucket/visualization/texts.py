@@ -59,7 +59,7 @@ def _group_texts(folded: Folded, number: int) -> tuple[str, str]:
         return short(f"{name}{first} {DOTS} {last}  {TIMES} {group.members}"), _nodes(group.size)
     if group.kind == RUN:
         label = short(group.label, 2 * LONGEST)  # it is two names
-        return f"{label}  {TIMES} {_count(folded, number)}", _nodes(group.size)
+        return f"{label}  {TIMES} {group.members}", _nodes(group.size)
     if group.kind == REPEAT:
         label = group.label.replace("#", "*")
         nodes = "" if group.size == group.members else _nodes(group.size)
@@ -74,13 +74,6 @@ def _group_texts(folded: Folded, number: int) -> tuple[str, str]:
     if len(operators) == 1:
         return label, operators[0]
     return label, _nodes(group.size)
-
-
-def _count(folded: Folded, number: int) -> int:
-    """Return how many members the runs in a run have in all."""
-    group = folded.groups[number]
-    inner = (_count(folded, i) if folded.groups[i].kind == RUN else 1 for i in group.groups)
-    return len(group.boxes) + sum(inner)
 
 
 def _nodes(count: int) -> str:
