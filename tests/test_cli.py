@@ -1,4 +1,7 @@
-"""The command ``symbucket``: train, export, run, plan, info, and how it fails."""
+"""The command ``symbucket``: train, export, run, plan, info, and how it fails.
+
+Long, because all commands are run on one bundle and one checkpoint, made once for the module.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Executors of a symbol by itself: arrays, requests, head gradients, errors."""
+"""Executors of a symbol by itself: arrays, requests, head gradients, errors.
+
+Long, because all that one class promises is tried on one small network.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Damaged and hostile bundles are refused with the reason; nothing of them is run."""
+"""Damaged and hostile bundles are refused with the reason; nothing of them is run.
+
+Long, because it is one list of damages to one bundle.
+"""
 
 import json
 import os

@@ -8,7 +8,7 @@ is one list.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -343,10 +343,14 @@ def _(network: Network) -> Results:
     try:
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(proto).run(None, feeds)
-    except ValueError:
-        if "GatherElements" not in operators:
+    except ValueError as error:
+        # np.choose takes a few dozen arrays; the evaluator then tries a way that is wrong.
+        if (
+            "GatherElements" not in operators
+            or "array objects" not in f"{error} {error.__context__}"
+        ):
             raise
-        raise Skip("onnx's evaluator gathers from 32 elements at most") from None
+        raise Skip("onnx's evaluator gathers from few elements only") from None
     return _numbered(dict(zip((p.name for p in program.outputs), results)), program)
 
 
@@ -568,15 +572,4 @@ def _(network: Network) -> Results:
         if output.name in answers[0] and output.factors(0)[:1] == ["batch"]:
             served = np.concatenate([np.ravel(a[output.name]) for a in answers])
             results[f"output {i}"] = served.reshape(output.shape)
-    return results
-
-
-def run_all(network: Network, names: Sequence[str] | None = None) -> dict[str, Results | Skip]:
-    """The results of every way."""
-    results: dict[str, Results | Skip] = {}
-    for name in names or WAYS:
-        try:
-            results[name] = WAYS[name].run(network)
-        except Skip as skip:
-            results[name] = skip
     return results

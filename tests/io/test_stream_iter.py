@@ -1,4 +1,7 @@
-"""StreamIter: every sample once, whatever the source; exact resume; clear errors."""
+"""StreamIter: every sample once, whatever the source; exact resume; clear errors.
+
+Long, because every source and setting is held to one promise, with the same streams.
+"""
 
 from __future__ import annotations
 

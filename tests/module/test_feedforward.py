@@ -282,6 +282,7 @@ def test_argument_names_are_mxnets():
         "X y eval_data eval_metric epoch_end_callback batch_end_callback kvstore logger "
         "work_load_list monitor eval_end_callback eval_batch_end_callback"
     ).split(" ")
+    assert names[12:] == ["on_divergence", "checkpoint", "resume", "early_stopping"]
 
 
 def test_log_lines_are_mxnets(caplog):
@@ -310,4 +311,5 @@ def test_fit_passes_on_what_guards_training(tmp_path):
         early_stopping=stopping,
     )
     assert all(np.isfinite(a.asnumpy()).all() for a in model.arg_params.values())
+    assert stopping.best_epoch >= 0
     assert list((tmp_path / "run").iterdir())

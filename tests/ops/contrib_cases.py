@@ -240,6 +240,3 @@ DENSITIES = [
     for is_log in (False, True)
 ]
 CONTRIB = [*BOXES, *MULTIBOX, *PROPOSALS, *REGIONS, *DEFORMABLE, *STRAIGHT, *DENSITIES]
-
-# MXNet has this one on GPUs only; it takes the mask out of the other's sum.
-UNRECORDED = {c.id for c in CONTRIB if c.op == "_contrib_ModulatedDeformableConvolution"}

@@ -1,4 +1,7 @@
-"""``Bundle``: routing, padding, order, sharing, freezing, counting; and serving while training."""
+"""``Bundle``: routing, padding, order, sharing, freezing, counting; and serving while training.
+
+Long, because all that one class promises is tried on a few small networks.
+"""
 
 import threading
 

@@ -1,4 +1,7 @@
-"""foreach, while_loop and cond: against the same steps written one by one, and MXNet's numbers."""
+"""foreach, while_loop and cond: against the same steps written one by one, and MXNet's numbers.
+
+Long, because the three constructs share the same comparison.
+"""
 
 from __future__ import annotations
 

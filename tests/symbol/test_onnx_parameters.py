@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from symbucket import sym
 from symbucket.errors import InvalidArgumentError
@@ -345,14 +345,8 @@ def test_statistics_that_two_normalizations_would_follow_are_asked_for():
 
 
 def _of_torch(nodes, tensors):
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in tensors.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    weights = {n: np.asarray(v, np.float32) for n, v in tensors.items()}
+    return model(nodes, [("x", [2, 4])], [("y", None)], weights)
 
 
 def test_equal_parameters_of_layers_that_were_merged_are_asked_about():

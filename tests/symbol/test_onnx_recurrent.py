@@ -13,6 +13,7 @@ import symbucket as sb
 from symbucket import sym
 from symbucket.errors import UnsupportedError
 from symbucket.runtime.backend import ort
+from tests.symbol.onnx_models import model
 
 STEPS, SAMPLES, INPUTS, HIDDEN = 5, 3, 2, 2
 STEP = 1e-3  # some kernels of activations are in float32 whatever comes in
@@ -45,18 +46,9 @@ def _model(
         inputs.pop()
     outputs = ["y", "last_h", "last_c"][: 3 if op == "LSTM" else 2]
     node = helper.make_node(op, inputs, outputs, "node", hidden_size=HIDDEN, **attributes)
-    values = [helper.make_tensor_value_info(n, kind, a.shape) for n, a in arrays.items()]
-    constants = []
-    if lengths is not None:
-        constants = [numpy_helper.from_array(np.array(lengths, np.int32), "n")]
-    graph = helper.make_graph(
-        [node],
-        "net",
-        values,
-        [helper.make_tensor_value_info(n, kind, None) for n in outputs],
-        constants,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    values = [(name, array.shape, kind) for name, array in arrays.items()]
+    constants = {} if lengths is None else {"n": np.array(lengths, np.int32)}
+    return model([node], values, [(name, None, kind) for name in outputs], constants)
 
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

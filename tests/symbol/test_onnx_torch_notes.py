@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 import symbucket as sb
 from symbucket import sym
 from symbucket.errors import InvalidArgumentError, SymbucketError, UnsupportedError
+from tests.symbol.onnx_models import model
 
 
 def _node(op, inputs, output, call="", scope="", **attributes):
@@ -26,15 +27,10 @@ def _node(op, inputs, output, call="", scope="", **attributes):
 
 
 def _model(nodes, tensors, shape=("n", 4), kind=TensorProto.FLOAT):
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", kind, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in tensors.items()],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    return helper.make_model(graph, opset_imports=opset, producer_name="pytorch")
+    weights = {n: np.asarray(v, np.float32) for n, v in tensors.items()}
+    proto = model(nodes, [("x", shape, kind)], [("y", None)], weights, opset=20)
+    proto.producer_name = "pytorch"
+    return proto
 
 
 def _weight(seed=0, shape=(4, 4)):

@@ -67,14 +67,20 @@ def lines(nodes: Sequence[Node], heads: Sequence[Entry]) -> list[Any]:
     return text
 
 
+def alike(symbol: sb.sym.Symbol) -> None:
+    """Compare the network with loops with that which all steps tell."""
+    network, whole = grouped(symbol), group_steps(symbol.nodes(), symbol.heads)
+    assert lines(network.nodes, network.heads) == lines(whole.nodes, whole.heads)
+    assert symbol.list_inputs() == [node.name for node in symbol.nodes() if node.op is None]
+
+
 def check(symbol: sb.sym.Symbol, loops: int) -> None:
     network = grouped(symbol)
     assert brief(symbol).counts
     assert network.source is brief(symbol).nodes  # they were told from a few steps
     assert len(network.loops) == loops
-    whole = group_steps(symbol.nodes(), symbol.heads)
-    assert lines(network.nodes, network.heads) == lines(whole.nodes, whole.heads)
-    assert network.loops == whole.loops
+    alike(symbol)
+    assert network.loops == group_steps(symbol.nodes(), symbol.heads).loops
     names = [node.name for node in symbol.nodes() if node.op is None]
     assert [node.name for node in brief(symbol).nodes if node.op is None] == names
 
@@ -122,21 +128,21 @@ def test_a_step_in_the_middle_that_is_read_alone() -> None:
     outputs, _ = unrolled(["gru"], 40, sb.sym.Variable("x"), "l", False, "NTC")
     symbol = sb.sym.Group([outputs[20], outputs[-1]])
     assert not brief(symbol).counts
-    assert lines(*network_of(symbol)) == lines(*whole_of(symbol))
+    alike(symbol)
 
 
 @pytest.mark.parametrize("heads", [[0, -1], [1, -1], [5, -1], [-2, -1], list(range(40))])
 def test_any_steps_that_are_read(heads: list[int]) -> None:
     outputs, _ = unrolled(["lstm"], 40, sb.sym.Variable("x"), "l", False, "NTC")
     symbol = sb.sym.Group([outputs[i] for i in heads])
-    assert lines(*network_of(symbol)) == lines(*whole_of(symbol))
+    alike(symbol)
 
 
 def test_a_sequence_of_variables() -> None:
     data = [sb.sym.Variable(f"x{i}") for i in range(20)]
     outputs, _ = sb.rnn.GRUCell(4).unroll(20, data, merge_outputs=True)
     assert outputs.list_arguments()[0] == "x0"
-    assert lines(*network_of(outputs)) == lines(*whole_of(outputs))
+    alike(outputs)
 
 
 def test_steps_in_another_order_or_in_part() -> None:
@@ -149,15 +155,12 @@ def test_steps_in_another_order_or_in_part() -> None:
     ):
         outputs, states = sb.rnn.GRUCell(4).unroll(len(items), items, merge_outputs=True)
         symbol = sb.sym.Group([outputs, *states])
-        assert lines(*network_of(symbol)) == lines(*whole_of(symbol))
-        names = [node.name for node in symbol.nodes() if node.op is None]
-        assert symbol.list_inputs() == names
+        alike(symbol)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_networks_drawn_at_random(seed: int) -> None:
     draw = random.Random(seed)
-    print("seed", seed)
     with sb.name.NameManager():
         data = sb.sym.Variable("x")
         heads = []
@@ -178,9 +181,7 @@ def test_networks_drawn_at_random(seed: int) -> None:
                 length = draw.choice([9, 12, 19])
                 data = sb.sym.Variable(f"y{part}")
         symbol = sb.sym.Group(heads)
-    names = [node.name for node in symbol.nodes() if node.op is None]
-    assert symbol.list_inputs() == names
-    assert lines(*network_of(symbol)) == lines(*whole_of(symbol))
+    alike(symbol)
 
 
 def test_steps_of_a_users_function() -> None:
@@ -196,15 +197,4 @@ def test_steps_of_a_users_function() -> None:
     states = [sb.sym.Variable(f"s{i}") for i in range(3)]
     outputs, states = repeat(step, [data], states, alike=True)
     symbol = sb.sym.Group([outputs[-1], *states])
-    assert symbol.list_inputs() == [n.name for n in symbol.nodes() if n.op is None]
-    assert lines(*network_of(symbol)) == lines(*whole_of(symbol))
-
-
-def network_of(symbol: sb.sym.Symbol) -> tuple[Sequence[Node], Sequence[Entry]]:
-    network = grouped(symbol)
-    return network.nodes, network.heads
-
-
-def whole_of(symbol: sb.sym.Symbol) -> tuple[Sequence[Node], Sequence[Entry]]:
-    network = group_steps(symbol.nodes(), symbol.heads)
-    return network.nodes, network.heads
+    alike(symbol)
