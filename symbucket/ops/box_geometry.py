@@ -131,3 +131,31 @@ def first_ones(chosen: Expr) -> Expr:
     numbers = np.arange(k, dtype=np.float32)[None]
     place = chosen.cast(ir.DataType.FLOAT) * float(k) - numbers
     return by_score(place, k)
+
+
+def match_greedily(g: Emitter, scores: Expr, least: float, count: int) -> tuple[Expr, Expr]:
+    """Return the column of each row (b, m) and the row of each column (b, n), -1 for none.
+
+    Of ``scores`` (b, m, n) the highest makes a pair, then the highest of the rows and columns that
+    are left, at most ``count`` times and only if it exceeds ``least``.
+    """
+    b, m, n = scores.shape
+    rows, cols = (Expr(g, g.const(np.arange(k, dtype=np.int64)[None])) for k in (m, n))
+
+    def step(states: Values, _: Values, __: object) -> tuple[Values, Values]:
+        left, of_row, of_column = (Expr(g, v) for v in states)
+        flat = left.reshape((b, m * n))
+        best = flat.op("ArgMax", axis=1, keepdims=1)
+        fits = flat.op("GatherElements", best, axis=1) > least
+        row = best / best.filled(n, ())
+        column = best - row * n
+        used_row, used_column = fits & (rows == row), fits & (cols == column)
+        used = used_row.reshape((b, m, 1)) | used_column.reshape((b, 1, n))
+        left = where(used, NEVER, left)
+        of_row = where(used_row, column.cast(of_row.dtype), of_row)
+        of_column = where(used_column, row.cast(of_column.dtype), of_column)
+        return [left.value, of_row.value, of_column.value], []
+
+    none = [scores.filled(-1.0, (b, k)).value for k in (m, n)]
+    (_, of_row, of_column), _ = repeat(g, count, [scores.value, *none], [], step)
+    return Expr(g, of_row), Expr(g, of_column)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
@@ -20,11 +19,11 @@ from symbucket.ops.box_geometry import (
     constants,
     corners,
     first_ones,
+    match_greedily,
     not_suppressed,
     overlap,
     take,
 )
-from symbucket.ops.loop_body import Values, repeat
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, PartialShape
@@ -199,26 +198,10 @@ class BipartiteMatching(Operator):
     def emit(self, g: Emitter, data: ir.Value) -> list[ir.Value]:
         x = constant(g, data)
         *leading, m, n = x.shape
-        b = math.prod(leading)
-        scores = (-x if self.is_ascend else x).reshape((b, m * n))
+        scores = (-x if self.is_ascend else x).reshape((math.prod(leading), m, n))
         least = -self.threshold if self.is_ascend else self.threshold
-        row = Expr(g, g.const(np.arange(m).repeat(n).reshape(1, -1).astype(np.int64)))
-        column = Expr(g, g.const(np.tile(np.arange(n), m).reshape(1, -1).astype(np.int64)))
-        rows, cols = (Expr(g, g.const(np.arange(k, dtype=np.int64)[None])) for k in (m, n))
-
-        def step(states: Values, _: Values, __: object) -> tuple[Values, Values]:
-            left, of_row, of_column = (Expr(g, v) for v in states)
-            best = left.op("ArgMax", axis=1, keepdims=1)
-            fits = left.op("GatherElements", best, axis=1) > least
-            r, c = (take(x.expand((b, m * n)), best) for x in (row, column))
-            left = where(fits & ((row == r) | (column == c)), NEVER, left)
-            of_row = where(fits & (rows == r), c.cast(x.dtype), of_row)
-            of_column = where(fits & (cols == c), r.cast(x.dtype), of_column)
-            return [left.value, of_row.value, of_column.value], []
-
-        none = [x.filled(-1.0, (b, k)).value for k in (m, n)]
         count = min(m, n) if self.topk <= 0 else min(m, n, self.topk)
-        (_, of_row, of_column), _ = repeat(g, count, [scores.value, *none], [], step)
+        of_row, of_column = match_greedily(g, scores, least, count)
         pairs = zip((of_row, of_column), g.out_shapes)
         dtype = data.dtype or x.dtype
-        return [g.cast(g.reshape(value, shape), dtype) for value, shape in pairs]
+        return [g.cast(matches.reshape(shape).value, dtype) for matches, shape in pairs]

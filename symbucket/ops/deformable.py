@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -87,36 +88,67 @@ class _Deformable(Operator):
     ) -> ir.Value:
         """Return the output; without a mask all points count alike."""
         x = Expr(g, data)
-        moves = Expr(g, offset).cast(x.dtype)
-        n, c, h, w = x.shape
-        out = g.out_shapes[0][2:]
-        groups, points, places = self.num_deformable_group, math.prod(self.kernel), math.prod(out)
+        moves, weight = (Expr(g, value).cast(x.dtype) for value in (offset, kernels))
+        height, width = x.shape[2:]
         windows = spread_windows(self.kernel, self.stride, self.dilate, self.pad)
-        by_point = moves.reshape((n * groups, points, 2, places))
-        y, at = (
-            part.reshape((n * groups, points, places))
-            for part in by_point.ops("Split", [1, 1], axis=2, outputs=2)
+
+        def inside(y: Expr, at: Expr) -> Expr:
+            within = (y >= 0.0) & (y < float(height)) & (at >= 0.0) & (at < float(width))
+            return within.cast(x.dtype)
+
+        result = convolve_deformed(
+            x,
+            moves,
+            weight,
+            windows,
+            groups=self.num_group,
+            offset_groups=self.num_deformable_group,
+            factor=inside if mask is None else Expr(g, mask).cast(x.dtype),
+            padding="border" if mask is None else "zeros",
         )
-        regular = _regular(windows, out)
-        y, at = (
-            (move + x.const(regular[i])).reshape((n * groups, points * places))
-            for i, move in enumerate((y, at))
-        )
-        image = x.reshape((n * groups, c // groups, h, w))
-        values = sample(image, (y, at), "linear", "zeros" if self.masked else "border")
-        if mask is None:
-            inside = (y >= 0.0) & (y < float(h)) & (at >= 0.0) & (at < float(w))
-            factor = inside.cast(x.dtype)
-        else:
-            factor = Expr(g, mask).cast(x.dtype)
-        values = values * factor.reshape((n * groups, 1, points * places))
-        weight = Expr(g, kernels).cast(x.dtype)
-        rows = values.reshape((n, self.num_group, c // self.num_group * points, places))
-        filters = weight.reshape((1, self.num_group, self.num_filter // self.num_group, -1))
-        result = (filters @ rows).reshape((n, self.num_filter, *out))
         if bias is not None:
             result = result + Expr(g, bias).cast(x.dtype).reshape((1, self.num_filter, 1, 1))
         return result.value
+
+
+def convolve_deformed(
+    x: Expr,
+    offset: Expr,
+    weight: Expr,
+    windows: Windows,
+    *,
+    groups: int,
+    offset_groups: int,
+    factor: Expr | Callable[[Expr, Expr], Expr] | None,
+    padding: str,
+) -> Expr:
+    """Return the convolution of x (n, c, h, w) whose points ``offset`` (n, 2 points, ...) moves.
+
+    ``offset_groups`` groups of channels have points of their own, each a vertical and a horizontal
+    move. ``factor``: how much each point counts, or what computes it of the rows and the columns
+    that are read (n * offset_groups, points * places). ``padding``: what is read outside of x.
+    """
+    n, c, *size = x.shape
+    out = offset.shape[2:]
+    points, places = math.prod(windows.kernel), math.prod(out)
+    each = offset.reshape((n * offset_groups, points, 2, places))
+    y, at = (
+        (move.reshape((n * offset_groups, points, places)) + x.const(regular)).reshape(
+            (n * offset_groups, points * places)
+        )
+        for move, regular in zip(
+            each.ops("Split", [1, 1], axis=2, outputs=2), _regular(windows, out)
+        )
+    )
+    image = x.reshape((n * offset_groups, c // offset_groups, *size))
+    values = sample(image, (y, at), "linear", padding)
+    if callable(factor):
+        factor = factor(y, at)
+    if factor is not None:
+        values = values * factor.reshape((n * offset_groups, 1, points * places))
+    rows = values.reshape((n, groups, c // groups * points, places))
+    filters = weight.reshape((1, groups, weight.shape[0] // groups, -1))
+    return (filters @ rows).reshape((n, weight.shape[0], *out))
 
 
 def _regular(windows: Windows, out: Ints) -> tuple[Array, Array]:

@@ -8,7 +8,6 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import Expr
-from symbucket.ops.pooling import Pooling
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, PartialShape
@@ -45,9 +44,16 @@ class LRN(Operator):
         return [shape], [shape]
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
-        x = Expr(g, data)
-        n, c, area = *x.shape[:2], math.prod(x.shape[2:])
-        around = Pooling(kernel=(self.nsize, 1), pad=(self.nsize // 2, 0), pool_type="sum")
-        squares = around.emit(g, (x * x).reshape((n, 1, c, area)).value)
-        total = Expr(g, squares).reshape(x.shape) * (self.alpha / self.nsize) + self.knorm
-        return (x / total**self.beta).value
+        return normalize_by_neighbours(
+            Expr(g, data), self.nsize, self.alpha, self.beta, self.knorm
+        ).value
+
+
+def normalize_by_neighbours(x: Expr, size: int, alpha: float, beta: float, least: float) -> Expr:
+    """Return x / (least + alpha / size * sum of the squares of ``size`` channels)^beta."""
+    n, channels, area = *x.shape[:2], math.prod(x.shape[2:])
+    before = (size - 1) // 2
+    squares = (x * x).reshape((n, 1, channels, area))
+    squares = squares.op("Pad", [0, 0, before, 0, 0, 0, size - 1 - before, 0])
+    means = squares.op("AveragePool", kernel_shape=[size, 1], strides=[1, 1]).reshape(x.shape)
+    return x / (means * alpha + least) ** beta

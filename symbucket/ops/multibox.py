@@ -17,11 +17,11 @@ from symbucket.ops.box_geometry import (
     constants,
     corners,
     first_ones,
+    match_greedily,
     not_suppressed,
     overlap,
     take,
 )
-from symbucket.ops.loop_body import Values, repeat
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import Array, InferredShapes, PartialShape
@@ -157,7 +157,7 @@ class MultiBoxTarget(Operator):
         shared = where(there.reshape((n, 1, count)), shared, -1.0)
         best_object = shared.op("ArgMax", axis=2, keepdims=0)
         best = shared.op("ReduceMax", [2], keepdims=0)
-        matched = self._matched(g, shared)
+        matched, _ = match_greedily(g, shared, 1e-6, min(a, count))
         positive = matched >= 0.0
         if self.overlap_threshold > 0:
             further = ~positive & (best > self.overlap_threshold)
@@ -177,28 +177,6 @@ class MultiBoxTarget(Operator):
         location = first.op("Concat", *others, axis=2).reshape((n, a * 4))
         loc_mask = mask.expand((n, a, 4)).reshape((n, a * 4)).cast(kind.dtype)
         return [g.cast(v.value, anchor.dtype or v.dtype) for v in (location, loc_mask, cls_target)]
-
-    def _matched(self, g: Emitter, shared: Expr) -> Expr:
-        """Return the object of each box (n, a) that is the best for it, -1 for none."""
-        n, a, count = shared.shape
-        boxes = Expr(g, g.const(np.arange(a, dtype=np.int64)[None]))
-        objects = Expr(g, g.const(np.arange(count, dtype=np.int64)[None]))
-
-        def step(states: Values, _: Values, __: object) -> tuple[Values, Values]:
-            left, of_box = (Expr(g, v) for v in states)
-            flat = left.reshape((n, a * count))
-            best = flat.op("ArgMax", axis=1, keepdims=1)
-            fits = flat.op("GatherElements", best, axis=1) > 1e-6
-            row = best / best.filled(count, ())
-            column = best - row * count
-            used_box, used_object = fits & (boxes == row), fits & (objects == column)
-            used = used_box.reshape((n, a, 1)) | used_object.reshape((n, 1, count))
-            of_box = where(used_box, column.cast(of_box.dtype), of_box)
-            return [where(used, NEVER, left).value, of_box.value], []
-
-        none = shared.filled(-1.0, (n, a))
-        (_, of_box), _ = repeat(g, min(a, count), [shared.value, none.value], [], step)
-        return Expr(g, of_box)
 
     def _mined(self, positive: Expr, best: Expr, scores: Expr) -> Expr:
         """Return which boxes (n, a) are those of the background that are hardest to tell."""

@@ -19,6 +19,7 @@ from symbucket.ir import Expr, const_of, shape_of
 from symbucket.ir.expr import sqrt, where
 from symbucket.ir.windows import Windows, covered, resolve_windows
 from symbucket.ops.foreign.call import Call, Results, translation
+from symbucket.ops.lrn import normalize_by_neighbours
 from symbucket.ops.record import Emitter
 
 
@@ -156,11 +157,11 @@ def _max_unpool(g: Emitter, call: Call) -> Results:
 @translation("LRN")
 def _local_response(g: Emitter, call: Call) -> Results:
     """x / (bias + alpha / size * sum of squares of the neighbouring channels)^beta."""
-    x, size = Expr(g, call.input(0)), call.attr("size")
-    n, channels, area = *x.shape[:2], math.prod(x.shape[2:])
-    before = (size - 1) // 2
-    squares = (x * x).reshape((n, 1, channels, area))
-    squares = squares.op("Pad", [0, 0, before, 0, 0, 0, size - 1 - before, 0])
-    means = squares.op("AveragePool", kernel_shape=[size, 1], strides=[1, 1]).reshape(x.shape)
-    total = means * call.attr("alpha", 1e-4) + call.attr("bias", 1.0)
-    return [(x / total ** call.attr("beta", 0.75)).value]
+    y = normalize_by_neighbours(
+        Expr(g, call.input(0)),
+        call.attr("size"),
+        call.attr("alpha", 1e-4),
+        call.attr("beta", 0.75),
+        call.attr("bias", 1.0),
+    )
+    return [y.value]

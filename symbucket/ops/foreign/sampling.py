@@ -12,6 +12,8 @@ import numpy as np
 
 from symbucket.ir import Expr
 from symbucket.ir.expr import where
+from symbucket.ir.windows import Windows
+from symbucket.ops.deformable import convolve_deformed
 from symbucket.ops.foreign.call import Call, Results, translation
 from symbucket.ops.interpolation import sample
 from symbucket.ops.record import Emitter
@@ -55,29 +57,18 @@ def _deformable_convolution(g: Emitter, call: Call) -> Results:
     x, weight, offset = (Expr(g, call.input(i)) for i in range(3))
     bias, mask = call.optional(3), call.optional(4)
     call.refuse(x.rank != 4, f"data of {x.rank} axes")
-    kernel = weight.shape[2:]
-    strides, dilations = (call.attr(name) or [1, 1] for name in ("strides", "dilations"))
-    pads = call.attr("pads") or [0, 0, 0, 0]
-    groups, offset_groups = call.attr("group", 1), call.attr("offset_group", 1)
-    n, channels = x.shape[:2]
-    counts, taps = offset.shape[2:], math.prod(kernel)
-    moved = offset.reshape((n * offset_groups, taps, 2, math.prod(counts)))
-    grid = np.indices((*kernel, *counts), dtype=np.float64)
-    places = []
-    for axis in range(2):
-        begin = grid[axis] * dilations[axis] + grid[axis + 2] * strides[axis] - pads[axis]
-        along = moved.op("Gather", g.const(np.array(axis)), axis=2)
-        place = along + begin.reshape((taps, math.prod(counts)))
-        places.append(place.reshape((n * offset_groups, taps * math.prod(counts))))
-    images = x.reshape((n * offset_groups, channels // offset_groups, *x.shape[2:]))
-    columns = sample(images, places, "linear", "zeros")
-    if mask is not None:
-        shape = (n * offset_groups, 1, taps * math.prod(counts))
-        columns = columns * Expr(g, mask).reshape(shape)
-    width = channels // groups * taps
-    columns = columns.reshape((n, groups, width, math.prod(counts)))
-    y = weight.reshape((groups, weight.shape[0] // groups, width)) @ columns
-    y = y.reshape((n, weight.shape[0], *counts))
+    strides, dilations = (tuple(call.attr(name) or (1, 1)) for name in ("strides", "dilations"))
+    pads = tuple(call.attr("pads") or (0, 0, 0, 0))
+    y = convolve_deformed(
+        x,
+        offset,
+        weight,
+        Windows(weight.shape[2:], strides, dilations, pads[:2], pads[2:]),
+        groups=call.attr("group", 1),
+        offset_groups=call.attr("offset_group", 1),
+        factor=None if mask is None else Expr(g, mask),
+        padding="zeros",
+    )
     if bias is not None:
         y = y + Expr(g, bias).reshape((weight.shape[0], 1, 1))
     return [y.value]
