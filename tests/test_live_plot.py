@@ -48,6 +48,18 @@ def fit(**options):
     module.fit(data, data, num_epoch=2, **options)
 
 
+def test_long_curves_lose_every_second_point(outputs):
+    plot = sb.callback.LivePlot(seconds=1e9)
+    plot.begin(0, {})
+    for step in range(10_000):
+        plot.log(step, 0, {"train-loss": float(step)})
+    points = plot._points["train-loss"]
+    assert 400 < len(points) <= 1000
+    assert points[0] == (0.0, 0.0)
+    assert points[-1] == (9999.0, 9999.0)
+    assert points == sorted(points)
+
+
 def test_curves_grow_in_a_notebook(outputs):
     plot = sb.callback.LivePlot(every_batches=1, seconds=0)
     fit(trackers=plot, progress="none")

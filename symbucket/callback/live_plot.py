@@ -13,6 +13,9 @@ from symbucket.charts import Series, line_chart
 from symbucket.checks import check_integer, check_number
 from symbucket.errors import InvalidArgumentError
 
+_MOST_POINTS = 1000
+"""Of a curve that has more, every second one goes."""
+
 _KINDS = {"train": "training", "val": "validation"}
 
 
@@ -59,7 +62,10 @@ class LivePlot:
     def log(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Add a point to each curve, and draw if it is time to."""
         for name, value in values.items():
-            self._points.setdefault(name, []).append((float(step), value))
+            points = self._points.setdefault(name, [])
+            points.append((float(step), value))
+            if len(points) > _MOST_POINTS:
+                del points[1:-1:2]
         if time.monotonic() - self._drawn >= self._seconds:
             self._draw()
 

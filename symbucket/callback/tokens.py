@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.io._text import LENGTHS
+from symbucket.io.desc import LENGTHS
 from symbucket.metric import EvalMetric
 
 

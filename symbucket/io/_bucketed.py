@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from symbucket.checks import check_choice, check_integer
 from symbucket.io._buckets import batch_count, order_samples, plan_epoch
 from symbucket.io._seed import epoch_generator, resolve_seed
-from symbucket.io._state import (
+from symbucket.io._whole import WholeBatchIter
+from symbucket.io.batch import DataBatch
+from symbucket.io.state import (
     State,
     compare,
     data_digest,
@@ -22,8 +24,6 @@ from symbucket.io._state import (
     tell_changes,
     unpack_ids,
 )
-from symbucket.io._whole import WholeBatchIter
-from symbucket.io.batch import DataBatch
 
 logger = logging.getLogger("symbucket.io")
 

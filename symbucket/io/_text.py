@@ -19,11 +19,9 @@ from symbucket.io.batch import DataBatch
 from symbucket.io.bucket_choice import plan_buckets
 from symbucket.io.bucket_plan import BucketPlan
 from symbucket.io.bucket_table import BucketRow, BucketTable
-from symbucket.io.desc import DataDesc
+from symbucket.io.desc import LENGTHS, DataDesc
 
 Buckets = Iterable[int] | int | str | BucketPlan | None
-
-LENGTHS = "valid_length"  # the name of the input that holds lengths
 
 _MANY_BUCKETS = 64  # networks to compile that are worth a warning
 

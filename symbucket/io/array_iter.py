@@ -13,7 +13,9 @@ from symbucket.checks import check_choice, check_integer
 from symbucket.errors import DataError, NameConflictError, StateError
 from symbucket.io._arrays import as_array, float32, in_batch
 from symbucket.io._seed import epoch_generator, resolve_seed
-from symbucket.io._state import (
+from symbucket.io.desc import DataDesc
+from symbucket.io.iterator import DataIter
+from symbucket.io.state import (
     State,
     compare,
     data_digest,
@@ -22,8 +24,6 @@ from symbucket.io._state import (
     tell_changes,
     unpack_ids,
 )
-from symbucket.io.desc import DataDesc
-from symbucket.io.iterator import DataIter
 
 Named = list[tuple[str, runtime.NDArray]]
 """Arrays with their names, in order."""

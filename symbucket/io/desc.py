@@ -11,6 +11,9 @@ from numpy.typing import DTypeLike
 
 from symbucket.errors import DataError, DescriptionError, NameConflictError
 
+LENGTHS = "valid_length"
+"""The name of the input that holds how long each sequence of a batch is."""
+
 
 class DataDesc(tuple[str, tuple[int, ...]]):
     """Name and shape of one input array, with its dtype and layout.

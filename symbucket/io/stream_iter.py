@@ -15,7 +15,6 @@ from symbucket.io._boxes import assign_boxes
 from symbucket.io._buckets import plan_epoch
 from symbucket.io._samples import Sample, SampleReader
 from symbucket.io._seed import resolve_seed
-from symbucket.io._state import restores
 from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.bucket_choice import batch_rule, plan_buckets
@@ -23,6 +22,7 @@ from symbucket.io.bucket_plan import BucketPlan
 from symbucket.io.desc import DataDesc
 from symbucket.io.field import Field, Sizes
 from symbucket.io.sources import Cursor, as_source
+from symbucket.io.state import restores
 
 logger = logging.getLogger("symbucket.io")
 

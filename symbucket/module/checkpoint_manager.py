@@ -22,7 +22,7 @@ from symbucket.checks import check_integer, check_number
 from symbucket.engine.ownership import exclusive_of
 from symbucket.errors import CheckpointError, InvalidArgumentError, SymbucketError
 from symbucket.files import make_folder
-from symbucket.io._state import state_of
+from symbucket.io.state import state_of
 from symbucket.module.training_state import (
     check_fits,
     put_back,

@@ -11,7 +11,7 @@ from typing import Any
 from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checkpoint.whole import WholeCheckpoint
 from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedError
-from symbucket.io._state import state_of
+from symbucket.io.state import state_of
 from symbucket.metric import EvalMetric
 from symbucket.module.checkpoint_manager import CheckpointManager, Schedule
 from symbucket.module.checkpointed import Checkpointed
