@@ -28,6 +28,7 @@ from symbucket.metric import EvalMetric
 from symbucket.module.output_rows import OutputRows
 from symbucket.optimizer import Updater
 from symbucket.runtime.buffers import OUTPUTS
+from symbucket.types import Shape
 
 
 @dataclass
@@ -104,6 +105,7 @@ class ModuleBinding(PooledBinding):
     _metric_sums: dict[tuple[EvalMetric, Signature], MetricSums | None] = field(
         default_factory=dict
     )
+    _output_shapes: dict[Signature, dict[str, Shape]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rows = OutputRows(self.network.network)
@@ -123,11 +125,18 @@ class ModuleBinding(PooledBinding):
         """Return the sums that the network can compute for a metric, if it can."""
         key = metric, shapes.signature
         if key not in self._metric_sums:
-            outputs = dict(self.network.network.output_shapes(shapes))
+            outputs = self._outputs(shapes)
             labels = {d.name: d.shape for d in shapes.labels}
             in_graph = not runs_python(self.network.network.symbol)
             self._metric_sums[key] = metric_sums(metric, outputs, labels) if in_graph else None
         return self._metric_sums[key]
+
+    def _outputs(self, shapes: BatchShapes) -> dict[str, Shape]:
+        """Shapes of outputs by name, inferred once; every ``fit`` comes with a new metric."""
+        signature = shapes.signature
+        if signature not in self._output_shapes:
+            self._output_shapes[signature] = dict(self.network.network.output_shapes(shapes))
+        return self._output_shapes[signature]
 
 
 def unbound() -> StateError:

@@ -7,6 +7,7 @@ import pytest
 
 import symbucket as sb
 from symbucket import sym
+from symbucket.engine import network_interface
 from symbucket.errors import DataError, InvalidArgumentError
 from tests.small_networks import (
     VOCAB,
@@ -313,6 +314,17 @@ def test_data_are_reset_once_an_epoch():
     assert data.epoch == 3
     sb.mod.Module(regression()).fit(data, eval_metric="mse", begin_epoch=2, num_epoch=2)
     assert data.epoch == 3  # no epoch, and none begun
+
+
+def test_a_second_fit_infers_no_shapes(monkeypatch):
+    module = sb.mod.Module(regression())
+    module.fit(_iter(), eval_metric="mse", num_epoch=1)
+
+    def infer(*_):
+        raise AssertionError("shapes are inferred again")
+
+    monkeypatch.setattr(network_interface, "infer_interface", infer)
+    module.fit(_iter(), eval_metric="mse", num_epoch=1)
 
 
 def test_a_label_of_another_name_than_declared():
