@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from symbucket.compiler.blocked.block_convolutions import block_convolutions
 from symbucket.compiler.compilation import (
     Compilation,
     add_gradients,
@@ -107,6 +108,7 @@ PIPELINE: tuple[Stage, ...] = (
         "final",
         passes=(
             remove_dead_nodes,
+            block_convolutions,
             expand_own_nodes,
             cast_to_kernels,
             merge_common_subexpressions,

@@ -99,7 +99,7 @@ def _plain(part: Any) -> Any:
         names = (f.name for f in dataclasses.fields(part) if not f.name.startswith("cache_"))
         return [(name, _plain(getattr(part, name))) for name in names]
     if isinstance(part, Target):
-        return part.name, part.missing, part.binds_noise, part.unrolls_loops
+        return [getattr(part, f.name) for f in dataclasses.fields(part)]
     if isinstance(part, np.dtype) or (isinstance(part, type) and issubclass(part, np.generic)):
         return np.dtype(part).str
     if isinstance(part, (set, frozenset)):

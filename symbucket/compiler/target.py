@@ -17,6 +17,8 @@ class Target:
             otherwise the model draws them itself.
         unrolls_loops: recurrences are compiled as loops although there is no Scan; those that are
             no recurrent operator are written out step by step in the end.
+        channel_block: channels in a block of the runtime's blocked convolutions, which depends on
+            the processor; 0 if it has none.
 
     A target says what passes may introduce; a node of the user's own network stays.
     """
@@ -25,6 +27,7 @@ class Target:
     missing: tuple[str, ...] = ()
     binds_noise: bool = True
     unrolls_loops: bool = False
+    channel_block: int = 0
 
     def runs(self, op_types: Collection[str]) -> bool:
         """Return whether the target has all of these operators."""

@@ -1,6 +1,7 @@
 """The compiler's intermediate representation: ONNX itself, held in onnx-ir, with static shapes."""
 
 import symbucket.ir.lazy_sympy  # noqa: F401 - before onnx_ir is imported
+from symbucket.ir.blocked import BLOCKED_DOMAIN
 from symbucket.ir.bodies import (
     adopt_body,
     append_if,
@@ -71,6 +72,7 @@ from symbucket.ir.windows import (
 )
 
 __all__ = [
+    "BLOCKED_DOMAIN",
     "IR_VERSION",
     "OPSET",
     "OWN_DOMAIN",

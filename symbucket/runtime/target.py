@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from symbucket.compiler import Target
 from symbucket.context import Context
+from symbucket.runtime.channel_block import channel_block
 from symbucket.runtime.providers import provider_of
 
 
 def target_of(context: Context) -> Target:
     """Return the target of the execution provider that serves a context."""
     provider = provider_of(context)
-    return Target(provider.name, () if provider.runs_scans else ("Scan",))
+    return Target(
+        provider.name,
+        () if provider.runs_scans else ("Scan",),
+        channel_block=channel_block() if provider.host_memory else 0,
+    )

@@ -48,6 +48,7 @@ joint/chunk-output-layer
 joint/fuse-output-layer
 joint/choose-gemm-layout
 final/remove-dead-nodes
+final/block-convolutions
 final/expand-own-nodes
 final/cast-to-kernels
 final/merge-common-subexpressions

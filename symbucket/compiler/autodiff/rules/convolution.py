@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.compiler.autodiff.rules.convolution_weight import weight_gradient
 from symbucket.errors import UnsupportedError
 from symbucket.ir import (
     Expr,
@@ -22,9 +23,6 @@ from symbucket.ir import (
 )
 from symbucket.ir.expr import maximum
 from symbucket.ir.gradient_rules import Parts
-
-LEAST_COLUMNS = 32
-"""Columns that a product needs to be fast."""
 
 
 def _by_data(dy: Expr, weight: Expr, windows: Windows, size: Sequence[int], *, group: int) -> Expr:
@@ -43,52 +41,8 @@ def _by_data(dy: Expr, weight: Expr, windows: Windows, size: Sequence[int], *, g
 def _by_weight(x: Expr, dy: Expr, windows: Windows, weight: Expr, *, group: int) -> Expr:
     """The gradient of the weight (out, in / group, ...) of a convolution from ``x`` to ``dy``."""
     if group == 1:
-        return _by_weight_in_products(x, dy, windows)
+        return weight_gradient(x, dy, windows)
     return _by_weight_in_groups(x, dy, windows, weight, group=group)
-
-
-def _by_weight_in_products(x: Expr, dy: Expr, windows: Windows) -> Expr:
-    """Products of the elements under the windows with dy, one for each row of the kernel.
-
-    ``columns`` are what element after element of a kernel's row sees, stacked (Chellapilla, Puri
-    and Simard 2006). Only a row at a time, which takes a fraction of the memory of all windows and
-    costs no time: dy is far smaller than its windows.
-    """
-    rank = x.rank
-    swap = [1, 0, *range(2, rank)]
-    *row_axes, last = range(2, rank)
-    channels, filters = x.shape[1], dy.shape[1]
-    data = x.transpose(swap)
-    if any(windows.pads):
-        data = data.op("Pad", [0, 0, *windows.begins, 0, 0, *windows.ends])
-
-    def seen(of: Expr, offset: Sequence[int], axes: Sequence[int]) -> Expr:
-        """Return what the elements at ``offset`` of the kernel see, along ``axes``."""
-        starts, stops, steps = [], [], []
-        for position, axis in zip(offset, axes):
-            start = position * windows.dilations[axis - 2]
-            stride = windows.strides[axis - 2]
-            starts.append(start)
-            stops.append(start + (dy.shape[axis] - 1) * stride + 1)
-            steps.append(stride)
-        if not any(starts) and set(steps) <= {1} and stops == [of.shape[axis] for axis in axes]:
-            return of
-        return of.op("Slice", starts, stops, list(axes), *([steps] if set(steps) != {1} else []))
-
-    def joined(parts: Sequence[Expr]) -> Expr:
-        return parts[0].op("Concat", *parts[1:], axis=0) if len(parts) > 1 else parts[0]
-
-    width, places = windows.kernel[-1], dy.size // filters
-    stack = joined([seen(data, (i,), (last,)) for i in range(width)])
-    flat = dy.transpose(swap).reshape((filters, places))
-    rows = [seen(stack, offset, row_axes) for offset in np.ndindex(*windows.kernel[:-1])]
-    if width * channels < LEAST_COLUMNS:
-        rows = [joined(rows)]
-    products = [
-        row.reshape((row.size // places, places)).op("Gemm", flat, transB=1) for row in rows
-    ]
-    dw = joined(products).reshape((*windows.kernel, channels, filters))
-    return dw.transpose([rank - 1, rank - 2, *range(rank - 2)])
 
 
 def _by_weight_in_groups(x: Expr, dy: Expr, windows: Windows, weight: Expr, *, group: int) -> Expr:

@@ -1,0 +1,1 @@
+"""Convolutions over blocks of channels."""

@@ -1,0 +1,67 @@
+"""The runtime's blocked operators in numpy, for blocks of any size, on any processor."""
+
+import numpy as np
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_conv import Conv as PlainConv
+
+from symbucket.ir import BLOCKED_DOMAIN
+
+
+def _blocks(x, block):
+    n, c, h, w = x.shape
+    return x.reshape(n, c // block, block, h * w).swapaxes(2, 3).reshape(x.shape)
+
+
+def _plain(x, block):
+    n, c, h, w = x.shape
+    return x.reshape(n, c // block, h * w, block).swapaxes(2, 3).reshape(x.shape)
+
+
+def _plain_weight(weight, block):
+    """What lies in memory as a blocked weight, as (out, in, h, w)."""
+    filters, channels, *kernel = weight.shape
+    if channels < block:
+        parts = weight.reshape(filters // block, channels, *kernel, block)
+        return parts.transpose(0, 4, 1, 2, 3).reshape(weight.shape)
+    parts = weight.reshape(filters // block, channels // block, *kernel, block, block)
+    return parts.transpose(0, 5, 1, 4, 2, 3).reshape(weight.shape)
+
+
+def operators(block):
+    """Implementations for onnx's reference evaluator."""
+
+    class ReorderInput(OpRun):
+        op_domain = BLOCKED_DOMAIN
+
+        def _run(self, x):
+            assert x.shape[1] % block == 0
+            return (_blocks(x, block),)
+
+    class ReorderOutput(OpRun):
+        op_domain = BLOCKED_DOMAIN
+
+        def _run(self, x, channels=None):
+            assert x.shape[1] == channels
+            return (_plain(x, block),)
+
+    class Conv(OpRun):
+        op_domain = BLOCKED_DOMAIN
+
+        def _run(self, x, weight, bias=None, **attributes):
+            assert weight.shape[0] % block == 0
+            if x.shape[1] >= block:
+                x = _plain(x, block)
+            weight = _plain_weight(weight, block)
+            y = PlainConv.eval(x, weight, bias, n_outputs=1, **attributes)
+            return (_blocks(np.ascontiguousarray(y), block),)
+
+    return [ReorderInput, ReorderOutput, Conv]
+
+
+def evaluate(program, arrays, block):
+    """The outputs of a program by name."""
+    proto = program.proto()
+    names = [port.name for port in program.outputs]
+    evaluator = ReferenceEvaluator(proto, new_ops=operators(block))
+    return dict(zip(names, evaluator.run(names, arrays)))
