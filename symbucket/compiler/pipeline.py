@@ -29,6 +29,7 @@ from symbucket.compiler.ports import PortedGraph
 from symbucket.compiler.request import CompileRequest
 from symbucket.compiler.rewrite.base import Pass, PassContext
 from symbucket.compiler.rewrite.batch_gemms import batch_gemms
+from symbucket.compiler.rewrite.cast_by_bytes import cast_by_bytes
 from symbucket.compiler.rewrite.cast_to_kernels import cast_to_kernels
 from symbucket.compiler.rewrite.choose_gemm_layout import choose_gemm_layout
 from symbucket.compiler.rewrite.chunk_output_layer import chunk_output_layer
@@ -40,6 +41,7 @@ from symbucket.compiler.rewrite.join_gate_gradients import join_gate_gradients
 from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.rewrite.merge_reshapes import merge_reshapes
 from symbucket.compiler.rewrite.pool_before_relu import pool_before_relu
+from symbucket.compiler.rewrite.pool_before_scale import pool_before_scale
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.compiler.rewrite.remove_identities import remove_identities
 from symbucket.compiler.rewrite.schedule_for_memory import schedule_for_memory
@@ -76,6 +78,7 @@ PIPELINE: tuple[Stage, ...] = (
         passes=(
             merge_common_subexpressions,
             pool_before_relu,
+            pool_before_scale,
             fuse_gemm_add,
             merge_common_subexpressions,
             hoist_products,
@@ -122,6 +125,7 @@ PIPELINE: tuple[Stage, ...] = (
             unroll_loops,
             flatten_branches,
             merge_reshapes,
+            cast_by_bytes,
             remove_dead_nodes,
         ),
     ),

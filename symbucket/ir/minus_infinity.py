@@ -15,7 +15,7 @@ _FINITE = frozenset(
 # These are minus infinity only if an input is.
 _PASSING = frozenset(
     "Add Sub Sum Mul Neg Where Max Min Clip Cast Identity Masked Reshape Transpose Expand Squeeze "
-    "Unsqueeze Concat Slice Split Gather".split()
+    "Unsqueeze Concat Slice Split Gather MaxPool AveragePool".split()
 )
 _LOWEST = -1e38  # a few times that is minus infinity
 _MOST_VALUES = 100

@@ -23,10 +23,14 @@ from symbucket.ir import (
     dtype_of,
     expansion,
     gradient,
+    input_of,
+    no_gradient,
+    optional_input_of,
     shape_of,
     shape_rule,
 )
 from symbucket.ir.expr import reciprocal, sqrt
+from symbucket.ir.max_pool_gradient import before_the_pool
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify, with_dim
 from symbucket.types import InferredShapes, PartialShape
@@ -37,13 +41,19 @@ FAMILY = "Normalization"
 # The nodes of our own domain --------------------------------------------------------------------
 
 
-def normalize(g: Builder, x: ir.Value, axes: Sequence[int], eps: float) -> list[ir.Value]:
-    """``(x - mean) / sqrt(var + eps)`` over ``axes``; then 1 / sqrt(var + eps), mean, var.
+def normalize(
+    g: Builder, x: ir.Value, axes: Sequence[int], eps: float, sign: ir.Value | None = None
+) -> list[ir.Value]:
+    """``(x - mean) r`` over ``axes`` with ``r = sign / sqrt(var + eps)``; then r, mean, var.
 
     var is the mean squared distance from the mean (divided by n, not n - 1). The last three keep
-    ``axes`` with size 1. Only the first output may be differentiated.
+    ``axes`` with size 1. Only the first output may be differentiated. ``sign`` is 1 or -1 for what
+    is normalized together, and has no gradient.
     """
-    return g.ops("Normalize", x, outputs=4, domain=OWN_DOMAIN, axes=list(axes), eps=eps)
+    return g.ops("Normalize", x, sign, outputs=4, domain=OWN_DOMAIN, axes=list(axes), eps=eps)
+
+
+no_gradient("Normalize", inputs=[1], because="is a sign", domain=OWN_DOMAIN)
 
 
 @shape_rule("Normalize", domain=OWN_DOMAIN)
@@ -63,6 +73,11 @@ def _normalize_gradient(
     if any(grad is not None for grad in grads[1:]):
         raise UnsupportedError(f"{node.name}: the statistics of Normalize have no gradient")
     y, r, *_ = outputs
+    pooled = before_the_pool(dy, y)
+    if pooled is not None and {0, *range(2, y.rank)} == set(axes):
+        total, product = pooled.sums(axes)
+        share = r * (1.0 / math.prod(y.shape[axis] for axis in axes))
+        return pooled.gradient(y, r) - (y * (product * share) + total * share)
     mean = dy.mean(axes, keepdims=True)
     slope = (dy * y).mean(axes, keepdims=True)
     return (dy - mean - y * slope) * r
@@ -80,9 +95,10 @@ def moments(x: Expr, axes: Sequence[int], eps: float) -> tuple[Expr, Expr, Expr,
 
 @expansion("Normalize")
 def _expand_normalize(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
-    assert node.inputs[0] is not None
-    x = Expr(g, node.inputs[0])
+    x, sign = Expr(g, input_of(node, 0)), optional_input_of(node, 1)
     centered, r, mean, var = moments(x, attr(node, "axes"), attr(node, "eps"))
+    if sign is not None:
+        r = r * Expr(g, sign)
     y = centered * r
     return [y.value, r.value, mean.value, var.value]
 
@@ -256,11 +272,14 @@ class BatchNorm(_Normalization):
         moving_var: ir.Value,
     ) -> Sequence[ir.Value]:
         shape = shape_of(data)
-        sizes, column = _around(shape, axis_of(self.axis, len(shape)))
+        axis = axis_of(self.axis, len(shape))
+        sizes, column = _around(shape, axis)
+        if axis == 1:
+            sizes, column = shape, (shape[1], *[1] * (len(shape) - 2))
         data, shift = g.reshape(data, sizes), g.reshape(beta, column)
         scale = g.const(np.ones(column), like=data) if self.fix_gamma else g.reshape(gamma, column)
         if g.training and not self.use_global_stats:
-            axes = [0, 2][: len(sizes) - 1]
+            axes = [0, *range(2, len(sizes))]
             y, _, inverse, mean, var = normalize_batch(g, data, scale, shift, axes, self.eps)
             self._follow(g, moving_mean, mean)
             self._follow(g, moving_var, var)

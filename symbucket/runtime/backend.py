@@ -69,6 +69,11 @@ class _Runtime:
 ort: Any = _Runtime()
 
 
+def runtime_version() -> tuple[int, ...]:
+    """Return major and minor version of the installed runtime."""
+    return _version(ort.__version__)
+
+
 def is_training_build() -> bool:
     """Return whether the runtime has the kernels and gradient builder of onnxruntime-training."""
     return hasattr(ort.capi._pybind_state, "GradientGraphBuilder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from symbucket.compiler import Target
 from symbucket.context import Context
+from symbucket.runtime.backend import runtime_version
 from symbucket.runtime.channel_block import channel_block
 from symbucket.runtime.providers import provider_of
 
@@ -14,5 +15,6 @@ def target_of(context: Context) -> Target:
     return Target(
         provider.name,
         () if provider.runs_scans else ("Scan",),
+        casts_booleans_slowly=provider.host_memory and runtime_version() < (1, 21),
         channel_block=channel_block() if provider.host_memory else 0,
     )

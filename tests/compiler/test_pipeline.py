@@ -30,6 +30,7 @@ noise
 metrics
 forward/merge-common-subexpressions
 forward/pool-before-relu
+forward/pool-before-scale
 forward/fuse-gemm-add
 forward/merge-common-subexpressions
 forward/hoist-products
@@ -62,6 +63,7 @@ final/hoist-products
 final/unroll-loops
 final/flatten-branches
 final/merge-reshapes
+final/cast-by-bytes
 final/remove-dead-nodes
 plan
 serialize
