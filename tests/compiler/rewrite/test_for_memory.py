@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from symbucket import sym
@@ -11,6 +12,7 @@ from symbucket.compiler.memory import plan_graph
 from symbucket.compiler.memory.recompute import recompute
 from symbucket.compiler.rewrite.schedule_for_memory import schedule_for_memory
 from symbucket.errors import InvalidArgumentError, MemoryLimitError
+from symbucket.ir import Builder, append_scan, new_body, new_graph
 from symbucket.metric import GraphMetric
 from tests.compiler.rewrite.graph_text import changed, graph, lines
 from tests.compiler.rewrite.test_keep_numbers import (
@@ -212,11 +214,27 @@ def test_nothing_moves_where_that_frees_nothing():
     assert [n.name for n in made] == order
 
 
-def test_a_loop_stays_behind_what_its_body_reads():
-    """The loop of the gradient of a CTC loss reads a mask that is made right before it."""
-    shapes = {"data": (100, 8, 30), "label": (8, 20), "data_lengths": (8,)}
-    loss = sym.ctc_loss(*map(sym.Variable, shapes), use_data_lengths=True)
-    check_model(compile_training(loss, shapes, {}, ["data"]).backward)
+def test_a_loop_moves_up_with_what_its_body_reads():
+    """The mask that a loop reads from outside is made right before it, and the loop frees x."""
+    g = Builder(new_graph("loop"))
+    x, h, t = (
+        g.input(n, s, ir.DataType.FLOAT) for n, s in (("x", (99, 900)), ("h", (900,)), ("t", ()))
+    )
+    big = g.op("Exp", x)
+    late = t
+    for _ in range(60):
+        late = g.op("Neg", late)
+    mask = g.op("Exp", h)
+    body = new_body(g.root, "loop")
+    for name in "state", "slice":
+        value = ir.Value(name=name, shape=ir.Shape((900,)), type=ir.TensorType(ir.DataType.FLOAT))
+        body.inputs.append(value)
+    with g.inside(body):
+        body.outputs.append(g.op("Sum", *body.inputs, mask))
+    g.graph.outputs.extend([late, *append_scan(g, body, [h], [big], [0], [])])
+    assert schedule_for_memory(g.graph) == 2
+    verify(g.graph)
+    assert [node.op_type for node in g.graph][:4] == ["Exp", "Exp", "Scan", "Neg"]
 
 
 # The limit -----------------------------------------------------------------------------------
