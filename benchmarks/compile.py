@@ -2,7 +2,9 @@
 
 Every line is a process of its own, and times are CPU seconds of its main thread. "whole" is from
 the first call to the end of the first steps, without drawing parameters; "symbol" of it is what
-``sym_gen`` takes, "step" what one more step takes, and "compile" the rest.
+``sym_gen`` takes, "first step" the time that sessions run, and "compile" all the rest: inferring
+shapes, compiling or reading from the cache, loading models, binding arrays. "step" is what one more
+step takes: less than the first one, which touches the memory of the activations.
 
     python benchmarks/compile.py
     python benchmarks/compile.py --part lengths --hidden 64
@@ -24,6 +26,7 @@ LENGTHS = (10, 30, 60, 100, 200, 500, 1000, 2000)
 CELLS = ("rnn", "gru", "lstm", "bi-gru", "zoneout", "residual", "fused")
 KEYS = (1, 6, 20, 50, 100, 200)
 BUCKETS = (10, 20, 30, 40, 50, 60)  # of benchmarks/lstm_lm.py
+COLUMNS = ("symbol", "compile", "first step", "step", "whole")
 SMALL = {"cell": "lstm", "layers": 2, "hidden": 64, "vocabulary": 1000, "batch": 8}
 LARGE = {"cell": "lstm", "layers": 2, "hidden": 200, "vocabulary": 10_000, "batch": 32}
 
@@ -51,26 +54,29 @@ def seconds(value: float) -> str:
 
 
 def compile_seconds(result: dict[str, Any]) -> float:
-    """Seconds to be ready, without the making of symbols and without the step's own work."""
-    return float(result["ready"] - result["symbols"] - result["steps"])
+    """Seconds to be ready, without the making of symbols and without the runs of sessions."""
+    return float(result["ready"] - result["symbols"] - result["runs"])
+
+
+def cells(result: dict[str, Any]) -> list[str]:
+    """What the columns ``COLUMNS`` show of a result."""
+    names = ("runs", "steps", "ready")
+    times = [result["symbols"], compile_seconds(result), *(result[name] for name in names)]
+    return [seconds(value) for value in times]
 
 
 def show_lengths(size: dict[str, Any], lengths: tuple[int, ...]) -> None:
     """One key of a growing number of steps."""
-    print_header(f"One key, {describe(size)}", "steps", "symbol", "compile", "step", "whole")
+    print_header(f"One key, {describe(size)}", "steps", *COLUMNS)
     for length in lengths:
-        result = run({**size, "lengths": [length]})
-        cells = (result["symbols"], compile_seconds(result), result["steps"], result["ready"])
-        print_row(length, *map(seconds, cells))
+        print_row(length, *cells(run({**size, "lengths": [length]})))
 
 
-def show_cells(size: dict[str, Any], cells: tuple[str, ...]) -> None:
+def show_cells(size: dict[str, Any], kinds: tuple[str, ...]) -> None:
     """One key of 60 steps of each cell."""
-    print_header("One key of 60 steps", "cell", "symbol", "compile", "step", "whole")
-    for kind in cells:
-        result = run({**size, "cell": kind, "lengths": [60]})
-        numbers = (result["symbols"], compile_seconds(result), result["steps"], result["ready"])
-        print_row(kind, *map(seconds, numbers))
+    print_header("One key of 60 steps", "cell", *COLUMNS)
+    for kind in kinds:
+        print_row(kind, *cells(run({**size, "cell": kind, "lengths": [60]})))
 
 
 def show_keys(size: dict[str, Any], counts: tuple[int, ...]) -> None:
@@ -84,13 +90,11 @@ def show_keys(size: dict[str, Any], counts: tuple[int, ...]) -> None:
 
 def show_buckets(size: dict[str, Any], buckets: tuple[int, ...]) -> None:
     """The six keys of the language model, alone and from the cache."""
-    columns = ("process", "symbols", "compile", "steps", "whole")
-    print_header(f"Six buckets, {describe(size)}", *columns)
+    print_header(f"Six buckets, {describe(size)}", "process", *COLUMNS)
     with tempfile.TemporaryDirectory() as folder:
         for name, cache in (("without cache", None), ("fills cache_dir", folder), ("next", folder)):
             result = run({**size, "lengths": list(buckets), "cache_dir": cache})
-            cells = (result["symbols"], compile_seconds(result), result["steps"], result["ready"])
-            print_row(name, *map(seconds, cells))
+            print_row(name, *cells(result))
 
 
 def describe(size: dict[str, Any]) -> str:

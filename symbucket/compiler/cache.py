@@ -21,7 +21,7 @@ from symbucket.compiler.request import CompileRequest
 from symbucket.files import write_atomic
 
 _LOG = logging.getLogger(__name__)
-_MAGIC = b"symbucket compiled model 1\n"
+_MAGIC = b"symbucket compiled model 2\n"
 _SUFFIX = ".symbucket"
 _ABANDONED_SECONDS = 3600.0  # an unfinished file that is older has lost its writer
 

@@ -3,6 +3,9 @@
 This is our own because it is short and a core dependency (msgspec, say) would be needed for it:
 only classes that the reader names can come out, large models are never copied into text, and
 whatever does not decode is a cache miss.
+
+Equal things in a row, such as the ports of a model, are stored as columns, one for each field.
+Most of a column are numbers and strings, which JSON reads without any work of ours.
 """
 
 from __future__ import annotations
@@ -20,63 +23,110 @@ _FAULTS = (
     *(OverflowError, SyntaxError),  # of dtypes
 )
 _LENGTH_BYTES = 8  # of the number that says how long the header is
+_PLAIN = (bool, int, float, str, type(None))
+_SEQUENCES: dict[str, Any] = {"tuple": tuple, "list": list}
 
 
 def pack(value: Any) -> bytes:
     """Return ``value`` as bytes: dataclasses, enums, containers, dtypes, bytes, plain values."""
-    blobs: list[bytes] = []
-
-    def plain(part: Any) -> Any:
-        if part is None or isinstance(part, (bool, int, float, str)):
-            return part
-        if isinstance(part, bytes):
-            blobs.append(part)
-            return {"bytes": len(part)}
-        if isinstance(part, (tuple, list)):
-            return {type(part).__name__: [plain(item) for item in part]}
-        if isinstance(part, Mapping):
-            return {"dict": [[plain(k), plain(v)] for k, v in part.items()]}
-        if isinstance(part, np.dtype):
-            return {"dtype": part.str}
-        if isinstance(part, Enum):
-            return {"enum": type(part).__name__, "member": part.name}
-        if dataclasses.is_dataclass(part):
-            fields = [plain(getattr(part, f.name)) for f in dataclasses.fields(part)]
-            return {"class": type(part).__name__, "fields": fields}
-        raise TypeError(f"{part!r} of type {type(part).__name__} cannot be stored")
-
-    text = json.dumps(plain(value), separators=(",", ":")).encode()
-    return b"".join([len(text).to_bytes(_LENGTH_BYTES, "little"), text, *blobs])
+    writer = _Writer()
+    text = json.dumps(writer.part(value), separators=(",", ":")).encode()
+    return b"".join([len(text).to_bytes(_LENGTH_BYTES, "little"), text, *writer.blobs])
 
 
 def unpack(content: bytes, classes: Sequence[type]) -> Any:
     """Return what ``pack`` was given; None if ``content`` is not that, or has other classes."""
-    by_name: dict[str, Any] = {c.__name__: c for c in classes}
     end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
-    position = end
+    try:
+        return _Reader(content, end, classes).part(json.loads(content[_LENGTH_BYTES:end]))
+    except _FAULTS:
+        return None
 
-    def restored(part: Any) -> Any:
-        nonlocal position
-        if not isinstance(part, dict):
-            return part
-        if "class" in part:
-            return by_name[part["class"]](*map(restored, part["fields"]))
-        if "enum" in part:
-            return by_name[part["enum"]][part["member"]]
-        ((kind, inner),) = part.items()
+
+class _Writer:
+    """What is not plain becomes a list that begins with its kind."""
+
+    def __init__(self) -> None:
+        self.blobs: list[bytes] = []
+
+    def part(self, value: Any) -> Any:
+        if isinstance(value, _PLAIN):
+            return value
+        if isinstance(value, bytes):
+            self.blobs.append(value)
+            return ["bytes", len(value)]
+        if isinstance(value, (tuple, list)):
+            return [type(value).__name__, self.column(value)]
+        if isinstance(value, Mapping):
+            return ["dict", self.column(list(value)), self.column(list(value.values()))]
+        if isinstance(value, np.dtype):
+            return ["dtype", value.str]
+        if isinstance(value, Enum):
+            return ["enum", type(value).__name__, value.name]
+        if dataclasses.is_dataclass(value):
+            fields = [getattr(value, f.name) for f in dataclasses.fields(value)]
+            return ["class", type(value).__name__, self.column(fields)]
+        raise TypeError(f"{value!r} of type {type(value).__name__} cannot be stored")
+
+    def column(self, items: Sequence[Any]) -> list[Any]:
+        kinds = set(map(type, items))
+        if all(isinstance(item, _PLAIN) for item in items):
+            return ["plain", items]
+        if len(kinds) == 1 and len(items) > 1:
+            kind: Any = next(iter(kinds))
+            name = kind.__name__
+            if issubclass(kind, Enum):
+                return ["members", name, [item.name for item in items]]
+            if dataclasses.is_dataclass(kind) and dataclasses.fields(kind):
+                names = [f.name for f in dataclasses.fields(kind)]
+                columns = [self.column([getattr(item, n) for item in items]) for n in names]
+                return ["rows", name, columns]
+            if kind in (tuple, list):
+                if all(isinstance(part, _PLAIN) for item in items for part in item):
+                    return ["sequences", name, items]
+                if kind is tuple and len({len(item) for item in items}) == 1:
+                    return ["table", [self.column(column) for column in zip(*items)]]
+        return ["parts", [self.part(item) for item in items]]
+
+
+class _Reader:
+    def __init__(self, content: bytes, position: int, classes: Sequence[type]) -> None:
+        self._content, self._position = content, position
+        self._classes: dict[str, Any] = {c.__name__: c for c in classes}
+
+    def part(self, stored: Any) -> Any:
+        if not isinstance(stored, list):
+            return stored
+        kind, first, *rest = stored
         if kind == "bytes":
-            blob = content[position : position + inner]
-            position += inner
-            if len(blob) != inner:
+            blob = self._content[self._position : self._position + first]
+            self._position += first
+            if len(blob) != first:
                 raise ValueError("the end is missing")
             return blob
         if kind == "dict":
-            return {restored(k): restored(v) for k, v in inner}
+            return dict(zip(self.column(first), self.column(rest[0])))
         if kind == "dtype":
-            return np.dtype(inner)
-        return {"tuple": tuple, "list": list}[kind](map(restored, inner))
+            return np.dtype(first)
+        if kind == "enum":
+            return self._classes[first][rest[0]]
+        if kind == "class":
+            return self._classes[first](*self.column(rest[0]))
+        return _SEQUENCES[kind](self.column(first))
 
-    try:
-        return restored(json.loads(content[_LENGTH_BYTES:end]))
-    except _FAULTS:
-        return None
+    def column(self, stored: Any) -> list[Any]:
+        kind, first, *rest = stored
+        if kind == "plain":
+            return list(first)
+        if kind == "parts":
+            return list(map(self.part, first))
+        if kind == "members":
+            return list(map(self._classes[first].__getitem__, rest[0]))
+        if kind == "sequences":
+            return list(map(_SEQUENCES[first], rest[0]))
+        columns = map(self.column, first if kind == "table" else rest[0])
+        if kind == "table":
+            return list(zip(*columns, strict=True))
+        if kind == "rows":
+            return [self._classes[first](*row) for row in zip(*columns, strict=True)]
+        raise ValueError(f"{kind!r} is no kind of column")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -44,11 +46,20 @@ def fingerprint(request: CompileRequest) -> str | None:
 def code_hash() -> str:
     """Return a hash of the source code that takes part in compiling."""
     digest = hashlib.sha256()
-    files = [path for part in _SOURCES for path in (_HERE / part).rglob("*.py")]
-    for path in sorted([*files, _HERE / "seeding.py"]):
-        digest.update(f"{path.relative_to(_HERE).as_posix()}\n".encode())
-        digest.update(path.read_bytes())
+    for path in [*(_HERE / part for part in _SOURCES), _HERE / "seeding.py"]:
+        _add_sources(digest, path.name, str(path))
     return digest.hexdigest()
+
+
+def _add_sources(digest: Any, name: str, path: str) -> None:
+    """Add a Python file, or all of a folder, with their names."""
+    if name.endswith(".py"):
+        digest.update(f"{path.removeprefix(str(_HERE))}\n".encode())
+        with open(path, "rb", buffering=0) as file:
+            digest.update(file.read())
+    elif name != "__pycache__" and os.path.isdir(path):
+        for child in sorted(os.listdir(path)):
+            _add_sources(digest, child, os.path.join(path, child))
 
 
 def _is_ours(symbol: Symbol) -> bool:

@@ -41,6 +41,16 @@ def infer_interface(
     Raises ShapeError as they do.
     """
     network = grouped(symbol)
+    question = tuple((n, *(shape or ())) for n, shape in shapes.items()), tuple(dtypes.items())
+    if question not in network.inferred:  # asked for the parameters of a key, then for its arrays
+        network.inferred[question] = _infer(symbol, network, shapes, dtypes)
+    inferred: Inferred = network.inferred[question]
+    return inferred
+
+
+def _infer(
+    symbol: Symbol, network: Grouped, shapes: Mapping[str, Sequence[int]], dtypes: Mapping[str, Any]
+) -> Inferred:
     if network.loops:
         table = _complete_table(network, shapes)
         types = infer_types(network.nodes, dtypes)
@@ -76,11 +86,19 @@ def bounds_of_inputs(symbol: Symbol, shapes: Mapping[str, Sequence[int]]) -> lis
 
 def _complete_table(network: Grouped, shapes: Mapping[str, Sequence[int]]) -> ShapeTable | None:
     """The shapes in a network with loops; None if they are not all known, or contradictory."""
+    names, earlier = network.inferred.get(ShapeTable, ((), None))
+    if earlier is not None and shapes.keys() >= names:
+        variables = {n.name: (n, 0) for n in network.nodes if n.op is None and n.name in shapes}
+        complete = {name: earlier.shape_of(entry) for name, entry in variables.items()}
+        if complete == {name: tuple(shape or ()) for name, shape in shapes.items()}:
+            table: ShapeTable = earlier
+            return table  # nothing is asked that was not worked out from less
     try:
         table = infer_shapes(network.nodes, shapes)
         table.require_complete()
     except SymbucketError:
         return None
+    network.inferred[ShapeTable] = set(shapes), table
     return table
 
 

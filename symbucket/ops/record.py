@@ -21,6 +21,7 @@ from symbucket import seeding
 from symbucket.errors import InvalidArgumentError, UnsupportedError
 from symbucket.ir import Builder, Distribution
 from symbucket.ops.attributes import describe, parse
+from symbucket.ops.fixed_attributes import FixedAttributes
 from symbucket.ops.instances import shared_instance
 from symbucket.ops.registry import register
 from symbucket.ops.shape import unify_all
@@ -145,7 +146,7 @@ class Emitter(Builder):
         self.aux_updates[state] = new
 
 
-class Operator:
+class Operator(FixedAttributes):
     """Base of all operator records.
 
     Subclasses override what differs from the most common kind, which is: one input ``data``, one
@@ -355,13 +356,14 @@ _T = TypeVar("_T", bound=type[Operator])
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def operator(name: str, *aliases: str, method: str = "") -> Callable[[_T], _T]:
-    """Make a class a frozen dataclass and register it under its name and aliases.
+    """Make a class a dataclass of fixed attributes and register it under its name and aliases.
 
     ``method`` is the name of the operator as a method of Symbol, if it is one.
     """
 
     def decorate(cls: _T) -> _T:
-        record = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        make = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)
+        record = make(cls)
         record.op_name = name
         record.aliases = aliases
         record.method = method

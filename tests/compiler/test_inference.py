@@ -4,7 +4,7 @@ import pytest
 
 import symbucket as sb
 from symbucket import sym
-from symbucket.compiler import bounds_of_inputs, infer_interface
+from symbucket.compiler import bounds_of_inputs, infer_interface, inference
 from symbucket.compiler.loops.group import grouped
 from symbucket.errors import ShapeError
 from symbucket.symbol.bounds import input_bounds
@@ -56,6 +56,29 @@ def test_loops_tell_what_all_steps_tell(network, shapes):
     expected = input_bounds(nodes, infer_shapes(nodes, shapes).shape_of)
     assert expected
     assert bounds_of_inputs(symbol, shapes) == expected
+
+
+def test_what_was_worked_out_from_less_is_not_worked_out_again(monkeypatch):
+    calls = []
+
+    def counting(nodes, shapes):
+        calls.append(dict(shapes))
+        return infer_shapes(nodes, shapes)
+
+    monkeypatch.setattr(inference, "infer_shapes", counting)
+    symbol = _tagger()
+    shapes = {"data": (2, STEPS), "label": (2, STEPS)}
+    inferred = infer_interface(symbol, shapes, {})
+    assert infer_interface(symbol, shapes, {}) == inferred
+    all_shapes = dict(zip(symbol.list_arguments(), inferred.shapes[0]))
+    bounds = bounds_of_inputs(symbol, all_shapes)
+    assert calls == [shapes]
+    larger = dict.fromkeys(shapes, (3, STEPS))
+    assert infer_interface(symbol, larger, {}).shapes == symbol.complete_shapes(**larger)
+    assert bounds_of_inputs(symbol, {"data": (3, STEPS), "label": (3, STEPS)}) == bounds
+    wrong = {**all_shapes, "pred_bias": (4,)}
+    with pytest.raises(ShapeError, match="pred_bias"):
+        infer_interface(symbol, wrong, {})
 
 
 def test_errors_are_those_of_the_written_steps():

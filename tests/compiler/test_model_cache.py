@@ -20,6 +20,7 @@ from symbucket.compiler import (
 from symbucket.compiler.cache import ModelCache
 from symbucket.compiler.codec import pack, unpack
 from symbucket.compiler.metrics import FORMULAS
+from symbucket.compiler.ports import Port, Role
 from symbucket.compiler.target import PORTABLE
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import info
@@ -30,6 +31,7 @@ from symbucket.symbol.compose import apply
 from tests.compiler.cache_folder import files
 from tests.small_networks import generate, language_model, numbers, same, sentence_batch, shapes
 
+F8 = np.dtype(np.float64)
 SHAPES = {"data": (3, 4), "softmax_label": (3, 4)}
 NLL = GraphMetric("nll", "softmax_output", "softmax_label", 0.0)
 
@@ -345,6 +347,43 @@ def test_packing():
     assert type(found["b"][2]) is list
     with pytest.raises(TypeError, match=r"of type set cannot be stored"):
         pack({1, 2})
+
+
+PORTS = [Port("w", (3, 4), np.dtype("f4"), Role.ARGUMENT, "w"), Port("g", (), F8, Role.GRAD, "w")]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        PORTS,
+        (*PORTS, None),
+        [PORTS[0]],
+        {"ports": tuple(PORTS), "role": Role.GRAD},
+        [Role.GRAD, Role.STATE],
+        [("a", 1, (2, 3)), ("b", 2, ())],
+        [("a", b"1"), ("b", b"2")],
+        [("a", b"1"), ("b",)],
+        [[1, 2], [3]],
+        [[1, 2], (3,)],
+        [[[1]], [[2], []]],
+        [{"a": 1}, {}],
+        [np.dtype("i4"), np.dtype("f8")],
+        [[b"x"], [b"y", b"z"]],
+    ],
+    ids=str,
+)
+def test_columns_are_what_they_were(value):
+    found = unpack(pack(value), (Port, Role))
+    assert found == value
+    assert repr(found) == repr(value)  # lists and tuples are told apart
+
+
+def test_columns_of_unequal_length_and_unknown_kinds_are_no_content():
+    content = pack(PORTS)
+    for old, new in ((b'"GRAD"', b'"NONE"'), (b'["w","g"]', b'["w"]    '), (b"rows", b"rose")):
+        assert old in content
+        assert unpack(content.replace(old, new, 1), (Port, Role)) is None
+    assert unpack(content, (Port,)) is None
 
 
 def test_only_plain_files_of_this_user_are_read(tmp_path, compiled, caplog):

@@ -30,7 +30,7 @@ def small_plan():
         Buffer(["b", "c"], 500_224, 1, 2),
         Buffer(["d"], 500_224, 3, 4),
     )
-    return MemoryPlan(5, {"x": 100}, {"y": 200, "w.grad": 300}, buffers, ("w.grad",))
+    return MemoryPlan(5, {"x": 100}, {"y": 200, "w.grad": 300}, buffers, ("w.grad",), 1_500_416)
 
 
 def key_plan():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from symbucket.symbol.node import Entry, Node
 
@@ -15,6 +16,7 @@ class Grouped:
     ``loops`` names the loops that there are; ``unrolled`` says of each use of a weight in steps
     that stays unrolled why. ``written`` has for nodes that read something else now the user's node,
     which is in ``source``, the network without loops (in brief if it can be said so).
+    ``inferred`` keeps what was worked out over the nodes, by what was asked.
     """
 
     nodes: list[Node]
@@ -23,3 +25,4 @@ class Grouped:
     unrolled: tuple[str, ...] = ()
     written: Mapping[Node, Node] = field(default_factory=dict)
     source: Sequence[Node] = ()
+    inferred: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)

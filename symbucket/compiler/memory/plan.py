@@ -40,6 +40,9 @@ class MemoryPlan:
     ``inputs`` and ``outputs`` lie in arrays of their own; ``buffers`` are the activations, which
     share one pool. Sizes that depend on data count with their upper bounds. ``gradient_outputs``
     names the outputs that are gradients.
+
+    ``arena``: bytes that the runtime touches of one large region; a little more than ``peak``. The
+    runtime places requests one by one, as they come; the plan knows all of them.
     """
 
     nodes: int
@@ -47,6 +50,7 @@ class MemoryPlan:
     outputs: Mapping[str, int]
     buffers: tuple[Buffer, ...] = field(repr=False)
     gradient_outputs: tuple[str, ...] = ()
+    arena: int = 0
 
     @cached_property
     def lower_bound(self) -> int:
@@ -61,16 +65,6 @@ class MemoryPlan:
     def peak(self) -> int:
         """Size of the pool in which every activation has its offset."""
         return self._placed[1]
-
-    @cached_property
-    def arena(self) -> int:
-        """Bytes that the runtime touches of one large region; a little more than ``peak``.
-
-        The runtime places requests one by one, as they come; the plan knows all of them.
-        """
-        arena = ArenaModel()
-        run_through(arena, self.buffers)
-        return arena.touched
 
     @property
     def gradients(self) -> int:
@@ -154,10 +148,14 @@ def plan_graph(graph: ir.Graph, gradient_outputs: Sequence[str] = ()) -> MemoryP
     ValueError if a value has neither a static shape nor a bound.
     """
     sizes = bounds(graph)
+    buffers = tuple(live_ranges(graph))
+    arena = ArenaModel()
+    run_through(arena, buffers)
     return MemoryPlan(
         len(graph) + sum(len(body) for body in map(body_of, graph) if body is not None),
         {v.name or "": size_of(v, sizes) for v in graph.inputs},
         {v.name or "": size_of(v, sizes) for v in graph.outputs},
-        tuple(live_ranges(graph)),
+        buffers,
         tuple(gradient_outputs),
+        arena.touched,
     )
