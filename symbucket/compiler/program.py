@@ -10,9 +10,13 @@ import onnx
 from symbucket.compiler.memory import MemoryPlan
 from symbucket.compiler.noise_inputs import NoiseInput
 from symbucket.compiler.ports import Port, Role
+from symbucket.one_of_each import OneOfEach
 
 ValueType = tuple[str, int, tuple[int, ...]]
 """A value's name, its dtype as in ONNX, and its shape."""
+
+
+_one_port: OneOfEach[Port] = OneOfEach()
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Program:
     loops: tuple[str, ...] = ()
     unrolled: tuple[str, ...] = ()
     values: tuple[ValueType, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Use one object for equal ports: those of parameters are the same for all keys."""
+        object.__setattr__(self, "inputs", tuple(map(_one_port, self.inputs)))
+        object.__setattr__(self, "outputs", tuple(map(_one_port, self.outputs)))
 
     def proto(self) -> onnx.ModelProto:
         """Return the model as a protobuf message, to look at or to save."""

@@ -10,12 +10,14 @@ from typing import Any
 from symbucket.attribute import AttrScope, is_hidden, of_input, stored_name
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager
+from symbucket.one_of_each import OneOfEach
 from symbucket.ops.record import Operator
 from symbucket.ops.registry import find
 from symbucket.symbol.node import NO_ATTRIBUTES, Entry, Node, checked_name
 from symbucket.symbol.symbol import Symbol
 
 _HIDDEN = re.compile(r"__\w+__$")
+_one_name: OneOfEach[str] = OneOfEach()  # all keys have nodes of the same names
 
 
 def apply(op_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Symbol:
@@ -66,7 +68,8 @@ def compose(
         raw["num_args"] = len(positional) + len(named)
     op = record.make(raw)
 
-    node_name = checked_name(NameManager.current().get(kwargs.get("name"), called.lower()), called)
+    node_name = NameManager.current().get(kwargs.get("name"), called.lower())
+    node_name = _one_name(checked_name(node_name, called))
     inputs = _match(op, called, node_name, positional, named, attr)
     node = Node(op, node_name, inputs, attr or NO_ATTRIBUTES)
     return Symbol([(node, i) for i in range(node.num_outputs)])
@@ -111,7 +114,8 @@ def _match(
             initial = op.initial_values().get(key)
             if initial is not None:
                 attributes.setdefault("__init__", json.dumps(["constant", {"value": initial}]))
-            entries.append((Node(None, f"{node_name}_{key}", (), attributes), 0))
+            variable = _one_name(f"{node_name}_{key}")
+            entries.append((Node(None, variable, (), attributes or NO_ATTRIBUTES), 0))
             continue
         heads = inputs[key].heads
         if len(heads) != 1:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from symbucket.attribute import AttrScope
 from symbucket.name import NameManager, Prefix
+from symbucket.one_of_each import OneOfEach
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.step_nodes import (
     FIRST,
@@ -30,6 +31,8 @@ _REGULAR = 2  # steps that may differ from the later ones
 _LEAST = FIRST + 3  # steps; fewer are all made
 _FARTHEST = 3  # steps back that a step may read
 _DIGITS = re.compile(r"(\d+)")
+_one_own: OneOfEach[Own] = OneOfEach()
+_one_name: OneOfEach[Numbered] = OneOfEach()
 
 Step = Callable[[tuple[Symbol, ...], list[Symbol]], tuple[Symbol, list[Symbol]]]
 """Makes one step from what it reads of each sequence and from states: its output, new states."""
@@ -168,7 +171,7 @@ class _Recorder:
     def _operand(self, entry: Entry, step: int) -> Operand:
         place = self._index.get(entry[0])
         if place is not None and step - place[0] <= _FARTHEST:
-            return Own(place[1], entry[1], step - place[0])
+            return _one_own(Own(place[1], entry[1], step - place[0]))
         for i, sequence in enumerate(self._sequences):
             if sequence.at(step) == entry:
                 return Item(i)
@@ -191,7 +194,7 @@ def _numbered(names: Sequence[str]) -> Numbered | None:
         if any(int(text) != first + growth * i for i, text in enumerate(texts)):
             return None
         parts.append((first - growth * _REGULAR, growth))
-    return Numbered(tuple(parts))
+    return _one_name(Numbered(tuple(parts)))
 
 
 def _growth(earlier: dict[str, int], later: dict[str, int]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 from symbucket.attribute import AttrScope
 from symbucket.errors import InvalidArgumentError
 from symbucket.symbol import infer
-from symbucket.symbol.node import Node, checked_name
+from symbucket.symbol.node import NO_ATTRIBUTES, Node, checked_name
 from symbucket.symbol.symbol import Symbol
 
 
@@ -56,7 +56,7 @@ def Variable(  # noqa: N802 - MXNet's name
                 f"__{key}__"
             )
         attrs[key] = str(value)
-    return Symbol([(Node(None, name, (), attrs), 0)])
+    return Symbol([(Node(None, name, (), attrs or NO_ATTRIBUTES), 0)])
 
 
 def _checked_shape(name: str, shape: Any) -> tuple[int, ...]:
