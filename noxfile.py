@@ -152,6 +152,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def cuda(session: nox.Session) -> None:
+    """Models for CUDA on a device that computes nothing; needs gcc, nm and readelf, no GPU."""
+    session.install("-e", ".[cuda,test]")
+    session.run("python", "-m", "pytest", "tests/fake_cuda", *session.posargs)
+
+
+@nox.session
 def pages(session: nox.Session) -> None:
     """The pictures' pages in headless Chromium, which must be installed with its driver."""
     session.install("-e", ".[cpu,test]")

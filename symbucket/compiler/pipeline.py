@@ -46,6 +46,7 @@ from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.compiler.rewrite.remove_identities import remove_identities
 from symbucket.compiler.rewrite.schedule_for_memory import schedule_for_memory
 from symbucket.compiler.rewrite.simplify_stacking import simplify_stacking
+from symbucket.compiler.rewrite.spell_out_functions import spell_out_functions
 from symbucket.compiler.rewrite.sum_gemms import sum_gemms
 
 AfterEach = Callable[[str, ir.Graph], None]
@@ -114,6 +115,7 @@ PIPELINE: tuple[Stage, ...] = (
             block_convolutions,
             expand_own_nodes,
             cast_to_kernels,
+            spell_out_functions,
             merge_common_subexpressions,
             remove_identities,
             remove_dead_nodes,

@@ -21,7 +21,8 @@ class Target:
         channel_block: channels in a block of the runtime's blocked convolutions, which depends on
             the processor; 0 if it has none.
 
-    A target says what passes may introduce; a node of the user's own network stays.
+    A target says what passes may introduce; a node of the user's own network stays, unless a pass
+    knows another form of it.
     """
 
     name: str

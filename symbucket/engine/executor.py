@@ -12,6 +12,7 @@ from symbucket.compiler import CompilerOptions, Port, Program, Role, TrainingPro
 from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
 from symbucket.engine.bound_arrays import BoundArrays
+from symbucket.engine.device_copy import DeviceCopy
 from symbucket.engine.finite import first_failure
 from symbucket.engine.inner_values import InnerValues
 from symbucket.engine.noise import NoiseClock
@@ -24,6 +25,7 @@ from symbucket.runtime import RowSparse
 from symbucket.runtime.buffers import BACKWARD, OUTPUTS, STASH, Buffers, Pool
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.noise import NoiseKey
+from symbucket.runtime.providers import provider_of
 from symbucket.symbol.symbol import Symbol
 
 
@@ -86,6 +88,7 @@ class Executor(BoundArrays):
         self._runners: dict[tuple[Part, RunRequest], Runner] = {}
         self._added = [n for n in differentiated if self.grad_req[n] == "add"]
         self._accumulator: Accumulator | None = None
+        self._state_copy: DeviceCopy | None = None  # on devices whose memory is not the host's
         self._bound_buffers: Mapping[str, NDArray] = {}  # those that all programs are bound to
         # Of the last run.
         self._began = False
@@ -232,10 +235,22 @@ class Executor(BoundArrays):
                 grad[...] = self.buffers[Role.GRAD.tensor_name(name)]
         if self._accumulator is not None:
             self._accumulator.run()
-        for name, state in self.aux_dict.items():
-            new = self.buffers.get(Role.NEXT_STATE.tensor_name(name))
-            if new is not None:
+        self._take_states()
+
+    def _take_states(self) -> None:
+        """Let the auxiliary states be those that the last training step has computed."""
+        next_states = [
+            (state, self.buffers.get(Role.NEXT_STATE.tensor_name(name)))
+            for name, state in self.aux_dict.items()
+        ]
+        pairs = [(state, new) for state, new in next_states if new is not None]
+        if not pairs or provider_of(self.context).host_memory:
+            for state, new in pairs:
                 state[...] = new
+            return
+        if self._state_copy is None:
+            self._state_copy = DeviceCopy(pairs, self.context, f"{self.name} states")
+        self._state_copy.run()
 
     def _differentiate_inference(self, out_grads: Any) -> None:
         """Compute the gradients of what the last run, as inference, has computed."""

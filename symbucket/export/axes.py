@@ -64,8 +64,8 @@ class Probe:
         """Return the batch axis of every output that has one."""
         plan = self._program.plan
         session = Session(self._program.model, cpu(), "probe", 0 if plan is None else plan.arena)
-        inputs = {t.name: NDArray.zeros(t.shape, t.dtype) for t in self._program.inputs}
-        outputs = {t.name: NDArray.zeros(t.shape, t.dtype) for t in self._program.outputs}
+        inputs = {t.name: NDArray.zeros(t.shape, t.dtype, cpu()) for t in self._program.inputs}
+        outputs = {t.name: NDArray.zeros(t.shape, t.dtype, cpu()) for t in self._program.outputs}
         session.bind_inputs(inputs)
         session.bind_outputs(outputs)
 

@@ -129,7 +129,7 @@ def _large_poisson(g: Emitter, mean: Expr, shape: Shape) -> Expr:
 
 def _first(values: Expr, accepted: Expr, shape: Shape) -> Expr:
     """The first accepted value along axis 0."""
-    place = accepted.cast(ir.DataType.INT32).op("ArgMax", axis=0, keepdims=1)
+    place = accepted.cast(ir.DataType.FLOAT).op("ArgMax", axis=0, keepdims=1)
     return values.op("GatherElements", place, axis=0).reshape(shape)
 
 

@@ -31,6 +31,7 @@ def positions(g: Emitter, index: ir.Value, size: int, mode: str) -> ir.Value:
     """
     index = _integers(g, index)
     if mode == "clip":
+        index = g.cast(index, ir.DataType.INT64)  # CUDA has no Clip of int32
         return g.op("Clip", index, g.const(0, like=index), g.const(size - 1, like=index))
     if mode == "wrap":
         return g.op("Mod", index, g.const(size, like=index))

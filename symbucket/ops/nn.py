@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from symbucket.ir import dtype_of, shape_of
+from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
@@ -104,9 +104,7 @@ class Embedding(Operator):
         return [ins[0], weight], [weight]
 
     def emit(self, g: Emitter, data: ir.Value, weight: ir.Value) -> ir.Value:
-        rows = data
-        if dtype_of(rows) not in (ir.DataType.INT32, ir.DataType.INT64):
-            rows = g.cast(rows, ir.DataType.INT64)
+        rows = g.cast(data, ir.DataType.INT64)  # int32 too: CUDA has no Clip of it
         # Ids outside the table read its first or last row, as in MXNet; ONNX would count negative
         # ones from the end. In training the host refuses ids that are too large: index_bounds.
         last = self.input_dim - 1

@@ -316,7 +316,10 @@ class NDArray(Arithmetic, MXNetNames, OperatorMethods):
             if self._host is not None:
                 self._host[key] = source
                 return
-            whole, part = self._fetch()
+            if key is Ellipsis and self._whole is None:
+                whole = part = np.empty(self.shape, self.dtype)  # nothing of the old values stays
+            else:
+                whole, part = self._fetch()
             part[key] = source
         array = self
         while array._whole is not None:

@@ -31,8 +31,10 @@ class Provider:
     host_memory: bool = False
     """Arrays lie in host memory, shared with numpy. Contexts then only have different names: they
     are one memory, and take turns."""
-    runs_scans: bool = True
-    """A Scan is fast. Where it is not, loops stay unrolled."""
+    missing: tuple[str, ...] = ()
+    """ONNX operators that it has no kernels for, or bad ones, in alphabetical order."""
+    since: tuple[int, int] = (1, 19)
+    """The first version of the runtime in which it has what models need."""
     load_hint: str = ""
     """The usual reason why a build that has the provider cannot load it."""
 
@@ -51,6 +53,15 @@ _CPU = Provider(
     host_memory=True,
 )
 
+# The host would compute these functions and read the condition of an If, while the device waits;
+# and onnxruntime 1.31 lets the host read memory of the device if such a value is also an output
+# that lies there. The recurrent operators put weights that are inputs into an order of their own in
+# every run.
+_MISSING_ON_CUDA = (
+    *("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Col2Im", "Cosh", "GRU", "If", "LSTM"),
+    *("RNN", "Sinh", "Tan"),
+)
+
 PROVIDERS = (
     _CPU,
     replace(_CPU, device_type="cpu_pinned"),
@@ -62,7 +73,8 @@ PROVIDERS = (
         memory="cuda",
         arena="Cuda",
         run_device="gpu",
-        runs_scans=False,  # the host runs a Scan step by step and waits for the device in each
+        missing=_MISSING_ON_CUDA,
+        since=(1, 25),  # the first with kernels for opset 21; before, the host computes a Scan
         load_hint="CUDA or cuDNN libraries of another version are the usual cause",
     ),
 )

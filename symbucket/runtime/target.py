@@ -14,7 +14,7 @@ def target_of(context: Context) -> Target:
     provider = provider_of(context)
     return Target(
         provider.name,
-        () if provider.runs_scans else ("Scan",),
+        provider.missing,
         casts_booleans_slowly=provider.host_memory and runtime_version() < (1, 21),
         channel_block=channel_block() if provider.host_memory else 0,
     )

@@ -52,6 +52,7 @@ final/remove-dead-nodes
 final/block-convolutions
 final/expand-own-nodes
 final/cast-to-kernels
+final/spell-out-functions
 final/merge-common-subexpressions
 final/remove-identities
 final/remove-dead-nodes

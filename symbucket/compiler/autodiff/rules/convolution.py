@@ -14,15 +14,22 @@ from symbucket.ir.gradient_rules import Parts
 
 def by_data(dy: Expr, weight: Expr, windows: Windows, size: Sequence[int], *, group: int) -> Expr:
     """The gradient of the data of a convolution whose data has spatial ``size``."""
-    return dy.op(
+    equal = windows.begins == windows.ends
+    result = dy.op(
         "ConvTranspose",
         weight,
         strides=list(windows.strides),
         dilations=list(windows.dilations),
-        pads=windows.pads,
+        pads=windows.pads if equal else None,
         output_padding=list(windows.left_over(size)),
         group=group,
     )
+    if equal:
+        return result
+    # CUDA has no kernel for unequal padding.
+    ends = [begin + n for begin, n in zip(windows.begins, size)]
+    axes = list(range(2, result.rank))
+    return result.op("Slice", list(windows.begins), ends, axes)
 
 
 def _by_weight(x: Expr, dy: Expr, windows: Windows, weight: Expr, *, group: int) -> Expr:
