@@ -1,5 +1,7 @@
 """Exports of modules that keep only some executors."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,7 @@ def test_keys_without_an_executor_are_served(module, live, tmp_path):
 
 
 def test_exporting_builds_and_evicts_no_executor(module, tmp_path):
+    gc.collect()  # an executor's part of a model depends on who else has it
     stats = module.executor_stats()
     module.export(tmp_path / "bundle", training=True)
     assert module.executor_stats() == stats

@@ -10,6 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from symbucket.compiler.blocked.layouts import (
+    blocked_depthwise_weight,
     blocked_weight,
     blocked_weight_turned,
     convolve,
@@ -17,7 +18,10 @@ from symbucket.compiler.blocked.layouts import (
     to_blocks,
 )
 from symbucket.compiler.blocked.pays import pays_forward, pays_transposed, pays_weight_gradient
-from symbucket.compiler.blocked.weight_gradient import blocked_weight_gradient
+from symbucket.compiler.blocked.weight_gradient import (
+    blocked_weight_gradient,
+    depthwise_weight_gradient,
+)
 from symbucket.compiler.rewrite.base import PassContext, Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
 from symbucket.ir import (
@@ -25,61 +29,97 @@ from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
     Expr,
+    Windows,
+    attr,
     attribute_of,
+    graphs_of,
     input_of,
     optional_input_of,
     shape_of,
     transposed_windows_of,
     windows_of,
 )
+from symbucket.types import Shape
 
 
 @graph_pass("final", requires=(Property.NO_DEAD_NODES,))
 def block_convolutions(graph: ir.Graph, context: PassContext) -> int:
     """Rewrite what is faster so on the target; returns the number of nodes."""
     block = context.target.channel_block
-    if not block:
-        return 0
-    count = 0
-    for node in list(graph):
-        rule = _RULES.get((node.domain, node.op_type))
-        if rule is None or not _is_plain(node):
-            continue
-        g = Builder(graph, anchor=node)
-        with g.beside(node):
-            result = rule(g, node, block)
-            if result is not None:
-                substitute(g, node.outputs[0], result.value)
-                graph.remove(node, safe=True)
-                count += 1
+    count = _rewrite(graph, block) if block else 0
     if count:
         graph.opset_imports[BLOCKED_DOMAIN] = 1
     return count
 
 
-def _is_plain(node: ir.Node) -> bool:
-    """Return whether a node is in two axes, of float32 and of one group."""
-    x, y = input_of(node, 0), node.outputs[0]
-    values = (x, y)
-    return (
-        all(v.dtype == ir.DataType.FLOAT and v.shape is not None for v in values)
-        and all(v.shape is not None and len(v.shape) == 4 and v.shape.is_static() for v in values)
-        and attribute_of(node, "group") in (None, 1)
+def _rewrite(graph: ir.Graph, block: int) -> int:
+    count = 0
+    for node in list(graph):
+        count += sum(_rewrite(inner, block) for inner in graphs_of(node))
+        rule = _RULES.get((node.domain, node.op_type))
+        if rule is None or not _has_blocks(node):
+            continue
+        g = Builder(graph, anchor=node)
+        with g.beside(node):
+            result = rule(g, node, block)
+            if result is not None:
+                result = result.reshape(shape_of(node.outputs[0]))
+                substitute(g, node.outputs[0], result.value)
+                graph.remove(node, safe=True)
+                count += 1
+    return count
+
+
+def _has_blocks(node: ir.Node) -> bool:
+    """Return whether a node is in one or two axes, and of float32."""
+    values = (input_of(node, 0), node.outputs[0])
+    return all(
+        value.dtype == ir.DataType.FLOAT
+        and value.shape is not None
+        and len(value.shape) in (3, 4)
+        and value.shape.is_static()
+        for value in values
     )
+
+
+def _in_two_axes(value: Expr) -> Expr:
+    """(n, c, w) as pictures of one row."""
+    return value.reshape((*value.shape[:2], 1, value.shape[2])) if value.rank == 3 else value
+
+
+def _windows_in_two_axes(windows: Windows) -> Windows:
+    if len(windows.kernel) == 2:
+        return windows
+    parts = (windows.kernel, windows.strides, windows.dilations)
+    pads = (windows.begins, windows.ends)
+    return Windows(*((1, *part) for part in parts), *((0, *pad) for pad in pads))
+
+
+def _operands(g: Builder, node: ir.Node) -> tuple[Expr, Expr, Expr | None]:
+    x, weight = (_in_two_axes(Expr(g, input_of(node, i))) for i in range(2))
+    bias = optional_input_of(node, 2)
+    return x, weight, None if bias is None else Expr(g, bias)
+
+
+def _result_shape(node: ir.Node) -> Shape:
+    shape = shape_of(node.outputs[0])
+    return (*shape[:2], 1, shape[2]) if len(shape) == 3 else shape
 
 
 def _convolution(g: Builder, node: ir.Node, block: int) -> Expr | None:
     x, weight, bias = _operands(g, node)
-    windows = windows_of(node)
-    if not pays_forward(x.shape, weight.shape, shape_of(node.outputs[0]), block):
+    group, windows = attribute_of(node, "group"), _windows_in_two_axes(windows_of(node))
+    if not pays_forward(x.shape, weight.shape, _result_shape(node), group, block):
         return None
+    depthwise = group > 1
     y = convolve(
         to_blocks(x) if x.shape[1] >= block else x,
-        blocked_weight(weight, block),
+        blocked_depthwise_weight(weight, block) if depthwise else blocked_weight(weight, block),
         bias,
         pads=windows.pads,
         strides=windows.strides,
         dilations=windows.dilations,
+        group=group,
     )
     return from_blocks(y)
 
@@ -88,36 +128,33 @@ def _transposed(g: Builder, node: ir.Node, block: int) -> Expr | None:
     """The convolution, of stride 1, of the whole input with the weight turned round."""
     if attribute_of(node, "auto_pad") != "NOTSET" or attribute_of(node, "output_shape"):
         return None
-    windows = transposed_windows_of(node)
+    windows = _windows_in_two_axes(transposed_windows_of(node))
     if set(windows.strides) != {1} or any(attribute_of(node, "output_padding") or ()):
         return None
     x, weight, bias = _operands(g, node)
-    begins = [e - 1 - p for e, p in zip(windows.extents, windows.begins)]
-    ends = [e - 1 - p for e, p in zip(windows.extents, windows.ends)]
-    if min(*begins, *ends) < 0:
+    group = attribute_of(node, "group")
+    pads = [e - 1 - p for e, p in zip(windows.extents * 2, windows.pads)]
+    if min(pads) < 0:
         return None
-    if not pays_transposed(x.shape, weight.shape, shape_of(node.outputs[0]), block):
+    if not pays_transposed(x.shape, weight.shape, _result_shape(node), group, block):
         return None
-    turned = blocked_weight_turned(weight, block)
-    pads = [*begins, *ends]
-    return from_blocks(convolve(to_blocks(x), turned, bias, pads=pads, dilations=windows.dilations))
+    turned = (
+        blocked_depthwise_weight(weight, block, turned=True)
+        if group > 1
+        else blocked_weight_turned(weight, block)
+    )
+    dx = convolve(to_blocks(x), turned, bias, pads=pads, dilations=windows.dilations, group=group)
+    return from_blocks(dx)
 
 
 def _weight_gradient(g: Builder, node: ir.Node, block: int) -> Expr | None:
-    x, dy = Expr(g, input_of(node, 0)), Expr(g, input_of(node, 1))
-    windows = windows_of(node)
-    if not pays_weight_gradient(x.shape, dy.shape, shape_of(node.outputs[0]), block):
+    x, dy, _ = _operands(g, node)
+    group, windows = attr(node, "group", 1), _windows_in_two_axes(windows_of(node))
+    if not pays_weight_gradient(x.shape, dy.shape, _result_shape(node), group, block):
         return None
+    if group > 1:
+        return depthwise_weight_gradient(x, dy, windows)
     return blocked_weight_gradient(x, dy, windows, block)
-
-
-def _operands(g: Builder, node: ir.Node) -> tuple[Expr, Expr, Expr | None]:
-    bias = optional_input_of(node, 2)
-    return (
-        Expr(g, input_of(node, 0)),
-        Expr(g, input_of(node, 1)),
-        None if bias is None else Expr(g, bias),
-    )
 
 
 _RULES = {

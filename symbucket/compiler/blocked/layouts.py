@@ -57,6 +57,17 @@ def blocked_weight_turned(weight: Expr, block: int) -> Expr:
     return blocks.reshape((channels, filters, *kernel))
 
 
+def blocked_depthwise_weight(weight: Expr, block: int, *, turned: bool = False) -> Expr:
+    """(channels, 1, h, w) as (channels / block, h, w, block), turned by 180 degrees if asked."""
+    channels, _, *kernel = weight.shape
+    places = math.prod(kernel)
+    blocks = to_blocks(weight.reshape((1, channels, places, 1)))
+    if turned and places > 1:
+        blocks = blocks.reshape((channels // block, places, block))
+        blocks = blocks.op("Gather", list(range(places))[::-1], axis=1)
+    return blocks.reshape(weight.shape)
+
+
 def convolve(
     x: Expr,
     weight: Expr,
@@ -65,8 +76,12 @@ def convolve(
     pads: Sequence[int],
     strides: Sequence[int] = (1, 1),
     dilations: Sequence[int] = (1, 1),
+    group: int = 1,
 ) -> Expr:
-    """The convolution of values in blocks; with fewer channels than a block, of (n, c, h, w)."""
+    """The convolution of values in blocks; with fewer channels than a block, of (n, c, h, w).
+
+    With as many groups as channels, the weight is ``blocked_depthwise_weight``.
+    """
     return x.op(
         "Conv",
         weight,
@@ -76,4 +91,5 @@ def convolve(
         pads=list(pads),
         strides=list(strides),
         dilations=list(dilations),
+        group=group,
     )

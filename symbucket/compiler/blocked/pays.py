@@ -18,9 +18,6 @@ LEAST_WORK = 100
 LEAST_WORK_OF_POINTS = 800
 """The same for kernels of one element, which are plain products in standard ONNX."""
 
-LEAST_WORK_OF_POINTS_TRANSPOSED = 250
-"""The same for a transposed convolution, which adds up overlapping results."""
-
 LEAST_POSITIONS = 150
 """Elements of a channel, in all samples, that share a weight."""
 
@@ -28,38 +25,53 @@ LEAST_TOTAL = 1_000_000
 """Multiplications and additions of a node."""
 
 
-def pays_forward(x: Shape, weight: Shape, y: Shape, block: int) -> bool:
+LEAST_DEPTHWISE = 100_000
+"""The same with a convolution for each channel, of which the standard kernel makes products."""
+
+
+def pays_forward(x: Shape, weight: Shape, y: Shape, group: int, block: int) -> bool:
     """Return whether a convolution from x to y does."""
-    reordered = math.prod(y) + (math.prod(x) if x[1] >= block else 0)
-    least = LEAST_WORK if _is_area(weight) else LEAST_WORK_OF_POINTS
-    return _fills(x[1], y[1], block) and _pays(
-        2 * math.prod(y) * _each(weight), reordered, y, least
-    )
+    work = 2 * math.prod(y) * _each(weight)
+    if group > 1:
+        return _pays_depthwise(work, x, y, group, block)
+    few = x[1] < block
+    reordered = math.prod(y) + (0 if few else math.prod(x))
+    return (few or _fills(x, block)) and _fills(y, block) and _pays(work, reordered, weight, y)
 
 
-def pays_transposed(x: Shape, weight: Shape, y: Shape, block: int) -> bool:
+def pays_transposed(x: Shape, weight: Shape, y: Shape, group: int, block: int) -> bool:
     """Return whether a transposed convolution of stride 1 from x to y does."""
-    whole = x[1] % block == 0 and y[1] % block == 0
-    least = LEAST_WORK if _is_area(weight) else LEAST_WORK_OF_POINTS_TRANSPOSED
     work = 2 * math.prod(x) * _each(weight)
-    return whole and _pays(work, math.prod(x) + math.prod(y), x, least)
+    if group > 1:
+        return _pays_depthwise(work, x, y, group, block)
+    reordered = math.prod(x) + math.prod(y)
+    return _fills(x, block) and _fills(y, block) and _pays(work, reordered, weight, x)
 
 
-def pays_weight_gradient(x: Shape, dy: Shape, weight: Shape, block: int) -> bool:
+def pays_weight_gradient(x: Shape, dy: Shape, weight: Shape, group: int, block: int) -> bool:
     """Return whether the gradient of a weight does; that of single points is a plain product."""
-    whole = dy[1] % block == 0 and (x[0] < block or x[0] % block == 0)
     work = 2 * math.prod(dy) * _each(weight)
-    return whole and _is_area(weight) and work >= LEAST_WORK * (math.prod(x) + math.prod(dy))
+    if group > 1:
+        return _pays_depthwise(work, x, dy, group, block)
+    samples = x[0] < block or x[0] % block == 0
+    enough = work >= LEAST_WORK * (math.prod(x) + math.prod(dy))
+    return samples and _fills(dy, block) and _is_area(weight) and enough
 
 
-def _fills(channels: int, filters: int, block: int) -> bool:
-    """Return whether all blocks are whole; input channels may be fewer than one block has."""
-    return filters % block == 0 and (channels < block or channels % block == 0)
+def _fills(value: Shape, block: int) -> bool:
+    """Return whether the channels of a value fill whole blocks."""
+    return value[1] % block == 0
 
 
-def _pays(work: int, reordered: int, values: Shape, least: int) -> bool:
-    positions = values[0] * math.prod(values[2:])
+def _pays(work: int, reordered: int, weight: Shape, y: Shape) -> bool:
+    least = LEAST_WORK if _is_area(weight) else LEAST_WORK_OF_POINTS
+    positions = y[0] * math.prod(y[2:])
     return work >= max(LEAST_TOTAL, least * reordered) and positions >= LEAST_POSITIONS
+
+
+def _pays_depthwise(work: int, x: Shape, y: Shape, group: int, block: int) -> bool:
+    each = x[1] == y[1] == group
+    return each and _fills(x, block) and work >= LEAST_DEPTHWISE
 
 
 def _is_area(weight: Shape) -> bool:

@@ -1,4 +1,4 @@
-"""The gradient of a convolution's weight as a convolution over blocks of samples.
+"""The gradient of a convolution's weight as a convolution over blocks.
 
 Samples take the place of channels, channels that of samples, and dy that of the weight. ``beside``
 channels lie side by side along the last axis, and the filters step over them, so that a row of the
@@ -7,6 +7,8 @@ the filters, which are as large as dy, again for the next six.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from symbucket.compiler.blocked.layouts import convolve, from_blocks, to_blocks
 from symbucket.ir import Expr, Windows
@@ -28,18 +30,7 @@ def blocked_weight_gradient(x: Expr, dy: Expr, windows: Windows, block: int) -> 
     whole = samples >= block
     narrow = windows.dilations[1] == 1 and whole
     beside = _beside(channels, columns) if narrow else 1
-    # What the windows need of x, with padding; a stride can leave elements over at the end.
-    ends = [
-        (k - 1) * d + (n - 1) * s + 1 - size - begin
-        for k, d, n, s, size, begin in zip(
-            windows.kernel,
-            windows.dilations,
-            counts,
-            windows.strides,
-            (height, width),
-            windows.begins,
-        )
-    ]
+    ends = _ends(windows, (height, width), counts)
     if whole:
         data = to_blocks(x.reshape((1, samples, channels * height, width)))
         data = data.reshape((samples // block, channels // beside, beside, height * width, block))
@@ -73,6 +64,40 @@ def blocked_weight_gradient(x: Expr, dy: Expr, windows: Windows, block: int) -> 
     dw = dw.transpose([1, 0, 4, 2, 3, 5])
     dw = from_blocks(dw.reshape((filters // block, block, channels * rows * columns, 1)))
     return dw.reshape((filters, channels, rows, columns))
+
+
+def depthwise_weight_gradient(x: Expr, dy: Expr, windows: Windows) -> Expr:
+    """The gradient of the weight (channels, 1, h, w) of one convolution for each channel.
+
+    Every channel of every sample is convolved with its own dy; then samples are summed.
+    """
+    samples, channels, *size = x.shape
+    counts, all_channels = dy.shape[2:], samples * channels
+    ends = _ends(windows, size, counts)
+    if min(ends) < 0:
+        x = x.op("Slice", [0, 0], [n + min(e, 0) for n, e in zip(size, ends)], [2, 3])
+    data = to_blocks(x.reshape((1, all_channels, *x.shape[2:])))
+    filters = to_blocks(dy.reshape((1, all_channels, *counts)))
+    dw = convolve(
+        data,
+        filters.reshape((all_channels, 1, *counts)),
+        pads=[*windows.begins, *(max(end, 0) for end in ends)],
+        strides=windows.dilations,
+        dilations=windows.strides,
+        group=all_channels,
+    )
+    dw = from_blocks(dw).reshape((samples, channels, *windows.kernel))
+    return dw.sum([0]).reshape((channels, 1, *windows.kernel))
+
+
+def _ends(windows: Windows, size: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """The padding that windows need at the end; negative where a stride leaves elements over."""
+    return [
+        (k - 1) * d + (n - 1) * s + 1 - have - begin
+        for k, d, n, s, have, begin in zip(
+            windows.kernel, windows.dilations, counts, windows.strides, size, windows.begins
+        )
+    ]
 
 
 def _beside(channels: int, columns: int) -> int:

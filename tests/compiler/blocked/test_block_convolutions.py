@@ -20,6 +20,7 @@ from symbucket.context import Context
 from symbucket.ir import BLOCKED_DOMAIN
 from symbucket.runtime import NDArray, Session
 from symbucket.runtime.channel_block import channel_block
+from symbucket.runtime.session import run_model
 from symbucket.runtime.target import target_of
 from tests.compiler.blocked.by_numpy import evaluate
 from tests.compiler.verify_graph import verify
@@ -50,6 +51,7 @@ class Case:
     dilate: tuple = (1, 1)
     bias: bool = True
     transposed: bool = False
+    group: int = 1
 
     def network(self):
         operator = sym.Deconvolution if self.transposed else sym.Convolution
@@ -60,6 +62,7 @@ class Case:
             pad=self.pad,
             dilate=self.dilate,
             num_filter=self.filters,
+            num_group=self.group,
             no_bias=not self.bias,
             name="c",
         )
@@ -99,6 +102,13 @@ CASES = [
     Case(samples=4, kernel=(5, 5), size=(2, 3), pad=(3, 4)),
     Case(transposed=True, samples=16, filters=32),
     Case(transposed=True, samples=2, kernel=(4, 3), pad=(1, 0), dilate=(2, 1)),
+    Case(samples=3, channels=32, filters=32, group=32),
+    Case(samples=2, group=16, kernel=(5, 2), stride=(2, 3), size=(8, 9), pad=(2, 1)),
+    Case(samples=1, group=16, dilate=(2, 1), bias=False),
+    Case(transposed=True, samples=2, channels=32, filters=32, group=32, kernel=(3, 4)),
+    Case(3, 16, 32, size=(17,), kernel=(5,), pad=(2,), stride=(1,), dilate=(1,)),
+    Case(samples=2, channels=32, size=(9,), kernel=(3,), pad=(0,), stride=(2,), dilate=(2,)),
+    Case(samples=2, group=16, size=(9,), kernel=(3,), pad=(1,), stride=(1,), dilate=(1,)),
 ]
 
 
@@ -145,7 +155,8 @@ def test_values_and_gradients_are_those_of_plain_convolutions(case):
 @pytest.mark.parametrize("block", [8, 16])
 def test_blocks_of_either_size_by_their_definition(block):
     """Without the kernels: every processor can tell whether the graph is right for another one."""
-    for case in (CASES[1], CASES[3], CASES[4], CASES[8]):
+    depthwise = Case(samples=1, group=16, size=(4, 3))
+    for case in (CASES[1], Case(samples=16, size=(3, 4)), depthwise):
         blocked, plain = case.step(replace(CPU, channel_block=block)), case.step(CPU)
         assert "Conv" in blocked_nodes(blocked)
         arrays = arrays_for(plain)
@@ -153,13 +164,18 @@ def test_blocks_of_either_size_by_their_definition(block):
 
 
 def random_case(rng):
+    axes = int(rng.choice([1, 2, 2, 2]))
+    channels, filters = int(rng.choice([1, 3, 12, 16, 32, 48])), int(rng.choice([16, 32, 80]))
+    depthwise = rng.random() < 0.25
+
     def pair(low, high):
-        return tuple(int(n) for n in rng.integers(low, high, 2))
+        return tuple(int(n) for n in rng.integers(low, high, axes))
 
     return Case(
         samples=int(rng.choice([1, 2, 5, 16, 32])),
-        channels=int(rng.choice([1, 3, 12, 16, 32, 48])),
-        filters=int(rng.choice([16, 32, 80])),
+        channels=filters if depthwise else channels,
+        filters=filters,
+        group=filters if depthwise else 1,
         size=pair(1, 14),
         kernel=pair(1, 6),
         stride=pair(1, 4),
@@ -199,8 +215,16 @@ def test_the_graph_between_passes_and_the_shapes_that_the_runtime_finds():
         target=target,
     )
     step = compile_request(request, lambda _, graph: verify(graph)).step
-    # The runtime compares the shapes in the file with its own, and with those of the values.
-    run(step, arrays_for(step))
+    # What the planner believes of sizes is what the runtime computes.
+    proto = step.proto()
+    planned = {v.name: v for v in proto.graph.value_info}
+    names = [n.output[0] for n in proto.graph.node if n.output[0] in planned]
+    assert len(blocked_nodes(step)) > 10
+    proto.graph.output.extend(planned[name] for name in names)
+    for name, array in run_model(proto.SerializeToString(), arrays_for(step)).items():
+        if name in planned:
+            dims = planned[name].type.tensor_type.shape.dim
+            assert array.shape == tuple(d.dim_value for d in dims), name
     plain = case.step(target, PLAIN)
     assert step.plan.peak < 2 * plain.plan.peak
 
@@ -211,11 +235,14 @@ def test_small_convolutions_stay_plain():
     little_work = Case(samples=8, channels=3, filters=16, size=(32, 32))
     points = Case(samples=16, channels=64, filters=64, kernel=(1, 1), pad=(0, 0), size=(16, 16))
     odd = Case(samples=32, channels=24, filters=24, size=(32, 32))
-    for case in (few_positions, little_work, points, odd):
+    groups = Case(samples=32, channels=64, filters=64, group=2, size=(32, 32))
+    for case in (few_positions, little_work, points, odd, groups):
         net = case.network()
         assert not blocked_nodes(compile_inference(net, case.shapes, target=target)), case
     large = Case(samples=16, channels=32, filters=32, size=(16, 16))
     assert blocked_nodes(large.step(target)).count("Conv") == 3
+    depthwise = Case(samples=16, channels=32, filters=32, size=(16, 16), group=32)
+    assert blocked_nodes(depthwise.step(target)).count("Conv") == 3
 
 
 def test_files_and_other_devices_never_have_blocks():

@@ -14,6 +14,11 @@ from symbucket.ir.gradient_rules import Parts
 
 def by_data(dy: Expr, weight: Expr, windows: Windows, size: Sequence[int], *, group: int) -> Expr:
     """The gradient of the data of a convolution whose data has spatial ``size``."""
+    plain = set(windows.strides) <= {1} and not any(windows.pads)
+    if group == 1 and plain and set(windows.kernel) <= {1}:  # a product, whose kernel is faster
+        filters, channels = weight.shape[:2]
+        turned = weight.reshape((filters, channels)).transpose([1, 0])
+        return dy.op("Conv", turned.reshape((channels, filters, *weight.shape[2:])))
     equal = windows.begins == windows.ends
     result = dy.op(
         "ConvTranspose",
@@ -32,37 +37,6 @@ def by_data(dy: Expr, weight: Expr, windows: Windows, size: Sequence[int], *, gr
     return result.op("Slice", list(windows.begins), ends, axes)
 
 
-def _by_weight(x: Expr, dy: Expr, windows: Windows, weight: Expr, *, group: int) -> Expr:
-    """The gradient of the weight (out, in / group, ...) of a convolution from ``x`` to ``dy``."""
-    if group == 1:
-        return weight_gradient(x, dy, windows)
-    return _by_weight_in_groups(x, dy, windows, weight, group=group)
-
-
-def _by_weight_in_groups(x: Expr, dy: Expr, windows: Windows, weight: Expr, *, group: int) -> Expr:
-    """A convolution in which samples take the place of channels, channels that of samples.
-
-    dy takes that of the weight; strides and dilations change places.
-    """
-    batch, channels, *size = x.shape
-    each, spatial = channels // group, list(range(2, x.rank))
-    samples = x.reshape((batch, group, each, *size))
-    samples = samples.transpose([2, 1, 0, *range(3, x.rank + 1)])
-    samples = samples.reshape((each, group * batch, *size))
-    dw = samples.op(
-        "Conv",
-        dy.transpose([1, 0, *spatial]),
-        strides=list(windows.dilations),
-        dilations=list(windows.strides),
-        pads=windows.pads,
-        group=group,
-    )
-    kernel = weight.shape[2:]
-    if dw.shape[2:] != kernel:  # what a stride leaves over at the end adds windows
-        dw = dw.op("Slice", [0] * len(kernel), kernel, spatial)
-    return dw.transpose([1, 0, *spatial])
-
-
 def _by_bias(dy: Expr) -> Expr:
     return dy.sum([axis for axis in range(dy.rank) if axis != 1])
 
@@ -73,7 +47,7 @@ def conv(x: Expr, weight: Expr, dy: Expr, node: ir.Node, *, group: int = 1) -> P
     windows = windows_of(node)
     return (
         lambda: by_data(dy, weight, windows, x.shape[2:], group=group),
-        lambda: _by_weight(x, dy, windows, weight, group=group),
+        lambda: weight_gradient(x, dy, windows, group),
         lambda: _by_bias(dy),
     )
 
@@ -105,6 +79,6 @@ def conv_transpose(
             pads=windows.pads,
             group=group,
         ),
-        lambda: _by_weight(dy, x, windows, weight, group=group),
+        lambda: weight_gradient(dy, x, windows, group),
         lambda: _by_bias(dy),
     )

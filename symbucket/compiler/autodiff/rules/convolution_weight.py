@@ -16,6 +16,7 @@ from symbucket.ir import (
     Builder,
     Expr,
     Windows,
+    attr,
     dtype_of,
     expansion,
     input_of,
@@ -31,8 +32,8 @@ LEAST_COLUMNS = 32
 no_gradient("ConvWeightGradient", domain=OWN_DOMAIN, because="is itself part of a gradient")
 
 
-def weight_gradient(x: Expr, dy: Expr, windows: Windows) -> Expr:
-    """The gradient of the weight (out, in, ...) of a convolution, in one group, from x to dy."""
+def weight_gradient(x: Expr, dy: Expr, windows: Windows, group: int) -> Expr:
+    """The gradient of the weight (out, in / group, ...) of a convolution from x to dy."""
     return x.own(
         "ConvWeightGradient",
         dy,
@@ -40,19 +41,23 @@ def weight_gradient(x: Expr, dy: Expr, windows: Windows) -> Expr:
         strides=list(windows.strides),
         dilations=list(windows.dilations),
         pads=windows.pads,
+        group=group,
     )
 
 
 @shape_rule("ConvWeightGradient", domain=OWN_DOMAIN)
 def _shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
     x, dy = input_of(node, 0), input_of(node, 1)
-    return [((shape_of(dy)[1], shape_of(x)[1], *windows_of(node).kernel), dtype_of(x))]
+    channels = shape_of(x)[1] // attr(node, "group")
+    return [((shape_of(dy)[1], channels, *windows_of(node).kernel), dtype_of(x))]
 
 
 @expansion("ConvWeightGradient")
 def _expand(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
     x, dy = Expr(g, input_of(node, 0)), Expr(g, input_of(node, 1))
-    return [_in_products(x, dy, windows_of(node)).value]
+    windows, group = windows_of(node), attr(node, "group")
+    dw = _in_products(x, dy, windows) if group == 1 else _in_groups(x, dy, windows, group)
+    return [dw.value]
 
 
 def _in_products(x: Expr, dy: Expr, windows: Windows) -> Expr:
@@ -97,3 +102,27 @@ def _in_products(x: Expr, dy: Expr, windows: Windows) -> Expr:
     ]
     dw = joined(products).reshape((*windows.kernel, channels, filters))
     return dw.transpose([rank - 1, rank - 2, *range(rank - 2)])
+
+
+def _in_groups(x: Expr, dy: Expr, windows: Windows, group: int) -> Expr:
+    """A convolution in which samples take the place of channels, channels that of samples.
+
+    dy takes that of the weight; strides and dilations change places.
+    """
+    batch, channels, *size = x.shape
+    each, spatial = channels // group, list(range(2, x.rank))
+    samples = x.reshape((batch, group, each, *size))
+    samples = samples.transpose([2, 1, 0, *range(3, x.rank + 1)])
+    samples = samples.reshape((each, group * batch, *size))
+    dw = samples.op(
+        "Conv",
+        dy.transpose([1, 0, *spatial]),
+        strides=list(windows.dilations),
+        dilations=list(windows.strides),
+        pads=windows.pads,
+        group=group,
+    )
+    kernel = windows.kernel
+    if dw.shape[2:] != kernel:  # what a stride leaves over at the end adds windows
+        dw = dw.op("Slice", [0] * len(kernel), kernel, spatial)
+    return dw.transpose([1, 0, *spatial])
