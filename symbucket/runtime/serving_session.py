@@ -43,6 +43,10 @@ class ServingSession:
             packs weights for its products, and keeps copies; the arrays may be dropped afterwards.
         threads: of each run; with 1 a run stays on the thread that asks for it. 0: one per core.
         need: the bytes of activations of all runs that there may be at a time.
+        loops: whether most of its nodes are steps of a loop. They would take memory thousands of
+            times in a run, and threads that run at the same time wait for each other at the arena;
+            so its nodes keep theirs for the next one.
+        waits_awake: whether its threads stay awake for a moment after a run, for the next one.
     """
 
     def __init__(
@@ -52,8 +56,11 @@ class ServingSession:
         constants: Mapping[str, NDArray],
         threads: int = 0,
         need: int = 0,
+        *,
+        loops: bool = False,
+        waits_awake: bool = False,
     ) -> None:
-        options = session_options(threads or None)
+        options = session_options(threads or None, waits_awake)
         disabled = None
         if constants:
             # With constants the runtime's own passes have something to fold and to fuse.
@@ -61,6 +68,8 @@ class ServingSession:
             names, arrays = list(constants), list(constants.values())
             options.add_external_initializers(names, [array.ortvalue for array in arrays])
             disabled = _FAULTY_PASSES
+        if loops:
+            options.enable_mem_reuse = True
         if sharing():
             arena_of(context).use(options)
             arena_of(context).expect(need)

@@ -68,11 +68,11 @@ def profiling(folder: str | Path) -> Iterator[list[Path]]:
         files += [model.end_profiling() for model in models]
 
 
-def session_options(threads: int | None = None) -> ort.SessionOptions:
+def session_options(threads: int | None = None, waits_awake: bool = False) -> ort.SessionOptions:
     """Return the options of every session; each has its reason here.
 
     ``threads``: on how many threads it runs each node, in place of what an open ``threads`` block
-    says.
+    says. ``waits_awake``: whether its threads stay awake for a moment after a run.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = session_threads(threads)
@@ -86,8 +86,9 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     # when their value dies and not kept for a later value of the same shape.
     options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     options.enable_mem_reuse = False
-    # Idle threads of one key's session must not compete with the threads of the next one's.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not waits_awake:
+        # Idle threads of one key's session must not compete with the threads of the next one's.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     # Nodes follow each other within microseconds, so threads wait for the next one awake; but a
     # thread that waits longer than this waits for one that another process keeps off its core, and
     # must not take the core as well. onnxruntime 1.19 does not know the entry and ignores it.

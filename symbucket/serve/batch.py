@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import ShapeError
-from symbucket.export.spec import BATCH, NetworkSpec, OutputSpec
+from symbucket.export.spec import BATCH, KEY, NetworkSpec, OutputSpec
 from symbucket.types import Array
 
 
@@ -17,16 +17,19 @@ def fill(buffer: Array, axis: int | None, padding: float, values: Sequence[Array
 
     ``axis`` is that of the samples, None if the input has none.
     """
-    rows = buffer if axis in (None, 0) else np.moveaxis(buffer, axis, 0)
     written = sum(array.size for array in values if array is not None)
     if written < buffer.size:
         buffer[...] = padding
+    if axis is None:
+        for array in values:
+            if array is not None:
+                buffer[tuple(map(slice, array.shape))] = array
+        return written
+    rows = np.moveaxis(buffer, axis, 0) if axis else buffer
     for row, array in enumerate(values):
-        if array is None:
-            continue
-        # An array also if a sample is one number.
-        target = buffer if axis is None else rows[row, ...]
-        target[tuple(map(slice, array.shape))] = array
+        if array is not None:
+            # An array also if a sample is one number.
+            rows[row, ...][tuple(map(slice, array.shape))] = array
     return written
 
 
@@ -43,6 +46,14 @@ class Cutter:
             self._joined |= len([f for f in factors if f != BATCH]) > 1
         self._groups = [[f for f in spec.factors(a) if f != BATCH] for a in range(len(spec.shape))]
         self._kept = [spec.factors(axis) != [BATCH] for axis in range(len(spec.shape))]
+        # An index of a sample, where its row and its sizes have to be put in.
+        self._index: list[Any] = [slice(None)] * len(self._parts)
+        self._rows = [place for place, (factor, _) in enumerate(self._parts) if factor == BATCH]
+        self._sized = [
+            (place, factor)
+            for place, (factor, _) in enumerate(self._parts)
+            if factor.startswith(KEY)
+        ]
 
     def expand(self, values: Array, run: Mapping[str, int]) -> Array:
         """Return the output of a run with one axis for each factor, whose sizes ``run`` says."""
@@ -50,11 +61,12 @@ class Cutter:
 
     def cut(self, expanded: Array, row: int, sizes: Mapping[str, int]) -> Array:
         """Return a copy of one sample, without batch axis and padding."""
-        index = tuple(
-            row if factor == BATCH else slice(0, sizes[factor]) if factor in sizes else slice(None)
-            for factor, _ in self._parts
-        )
-        sample = np.array(expanded[index])
+        index = self._index.copy()
+        for place in self._rows:
+            index[place] = row
+        for place, factor in self._sized:
+            index[place] = slice(sizes.get(factor))
+        sample = np.array(expanded[tuple(index)])
         return self._rejoin(sample) if self._joined else sample
 
     def _rejoin(self, sample: Array) -> Array:

@@ -12,8 +12,9 @@ from typing import Any
 from symbucket.checks import check_integer, check_number
 from symbucket.errors import DeadlineError, OverloadedError, StateError
 from symbucket.export.spec import KEY
+from symbucket.serve.bound_run import Answer
 from symbucket.serve.bundle import Bundle
-from symbucket.serve.engine import Answer, Engine
+from symbucket.serve.engine import Engine
 from symbucket.serve.route import Placed
 
 

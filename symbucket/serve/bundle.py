@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from symbucket.checks import check_integer, check_number, listing
 from symbucket.context import Context, cpu
 from symbucket.errors import StateError, UnsupportedError
 from symbucket.export.spec import NetworkSpec
-from symbucket.export.verify import Opened, OpenedModel, open_bundle, with_inputs
+from symbucket.export.verify import open_bundle
 from symbucket.html_tables import html_table
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
-from symbucket.serve.engine import Answer, Engine, Model, require_keys
-from symbucket.serve.route import required
+from symbucket.serve.bound_run import Answer
+from symbucket.serve.engine import Engine, require_keys
+from symbucket.serve.models import BundleModels, LiveModels, Model, Models
+from symbucket.serve.route import counted_by_key, required
 from symbucket.serve.session import Session
 from symbucket.serve.statistics import KeyStatistics
 
@@ -36,6 +38,9 @@ class Bundle:
             has the machine to itself uses all cores.
         constants: let the runtime fold and pack the parameters, which makes runs faster; every
             session then has copies of those that products read. Without, all sessions read one set.
+        table_bytes: the most memory that a network may take for tables of products: where an LSTM
+            reads the rows of an Embedding, the products of all rows are computed once, if that
+            makes runs faster. 0: never.
         map_parameters: map the parameter file and do not read it, so that processes share it; then
             nobody may write to the file or truncate it while it is served.
 
@@ -52,12 +57,14 @@ class Bundle:
         *,
         workers: int | None = None,
         constants: bool = True,
+        table_bytes: int = 64 << 20,
         map_parameters: bool = False,
     ) -> None:
         if workers is not None:
             check_integer(workers, "workers", 1)
+        check_integer(table_bytes, "table_bytes", 0)
         self._folder: str | os.PathLike[str] | None = folder
-        self._settings = (context or cpu(), workers, constants, map_parameters)
+        self._settings = (context or cpu(), workers, constants, table_bytes, map_parameters)
         self._swapping = threading.Lock()
         self._statistics: dict[Hashable, KeyStatistics] = {}
         self._adopt(*self._open(folder))
@@ -82,17 +89,19 @@ class Bundle:
         store = store_of(module)
         networks = live_networks_of(module, keys, batch_size, padding)
         programs = {n.spec.key: n.program for n in networks}
-        models = {
-            key: Model(p.model, (), 0 if p.plan is None else p.plan.arena)
-            for key, p in programs.items()
-        }
+        models = LiveModels(
+            {
+                key: Model(p.model, (), 0 if p.plan is None else p.plan.arena)
+                for key, p in programs.items()
+            }
+        )
         specs = [n.spec for n in networks]
         bundle = cls.__new__(cls)
         bundle._folder = None
         bundle._swapping = threading.Lock()
         bundle._statistics = {}
         parameters = {**store.args, **store.aux}
-        engine = bundle._engine_of(specs, lambda n: models[n.key], parameters, store.context, 1)
+        engine = bundle._engine_of(specs, models, parameters, store.context, 1)
         bundle._adopt(engine, default_key(module, specs), {})
         return bundle
 
@@ -100,7 +109,7 @@ class Bundle:
 
     def _open(self, folder: str | os.PathLike[str]) -> tuple[Engine, Hashable, dict[str, bytes]]:
         """Return the engine, default key and attachments of a bundle."""
-        context, workers, constants, map_parameters = self._settings
+        context, workers, constants, table_bytes, map_parameters = self._settings
         opened = open_bundle(folder, map_parameters)
         manifest = opened.manifest
         if manifest.mode != "inference":
@@ -113,26 +122,21 @@ class Bundle:
             name: NDArray.over(array) if on_host else NDArray(array, context)
             for name, array in opened.arrays.items()
         }
-        models = {
-            name: _ready(opened, model, constants and on_host)
-            for name, model in opened.models.items()
-        }
-        engine = self._engine_of(
-            manifest.networks, lambda n: models[n.file], parameters, context, workers
-        )
+        models = BundleModels(opened, constants and on_host, table_bytes)
+        engine = self._engine_of(manifest.networks, models, parameters, context, workers)
         return engine, manifest.default_key, opened.attachments
 
     def _engine_of(
         self,
         networks: Sequence[NetworkSpec],
-        model_of: Callable[[NetworkSpec], Model],
+        models: Models,
         parameters: Mapping[str, NDArray],
         context: Context,
         workers: int | None,
     ) -> Engine:
         for network in networks:
             self._statistics.setdefault(network.key, KeyStatistics())
-        return Engine(networks, model_of, parameters, context, workers, self._statistics)
+        return Engine(networks, models, parameters, context, workers, self._statistics)
 
     def _adopt(self, engine: Engine, default: Hashable, attachments: dict[str, bytes]) -> None:
         self._engine = engine
@@ -253,11 +257,11 @@ class Bundle:
         if timeout is not None:
             deadline = began + check_number(timeout, "timeout")
         engine = self._engine
-        placed = [engine.router.place(r, f"request {i}") for i, r in enumerate(requests)]
+        placed = engine.router.place_all(requests)
         answers = engine.run(placed, deadline)
         milliseconds = 1000 * (time.monotonic() - began)
-        for one in placed:
-            self.record_latency(one.network.key, milliseconds)
+        for key, count in counted_by_key(placed).items():
+            self.record_latency(key, milliseconds, count)
         return answers
 
     # Statistics ------------------------------------------------------------------------------
@@ -266,33 +270,11 @@ class Bundle:
         """Return what was served so far, by key; the objects continue to count."""
         return dict(self._statistics)
 
-    def record_latency(self, key: Hashable, milliseconds: float) -> None:
-        """Count how long a request of this key took from its arrival to its answer."""
-        self._statistics[key].latencies.record(milliseconds)
+    def record_latency(self, key: Hashable, milliseconds: float, count: int = 1) -> None:
+        """Count how long requests of this key took from their arrival to their answers."""
+        self._statistics[key].latencies.record(milliseconds, count)
 
     def reset_statistics(self) -> None:
         """Start all counts from zero."""
         for key in list(self._statistics):
             self._statistics[key] = KeyStatistics()
-
-
-def _ready(opened: Opened, model: OpenedModel, constants: bool) -> Model:
-    """Return a model whose parameters are constants, apart from tables that are only looked up.
-
-    A table is shared between sessions as an input; nothing could be folded into it.
-    """
-    stored = {t.name: t for t in opened.manifest.parameters.tensors}
-    chosen = [n for n in model.parameters if constants and not _is_table(model, n)]
-    inputs = {name: stored[name] for name in model.parameters if name not in chosen}
-    content = with_inputs(model.proto, inputs).SerializeToString()
-    return Model(content, tuple(chosen), model.need)
-
-
-def _is_table(model: OpenedModel, name: str) -> bool:
-    uses = [
-        (node.op_type, slot)
-        for node in model.proto.graph.node
-        for slot, source in enumerate(node.input)
-        if source == name
-    ]
-    return all(use == ("Gather", 0) for use in uses)

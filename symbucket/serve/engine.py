@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from symbucket.checks import one_line
 from symbucket.context import Context
@@ -18,61 +19,58 @@ from symbucket.errors import (
     StateError,
     SymbucketError,
 )
-from symbucket.export.spec import BATCH, KEY, NetworkSpec, TensorSpec
+from symbucket.export.spec import BATCH, KEY, NetworkSpec
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
-from symbucket.runtime.serving_session import Binding, ServingSession
-from symbucket.serve.batch import Cutter, check_served, fill
+from symbucket.runtime.serving_session import ServingSession
+from symbucket.serve.batch import check_served
+from symbucket.serve.bound_run import Answer, BoundRun, Ends
+from symbucket.serve.chunks import ROOM, Chunk, Chunker
 from symbucket.serve.lanes import Lane, Lanes, padded
-from symbucket.serve.machine import MachineLoad, cores
-from symbucket.serve.route import Placed, Router, required
+from symbucket.serve.machine import ThreadChoice, cores
+from symbucket.serve.models import Model, Models
+from symbucket.serve.route import Placed, Router, counted_by_key
 from symbucket.serve.statistics import KeyStatistics
-from symbucket.types import Array
-
-STATE = "state"
-"""The kind of inputs and outputs that a session carries from request to request."""
-
-Answer = dict[str, Array]
-"""The outputs of one request, by name."""
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model to serve. ``constants`` are those of the parameters that are not its inputs.
-
-    ``need`` are the bytes of activations that a run takes at a time.
-    """
-
-    content: bytes
-    constants: tuple[str, ...]
-    need: int
-
-
-class _Loaded:
-    """The sessions of a model, and how the outputs of one network are cut.
+class _Sessions:
+    """The sessions of a model.
 
     With several lanes there are two: ``narrow`` runs on the thread that asks for it, ``wide`` is
-    for a run that has the machine to itself.
+    for a run that has the machine to itself. ``lookup`` runs as narrow does, the form of the model
+    that looks up products, for ``rows`` samples and more; ``tables`` are what it looks up.
+    ``choices`` are for runs that have the machine to themselves: of several requests, and of one.
     """
 
-    def __init__(self, narrow: ServingSession, wide: ServingSession, network: NetworkSpec) -> None:
-        self.narrow, self.wide = narrow, wide
-        served = check_served(network)
-        self.cutters = [Cutter(spec, network) for spec in served if spec.kind != STATE]
-        self.state_cutters = [Cutter(spec, network) for spec in served if spec.kind == STATE]
-        self.tensors: list[TensorSpec] = [*network.inputs, *network.outputs]
-        counted = {spec.name for spec in required(network)}
-        self.inputs = [(t.name, t.batch_axis, t.padding, t.name in counted) for t in network.inputs]
-        self.free_batch, self.free_key = BATCH in network.free, KEY in network.free
+    narrow: ServingSession
+    wide: ServingSession
+    lookup: ServingSession | None = None
+    tables: Mapping[str, NDArray] = field(default_factory=dict)
+    rows: int = 0
+    choices: tuple[ThreadChoice, ThreadChoice] = field(
+        default_factory=lambda: (ThreadChoice(), ThreadChoice())
+    )
+
+    def __iter__(self) -> Iterator[ServingSession]:
+        """Yield each session once."""
+        return iter(dict.fromkeys(s for s in (self.narrow, self.wide, self.lookup) if s))
+
+    def choose(self, samples: int, wide: bool) -> ServingSession:
+        """Return the session for a run."""
+        if wide:
+            return self.wide
+        if self.lookup is not None and samples >= self.rows:
+            return self.lookup
+        return self.narrow
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    """Requests that run together, by their positions in the list."""
+class _Loaded:
+    """The sessions of a network, and its inputs and outputs."""
 
-    network: NetworkSpec
-    members: list[int]
-    length: int
+    sessions: _Sessions
+    ends: Ends
 
 
 class Engine:
@@ -80,7 +78,7 @@ class Engine:
 
     Args:
         networks: what there is to serve.
-        model_of: returns the model of a network; networks of one file have one.
+        models: theirs.
         parameters: all parameters by name.
         context: where to run.
         workers: runs at a time, each on one core; None: as many as there are cores.
@@ -90,7 +88,7 @@ class Engine:
     def __init__(
         self,
         networks: Sequence[NetworkSpec],
-        model_of: Callable[[NetworkSpec], Model],
+        models: Models,
         parameters: Mapping[str, NDArray],
         context: Context,
         workers: int | None,
@@ -100,20 +98,18 @@ class Engine:
         self.router = Router(networks)
         self.context = context
         self._on_host = provider_of(context).host_memory
-        self._sizes = {n.key: n.sizes[0] if n.sizes else 1 for n in networks}
-        self._mixing = {n.key for n in networks if KEY in n.free and not n.padding_matters}
         self.frozen = False
-        self._model_of = model_of
+        self._models = models
         self._parameters = parameters
         self._statistics = statistics
         if workers is None:
             workers = cores() if self._on_host else 1
         self.lanes = Lanes(workers, lambda: Lane(max(map(_needed, networks)), context))
+        self._chunker = Chunker(networks, workers)
         self._helpers: ThreadPoolExecutor | None = None
         self._loaded: dict[Hashable, _Loaded] = {}
-        self._sessions: dict[str, tuple[ServingSession, ServingSession]] = {}
+        self._sessions: dict[str, _Sessions] = {}
         self._counting = threading.Lock()
-        self._load = MachineLoad()
 
     @property
     def loaded_keys(self) -> list[Hashable]:
@@ -138,15 +134,14 @@ class Engine:
     def _load_network(self, network: NetworkSpec, lane: Lane) -> None:
         began = time.perf_counter()
         check_served(network)
-        narrow, wide = self._sessions.get(network.file) or self._create(network)
-        loaded = _Loaded(narrow, wide, network)
+        sessions = self._sessions.get(network.file) or self._create(network)
+        loaded = _Loaded(sessions, Ends(network))
         try:  # once over padding: some faults of a model show when it runs only
-            samples, length = network.batch or 1, self._sizes[network.key]
-            for session in dict.fromkeys((narrow, wide)):
-                binding = self._bind(lane, loaded, session, network, samples, length)
-                for name, axis, padding, _ in loaded.inputs:
-                    self._fill(binding.arrays[name], axis, padding, [])
-                session.run(binding)
+            samples, length = network.batch or 1, self._chunker.size_of(network)
+            for session in sessions:
+                run = self._bound(lane, loaded, session, samples, length)
+                run.fill([])
+                run.run(None)
         except (MemoryError, SymbucketError):
             raise
         except Exception as error:  # the runtime's exceptions have no common base
@@ -154,26 +149,34 @@ class Engine:
                 f"the network of key {network.key!r} fails to run: {one_line(error)}"
             ) from error
         if KEY in network.free:
-            self._sessions[network.file] = narrow, wide
+            self._sessions[network.file] = sessions
         self._loaded[network.key] = loaded
         spent = 1000 * (time.perf_counter() - began)
         self._statistics[network.key].build_milliseconds += spent
 
-    def _create(self, network: NetworkSpec) -> tuple[ServingSession, ServingSession]:
-        model = self._model_of(network)
-        constants = {name: self._parameters[name] for name in model.constants}
+    def _create(self, network: NetworkSpec) -> _Sessions:
         count = self.lanes.count
+        # Threads of one file's session would compete with those of the next one's.
+        one_file = len({n.file for n in self.networks.values()}) == 1
         try:
-            wide = ServingSession(model.content, self.context, constants, 0, model.need * count)
-            if count == 1:
-                return wide, wide
-            return ServingSession(model.content, self.context, constants, 1), wide
+            model = self._models.of(network)
+            wide = self._session(model, 0, need=model.need * count, waits_awake=one_file)
+            narrow = wide if count == 1 else self._session(model, 1)
+            form = self._models.lookup_form(network) if count > 1 or cores() == 1 else None
+            if form is None:
+                return _Sessions(narrow, wide)
+            lookup = self._session(form.model, 1, loops=True)
+            return _Sessions(narrow, wide, lookup, form.tables, form.rows)
         except (MemoryError, SymbucketError, RuntimeMissingError):
             raise
         except Exception as error:  # the runtime's exceptions have no common base
             raise BundleError(
                 f"the runtime refuses the network of key {network.key!r}: {one_line(error)}"
             ) from error
+
+    def _session(self, model: Model, threads: int, **settings: Any) -> ServingSession:
+        constants = {name: self._parameters[name] for name in model.constants}
+        return ServingSession(model.content, self.context, constants, threads, **settings)
 
     # Running -------------------------------------------------------------------------------------
 
@@ -185,14 +188,12 @@ class Engine:
         ``deadline`` is a time of ``time.monotonic``; DeadlineError if it passes. With ``states``
         answers have the last states too, which are those after the longest request of a run.
         """
-        if any(p.network.key not in self._loaded for p in placed):
+        if not {p.network.key for p in placed} <= self._loaded.keys():
             self.load(p.network.key for p in placed)
         if len(placed) == 1:
-            chunk = _Chunk(placed[0].network, [0], self._length(placed[0]))
-            with self.lanes.one(deadline) as (lane, alone):
-                wide = alone and self._load.allows_threads()
-                return self._run_chunk(lane, chunk, placed, wide, deadline, states)
-        chunks = self._chunks(placed)
+            chunk = self._chunker.alone(placed[0])
+            return self._run_on_a_lane(chunk, placed, deadline, states, alone=True)
+        chunks = self._chunker.split(placed)
         answers: list[Answer] = [{} for _ in placed]
         work = deque(chunks)
         failures: list[BaseException] = []
@@ -204,10 +205,9 @@ class Engine:
                 except IndexError:
                     return
                 try:
-                    with self.lanes.one(deadline) as (lane, alone):
-                        wide = alone and len(chunks) == 1 and self._load.allows_threads()
-                        requests = [placed[i] for i in chunk.members]
-                        outputs = self._run_chunk(lane, chunk, requests, wide, deadline, states)
+                    requests = [placed[i] for i in chunk.members]
+                    alone = len(chunks) == 1
+                    outputs = self._run_on_a_lane(chunk, requests, deadline, states, alone)
                     for i, answer in zip(chunk.members, outputs):
                         answers[i] = answer
                 except BaseException as error:
@@ -226,107 +226,75 @@ class Engine:
             raise failures[0]
         return answers
 
-    def _chunks(self, placed: Sequence[Placed]) -> list[_Chunk]:
-        """Return the runs that the requests take, the longest first.
-
-        Where padding changes nothing, requests of like lengths share a run of their own length.
-        """
-        groups: dict[Hashable, list[int]] = {}
-        for i, one in enumerate(placed):
-            network = one.network
-            mixes = network.key in self._mixing
-            groups.setdefault(network.file if mixes else network.key, []).append(i)
-        chunks = []
-        for members in groups.values():
-            first = placed[members[0]].network
-            if first.key in self._mixing:
-                members.sort(key=lambda i: -placed[i].sizes.get(KEY, 1))
-            step = first.batch or 1
-            for start in range(0, len(members), step):
-                part = members[start : start + step]
-                longest = placed[part[0]]
-                chunks.append(_Chunk(longest.network, part, self._length(longest)))
-        chunks.sort(key=lambda chunk: -chunk.length)
-        return chunks
-
-    def _length(self, longest: Placed) -> int:
-        """Return the number of steps of a run whose longest request this is."""
-        key = longest.network.key
-        if key in self._mixing:
-            return max(1, longest.sizes.get(KEY, 1))
-        return self._sizes[key]
+    def _run_on_a_lane(
+        self,
+        chunk: Chunk,
+        requests: Sequence[Placed],
+        deadline: float | None,
+        states: bool,
+        alone: bool,
+    ) -> list[Answer]:
+        """Return the answers of a run; ``alone``: this call does no other run."""
+        lane, idle = self.lanes.borrow(deadline)
+        try:
+            return self._run_chunk(lane, chunk, requests, alone and idle, deadline, states)
+        finally:
+            self.lanes.give_back(lane)
 
     def _run_chunk(
         self,
         lane: Lane,
-        chunk: _Chunk,
+        chunk: Chunk,
         requests: Sequence[Placed],
-        wide: bool,
+        alone: bool,
         deadline: float | None,
         states: bool,
     ) -> list[Answer]:
+        """Return the answers of a run; ``alone``: it has the machine to itself."""
         began = time.perf_counter()
         network = chunk.network
         loaded = self._loaded[network.key]
-        session = loaded.wide if wide else loaded.narrow
-        samples = len(requests) if loaded.free_batch else network.batch or 1
-
-        binding = self._bind(lane, loaded, session, network, samples, chunk.length)
-        used = positions = 0
-        for name, axis, padding, counted in loaded.inputs:
-            buffer, arrays = binding.arrays[name], [r.arrays.get(name) for r in requests]
-            written = self._fill(buffer, axis, padding, arrays)
-            if counted:
-                used, positions = used + written, positions + buffer.size
+        choice = loaded.sessions.choices[len(requests) == 1] if alone else None
+        wide = choice is not None and choice.splits()
+        session = loaded.sessions.choose(len(requests), wide)
+        samples = len(requests) if BATCH in network.free else network.batch or 1
+        run = self._bound(lane, loaded, session, samples, chunk.length)
+        used = run.fill(requests)
         left = None if deadline is None else deadline - time.monotonic()
+        started = time.perf_counter()
         try:
-            session.run(binding, left)
+            run.run(left)
         except (MemoryError, SymbucketError):
             raise
         except Exception as error:  # the runtime's exceptions have no common base
             raise SymbucketError(
                 f"a run of key {network.key!r} failed: {one_line(error)}"
             ) from error
-        run = {BATCH: samples, KEY: chunk.length} if loaded.free_key else {BATCH: samples}
-        answers: list[Answer] = [{} for _ in requests]
-        for cutter in loaded.cutters + (loaded.state_cutters if states else []):
-            values = cutter.expand(binding.arrays[cutter.name].view(), run)
-            for row, (answer, request) in enumerate(zip(answers, requests)):
-                answer[cutter.name] = cutter.cut(values, row, request.sizes)
+        if choice is not None:
+            choice.record(wide, chunk.length, time.perf_counter() - started)
+        answers = run.answers(requests, states)
         spent = 1000 * (time.perf_counter() - began)
         with self._counting:
             share = spent / len(requests)
-            for request in requests:
-                self._statistics[request.network.key].count(share)
-            self._statistics[network.key].count_run(used, positions)
+            for key, count in counted_by_key(requests).items():
+                self._statistics[key].count(count, count * share)
+            self._statistics[network.key].count_run(used, run.positions)
         return answers
 
-    def _fill(
-        self, buffer: NDArray, axis: int | None, padding: float, values: Sequence[Array | None]
-    ) -> int:
-        host = buffer.view()
-        written = fill(host, axis, padding, values)
-        if not self._on_host:
-            buffer[...] = host
-        return written
+    def _bound(
+        self, lane: Lane, loaded: _Loaded, session: ServingSession, samples: int, length: int
+    ) -> BoundRun:
+        """Return what runs of a session and of this size need on a lane."""
+        ends = loaded.ends
+        network = ends.network
 
-    def _bind(
-        self,
-        lane: Lane,
-        loaded: _Loaded,
-        session: ServingSession,
-        network: NetworkSpec,
-        samples: int,
-        length: int,
-    ) -> Binding:
-        """Return the binding of a session for runs of this size on a lane."""
+        def make() -> BoundRun:
+            buffers = lane.buffers(ends.tensors, ends.shapes(samples, length))
+            arrays = {**self._parameters, **loaded.sessions.tables, **buffers}
+            return BoundRun(session, arrays, ends, ends.sizes(samples, length), self._on_host)
 
-        def make() -> Binding:
-            shapes = [network.shape_of(t, samples, length) for t in loaded.tensors]
-            return session.bind({**self._parameters, **lane.buffers(loaded.tensors, shapes)})
-
-        place = network.file if loaded.free_key else network.key
-        return lane.binding((id(session), place, samples, length), make)
+        place = network.file if KEY in network.free else network.key
+        return lane.bound((id(session), place, samples, length), make)
 
     def close(self) -> None:
         """End the helper threads; runs that have begun end first."""
@@ -335,7 +303,9 @@ class Engine:
 
 
 def _needed(network: NetworkSpec) -> int:
-    return sum(padded(t.nbytes) for t in [*network.inputs, *network.outputs])
+    """Return the bytes of inputs and outputs of the largest run."""
+    room = ROOM if BATCH in network.free else 1
+    return sum(room * padded(t.nbytes) for t in [*network.inputs, *network.outputs])
 
 
 def require_keys(networks: Mapping[Hashable, NetworkSpec], keys: Iterable[Hashable]) -> None:

@@ -24,10 +24,10 @@ class Histogram:
         """How many durations there are."""
         return sum(self.counts)
 
-    def record(self, milliseconds: float) -> None:
-        """Count one duration."""
-        self.counts[bisect.bisect_left(_EDGES, milliseconds)] += 1
-        self.total += milliseconds
+    def record(self, milliseconds: float, count: int = 1) -> None:
+        """Count one duration, or several that are equal."""
+        self.counts[bisect.bisect_left(_EDGES, milliseconds)] += count
+        self.total += count * milliseconds
         self.largest = max(self.largest, milliseconds)
 
     def percentile(self, percent: float) -> float:

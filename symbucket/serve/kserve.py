@@ -14,7 +14,7 @@ import numpy as np
 
 from symbucket.errors import DataError
 from symbucket.export.spec import BATCH, KEY, NetworkSpec, TensorSpec
-from symbucket.serve.engine import Answer
+from symbucket.serve.bound_run import Answer
 from symbucket.serve.route import Request, required
 from symbucket.types import Array
 

@@ -16,33 +16,33 @@ from symbucket.export.spec import TensorSpec
 from symbucket.runtime import NDArray
 from symbucket.runtime.ndarray import aligned_empty
 from symbucket.runtime.providers import provider_of
-from symbucket.runtime.serving_session import Binding
+from symbucket.serve.bound_run import BoundRun
 from symbucket.types import Array
 
 _LINE = 64  # bytes between the starts of buffers
-_BINDINGS = 1024  # that a lane keeps: one for each session and size of a run
+_RUNS = 1024  # that a lane keeps: one for each session and size
 
 
 class Lane:
-    """Memory for the inputs and outputs of one run at a time, and bindings over it."""
+    """Memory for the inputs and outputs of one run at a time, and runs bound to it."""
 
     def __init__(self, nbytes: int, context: Context) -> None:
         self._context = context
         host = provider_of(context).host_memory
         # Untouched pages cost nothing.
         self._memory: Array | None = aligned_empty((nbytes,), np.uint8) if host else None
-        self._bindings: OrderedDict[Hashable, Binding] = OrderedDict()
+        self._runs: OrderedDict[Hashable, BoundRun] = OrderedDict()
 
-    def binding(self, key: Hashable, make: Callable[[], Binding]) -> Binding:
-        """Return the binding of a session and size; ``make`` makes it the first time."""
-        binding = self._bindings.get(key)
-        if binding is None:
-            binding = self._bindings[key] = make()
-            if len(self._bindings) > _BINDINGS:
-                self._bindings.popitem(last=False)
+    def bound(self, key: Hashable, make: Callable[[], BoundRun]) -> BoundRun:
+        """Return the runs of a session and size; ``make`` makes them the first time."""
+        run = self._runs.get(key)
+        if run is None:
+            run = self._runs[key] = make()
+            if len(self._runs) > _RUNS:
+                self._runs.popitem(last=False)
         else:
-            self._bindings.move_to_end(key)
-        return binding
+            self._runs.move_to_end(key)
+        return run
 
     def buffers(
         self, tensors: Sequence[TensorSpec], shapes: Sequence[tuple[int, ...]]
@@ -74,19 +74,22 @@ class Lanes:
         self._changed = threading.Condition()
         self._waiting_for_all = 0
 
-    @contextmanager
-    def one(self, deadline: float | None = None) -> Iterator[tuple[Lane, bool]]:
-        """Lend a lane, and say whether no other is lent; DeadlineError if none is free in time."""
+    def borrow(self, deadline: float | None = None) -> tuple[Lane, bool]:
+        """Lend a lane, and say whether no other is lent; DeadlineError if none is free in time.
+
+        It must be given back.
+        """
         with self._changed:
-            self._wait(lambda: bool(self._idle) and not self._waiting_for_all, deadline)
+            if not self._idle or self._waiting_for_all:
+                self._wait(lambda: bool(self._idle) and not self._waiting_for_all, deadline)
             lane = self._idle.pop()
-            alone = len(self._idle) == self.count - 1
-        try:
-            yield lane, alone
-        finally:
-            with self._changed:
-                self._idle.append(lane)
-                self._changed.notify_all()
+            return lane, len(self._idle) == self.count - 1
+
+    def give_back(self, lane: Lane) -> None:
+        """Take a lane back."""
+        with self._changed:
+            self._idle.append(lane)
+            self._changed.notify_all()
 
     @contextmanager
     def all(self) -> Iterator[Lane]:

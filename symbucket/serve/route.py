@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,7 @@ class Request:
     key: Hashable = None
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A request with the network that serves it; ``sizes`` are its own sizes in the key's parts."""
 
     network: NetworkSpec
@@ -64,21 +63,17 @@ class _Form:
             axes = self.axes.get(name)
             if axes is None:
                 return None, f"there is no input {name!r}; there are {', '.join(self.inputs)}"
-            if array.ndim != len(axes):
-                expected = tuple(size for _, size in axes)
-                return (
-                    None,
-                    f"{name} has shape {array.shape}, expected {expected} of one sample",
-                )
-            for have, (factor, size) in zip(array.shape, axes):
-                expected = tuple(size for _, size in axes)
+            shape = array.shape
+            if len(shape) != len(axes):
+                return None, f"{name} has shape {shape}, expected {_sizes(axes)} of one sample"
+            for have, (factor, size) in zip(shape, axes):
                 if factor is None:
                     if have != size:
-                        return None, f"{name} has shape {array.shape}, expected {expected}"
+                        return None, f"{name} has shape {shape}, expected {_sizes(axes)}"
                 elif have == 0:
-                    return None, f"{name} has shape {array.shape}, which holds nothing"
+                    return None, f"{name} has shape {shape}, which holds nothing"
                 elif have > size:
-                    return None, f"{name} has shape {array.shape}, longer than {expected}"
+                    return None, f"{name} has shape {shape}, longer than {_sizes(axes)}"
                 elif sizes.setdefault(factor, have) != have:
                     return None, f"{name} has size {have} where another input has {sizes[factor]}"
         return sizes, ""
@@ -121,25 +116,56 @@ class Router:
 
         ``request`` is a Request, a mapping of arrays, or one array.
         """
-        if not isinstance(request, Request):
-            inputs = request if isinstance(request, Mapping) else self._single(request, where)
-            request = Request(inputs)
-        arrays = {name: _array(values, name, where) for name, values in request.inputs.items()}
-        if request.key is None and self._lengths:
-            placed = self._by_length(arrays, where)
+        placed = self._fit(request, where)
+        self._forms[placed.network.key].check_values(placed.arrays, where)
+        return placed
+
+    def place_all(self, requests: Iterable[Any]) -> list[Placed]:
+        """Return where each request of a list is served; errors are those of ``place``."""
+        placed = [self._fit(request, f"request {i}") for i, request in enumerate(requests)]
+        if len(placed) == 1 or not self._takes_values(placed):
+            for i, one in enumerate(placed):
+                self._forms[one.network.key].check_values(one.arrays, f"request {i}")
+        return placed
+
+    def _takes_values(self, placed: Sequence[Placed]) -> bool:
+        """Look at the values of all requests at once; return whether they are seen to be good."""
+        if not self._lengths or len(self._sized) < len(self._forms):
+            return False  # networks that may differ in the values that they take
+        for name in self._sized[0].inputs:
+            arrays = [one.arrays[name] for one in placed if name in one.arrays]
+            if len({array.dtype for array in arrays}) > 1:
+                return False
+            if arrays:
+                joined = np.concatenate([array.reshape(-1) for array in arrays])
+                try:
+                    self._sized[0].check_values({name: joined}, name)
+                except DataError:
+                    return False  # of which request, a look at each will tell
+        return True
+
+    def _fit(self, request: Any, where: str) -> Placed:
+        """Return the smallest network that the shapes of a request fit."""
+        key = None
+        if isinstance(request, Request):
+            request, key = request.inputs, request.key
+        elif type(request) is np.ndarray or not isinstance(request, Mapping):
+            request = self._single(request, where)
+        arrays = {name: _array(values, name, where) for name, values in request.items()}
+        if key is None and self._lengths:
+            placed = self._by_length(arrays)
             if placed is not None:
                 return placed
         reasons: list[str] = []
-        for form in self._candidates(request.key, where):
+        for form in self._candidates(key, where):
             sizes, reason = form.fit(arrays)
             if sizes is not None:
-                form.check_values(arrays, where)
                 return Placed(form.network, arrays, sizes)
             reasons.append(f"key {form.network.key!r}: {reason}")
         shown = "; ".join(reasons[-3:]) or "the bundle has no bucket of such a key"
         raise DataError(f"{where} fits no network. {shown}. The keys are {self._listed()}.")
 
-    def _by_length(self, arrays: Mapping[str, Array], where: str) -> Placed | None:
+    def _by_length(self, arrays: Mapping[str, Array]) -> Placed | None:
         """Return the smallest network that is long enough, where they differ in nothing else.
 
         None if none is, or if the request has to be looked at more closely.
@@ -148,7 +174,6 @@ class Router:
         if sizes is None:
             return None
         form = self._sized[bisect.bisect_left(self._lengths, sizes.get(KEY, 0))]
-        form.check_values(arrays, where)
         return Placed(form.network, arrays, sizes)
 
     def _single(self, values: Any, where: str) -> Mapping[str, Any]:
@@ -195,13 +220,26 @@ def required(network: NetworkSpec) -> list[InputSpec]:
     return [t for t in network.inputs if t.kind == "data"]
 
 
+def _sizes(axes: Sequence[tuple[str | None, int]]) -> tuple[int, ...]:
+    return tuple(size for _, size in axes)
+
+
+def counted_by_key(placed: Sequence[Placed]) -> dict[Hashable, int]:
+    """Return how many of the requests each key serves."""
+    counts: dict[Hashable, int] = {}
+    for one in placed:
+        key = one.network.key
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
 def _order_of(network: NetworkSpec) -> tuple[int, tuple[int, ...]]:
     return math.prod(network.sizes or ()), network.sizes or ()
 
 
 def _array(values: Any, name: str, where: str) -> Array:
     try:
-        array = np.asarray(values)
+        array = values if type(values) is np.ndarray else np.asarray(values)
     except ValueError as error:
         raise DataError(f"{where}: {name} is not an array: {error}") from None
     if array.dtype.kind not in "biufc":

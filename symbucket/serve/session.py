@@ -11,7 +11,8 @@ import numpy as np
 from symbucket.checks import check_number
 from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
 from symbucket.export.spec import KEY, NetworkSpec
-from symbucket.serve.engine import STATE, Answer, Engine
+from symbucket.serve.bound_run import STATE, Answer
+from symbucket.serve.engine import Engine
 from symbucket.serve.route import Request
 from symbucket.types import Array
 

@@ -27,9 +27,9 @@ class KeyStatistics:
     build_milliseconds: float = 0.0
     latencies: Histogram = field(default_factory=Histogram)
 
-    def count(self, milliseconds: float) -> None:
-        """Count a request, with its share of its run's time."""
-        self.requests += 1
+    def count(self, requests: int, milliseconds: float) -> None:
+        """Count requests of a run, with their share of its time."""
+        self.requests += requests
         self.milliseconds += milliseconds
 
     def count_run(self, used: int, positions: int) -> None:

@@ -4,6 +4,7 @@ Long, because all that one class promises is tried on a few small networks.
 """
 
 import threading
+import time
 
 import numpy as np
 import onnx
@@ -176,8 +177,8 @@ def test_sessions_are_made_on_demand_and_never_when_frozen(original):
 def test_sessions_share_parameters_and_memory(original):
     bundle = sb.Bundle(original, workers=1, constants=False)
     bundle.run(sentences((4, 6, 9)))
-    with bundle._engine.lanes.one() as (lane, _):
-        arrays = [binding.arrays for binding in lane._bindings.values()]
+    lane, _ = bundle._engine.lanes.borrow()
+    arrays = [run.arrays for run in lane._runs.values()]
     weights = [one["pred_weight"] for one in arrays]
     assert len(weights) == 3
     assert all(w is weights[0] for w in weights)
@@ -403,20 +404,37 @@ def test_rows_that_only_some_numbers_change_are_not_taken_for_those_of_a_sample(
             sb.Bundle(tmp_path / str(seed)).run([[0, 1, 2], [1, 2, 3]])
 
 
-def test_a_run_is_split_among_threads_if_the_machine_is_free(original, monkeypatch):
+def test_a_run_is_split_among_threads_if_that_was_faster_of_late(original, monkeypatch):
     bundle = sb.Bundle(original, workers=2)
     bundle.load()
-    loaded = bundle._engine._loaded[4]
-    used = []
+    sessions = bundle._engine._loaded[4].sessions
+    used, slow = [], {"narrow": 0.0, "wide": 0.0}
     for name in ("narrow", "wide"):
-        session = getattr(loaded, name)
-        run = session.run
-        monkeypatch.setattr(
-            session, "run", lambda *a, _name=name, _run=run: (used.append(_name), _run(*a))
-        )
-    for load, expected in ((0.5, "wide"), (99.0, "narrow")):
-        monkeypatch.setattr(machine.os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
-        bundle._engine._load._looked = 0.0
-        bundle([1, 2])
-        assert used.pop() == expected
-        assert not used
+        session = getattr(sessions, name)
+
+        def run(*args, _name=name, _run=session.run):
+            used.append(_name)
+            time.sleep(slow[_name])
+            _run(*args)
+
+        monkeypatch.setattr(session, "run", run)
+    for faster, slower in (("narrow", "wide"), ("wide", "narrow")):
+        monkeypatch.setitem(slow, slower, 0.01)
+        monkeypatch.setitem(slow, faster, 0.0)
+        sessions.choices[True].__init__()
+        for _ in range(machine.FIRST + 4):
+            bundle([1, 2])
+        assert {*used[: machine.FIRST]} == {"narrow", "wide"}
+        assert used[machine.FIRST :] == [faster] * 4
+        used.clear()
+
+
+def test_the_choice_follows_the_machine():
+    choice, split = machine.ThreadChoice(), []
+    for run in range(2000):
+        now = choice.splits()
+        split.append(now)
+        free = run < 1000
+        choice.record(now, 20, (1.0 if now is free else 2.0) * (1 if run % 10 else 5))
+    assert sum(split[100:1000]) > 850
+    assert sum(split[1500:]) < 50
