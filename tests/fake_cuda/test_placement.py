@@ -169,12 +169,17 @@ def test_a_transformer(models):
     train(classifier(sym.mean(x, axis=1)), shapes)
 
 
-def test_ctc(models):
+@pytest.mark.parametrize("use_data_lengths", [False, True])
+def test_ctc(models, use_data_lengths):
     outputs, _ = lstm().unroll(STEPS, sym.Variable("data"), layout="NTC", merge_outputs=True)
     flat = sym.FullyConnected(sym.Reshape(outputs, shape=(-1, WIDTH)), num_hidden=7, name="scores")
     scores = sym.transpose(sym.Reshape(flat, shape=(-1, STEPS, 7)), axes=(1, 0, 2))
-    loss = sym.MakeLoss(sym.contrib.ctc_loss(scores, LABEL))
-    train(loss, {"data": (ROWS, STEPS, WIDTH), "softmax_label": (ROWS, 3)})
+    shapes = {"data": (ROWS, STEPS, WIDTH), "softmax_label": (ROWS, 3)}
+    lengths = []
+    if use_data_lengths:
+        lengths, shapes["lengths"] = [sym.Variable("lengths")], (ROWS,)
+    loss = sym.contrib.ctc_loss(scores, LABEL, *lengths, use_data_lengths=use_data_lengths)
+    train(sym.MakeLoss(loss), shapes)
 
 
 def test_control_flow(models):
