@@ -438,3 +438,26 @@ def test_the_choice_follows_the_machine():
         choice.record(now, 20, (1.0 if now is free else 2.0) * (1 if run % 10 else 5))
     assert sum(split[100:1000]) > 850
     assert sum(split[1500:]) < 50
+
+
+def test_a_list_of_arrays_is_placed_as_each_of_them_is(original):
+    router = sb.Bundle(original).engine.router
+    arrays = [np.arange(1, 1 + length) for length in LENGTHS]
+    for requests in (arrays, [list(one) for one in arrays], [{"data": one} for one in arrays]):
+        placed = router.place_all(requests)
+        for one, array in zip(placed, arrays):
+            alone = router.place(array, "it")
+            assert one.network is alone.network
+            assert dict(one.sizes) == dict(alone.sizes)
+            np.testing.assert_array_equal(one.arrays["data"], array)
+    good = [np.ones(3, int), np.ones(2, int)]
+    for wrong, text in (
+        (np.ones(10, int), "request 2 fits no network.*longer than"),
+        (np.ones(0, int), "request 2 fits no network.*holds nothing"),
+        (np.ones((2, 2), int), "request 2 fits no network.*expected"),
+        (np.array([1, 10_000]), r"request 2: data\[1\] is 10000; key 4 takes"),
+        (np.array([1.5]), "request 2: data holds 1.5; it takes integers"),
+        (np.array(["a"]), "request 2: data has dtype"),
+    ):
+        with pytest.raises(DataError, match=text):
+            router.place_all([*good, wrong])
