@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 FIRST = 8
-"""Runs that are done both ways in turns, before one is chosen."""
+"""Runs that are done both ways, before one is chosen."""
 
-_EVERY = 64  # runs, one is done the other way, to see whether that has become faster
+_EVERY, _TRIALS = 128, 4  # of so many runs, some are done the other way: perhaps it is faster now
 _OVERHEAD = 4  # what a run takes besides its steps, in steps
 _LARGEST = 4.0  # times the mean: what takes longer was interrupted, and counts as that
 
@@ -31,20 +31,27 @@ class ThreadChoice:
     def __init__(self) -> None:
         self._means: dict[bool, float] = {}
         self._runs = 0
+        self._last: bool | None = None
 
     def splits(self) -> bool:
         """Return whether the next run is split among threads."""
         self._runs += 1
         if self._runs <= FIRST or len(self._means) < 2:
-            return self._runs % 2 == 1
-        faster = self._means[True] <= self._means[False]
-        return faster != (self._runs % _EVERY == 0)
+            return (self._runs - 1) // (FIRST // 2) % 2 == 0
+        return self._is_faster(True) != (self._runs % _EVERY < _TRIALS)
+
+    def _is_faster(self, split: bool) -> bool:
+        return (self._means[True] <= self._means[False]) == split
 
     def record(self, split: bool, steps: int, seconds: float) -> None:
-        """Count a run."""
+        """Count a run, unless the one before was done the other way: threads had to wake up."""
+        last, self._last = self._last, split
+        if split is not last:
+            return
         taken = seconds / (steps + _OVERHEAD)
         mean = self._means.setdefault(split, taken)
-        if self._runs <= FIRST:  # the very first ones are slow
+        if self._runs <= FIRST or len(self._means) < 2:  # the very first ones are slow
             self._means[split] = min(mean, taken)
-        else:
-            self._means[split] = mean + 0.2 * (min(taken, _LARGEST * mean) - mean)
+            return
+        rate = 0.1 if self._is_faster(split) else 0.5
+        self._means[split] = mean + rate * (min(taken, _LARGEST * mean) - mean)
