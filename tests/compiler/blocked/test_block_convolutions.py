@@ -22,6 +22,7 @@ from symbucket.runtime import NDArray, Session
 from symbucket.runtime.channel_block import channel_block
 from symbucket.runtime.session import run_model
 from symbucket.runtime.target import target_of
+from symbucket.visualization.from_onnx import from_program
 from tests.compiler.blocked.by_numpy import evaluate
 from tests.compiler.verify_graph import verify
 
@@ -240,7 +241,9 @@ def test_small_convolutions_stay_plain():
         net = case.network()
         assert not blocked_nodes(compile_inference(net, case.shapes, target=target)), case
     large = Case(samples=16, channels=32, filters=32, size=(16, 16))
-    assert blocked_nodes(large.step(target)).count("Conv") == 3
+    step = large.step(target)
+    assert blocked_nodes(step).count("Conv") == 3
+    assert any("nchwc" in box.op for box in from_program(step).boxes)  # pictures show them
     depthwise = Case(samples=16, channels=32, filters=32, size=(16, 16), group=32)
     assert blocked_nodes(depthwise.step(target)).count("Conv") == 3
 
