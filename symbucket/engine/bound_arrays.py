@@ -171,7 +171,7 @@ class BoundArrays(abc.ABC):
         writes, lenient = [], self._is_lenient(training)
         for name, values in data.items():
             array = values.view() if isinstance(values, NDArray) else np.asarray(values)
-            if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+            if array.dtype.kind not in "iufcb":
                 raise DataError(f"{self.name}: {name} has dtype {array.dtype}, not numbers")
             for bounds in self._bounds:
                 if bounds.name == name:

@@ -42,7 +42,7 @@ class BatchShapes:
     @cached_property
     def signature(self) -> Signature:
         """What an executor is built for: equal for equal names, shapes and dtypes."""
-        return tuple((d.name, d.shape, d.dtype.name) for d in self.all)
+        return tuple([(d.name, d.shape, d.dtype.str) for d in self.all])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class GraphMetric:
     floor: float = 0.0
     eps: float = 0.0
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the pair of graph outputs ``total_name`` and ``count_name``.
 
@@ -42,12 +43,12 @@ class GraphMetric:
         label = f"/{self.label}" if self.label else ""
         return f"metric/{self.kind}{ignored}{''.join(guards)}/{self.output}{label}"
 
-    @property
+    @cached_property
     def total_name(self) -> str:
         """Name of the graph output that holds the sum, of shape (1,)."""
         return f"{self.name}.total"
 
-    @property
+    @cached_property
     def count_name(self) -> str:
         """Name of the graph output that holds the number of terms, of shape (1,)."""
         return f"{self.name}.count"

@@ -311,13 +311,15 @@ class Optimizer(UpdateCounts, HostInterface):
 
     def table(self, indices: Sequence[Index]) -> tuple[list[dict[str, float]], list[int]]:
         """Return the scalars of the counted update: distinct rows, and each parameter's row."""
-        base = self.learning_rate
+        base, decay = self.learning_rate, self.wd
+        factors = bool(self.param_dict or self.lr_mult)
         rows: list[dict[str, float]] = []
         row_of_key: dict[Hashable, int] = {}
         row_of_parameter = []
         for i, index in enumerate(indices):
             t = self._index_update_count[index]
-            lr, wd = base * self._mult("lr", index), self.wd * self._mult("wd", index)
+            lr = base * self._mult("lr", index) if factors else base
+            wd = decay * self._mult("wd", index) if decay else 0.0
             key = (t, lr, wd, i if self.per_parameter else None)
             if key not in row_of_key:
                 row_of_key[key] = len(rows)

@@ -207,7 +207,7 @@ class RowRun:
         self._saved: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None
         if provider_of(update.weight.context).host_memory:
             rows = grad.rows.view()[:, 0].copy()
-            self._saved = rows, update.weight.view()[rows]
+            self._saved = rows, update.weight.view().take(rows, axis=0)
 
     def run(self) -> None:
         """Run once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -70,6 +71,7 @@ class Updater(ParameterStates):
         self._mirrors: dict[tuple[Index, str], NDArray] = {}
         self._row_updates: dict[Index, tuple[NDArray, RowUpdate]] = {}
         self._graphs: OrderedDict[Hashable, UpdateGraph] = OrderedDict()
+        self._checked: list[NDArray] = []  # gradients and weights of the last step that was right
 
     def __call__(
         self,
@@ -116,14 +118,14 @@ class Updater(ParameterStates):
             dense: index, gradient and weight of parameters.
             by_rows: index, row-sparse gradient and weight of tables.
         """
-        whole = [
-            (i, NDArray(g.dense(w.shape), w.context), w)
-            for i, g, w in by_rows
-            if not self.optimizer.updates_rows(i)
-        ]
-        self._step(
-            [*dense, *whole], [row for row in by_rows if self.optimizer.updates_rows(row[0])]
-        )
+        whole: list[Dense] = []
+        alone: list[Rows] = []
+        for i, gradient, weight in by_rows:
+            if self.optimizer.updates_rows(i):
+                alone.append((i, gradient, weight))
+            else:
+                whole.append((i, NDArray(gradient.dense(weight.shape), weight.context), weight))
+        self._step([*dense, *whole], alone)
 
     def _step(
         self,
@@ -194,6 +196,9 @@ class Updater(ParameterStates):
         grads: Sequence[NDArray],
         weights: Sequence[NDArray],
     ) -> None:
+        arrays = [*grads, *weights]
+        if len(arrays) == len(self._checked) and all(map(operator.is_, arrays, self._checked)):
+            return
         for (index, _, target), grad, weight in zip(updates, grads, weights):
             self._check_dtype(index, "gradient", grad)
             self._check_dtype(index, "weight", weight)
@@ -220,6 +225,8 @@ class Updater(ParameterStates):
                     f"updater: the weight of {self._label(index)!r} is a read-only numpy array; "
                     "it is updated in place. Pass a copy."
                 )
+        if all(target is weight for (_, _, target), weight in zip(updates, weights)):
+            self._checked = arrays
 
     def _graph(
         self, weights: Sequence[NDArray], table: Sequence[Mapping[str, float]], rows: Sequence[int]
