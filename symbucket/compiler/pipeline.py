@@ -22,6 +22,7 @@ from symbucket.compiler.compilation import (
 )
 from symbucket.compiler.loops.hoist_products import hoist_products
 from symbucket.compiler.loops.regroup_factors import regroup_factors
+from symbucket.compiler.loops.transpose_loops import transpose_loops
 from symbucket.compiler.loops.unroll_loops import unroll_loops
 from symbucket.compiler.loops.use_recurrent_operators import use_recurrent_operators
 from symbucket.compiler.options import OPTIONAL_PASSES
@@ -124,6 +125,7 @@ PIPELINE: tuple[Stage, ...] = (
             join_gate_gradients,
             regroup_factors,
             hoist_products,
+            transpose_loops,
             unroll_loops,
             flatten_branches,
             merge_reshapes,

@@ -61,6 +61,7 @@ final/use-recurrent-operators
 final/join-gate-gradients
 final/regroup-factors
 final/hoist-products
+final/transpose-loops
 final/unroll-loops
 final/flatten-branches
 final/merge-reshapes
