@@ -21,6 +21,7 @@ from symbucket.compiler.compilation import (
     take_rows,
 )
 from symbucket.compiler.loops.hoist_products import hoist_products
+from symbucket.compiler.loops.recompute_gates import recompute_gates
 from symbucket.compiler.loops.regroup_factors import regroup_factors
 from symbucket.compiler.loops.transpose_loops import transpose_loops
 from symbucket.compiler.loops.unroll_loops import unroll_loops
@@ -122,6 +123,7 @@ PIPELINE: tuple[Stage, ...] = (
             remove_dead_nodes,
             schedule_for_memory,
             use_recurrent_operators,
+            recompute_gates,
             join_gate_gradients,
             regroup_factors,
             hoist_products,

@@ -58,6 +58,7 @@ final/remove-identities
 final/remove-dead-nodes
 final/schedule-for-memory
 final/use-recurrent-operators
+final/recompute-gates
 final/join-gate-gradients
 final/regroup-factors
 final/hoist-products

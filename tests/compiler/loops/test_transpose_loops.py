@@ -17,7 +17,8 @@ STEPS = 5
 
 @pytest.fixture
 def _always(monkeypatch):
-    """Weights are large enough, however small."""
+    """Weights are large enough, however small, and their layers stay loops."""
+    monkeypatch.setattr("symbucket.compiler.loops.recompute_gates.MAX_UNITS", 0)
     monkeypatch.setattr("symbucket.compiler.loops.transpose_loops.is_faster", lambda product: True)
 
 
@@ -34,7 +35,9 @@ def by_name(program):
 
 
 @pytest.mark.usefixtures("_always")
-@pytest.mark.parametrize("name", sorted({*CELLS} - {"dropout", "three_kinds", "fused"}))
+@pytest.mark.parametrize(
+    "name", ["lstm", "gru", "own", "two_layers", "residual", "zoneout", "both_ways"]
+)
 def test_cells(name):
     net = network(CELLS[name](), STEPS)
     names = [n for n in net.list_arguments() if n != "label"]
@@ -44,7 +47,7 @@ def test_cells(name):
 
 
 @pytest.mark.usefixtures("_always")
-@pytest.mark.parametrize("seed", range(0, 60, 5))
+@pytest.mark.parametrize("seed", range(0, 60, 10))
 def test_random_cells(seed):
     net, shapes, _ = random_network(np.random.default_rng(seed))
     shapes = {n: s for n, s in shapes.items() if n in net.list_arguments()}
@@ -56,7 +59,7 @@ def test_random_cells(seed):
 @pytest.mark.usefixtures("_always")
 def test_random_cells_are_transposed():
     transposed = loops = 0
-    for seed in range(0, 60, 5):
+    for seed in range(0, 60, 6):
         with sb.NameManager():
             net, shapes, _ = random_network(np.random.default_rng(seed))
         shapes = {n: s for n, s in shapes.items() if n in net.list_arguments()}
