@@ -17,6 +17,7 @@ class Target:
             otherwise the model draws them itself.
         unrolls_loops: recurrences are compiled as loops although there is no Scan; those that are
             no recurrent operator are written out step by step in the end.
+        copies_weights: its products copy the right operand, as a rule a weight, in every run.
         casts_booleans_slowly: a cast from booleans takes a multiple of one from bytes.
         channel_block: channels in a block of the runtime's blocked convolutions, which depends on
             the processor; 0 if it has none.
@@ -29,6 +30,7 @@ class Target:
     missing: tuple[str, ...] = ()
     binds_noise: bool = True
     unrolls_loops: bool = False
+    copies_weights: bool = True
     casts_booleans_slowly: bool = False
     channel_block: int = 0
 

@@ -15,6 +15,7 @@ def target_of(context: Context) -> Target:
     return Target(
         provider.name,
         provider.missing,
+        copies_weights=provider.host_memory,
         casts_booleans_slowly=provider.host_memory and runtime_version() < (1, 21),
         channel_block=channel_block() if provider.host_memory else 0,
     )

@@ -27,6 +27,9 @@ from symbucket.ir import (
 MAX_UNITS = 32
 """Of a layer for which the second product costs less than the nodes."""
 
+LEAST_STEPS = 12
+"""Of a loop whose nodes take more time than those that are added outside of it."""
+
 _STATES = 2
 
 
@@ -48,7 +51,7 @@ def _is_small(scan: ir.Node) -> bool:
     shapes = [shape_of(out) for out in scan.outputs[:_STATES]]
     return (
         states_of(scan) == _STATES < len(scan.outputs)
-        and steps_of(scan) > 1
+        and steps_of(scan) >= LEAST_STEPS
         and all(len(shape) == 2 and shape[1] <= MAX_UNITS for shape in shapes)
     )
 

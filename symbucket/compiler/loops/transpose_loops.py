@@ -19,7 +19,7 @@ from symbucket.compiler.loops.transposed_body import (
     transpose_body,
     transposed,
 )
-from symbucket.compiler.rewrite.base import Property, graph_pass
+from symbucket.compiler.rewrite.base import PassContext, Property, graph_pass
 from symbucket.compiler.rewrite.graph_queries import only_user
 from symbucket.ir import (
     Builder,
@@ -49,8 +49,10 @@ _SWAPPED = (0, 2, 1)
 
 
 @graph_pass("final", introduces=("Scan",), requires=(Property.STANDARD_ONNX,))
-def transpose_loops(graph: ir.Graph) -> int:
+def transpose_loops(graph: ir.Graph, context: PassContext) -> int:
     """Transpose every loop that multiplies few rows by a large weight; returns their number."""
+    if not context.target.copies_weights:
+        return 0
     loops = [
         (node, body)
         for node in graph

@@ -11,7 +11,7 @@ from tests.compiler.loops.test_cells_as_loops import CELLS, network, shapes_of
 from tests.compiler.verify_graph import check_model
 
 PASS = "recompute-gates"
-STEPS = 6
+STEPS = 12
 LSTM = sb.rnn.LSTMCell
 
 
@@ -77,11 +77,13 @@ def test_backwards_with_initial_states_that_are_read_at_the_end(layout):
     assert sorted(directions) == [b"forward", b"reverse"]
 
 
-@pytest.mark.parametrize(("units", "operators"), [(32, 1), (33, 0)])
-def test_layers_that_multiply_for_long_stay_loops(units, operators):
-    net = network(LSTM(units, prefix="l_"), STEPS)
+@pytest.mark.parametrize(
+    ("units", "steps", "operators"), [(32, STEPS, 1), (33, STEPS, 0), (32, STEPS - 1, 0)]
+)
+def test_layers_that_multiply_for_long_and_short_loops_stay(units, steps, operators):
+    net = network(LSTM(units, prefix="l_"), steps)
     names = [n for n in net.list_arguments() if n not in ("data", "label")]
-    step = compile_training(net, shapes_of(net, STEPS), wanted=names).step
+    step = compile_training(net, shapes_of(net, steps), wanted=names).step
     assert step.passes[PASS] == operators
 
 

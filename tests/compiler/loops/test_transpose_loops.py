@@ -5,7 +5,7 @@ import pytest
 
 import symbucket as sb
 from symbucket.compiler import CompilerOptions, compile_inference, compile_training
-from symbucket.compiler.target import PORTABLE
+from symbucket.compiler.target import CPU, PORTABLE, Target
 from tests.compiler.loops.rolled import scans_in, train_both
 from tests.compiler.loops.test_cells_as_loops import CELLS, network, shapes_of
 from tests.compiler.loops.test_loops_fuzz import random_network
@@ -22,12 +22,13 @@ def _always(monkeypatch):
     monkeypatch.setattr("symbucket.compiler.loops.transpose_loops.is_faster", lambda product: True)
 
 
-def step_of(units, rows, steps=4, **options):
+def step_of(units, rows, steps=4, target=CPU, **options):
     """The training step of an LSTM; only compiled."""
     net = network(sb.rnn.LSTMCell(units, prefix="l_"), steps)
     shapes = {"data": (rows, steps, 8), "label": (rows, steps)}
     wanted = [n for n in net.list_arguments() if n not in shapes]
-    return compile_training(net, shapes, wanted=wanted, options=CompilerOptions(**options)).step
+    chosen = CompilerOptions(**options)
+    return compile_training(net, shapes, wanted=wanted, options=chosen, target=target).step
 
 
 def by_name(program):
@@ -123,6 +124,10 @@ def test_numbers_of_a_large_layer():
     shapes = {"data": (32, STEPS, 8), "label": (32, STEPS)}
     made, _ = train_both(net, shapes, [n for n in net.list_arguments() if n != "label"])
     assert made.step.passes[PASS] == 2
+
+
+def test_devices_read_weights_as_they_are():
+    assert step_of(256, 32, target=Target("other", copies_weights=False)).passes[PASS] == 0
 
 
 def test_it_can_be_switched_off():
