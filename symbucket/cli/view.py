@@ -54,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--graph", choices=GRAPHS, default="symbol", help="a symbol as it is, or compiled")
     add("--shape", nargs="+", default=[], metavar="NAME=SIZES", help="shapes of a symbol's data")
     add("--unfolded", action="store_true", help="open every group (small networks only)")
+    add("--unrolled", action="store_true", help="compiled recurrences step by step, not as loops")
+    add("--optimizer", default="adam", help="of --sym-gen --plan; adam, sgd, ...")
     add("--params", metavar="FILE", help="values of a symbol's parameters, for their statistics")
     add("--profile", metavar="FILE", help="times of nodes: ONNX Runtime's profile of this model")
     add("--title", help="a line above the picture")
@@ -113,7 +115,7 @@ def _plan(args: argparse.Namespace) -> Path:
         sym_gen, shapes = sources.own_networks(args)
         module = BucketingModule(sym_gen, default_bucket_key=args.keys[-1])
         module.bind(*shapes(args.keys[-1]))
-        plan = module.plan_memory(args.keys, shapes)
+        plan = module.plan_memory(args.keys, shapes, optimizer=args.optimizer)
     plan_picture(plan, output, args.key, args.title or "")
     return output
 
@@ -134,6 +136,7 @@ def _network(args: argparse.Namespace) -> Path:
         title=args.title or "",
         params=_params(args.params),
         profile=args.profile,
+        unrolled=args.unrolled,
     )
 
 

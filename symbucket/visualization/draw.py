@@ -41,6 +41,7 @@ def draw(
     title: str = "",
     params: Mapping[str, Any] | None = None,
     profile: str | os.PathLike[str] | None = None,
+    unrolled: bool = False,
 ) -> Path:
     """Draw a network into a file, in the format of its suffix; return the path.
 
@@ -65,6 +66,7 @@ def draw(
             file has itself need not be given.
         profile: the JSON file that a session of ONNX Runtime wrote while it ran this model; a page
             shows the time of each node and group, mean of all runs.
+        unrolled: a compiled symbol has the steps of its recurrences in place of loops.
 
     Raises InvalidArgumentError for an unknown format or too large a picture, for ``params`` and
     a ``profile`` of another network, UnsupportedError if Graphviz is missing.
@@ -76,7 +78,7 @@ def draw(
             f"{str(path)!r}: the format {form!r} is unknown; expected a file name that ends in "
             f"{', '.join('.' + f for f in FORMATS)}"
         )
-    networks = networks_of(source, shape, graph, key)
+    networks = networks_of(source, shape, graph, key, unrolled)
     if params is not None:
         networks = with_values(networks, params)
     if profile is not None:

@@ -18,7 +18,7 @@ from symbucket.compiler import (
     compile_inference,
     compile_training,
 )
-from symbucket.compiler.target import PORTABLE
+from symbucket.compiler.target import PORTABLE, SERVING
 from symbucket.errors import BundleError, InvalidArgumentError
 from symbucket.export.spec import MANIFEST_FILE, NetworkSpec
 from symbucket.export.verify import read_manifest
@@ -36,7 +36,11 @@ _BUNDLE_KINDS = {"auxiliary state": STATE}
 
 
 def networks_of(
-    source: Any, shape: Shapes | None = None, graph: Graph = "symbol", key: Hashable = None
+    source: Any,
+    shape: Shapes | None = None,
+    graph: Graph = "symbol",
+    key: Hashable = None,
+    unrolled: bool = False,
 ) -> dict[str, Diagram]:
     """Return the diagrams of a source by name.
 
@@ -45,7 +49,8 @@ def networks_of(
     bundle's folder; or a mapping of names (bucket keys) to any of these. ``shape``: shapes of a
     symbol's data by name, for several symbols those of each by the mapping's names. ``graph``: a
     symbol as it stands, or compiled to its forward or training graph, which needs shapes. ``key``:
-    only this network of a bundle or mapping.
+    only this network of a bundle or mapping. ``unrolled``: a compiled symbol has the steps of its
+    recurrences in place of loops.
 
     Raises InvalidArgumentError for anything else, ShapeError where shapes are missing or wrong,
     BundleError for a damaged bundle.
@@ -53,7 +58,7 @@ def networks_of(
     if graph not in GRAPHS:
         raise InvalidArgumentError(f"graph={graph!r}; expected {', '.join(map(repr, GRAPHS))}")
     if isinstance(source, Mapping):
-        return _several(source, shape, graph, key)
+        return _several(source, shape, graph, key, unrolled)
     if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
         return _bundle(Path(source), key)
     if key is not None:
@@ -61,10 +66,10 @@ def networks_of(
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.suffix == ".json":
-            return networks_of(load(str(path)), shape, graph)
+            return networks_of(load(str(path)), shape, graph, unrolled=unrolled)
         return {path.stem: from_onnx(_read(path), title=path.stem, folder=path.parent)}
     if isinstance(source, Symbol):
-        return _symbol(source, shape, graph)
+        return _symbol(source, shape, graph, unrolled)
     if isinstance(source, Program):
         source = source.proto()
     if isinstance(source, onnx.ModelProto):
@@ -84,7 +89,11 @@ def _named(source: Any) -> str:
 
 
 def _several(
-    source: Mapping[Any, Any], shape: Shapes | None, graph: Graph, key: Hashable
+    source: Mapping[Any, Any],
+    shape: Shapes | None,
+    graph: Graph,
+    key: Hashable,
+    unrolled: bool,
 ) -> dict[str, Diagram]:
     if key is not None:
         if key not in source:
@@ -96,14 +105,14 @@ def _several(
     diagrams: dict[str, Diagram] = {}
     for name, part in source.items():
         own: Any = (shape or {}).get(name, shape if isinstance(part, Symbol) else None)
-        parts = networks_of(part, own, graph)
+        parts = networks_of(part, own, graph, unrolled=unrolled)
         diagrams.update(
             {str(name) if len(parts) == 1 else f"{name} {n}": m for n, m in parts.items()}
         )
     return diagrams
 
 
-def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Diagram]:
+def _symbol(symbol: Symbol, shape: Any, graph: Graph, unrolled: bool) -> dict[str, Diagram]:
     name = symbol.name or "symbol"
     if graph == "symbol":
         return {name: from_symbol(symbol, shape)}
@@ -111,13 +120,12 @@ def _symbol(symbol: Symbol, shape: Any, graph: Graph) -> dict[str, Diagram]:
     names = symbol.list_arguments()
     kinds = variable_kinds(symbol.nodes(), shape or {})
     shapes = dict(zip(names, arguments)) | dict(zip(symbol.list_auxiliary_states(), auxiliary))
+    target = PORTABLE if unrolled else SERVING
     if graph == "forward":
-        program = compile_inference(symbol, shapes, options=_OPTIONS, target=PORTABLE)
+        program = compile_inference(symbol, shapes, options=_OPTIONS, target=target)
         return {name: from_program(program, kinds, f"{name} forward")}
     parameters = [n for n in names if kinds[n] == PARAMETER]
-    programs = compile_training(
-        symbol, shapes, wanted=parameters, options=_OPTIONS, target=PORTABLE
-    )
+    programs = compile_training(symbol, shapes, wanted=parameters, options=_OPTIONS, target=target)
     parts = {"training": programs.step, "forward": programs.forward, "backward": programs.backward}
     return {
         f"{name} {n}": from_program(p, kinds, f"{name} {n}")

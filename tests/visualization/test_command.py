@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import symbucket as sb
-from symbucket.cli import main
+from symbucket.cli import main, view
 from tests.visualization.viz_networks import language_model
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +79,13 @@ def test_networks_of_ones_own(needs_page, tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib", reason="the extra view is not installed")
     assert run(capsys, *own, "--plan") == "plan.png\n"
     assert Path("plan.png").read_bytes().startswith(b"\x89PNG")
+
+    plans = []
+    monkeypatch.setattr(view, "plan_picture", lambda plan, *rest: plans.append(plan.as_dict()))
+    run(capsys, *own, "--plan")  # with Adam, as `symbucket plan`
+    run(capsys, *own, "--plan", "--optimizer", "sgd")
+    weights = plans[0]["parameters"]
+    assert [plan["optimizer states"] for plan in plans] == [2 * weights, 0]
 
 
 def test_plans_and_buckets(tmp_path, monkeypatch, capsys):

@@ -30,8 +30,10 @@ def needs_dot():
 
 def test_an_svg_has_a_group_for_every_box_and_edge(tmp_path, needs_dot):
     symbol, shapes = language_model(8)
-    path = sb.viz.draw(symbol, tmp_path / "net.svg", shape=shapes, graph="training", title="A & B")
-    network = next(iter(networks_of(symbol, shapes, "training").values()))
+    path = sb.viz.draw(
+        symbol, tmp_path / "net.svg", shape=shapes, graph="training", title="A & B", unrolled=True
+    )
+    network = next(iter(networks_of(symbol, shapes, "training", unrolled=True).values()))
     tree = fold(network)
     root = ElementTree.parse(path).getroot()
     kinds = [g.get("class") for g in root.iter(f"{SVG}g")]

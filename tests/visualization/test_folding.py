@@ -21,7 +21,7 @@ STEPS_IN_ALL = 7
 
 def folded(graph, length=STEPS_IN_ALL):
     symbol, shapes = language_model(length)
-    (network,) = networks_of(symbol, shapes, graph).values()
+    (network,) = networks_of(symbol, shapes, graph, unrolled=True).values()
     return fold(network)
 
 

@@ -76,7 +76,7 @@ def test_a_variable_that_declares_what_parameters_have_is_one_wherever_it_is_rea
 
 def test_edges_of_a_training_graph_all_have_shapes_and_phases_flow_forward():
     symbol, shapes = language_model(5)
-    network = only(networks_of(symbol, shapes, "training"))
+    network = only(networks_of(symbol, shapes, "training", unrolled=True))
     order = [FORWARD, BACKWARD, UPDATE]
     for edge in network.edges:
         source, target = network.boxes[edge.source], network.boxes[edge.target]

@@ -124,7 +124,7 @@ def test_totals_are_of_shapes_and_dtypes_that_are_there():
 
 def test_the_data_say_all_that_can_be_searched():
     symbol, shapes = language_model(5)
-    networks = networks_of(symbol, shapes, "training")
+    networks = networks_of(symbol, shapes, "training", unrolled=True)
     (network,) = networks.values()
     page = Elements(to_page(make_drawings({"5": fold(network)}), "five"))
     data = json.loads(page.scripts["network-0"])

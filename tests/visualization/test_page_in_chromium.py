@@ -42,7 +42,7 @@ def browser():
 @pytest.fixture(scope="module")
 def network():
     symbol, shapes = language_model(12)
-    return next(iter(networks_of(symbol, shapes, "training").values()))
+    return next(iter(networks_of(symbol, shapes, "training", unrolled=True).values()))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,9 @@ def file(tmp_path_factory):
     for key in (12, 5):
         symbols[key], shapes[key] = language_model(key)
     path = tmp_path_factory.mktemp("page") / "net.html"
-    return sb.viz.draw(symbols, path, shape=shapes, graph="training", title="Two keys")
+    return sb.viz.draw(
+        symbols, path, shape=shapes, graph="training", title="Two keys", unrolled=True
+    )
 
 
 @pytest.fixture
@@ -198,6 +200,20 @@ def test_of_a_wide_picture_the_forward_part_shows_first(page):
         page.set_window_size(1400, 900)
 
 
+def test_sides_where_the_picture_goes_on_are_shaded(page):
+    def sides():
+        return {n for n in css(page, "#stage")[0].get_attribute("class").split() if "more-" in n}
+
+    page.execute_script("fit()")
+    assert sides() == set()
+    page.execute_script("move(0, 0, 8)")
+    assert sides() == {"more-right", "more-bottom"}
+    page.execute_script("move(-100, -100, 8)")
+    assert sides() == {"more-left", "more-top", "more-right", "more-bottom"}
+    shadow = "return getComputedStyle(stage, '::after').boxShadow"
+    assert "rgba(0, 0, 0, 0)" not in page.execute_script(shadow)
+
+
 def test_a_large_group_opens_at_its_beginning(page):
     page.execute_script("""
         const steps = page.net.groups.findIndex((g) => g.kind === 'steps');
@@ -311,7 +327,7 @@ def test_too_much_at_once_is_refused(page):
 def test_thousands_of_nodes_open_within_seconds(browser, tmp_path):
     symbol, shapes = language_model(60)
     began = time.perf_counter()
-    path = sb.viz.draw(symbol, tmp_path / "n.html", shape=shapes, graph="training")
+    path = sb.viz.draw(symbol, tmp_path / "n.html", shape=shapes, graph="training", unrolled=True)
     made = time.perf_counter() - began
     began = time.perf_counter()
     browser.get(path.as_uri())

@@ -58,6 +58,20 @@ def test_the_body_of_a_compiled_loop_is_drawn(loops):
     assert product.outputs[0].shape == (2, 12)
 
 
+@pytest.mark.parametrize("graph", ["forward", "training"])
+def test_a_compiled_symbol_shows_the_loops_of_the_compiler(graph):
+    symbol, shapes = language_model(12)
+    kinds = {}
+    for unrolled in (False, True):
+        (network,) = networks_of(symbol, shapes, graph, unrolled=unrolled).values()
+        kinds[unrolled] = [group.kind for group in fold(network).groups]
+    if graph == "training":  # for inference both layers are the operator LSTM
+        assert kinds[False].count(LOOP) == 4
+    assert STEPS not in kinds[False]
+    assert STEPS in kinds[True]
+    assert LOOP not in kinds[True]
+
+
 def test_what_a_loop_hands_on_goes_back_to_what_reads_it(loops):
     boxes = loops.diagram.boxes
     carried = {(boxes[e.source].name, boxes[e.target].op) for e in loops.diagram.edges if e.carried}

@@ -139,6 +139,9 @@ function name(element, text) {
 function apply() {
   const { x, y, k } = page.view;
   document.getElementById("view")?.setAttribute("transform", `translate(${x} ${y}) scale(${k})`);
+  const [right, bottom] = [x + page.size.w * k, y + page.size.h * k];
+  const beyond = { left: -x, top: -y, right: right - stage.clientWidth, bottom: bottom - stage.clientHeight };
+  for (const side in beyond) stage.classList.toggle(`more-${side}`, beyond[side] > 8);
 }
 
 function move(x, y, k) {
