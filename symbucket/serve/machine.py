@@ -53,5 +53,5 @@ class ThreadChoice:
         if self._runs <= FIRST or len(self._means) < 2:  # the very first ones are slow
             self._means[split] = min(mean, taken)
             return
-        rate = 0.1 if self._is_faster(split) else 0.5
+        rate = 0.05 if self._is_faster(split) else 0.5
         self._means[split] = mean + rate * (min(taken, _LARGEST * mean) - mean)
