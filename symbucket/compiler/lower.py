@@ -136,7 +136,7 @@ def _first_draws(nodes: Sequence[Node], training: bool) -> dict[Node, int]:
     numbers: dict[Node, int] = {}
     count = 0
     for node in nodes:
-        if node.op is not None and node.op.random:
+        if node.op is not None and node.op.may_draw:
             numbers[node] = count
             count += node.op.draws(training)
     return numbers

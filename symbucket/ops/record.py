@@ -211,6 +211,11 @@ class Operator(FixedAttributes):
         """Return how many draws ``emit`` makes."""
         return 0
 
+    @property
+    def may_draw(self) -> bool:
+        """Whether an operator with these attributes draws random numbers in some mode."""
+        return self.random and (self.draws(True) or self.draws(False)) > 0
+
     def initial_values(self) -> Mapping[str, float]:
         """Return what inputs that become variables begin with, unless an initializer is given."""
         return {}

@@ -110,6 +110,12 @@ class BaseRNNCell:
         """Whether ``_step`` makes the same nodes whenever it is called."""
         return False
 
+    @property
+    def _is_ours(self) -> bool:
+        """Whether neither the cell nor its parameters are of a user's own class."""
+        ours = type(self).__module__.startswith("symbucket.rnn.")
+        return ours and type(self._params) is RNNParams
+
     def begin_state(self, func: Callable[..., Symbol] = sym.zeros, **kwargs: Any) -> list[Symbol]:
         """Initial states.
 

@@ -109,6 +109,11 @@ class BaseConvRNNCell(BaseRNNCell):
         """The states, (batch, F, height, width)."""
         return [{"shape": self._state_shape, "__layout__": "NCHW"} for _ in range(self._states)]
 
+    @property
+    def _alike_steps(self) -> bool:
+        own_function = callable(self._activation) and self._activation is not LEAKY
+        return self._is_ours and not own_function
+
     def _convolved(self, inputs: Symbol, state: Symbol, name: str) -> tuple[Symbol, Symbol]:
         """Return the convolutions of input and state, each (batch, G F, height, width)."""
         get = self._params.get

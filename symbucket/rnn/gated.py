@@ -53,9 +53,7 @@ class GatedCell(BaseRNNCell):
 
     @property
     def _alike_steps(self) -> bool:
-        """Whether ``_step`` makes the same nodes whenever it is called: not a user's own one."""
-        ours = type(self).__module__.startswith("symbucket.rnn.")
-        return ours and type(self._params) is RNNParams
+        return self._is_ours
 
     def _products(self, inputs: Symbol, state: Symbol, name: str) -> tuple[Symbol, Symbol]:
         """``inputs i2h^T + bias`` and ``state h2h^T + bias``, both (batch, G H)."""

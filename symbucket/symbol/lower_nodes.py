@@ -37,7 +37,7 @@ def lower_nodes(
             shape = shape_of_entry(entry)
             assert shape is not None
             shapes.append(shape)
-        if node.op.random:
+        if node.op.may_draw:
             emitter.draw_numbers = draw_numbers(node)
         try:
             with emitter.emitting(node.name, shapes, [types[e] for e in outputs]):

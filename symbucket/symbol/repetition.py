@@ -148,7 +148,7 @@ class _Recorder:
             return None
         if any(one != growth[0] for one in growth):
             return None
-        if any(node.op is None or node.op.random or node.value is not None for node in model):
+        if any(node.op is None or node.op.may_draw or node.value is not None for node in model):
             return None
         repetition = Repetition(
             self._count,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -110,3 +111,18 @@ def test_threads_see_the_same_nodes() -> None:
     with ThreadPoolExecutor(4) as pool:
         walks = list(pool.map(lambda _: sb.sym.Group([outputs]).nodes(), range(8)))
     assert all(walk == walks[0] for walk in walks)
+
+
+def test_a_function_that_may_draw_but_does_not_is_no_hindrance() -> None:
+    """LeakyReLU draws slopes of one kind only; a convolutional cell's default is another."""
+
+    def steps_not_made(act_type: str) -> int:
+        activation = functools.partial(sb.sym.LeakyReLU, act_type=act_type)
+        outputs = sb.rnn.sequence.each(
+            lambda x: activation(x, name=f"{x.name}_act"),
+            sb.rnn.sequence.split_steps(20, sb.sym.Variable("x"), "NTC"),
+        )
+        return left_out(sb.sym.Group(outputs))
+
+    assert steps_not_made("leaky") > 0
+    assert steps_not_made("rrelu") == 0

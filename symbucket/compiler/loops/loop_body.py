@@ -87,7 +87,7 @@ class LoopBody:
             drawing={
                 self._copies[column]: _without_gaps(column.nodes)
                 for column in plan.steps.columns
-                if column.model.op is not None and column.model.op.random
+                if column.model.op is not None and column.model.op.may_draw
             },
         )
 

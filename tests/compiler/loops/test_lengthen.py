@@ -15,7 +15,12 @@ from symbucket.symbol.brief import brief
 from symbucket.symbol.node import Entry, Node
 from symbucket.symbol.repetition import repeat
 
-KINDS = ("rnn", "lstm", "gru", "bi", "residual", "residual-bi")
+CONVOLUTIONAL = {
+    "conv-rnn": sb.rnn.ConvRNNCell,
+    "conv-lstm": sb.rnn.ConvLSTMCell,
+    "conv-gru": sb.rnn.ConvGRUCell,
+}
+KINDS = ("rnn", "lstm", "gru", "bi", "residual", "residual-bi", *CONVOLUTIONAL)
 
 
 def cell(kind: str, prefix: str) -> Any:
@@ -24,6 +29,8 @@ def cell(kind: str, prefix: str) -> Any:
         return sb.rnn.BidirectionalCell(left, right, output_prefix=prefix)
     if kind.startswith("residual"):
         return sb.rnn.ResidualCell(cell(kind.partition("-")[2] or "lstm", prefix))
+    if kind in CONVOLUTIONAL:
+        return CONVOLUTIONAL[kind]((1, 2, 5, 5), 4, prefix=prefix)
     cells = {"rnn": sb.rnn.RNNCell, "lstm": sb.rnn.LSTMCell, "gru": sb.rnn.GRUCell}
     return cells[kind](4, prefix=prefix)
 
