@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from symbucket.compiler.blocked.block_convolutions import block_convolutions
+from symbucket.compiler.blocked.stay_in_blocks import stay_in_blocks
 from symbucket.compiler.compilation import (
     Compilation,
     add_gradients,
@@ -115,6 +116,7 @@ PIPELINE: tuple[Stage, ...] = (
         passes=(
             remove_dead_nodes,
             block_convolutions,
+            stay_in_blocks,
             expand_own_nodes,
             cast_to_kernels,
             spell_out_functions,

@@ -17,7 +17,7 @@ from symbucket.ir.registry import TensorType, info, shape_rule
 BLOCKED_DOMAIN = "com.microsoft.nchwc"
 
 no_gradient(
-    *("Conv", "ReorderInput", "ReorderOutput"),
+    *("Conv", "GlobalAveragePool", "MaxPool", "ReorderInput", "ReorderOutput", "Upsample"),
     domain=BLOCKED_DOMAIN,
     because="takes the place of another after differentiation",
 )
@@ -25,9 +25,24 @@ no_gradient(
 
 @shape_rule("Conv", domain=BLOCKED_DOMAIN)
 def _conv(node: ir.Node) -> list[TensorType]:
-    rule = info("Conv").shape
-    assert rule is not None
-    return list(rule(node))
+    return _as_plain(node)
+
+
+@shape_rule("MaxPool", domain=BLOCKED_DOMAIN)
+def _max_pool(node: ir.Node) -> list[TensorType]:
+    return _as_plain(node)
+
+
+@shape_rule("GlobalAveragePool", domain=BLOCKED_DOMAIN)
+def _global_average_pool(node: ir.Node) -> list[TensorType]:
+    shape, dtype = _four_axes(node)
+    return [((*shape[:2], 1, 1), dtype)]
+
+
+@shape_rule("Upsample", domain=BLOCKED_DOMAIN)
+def _upsample(node: ir.Node) -> list[TensorType]:
+    shape, dtype = _four_axes(node)
+    return [(tuple(size * scale for size, scale in zip(shape, attr(node, "scales"))), dtype)]
 
 
 @shape_rule("ReorderInput", domain=BLOCKED_DOMAIN)
@@ -41,6 +56,13 @@ def _reorder_output(node: ir.Node) -> list[TensorType]:
     if attr(node, "channels") != shape[1]:
         raise ValueError(f"{attr(node, 'channels')} channels of {shape[1]}")
     return [(shape, dtype)]
+
+
+def _as_plain(node: ir.Node) -> list[TensorType]:
+    """The shape that the operator of the same name has in standard ONNX."""
+    rule = info(node.op_type).shape
+    assert rule is not None
+    return list(rule(node))
 
 
 def _four_axes(node: ir.Node) -> TensorType:

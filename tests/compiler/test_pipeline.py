@@ -50,6 +50,7 @@ joint/fuse-output-layer
 joint/choose-gemm-layout
 final/remove-dead-nodes
 final/block-convolutions
+final/stay-in-blocks
 final/expand-own-nodes
 final/cast-to-kernels
 final/spell-out-functions

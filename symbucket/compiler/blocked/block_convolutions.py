@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from symbucket.compiler.blocked.layers import stays
 from symbucket.compiler.blocked.layouts import (
     blocked_depthwise_weight,
     blocked_weight,
@@ -109,7 +110,8 @@ def _result_shape(node: ir.Node) -> Shape:
 def _convolution(g: Builder, node: ir.Node, block: int) -> Expr | None:
     x, weight, bias = _operands(g, node)
     group, windows = attribute_of(node, "group"), _windows_in_two_axes(windows_of(node))
-    if not pays_forward(x.shape, weight.shape, _result_shape(node), group, block):
+    shapes, result = (x.shape, weight.shape, _result_shape(node)), node.outputs[0]
+    if not pays_forward(*shapes, group, block, stays=stays(result)):
         return None
     depthwise = group > 1
     y = convolve(

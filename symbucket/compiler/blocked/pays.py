@@ -29,13 +29,15 @@ LEAST_DEPTHWISE = 100_000
 """The same with a convolution for each channel, of which the standard kernel makes products."""
 
 
-def pays_forward(x: Shape, weight: Shape, y: Shape, group: int, block: int) -> bool:
-    """Return whether a convolution from x to y does."""
+def pays_forward(
+    x: Shape, weight: Shape, y: Shape, group: int, block: int, *, stays: bool = False
+) -> bool:
+    """Return whether a convolution from x to y does; y need not be reordered if it ``stays``."""
     work = 2 * math.prod(y) * _each(weight)
     if group > 1:
         return _pays_depthwise(work, x, y, group, block)
     few = x[1] < block
-    reordered = math.prod(y) + (0 if few else math.prod(x))
+    reordered = (0 if stays else math.prod(y)) + (0 if few else math.prod(x))
     return (few or _fills(x, block)) and _fills(y, block) and _pays(work, reordered, weight, y)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv import Conv as PlainConv
+from onnx.reference.ops.op_max_pool import MaxPool as PlainMaxPool
 
 from symbucket.ir import BLOCKED_DOMAIN
 
@@ -56,7 +57,28 @@ def operators(block):
             y = PlainConv.eval(x, weight, bias, n_outputs=1, **attributes)
             return (_blocks(np.ascontiguousarray(y), block),)
 
-    return [ReorderInput, ReorderOutput, Conv]
+    class GlobalAveragePool(OpRun):
+        op_domain = BLOCKED_DOMAIN
+
+        def _run(self, x):
+            return (_plain(x, block).mean((2, 3), keepdims=True),)
+
+    class MaxPool(OpRun):
+        op_domain = BLOCKED_DOMAIN
+
+        def _run(self, x, **attributes):
+            y = PlainMaxPool.eval(_plain(x, block), n_outputs=1, **attributes)
+            return (_blocks(np.ascontiguousarray(y), block),)
+
+    class Upsample(OpRun):
+        op_domain = BLOCKED_DOMAIN
+
+        def _run(self, x, scales, mode):
+            assert mode == "nearest"
+            y = _plain(x, block).repeat(scales[2], 2).repeat(scales[3], 3)
+            return (_blocks(y, block),)
+
+    return [ReorderInput, ReorderOutput, Conv, GlobalAveragePool, MaxPool, Upsample]
 
 
 def evaluate(program, arrays, block):
