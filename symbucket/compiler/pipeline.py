@@ -22,6 +22,7 @@ from symbucket.compiler.compilation import (
     take_rows,
 )
 from symbucket.compiler.loops.hoist_products import hoist_products
+from symbucket.compiler.loops.join_equal_loops import join_equal_loops
 from symbucket.compiler.loops.recompute_gates import recompute_gates
 from symbucket.compiler.loops.regroup_factors import regroup_factors
 from symbucket.compiler.loops.transpose_loops import transpose_loops
@@ -102,6 +103,7 @@ PIPELINE: tuple[Stage, ...] = (
         passes=(
             remove_dead_nodes,
             merge_common_subexpressions,
+            join_equal_loops,
             hoist_products,
             sum_gemms,
             simplify_stacking,

@@ -42,6 +42,7 @@ split
 rows
 joint/remove-dead-nodes
 joint/merge-common-subexpressions
+joint/join-equal-loops
 joint/hoist-products
 joint/sum-gemms
 joint/simplify-stacking
