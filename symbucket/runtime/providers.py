@@ -74,7 +74,7 @@ PROVIDERS = (
         arena="Cuda",
         run_device="gpu",
         missing=_MISSING_ON_CUDA,
-        since=(1, 25),  # the first with kernels for opset 21; before, the host computes a Scan
+        since=(1, 28),  # older ones compute Equal on the host, and some a Scan
         load_hint="CUDA or cuDNN libraries of another version are the usual cause",
     ),
 )

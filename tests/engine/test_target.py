@@ -21,7 +21,7 @@ def test_the_target_of_a_context():
     assert list(cuda.missing) == sorted(cuda.missing)
 
 
-@pytest.mark.parametrize(("version", "is_enough"), [("1.24.4", False), ("1.25.0", True)])
+@pytest.mark.parametrize(("version", "is_enough"), [("1.26.0", False), ("1.28.0", True)])
 def test_a_runtime_that_is_too_old_for_a_device(monkeypatch, version, is_enough):
     monkeypatch.setattr(backend.load_runtime(), "__version__", version)
     monkeypatch.setattr(backend, "is_available", lambda provider: True)
@@ -29,7 +29,7 @@ def test_a_runtime_that_is_too_old_for_a_device(monkeypatch, version, is_enough)
     if is_enough:
         assert session_provider(sb.gpu())[0] == "CUDAExecutionProvider"
         return
-    with pytest.raises(DeviceError, match=r"^gpu\(0\) needs onnxruntime 1.25 or newer, here is 1"):
+    with pytest.raises(DeviceError, match=r"^gpu\(0\) needs onnxruntime 1.28 or newer, here is 1"):
         session_provider(sb.gpu())
 
 
