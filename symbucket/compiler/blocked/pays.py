@@ -1,9 +1,9 @@
 """Which convolutions are faster in blocks.
 
 A block of channels is worth it if much is computed for each element that has to be reordered, and
-for each element of the weight, which is reordered too. The numbers are from two cores with AVX-512 and
-onnxruntime-training 1.19.2: kernels of 1, 3, 5 and 7, strides 1 and 2, 1 to 2,048 channels, 1 to 32
-pictures of 7 to 224 elements a side, with one thread and with two; gradients of weights and
+for each element of the weight, which is reordered too. The numbers are from two cores with AVX-512
+and onnxruntime-training 1.19.2: kernels of 1, 3, 5 and 7, strides 1 and 2, 1 to 2,048 channels, 1
+to 32 pictures of 7 to 224 elements a side, with one thread and with two; gradients of weights and
 depthwise convolutions with two only. On onnxruntime 1.32 whole networks were measured.
 """
 

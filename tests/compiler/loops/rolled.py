@@ -10,6 +10,7 @@ from tests.compiler.verify_graph import nodes_of
 
 UNROLLED = CompilerOptions(disable={"roll-loops"})
 ROLLED = CompilerOptions()
+APART = CompilerOptions(disable={"join-equal-loops"})
 
 
 def draw_arrays(net, shapes, seed=0, dtype=np.float32):
@@ -76,16 +77,18 @@ def agree(found, wanted, tolerance=2e-5):
         )
 
 
-def train_both(net, shapes, wanted=None, arrays=None, dtypes=None, tolerance=2e-5, **given):
+def train_both(
+    net, shapes, wanted=None, arrays=None, dtypes=None, tolerance=2e-5, options=ROLLED, **given
+):
     """Compile and run a training step both ways; gives the rolled programs and the numbers."""
     arrays = draw_arrays(net, shapes) if arrays is None else arrays
     data = {"label", "lengths", "words", *(("data",) if wanted is None else ())}
     wanted = [n for n in net.list_arguments() if n not in data] if wanted is None else wanted
 
-    def made(options):
-        return compile_training(net, shapes, dtypes, wanted=wanted, options=options, **given)
+    def made(chosen):
+        return compile_training(net, shapes, dtypes, wanted=wanted, options=chosen, **given)
 
-    rolled, unrolled = made(ROLLED), made(UNROLLED)
+    rolled, unrolled = made(options), made(UNROLLED)
     numbers = run_training(rolled, arrays, net, shapes)
     agree(numbers, run_training(unrolled, arrays, net, shapes), tolerance)
     for program in unrolled.models:

@@ -10,14 +10,20 @@ from symbucket.compiler import CompilerOptions, compile_inference, compile_train
 from symbucket.compiler.loops.join_equal_loops import join_equal_loops
 from symbucket.ir import Builder, append_scan, body_of, new_body, new_graph
 from symbucket.ir.notes import Phase
-from tests.compiler.loops.rolled import agree, draw_arrays, run_training, scans_in, train_both
+from tests.compiler.loops.rolled import (
+    APART,
+    agree,
+    draw_arrays,
+    run_training,
+    scans_in,
+    train_both,
+)
 from tests.compiler.loops.test_hoist_products import run
 from tests.compiler.loops.test_loops_fuzz import ROWS, WIDTH, Cell
 from tests.compiler.verify_graph import check_model, verify
 
 rnn = sb.rnn
 STEPS, UNITS = 6, 4
-APART = CompilerOptions(disable={"join-equal-loops"})
 
 
 def append_loop(g, name, direction, x=None):

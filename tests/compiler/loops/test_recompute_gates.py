@@ -6,7 +6,7 @@ import pytest
 import symbucket as sb
 from symbucket.compiler import CompilerOptions, compile_training
 from symbucket.compiler.target import PORTABLE
-from tests.compiler.loops.rolled import scans_in, train_both
+from tests.compiler.loops.rolled import APART, scans_in, train_both
 from tests.compiler.loops.test_cells_as_loops import CELLS, network, shapes_of
 from tests.compiler.verify_graph import check_model
 
@@ -18,7 +18,7 @@ LSTM = sb.rnn.LSTMCell
 def trained(net, shapes):
     """The training step; its numbers are those of the unrolled network."""
     names = [n for n in net.list_arguments() if n != "label"]
-    made, _ = train_both(net, shapes, names)
+    made, _ = train_both(net, shapes, names, options=APART)
     check_model(made.step)
     operators = [n for n in made.step.proto().graph.node if n.op_type == "LSTM"]
     assert len(operators) == made.step.passes[PASS]

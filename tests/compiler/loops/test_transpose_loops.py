@@ -6,7 +6,7 @@ import pytest
 import symbucket as sb
 from symbucket.compiler import CompilerOptions, compile_inference, compile_training
 from symbucket.compiler.target import CPU, PORTABLE, Target
-from tests.compiler.loops.rolled import scans_in, train_both
+from tests.compiler.loops.rolled import APART, scans_in, train_both
 from tests.compiler.loops.test_cells_as_loops import CELLS, network, shapes_of
 from tests.compiler.loops.test_loops_fuzz import random_network
 from tests.compiler.verify_graph import check_model
@@ -42,7 +42,7 @@ def by_name(program):
 def test_cells(name):
     net = network(CELLS[name](), STEPS)
     names = [n for n in net.list_arguments() if n != "label"]
-    made, _ = train_both(net, shapes_of(net, STEPS), names)
+    made, _ = train_both(net, shapes_of(net, STEPS), names, options=APART)
     check_model(made.step)
     assert made.step.passes[PASS] == len(scans_in(made.step)) > 0
 
