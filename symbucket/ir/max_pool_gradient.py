@@ -8,7 +8,7 @@ is not zero stands in dy already, which is as many times smaller as a window has
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from symbucket.ir.expr import Expr
 from symbucket.ir.gradient_rules import no_gradient
 from symbucket.ir.nodes import input_of, produced_by
 from symbucket.ir.registry import OWN_DOMAIN, TensorType, expansion, shape_rule
+from symbucket.types import Array
 
 no_gradient("MaxPoolGradient", domain=OWN_DOMAIN, because="is itself part of a gradient")
 
@@ -74,17 +75,11 @@ def _shape(node: ir.Node) -> list[TensorType]:
 
 @expansion("MaxPoolGradient")
 def _expand(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
-    """Compare: the kernel that returns positions beside maxima takes 15 times as long as without.
-
-    Every element that equals its window's maximum gets a number, the larger the earlier it stands,
-    and the element with the largest number of its window gets dy.
-    """
     x, y, dy = (Expr(g, input_of(node, i)) for i in range(3))
-    size, kernel = x.shape[2:], list(attr(node, "kernel_shape"))
-    scales = x.g.const(np.array([1, 1, *kernel], dtype=np.float32))
+    kernel = list(attr(node, "kernel_shape"))
+    scales = g.const(np.array([1, 1, *kernel], dtype=np.float32))
 
     def spread(value: Expr) -> Expr:
-        """The value of each window for all of its elements."""
         return value.op(
             "Resize",
             None,
@@ -94,10 +89,37 @@ def _expand(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
             nearest_mode="floor",
         )
 
+    def pooled(value: Expr) -> Expr:
+        return value.op("MaxPool", kernel_shape=kernel, strides=kernel)
+
+    numbers = numbers_of_places(kernel, x.shape[2:])
+    numbers = numbers.reshape(1, 1, *numbers.shape)
+    return [to_first_maximum(x, y, dy, numbers, spread, pooled).value]
+
+
+def numbers_of_places(kernel: Sequence[int], size: Sequence[int]) -> Array:
+    """Return a number for each place of pictures: the larger, the earlier in its window."""
     ranks = np.arange(math.prod(kernel), 0, -1).reshape(kernel)
-    numbers = np.tile(ranks, [n // k for n, k in zip(size, kernel)])
-    candidates = (x == spread(y)).cast(x.dtype) * numbers.reshape(1, 1, *size)
-    first = candidates.op("MaxPool", kernel_shape=kernel, strides=kernel)
+    return np.tile(ranks, [n // k for n, k in zip(size, kernel)])
+
+
+def to_first_maximum(
+    x: Expr,
+    y: Expr,
+    dy: Expr,
+    numbers: Array,
+    spread: Callable[[Expr], Expr],
+    pooled: Callable[[Expr], Expr],
+) -> Expr:
+    """dy for the first element of each window that equals its maximum y.
+
+    By comparing: the kernel that returns positions beside maxima takes 15 times as long as without.
+    Every element that equals its window's maximum gets its number, and the one with the largest
+    number of its window gets dy. ``spread`` gives the value of each window to all of its elements,
+    ``pooled`` takes the maxima of windows.
+    """
+    candidates = (x == spread(y)).cast(x.dtype) * numbers
+    first = pooled(candidates)
     # 1 for the first, at most 0 for the others; a comparison and a cast would take twice as long.
     chosen = (candidates - spread(first - 1.0)).op("Relu")
-    return [(chosen * spread(dy)).value]
+    return chosen * spread(dy)

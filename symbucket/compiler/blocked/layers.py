@@ -29,6 +29,7 @@ from symbucket.ir import (
     shape_of,
 )
 from symbucket.ir.expr import reciprocal, sqrt
+from symbucket.ir.max_pool_gradient import numbers_of_places, to_first_maximum
 
 MOST_PLACES = 4096
 """Elements of a channel that the kernel adds up one by one without losing digits."""
@@ -194,25 +195,26 @@ def _normalizes_channels(node: ir.Node) -> bool:
     return list(attr(node, "axes")) == [0, 2, 3] and _fits(input_of(node, 0))
 
 
-def _normalize(layer: Layer) -> Sequence[Expr]:
-    data, sign = layer.data(0), optional_input_of(layer.node, 1)
-    factor = None if sign is None else Expr(layer.g, sign)
+def _centered(data: Expr, factor: Expr | None, eps: float) -> tuple[Expr, Expr, Expr, Expr]:
+    """(data - mean) * factor, 1 / sqrt(var + eps), mean, var; the factor is 1, -1 or None."""
     mean = _mean(data)
     centered = _per_channel(data, factor, -mean if factor is None else -(mean * factor))
     var = _mean(centered * centered)
-    size = reciprocal(sqrt(var + attr(layer.node, "eps")))
+    return centered, reciprocal(sqrt(var + eps)), mean, var
+
+
+def _normalize(layer: Layer) -> Sequence[Expr]:
+    sign = optional_input_of(layer.node, 1)
+    factor = None if sign is None else Expr(layer.g, sign)
+    centered, size, mean, var = _centered(layer.data(0), factor, attr(layer.node, "eps"))
     y = _per_channel(centered, size)
     return [y, size if factor is None else size * factor, mean, var]
 
 
 def _normalize_batch(layer: Layer) -> Sequence[Expr]:
-    data, scale, shift = layer.data(0), layer.plain(1), layer.plain(2)
-    mean = _mean(data)
-    centered = _per_channel(data, None, -mean)
-    var = _mean(centered * centered)
-    r = reciprocal(sqrt(var + attr(layer.node, "eps")))
-    y = _per_channel(centered, r * scale, shift)
-    return [y, centered, r, mean, var]
+    scale, shift = layer.plain(1), layer.plain(2)
+    centered, r, mean, var = _centered(layer.data(0), None, attr(layer.node, "eps"))
+    return [_per_channel(centered, r * scale, shift), centered, r, mean, var]
 
 
 def _max_pool_gradient(layer: Layer) -> Sequence[Expr]:
@@ -224,15 +226,14 @@ def _max_pool_gradient(layer: Layer) -> Sequence[Expr]:
     def spread(value: Expr) -> Expr:
         return value.op("Upsample", domain=BLOCKED_DOMAIN, scales=[1, 1, *kernel], mode="nearest")
 
-    ranks = np.arange(math.prod(kernel), 0, -1).reshape(kernel)
-    numbers = np.tile(ranks, (rows // kernel[0], columns // kernel[1]))
+    def pooled(value: Expr) -> Expr:
+        pool = {"kernel_shape": kernel, "strides": kernel, "pads": [0, 0, 0, 0]}
+        return value.op("MaxPool", domain=BLOCKED_DOMAIN, **pool)
+
     # The channels of a block lie side by side, and have the number of their place.
+    numbers = numbers_of_places(kernel, (rows, columns))
     each = np.tile(numbers.reshape(-1, 1), (channels // layer.block, layer.block))
-    candidates = (x == spread(y)).cast(x.dtype) * each.reshape(1, channels, rows, columns)
-    pool = {"kernel_shape": kernel, "strides": kernel, "pads": [0, 0, 0, 0]}
-    first = candidates.op("MaxPool", domain=BLOCKED_DOMAIN, **pool)
-    chosen = (candidates - spread(first - 1.0)).op("Relu")
-    return [chosen * spread(dy)]
+    return [to_first_maximum(x, y, dy, each.reshape(x.shape[1:])[None], spread, pooled)]
 
 
 @dataclass(frozen=True)
