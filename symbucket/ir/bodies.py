@@ -76,6 +76,11 @@ def states_of(scan: ir.Node) -> int:
     return len(body.inputs) - count
 
 
+def runs_along_first_axes(scan: ir.Node) -> bool:
+    """Return whether a Scan slices its sequences, and stacks results, along their first axes."""
+    return not any(any(attr(scan, n, ())) for n in ("scan_input_axes", "scan_output_axes"))
+
+
 def replace_scan(
     scan: ir.Node, inputs: Sequence[ir.Value | None], outputs: Sequence[int], **changed: ir.Attr
 ) -> ir.Node:

@@ -85,6 +85,11 @@ def attributes_of(node: ir.Node) -> dict[str, Any]:
     return {name: attribute.value for name, attribute in node.attributes.items()}
 
 
+def perm_of(node: ir.Node) -> list[int]:
+    """Return the order of axes of a Transpose; without one they are reversed."""
+    return list(attribute_of(node, "perm") or reversed(range(len(dimensions_of(node.outputs[0])))))
+
+
 def copy_type(source: ir.Value, target: ir.Value) -> None:
     """Give ``target`` the name, shape and dtype of ``source``."""
     target.name, target.shape, target.type = source.name, source.shape, source.type

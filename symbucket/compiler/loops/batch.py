@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from symbucket.ir import Builder, attr, attributes_of, const_of, info_of, shape_of
+from symbucket.ir import Builder, attr, attributes_of, const_of, info_of, perm_of, shape_of
 
 Operands = Sequence[ir.Value | None]
 Batch = Callable[[Builder, ir.Node, Operands, Sequence[bool], int], Sequence[ir.Value]]
@@ -137,9 +137,7 @@ def _transpose(
     g: Builder, node: ir.Node, operands: Operands, varying: Sequence[bool], steps: int
 ) -> Sequence[ir.Value]:
     assert operands[0] is not None
-    rank = len(shape_of(node.outputs[0]))
-    perm = list(attr(node, "perm") or range(rank - 1, -1, -1))
-    return [g.transpose(operands[0], [0, *(p + 1 for p in perm)])]
+    return [g.transpose(operands[0], [0, *(p + 1 for p in perm_of(node))])]
 
 
 def _reduce(

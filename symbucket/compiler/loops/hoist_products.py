@@ -18,7 +18,7 @@ from symbucket.compiler.loops.free_values import (
     slice_directions,
 )
 from symbucket.compiler.rewrite.base import graph_pass
-from symbucket.compiler.rewrite.graph_queries import only_user
+from symbucket.compiler.rewrite.graph_queries import node_after, only_user
 from symbucket.compiler.rewrite.merge_common_subexpressions import merge_common_subexpressions
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.ir import (
@@ -252,7 +252,7 @@ class _Loop:
         size = sum(map(nbytes_of, missing))
         if len(missing) > 1 or (size > nbytes_of(value) and not is_product(node)):
             return False
-        g = Builder(self._graph, anchor=next(iter(_after(self._graph, self.scan)), None))
+        g = Builder(self._graph, anchor=node_after(self._graph, self.scan))
         inputs: list[ir.Value | None] = []
         for v, varies in zip(node.inputs, varying):
             if v is None or not varies:
@@ -278,10 +278,3 @@ class _Loop:
             if out is value or copied:
                 return self.scan.outputs[i]
         return None
-
-
-def _after(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
-    """The node that stands after another one."""
-    nodes = list(graph)
-    at = nodes.index(node)
-    return nodes[at + 1 : at + 2]

@@ -18,6 +18,7 @@ from symbucket.ir import (
     is_op,
     optional_input_of,
     produced_by,
+    runs_along_first_axes,
     shape_of,
     states_of,
 )
@@ -96,8 +97,7 @@ def _runs_one_way(scan: ir.Node) -> bool:
     """Return whether all sequences begin with the same step, along the first axis."""
     outputs = attribute_of(scan, "scan_output_directions") or ()
     directions = {*attribute_of(scan, "scan_input_directions"), *outputs}
-    axes = [attribute_of(scan, name) or () for name in ("scan_input_axes", "scan_output_axes")]
-    return len(directions) == 1 and not any(map(any, axes))
+    return len(directions) == 1 and runs_along_first_axes(scan)
 
 
 def _copied(value: ir.Value) -> ir.Value | None:

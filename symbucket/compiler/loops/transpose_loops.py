@@ -13,6 +13,7 @@ import math
 
 import onnx_ir as ir
 
+from symbucket.compiler.loops.step_form import is_layer_product
 from symbucket.compiler.loops.transposed_body import (
     can_transpose,
     state_products,
@@ -20,17 +21,21 @@ from symbucket.compiler.loops.transposed_body import (
     transposed,
 )
 from symbucket.compiler.rewrite.base import PassContext, Property, graph_pass
-from symbucket.compiler.rewrite.graph_queries import only_user
+from symbucket.compiler.rewrite.graph_queries import node_after, only_user
 from symbucket.ir import (
     Builder,
     attribute_of,
+    attributes_of,
     body_of,
     const_of,
     info_of,
     input_of,
     is_op,
     optional_input_of,
+    perm_of,
     produced_by,
+    producer_of,
+    runs_along_first_axes,
     shape_of,
     states_of,
 )
@@ -58,7 +63,8 @@ def transpose_loops(graph: ir.Graph, context: PassContext) -> int:
         for node in graph
         if (body := body_of(node)) is not None
         and any(map(is_faster, state_products(body)))
-        and _can_transpose(node, body)
+        and runs_along_first_axes(node)
+        and can_transpose(body)
     ]
     columns = _Columns()
     for scan, body in loops:
@@ -79,11 +85,6 @@ def is_faster(product: ir.Node) -> bool:
     )
 
 
-def _can_transpose(scan: ir.Node, body: ir.Graph) -> bool:
-    axes = [attribute_of(scan, name) or () for name in ("scan_input_axes", "scan_output_axes")]
-    return not any(map(any, axes)) and can_transpose(body)
-
-
 def _transpose(graph: ir.Graph, scan: ir.Node, body: ir.Graph, columns: _Columns) -> None:
     carried = states_of(scan)
     g = Builder(graph, anchor=scan)
@@ -93,8 +94,7 @@ def _transpose(graph: ir.Graph, scan: ir.Node, body: ir.Graph, columns: _Columns
             new = transposed(g, value) if i < carried else columns.of(g, value)
             scan.replace_input_with(i, new)
         transpose_body(g, body)
-    after = list(graph)[list(graph).index(scan) + 1 :]
-    g = Builder(graph, anchor=next(iter(after), None))
+    g = Builder(graph, anchor=node_after(graph, scan))
     with g.beside(scan):
         for i, out in enumerate(scan.outputs):
             perm = (1, 0) if i < carried else _SWAPPED
@@ -102,9 +102,7 @@ def _transpose(graph: ir.Graph, scan: ir.Node, body: ir.Graph, columns: _Columns
             if out.uses() or out.is_graph_output():
                 rows = g.transpose(out, perm)
                 out.replace_all_uses_with(rows, replace_graph_outputs=True)
-                node = rows.producer()
-                assert node is not None
-                node.replace_input_with(0, out)
+                producer_of(rows).replace_input_with(0, out)
                 if i >= carried:
                     _Readers(g, rows, out).rewrite()
 
@@ -133,7 +131,7 @@ class _Columns:
         if node is None or node.domain:
             return g.transpose(value, _SWAPPED)
         if node.op_type == "Transpose":
-            perm = attribute_of(node, "perm")
+            perm = perm_of(node)
             return g.transpose(input_of(node, 0), [perm[axis] for axis in _SWAPPED])
         if _splits_features(node):
             parts = g.ops(
@@ -151,7 +149,7 @@ class _Columns:
                 None if v is None else self.of(g, v) if len(shape_of(v)) == 3 else transposed(g, v)
                 for v in node.inputs
             ]
-            options = {name: one.value for name, one in node.attributes.items()}
+            options = attributes_of(node)
             if node.op_type == "Concat":
                 options["axis"] = 1
             return g.op(node.op_type, *operands, **options)
@@ -169,7 +167,7 @@ class _Columns:
             return False
         if node.op_type == "Transpose":
             source = input_of(node, 0).producer()
-            swaps = tuple(attribute_of(node, "perm")) == _SWAPPED
+            swaps = tuple(perm_of(node)) == _SWAPPED
             return swaps and source is not None and body_of(source) is not None
         joins = node.op_type == "Concat" and attribute_of(node, "axis") in (2, -1)
         if not (joins or _splits_features(node) or info_of(node).elementwise):
@@ -183,12 +181,8 @@ class _Columns:
         if gemm is None or only_user(value) is None or only_user(gemm.outputs[0]) is not reshape:
             return None
         x, weight, bias = input_of(gemm, 0), input_of(gemm, 1), optional_input_of(gemm, 2)
-        is_plain = all(
-            attribute_of(gemm, name) == one
-            for name, one in (("transA", 0), ("transB", 1), ("alpha", 1.0), ("beta", 1.0))
-        )
         steps, samples, size = shape_of(value)
-        if not is_plain or shape_of(gemm.outputs[0]) != (steps * samples, size):
+        if not is_layer_product(gemm) or shape_of(gemm.outputs[0]) != (steps * samples, size):
             return None
         if bias is not None and shape_of(bias) != (size,):
             return None
@@ -233,7 +227,7 @@ class _Readers:
         steps, size, samples = shape_of(self._out)
         for node, _ in list(self._rows.uses()):
             if is_op(node, "Transpose"):
-                perm = [_SWAPPED[axis] for axis in attribute_of(node, "perm")]
+                perm = [_SWAPPED[axis] for axis in perm_of(node)]
                 node.replace_input_with(0, self._out)
                 node.attributes["perm"] = ir.AttrInt64s("perm", perm)
             elif is_op(node, "Reshape") and shape_of(node.outputs[0]) == (steps * samples, size):

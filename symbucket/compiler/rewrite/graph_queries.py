@@ -29,6 +29,13 @@ def only_user(value: ir.Value) -> ir.Node | None:
     return next(iter(uses))[0]
 
 
+def node_after(graph: ir.Graph, node: ir.Node) -> ir.Node | None:
+    """Return the node that stands after another one; None if it is the last."""
+    nodes = iter(graph)
+    next(one for one in nodes if one is node)
+    return next(nodes, None)
+
+
 def depths(graph: ir.Graph) -> dict[ir.Value, int]:
     """Return the longest path, in nodes, from the graph's inputs to every value."""
     depth_of: dict[ir.Value, int] = {}
