@@ -105,7 +105,7 @@ class _Reader:
                 raise ValueError("the end is missing")
             return blob
         if kind == "dict":
-            return dict(zip(self.column(first), self.column(rest[0])))
+            return dict(zip(self.column(first), self.column(rest[0]), strict=True))
         if kind == "dtype":
             return np.dtype(first)
         if kind == "enum":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from symbucket.context import Context
-from symbucket.ir import IR_VERSION, Builder, new_graph
+from symbucket.ir import Builder, model_bytes, new_graph
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.session import Session
 
@@ -25,8 +25,7 @@ class Accumulator:
             added = g.op("Add", *values)
             added.name = f"new{i}"
             g.graph.outputs.append(added)
-        model = ir.serde.serialize_model(ir.Model(g.graph, ir_version=IR_VERSION))
-        self._session = Session(model.SerializeToString(), context, name)
+        self._session = Session(model_bytes(g.graph), context, name)
         self.bind(pairs)
 
     def bind(self, pairs: Sequence[tuple[NDArray, NDArray]]) -> None:

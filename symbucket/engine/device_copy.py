@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from symbucket.context import Context
-from symbucket.ir import IR_VERSION, Builder, new_graph
+from symbucket.ir import Builder, model_bytes, new_graph
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.session import Session
 
@@ -27,8 +27,7 @@ class DeviceCopy:
             result = g.op("Identity", g.input(f"source{i}", source.shape, dtype))
             result.name = f"target{i}"
             g.graph.outputs.append(result)
-        model = ir.serde.serialize_model(ir.Model(g.graph, ir_version=IR_VERSION))
-        self._session = Session(model.SerializeToString(), context, name)
+        self._session = Session(model_bytes(g.graph), context, name)
         self._session.bind_inputs({f"source{i}": source for i, (_, source) in enumerate(pairs)})
         self._session.bind_outputs({f"target{i}": target for i, (target, _) in enumerate(pairs)})
 

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from symbucket.compiler import Program, Role
 from symbucket.context import Context
 from symbucket.engine.runner import PortArrays
-from symbucket.ir import IR_VERSION, Builder, new_graph
+from symbucket.ir import Builder, model_bytes, new_graph
 from symbucket.runtime.backend import ort, session_provider
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.noise import NoiseKey, draw
@@ -93,8 +93,7 @@ class DeviceSums:
         joined = g.op("Concat", *totals, axis=0)
         joined.name = "totals"
         g.graph.outputs.append(joined)
-        model = ir.serde.serialize_model(ir.Model(g.graph, ir_version=IR_VERSION))
-        self._session = Session(model.SerializeToString(), context, "finite check")
+        self._session = Session(model_bytes(g.graph), context, "finite check")
         self._totals = NDArray.zeros((len(arrays),), np.float32, context)
         self._session.bind_outputs({"totals": self._totals})
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from symbucket.ir.nodes import scope_of
 from symbucket.ir.notes import Phase, graph_notes, phase_of, set_phase
-from symbucket.ir.registry import OPSET, OWN_DOMAIN
+from symbucket.ir.registry import IR_VERSION, OPSET, OWN_DOMAIN
 from symbucket.ir.shapes import infer_node
 
 _MAX_SHARED_BYTES = 4096  # larger constants are not compared by content
@@ -289,3 +289,9 @@ class Builder:
 def new_graph(name: str) -> ir.Graph:
     """Return an empty graph of the opset that symbucket emits."""
     return ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name=name)
+
+
+def model_bytes(graph: ir.Graph) -> bytes:
+    """Return a model of one graph, as a session takes it."""
+    model = ir.serde.serialize_model(ir.Model(graph, ir_version=IR_VERSION))
+    return bytes(model.SerializeToString())

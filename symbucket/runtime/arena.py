@@ -34,7 +34,7 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.context import Context
-from symbucket.ir import IR_VERSION, Builder, new_graph
+from symbucket.ir import Builder, model_bytes, new_graph
 from symbucket.runtime.backend import ort, session_provider
 from symbucket.runtime.providers import provider_of
 
@@ -168,8 +168,7 @@ def _request_model() -> bytes:
     shape = g.typed("Shape", (2,), gathered, dtype=ir.DataType.INT64)
     shape.name = "shape"
     g.graph.outputs.append(shape)
-    model = ir.serde.serialize_model(ir.Model(g.graph, ir_version=IR_VERSION))
-    return bytes(model.SerializeToString())
+    return model_bytes(g.graph)
 
 
 def _load_trim() -> Any:

@@ -96,7 +96,7 @@ def session_provider(context: Context) -> tuple[str, dict[str, str]]:
             f"{', '.join(ort.get_available_providers())}. Install symbucket[{provider.extra}] in "
             "place of the other runtime, or compute on the CPU, context=symbucket.cpu()."
         )
-    if _version(ort.__version__) < provider.since:
+    if runtime_version() < provider.since:
         raise DeviceError(
             f"{context} needs onnxruntime {'.'.join(map(str, provider.since))} or newer, here is "
             f"{ort.__version__}, whose {provider.name} lacks kernels that networks need. Install "

@@ -7,8 +7,9 @@ from functools import cache
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.ir import BLOCKED_DOMAIN, IR_VERSION, Builder, new_graph
+from symbucket.ir import BLOCKED_DOMAIN, Builder, model_bytes, new_graph
 from symbucket.runtime.backend import ort
+from symbucket.runtime.session import session_options
 
 _FEWEST = 4  # channels that the runtime puts into a block, which it fills up
 
@@ -21,14 +22,14 @@ def channel_block() -> int:
     with AVX-512 and on ARM, 8 with AVX2; it has none on other processors, or in builds without the
     operators.
     """
-    options = ort.SessionOptions()
+    options = session_options(1)
     options.log_severity_level = 4  # a refusal is an answer
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     few = np.zeros((1, _FEWEST, 1, 1), np.float32)
     try:
         session = ort.InferenceSession(_model(), options, providers=["CPUExecutionProvider"])
         (blocks,) = session.run(None, {"x": few})
+    except MemoryError:  # of Python, not of the runtime
+        raise
     except Exception:  # the runtime's exceptions have no common base
         return 0
     block = int(blocks.shape[1])
@@ -42,5 +43,4 @@ def _model() -> bytes:
     blocks.shape = None  # the answer
     g.graph.outputs.append(blocks)
     g.graph.opset_imports[BLOCKED_DOMAIN] = 1
-    model = ir.serde.serialize_model(ir.Model(g.graph, ir_version=IR_VERSION))
-    return bytes(model.SerializeToString())
+    return model_bytes(g.graph)

@@ -23,7 +23,6 @@ from symbucket.export.spec import BATCH, KEY, NetworkSpec
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
 from symbucket.runtime.serving_session import ServingSession
-from symbucket.serve.batch import check_served
 from symbucket.serve.bound_run import Answer, BoundRun, Ends
 from symbucket.serve.chunks import ROOM, Chunk, Chunker
 from symbucket.serve.lanes import Lane, Lanes, padded
@@ -133,12 +132,11 @@ class Engine:
 
     def _load_network(self, network: NetworkSpec, lane: Lane) -> None:
         began = time.perf_counter()
-        check_served(network)
-        sessions = self._sessions.get(network.file) or self._create(network)
-        loaded = _Loaded(sessions, Ends(network))
+        ends = Ends(network)  # refuses what cannot be served
+        loaded = _Loaded(self._sessions.get(network.file) or self._create(network), ends)
         try:  # once over padding: some faults of a model show when it runs only
             samples, length = network.batch or 1, self._chunker.size_of(network)
-            for session in sessions:
+            for session in loaded.sessions:
                 run = self._bound(lane, loaded, session, samples, length)
                 run.fill([])
                 run.run(None)
@@ -149,7 +147,7 @@ class Engine:
                 f"the network of key {network.key!r} fails to run: {one_line(error)}"
             ) from error
         if KEY in network.free:
-            self._sessions[network.file] = sessions
+            self._sessions[network.file] = loaded.sessions
         self._loaded[network.key] = loaded
         spent = 1000 * (time.perf_counter() - began)
         self._statistics[network.key].build_milliseconds += spent

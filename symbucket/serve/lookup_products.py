@@ -149,12 +149,7 @@ class _Constants:
         Their shapes are (rows, 4 units) and (units, 4 units), in the operator's order of gates.
         """
         w, r, b = (input_name(lookup.lstm, slot) for slot in (1, 2, 3))
-        needed = {lookup.table, w, r, b} - {""}
-        nodes: list[onnx.NodeProto] = []
-        for node in reversed(self._model.graph.node):
-            if not needed.isdisjoint(node.output):
-                nodes.insert(0, node)
-                needed.update(filter(None, node.input))
+        nodes, needed = _leading_to(self._model.graph.node, {lookup.table, w, r, b})
         own = ":" * (1 + max(map(_leading_colons, needed)))
         zero = numpy_helper.from_array(np.array([0]), own + "zero")
 
@@ -217,16 +212,24 @@ def _typed(name: str, array: Array) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, array.shape)
 
 
+def _leading_to(
+    nodes: Sequence[onnx.NodeProto], names: set[str]
+) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Return the nodes that values depend on, in order, and the names of all that they read."""
+    leading: list[onnx.NodeProto] = []
+    needed = names - {""}
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.output):
+            leading.append(node)
+            needed.update(filter(None, node.input))
+            for attribute in node.attribute:
+                needed.update(n for inner in attribute.g.node for n in inner.input if n)
+    return leading[::-1], needed
+
+
 def _remove_unused(graph: onnx.GraphProto) -> None:
     """Remove nodes and initializers that no output depends on."""
-    needed = {value.name for value in graph.output}
-    nodes: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if not needed.isdisjoint(node.output):
-            nodes.insert(0, node)
-            needed.update(node.input)
-            for attribute in node.attribute:
-                needed.update(name for inner in attribute.g.node for name in inner.input)
+    nodes, needed = _leading_to(graph.node, {value.name for value in graph.output})
     initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)

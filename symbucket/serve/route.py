@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -260,11 +261,7 @@ def _sizes(axes: Sequence[tuple[str | None, int]]) -> tuple[int, ...]:
 
 def counted_by_key(placed: Sequence[Placed]) -> dict[Hashable, int]:
     """Return how many of the requests each key serves."""
-    counts: dict[Hashable, int] = {}
-    for one in placed:
-        key = one.network.key
-        counts[key] = counts.get(key, 0) + 1
-    return counts
+    return Counter(one.network.key for one in placed)
 
 
 def _order_of(network: NetworkSpec) -> tuple[int, tuple[int, ...]]:

@@ -14,6 +14,7 @@ from onnx import helper
 
 from symbucket.checks import one_line
 from symbucket.errors import UnsupportedError
+from symbucket.ops.foreign.attributes import int_of
 from symbucket.symbol.onnx_walk import all_nodes, graphs_of
 
 OLDEST = 13
@@ -85,7 +86,7 @@ def _flattened(
     graph: onnx.GraphProto, node: onnx.NodeProto, version: int, numbers: Iterator[int]
 ) -> list[onnx.NodeProto]:
     """Write out that Softmax and its kin took all axes from ``axis`` on as one, before opset 13."""
-    (axis,) = [a.i for a in node.attribute if a.name == "axis"] or [1]
+    axis = int_of(node, "axis", 1)
     prefix = f"{node.output[0]}/opset{version}/{next(numbers)}"
     shape, rows, result = (f"{prefix}/{part}" for part in ("shape", "rows", "result"))
     # The converter asks for the shape of what it changes: two axes of unknown size.

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
+from symbucket.ops.foreign.attributes import int_of
 from symbucket.visualization.diagram import (
     BACKWARD,
     FORWARD,
@@ -132,7 +133,7 @@ class _Body:
 
     def __init__(self, parts: OnnxBoxes, node: onnx.NodeProto, body: onnx.GraphProto) -> None:
         self.parts, self.node, self.body = parts, node, body
-        sequences = next((a.i for a in node.attribute if a.name == "num_scan_inputs"), 0)
+        sequences = int_of(node, "num_scan_inputs", 0)
         states = max(len(node.input) - sequences, 0)
         inputs, self.results = [v.name for v in body.input], [v.name for v in body.output]
         self.states = inputs[:states]
