@@ -18,14 +18,15 @@ from symbucket.compiler.noise_inputs import NoiseInput
 from symbucket.compiler.ports import Port, Role
 from symbucket.compiler.program import Program, TrainingPrograms
 from symbucket.compiler.request import CompileRequest
+from symbucket.compiler.shards.sharding import Piece, Sharding
 from symbucket.files import write_atomic
 
 _LOG = logging.getLogger(__name__)
-_MAGIC = b"symbucket compiled model 2\n"
+_MAGIC = b"symbucket compiled model 3\n"
 _SUFFIX = ".symbucket"
 _ABANDONED_SECONDS = 3600.0  # an unfinished file that is older has lost its writer
 
-_CLASSES = (TrainingPrograms, Program, Port, Role, NoiseInput, MemoryPlan, Buffer)
+_CLASSES = (TrainingPrograms, Program, Port, Role, NoiseInput, MemoryPlan, Buffer, Sharding, Piece)
 
 
 def cached(compiled: Callable[[], TrainingPrograms], request: CompileRequest) -> TrainingPrograms:

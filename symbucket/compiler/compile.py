@@ -73,6 +73,7 @@ def compile_training(
     row_sparse: Collection[str] = (),
     target: Target = CPU,
     as_inference: bool = False,
+    batch_axes: Mapping[str, int] | None = None,
 ) -> TrainingPrograms:
     """Compile the models of a training step.
 
@@ -88,6 +89,8 @@ def compile_training(
         row_sparse: gradients that may come as rows and values.
         target: what the models must run on.
         as_inference: differentiate what inference computes.
+        batch_axes: for arguments whose rows are those of the batch, along which axis they lie. If
+            ``target.shards`` says so, the step may be compiled for a part of the rows.
 
     Raises:
         ShapeError: shapes are missing or do not fit.
@@ -108,6 +111,7 @@ def compile_training(
         options,
         target,
         as_inference,
+        tuple((batch_axes or {}).items()),
     )
     return compile_request(request)
 

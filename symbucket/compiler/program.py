@@ -10,6 +10,7 @@ import onnx
 from symbucket.compiler.memory import MemoryPlan
 from symbucket.compiler.noise_inputs import NoiseInput
 from symbucket.compiler.ports import Port, Role
+from symbucket.compiler.shards.sharding import Sharding
 from symbucket.one_of_each import OneOfEach
 
 ValueType = tuple[str, int, tuple[int, ...]]
@@ -39,6 +40,9 @@ class Program:
         unrolled: for each weight that steps use one after the other without a loop the reason.
         values: the types of values between nodes, where the shape does not depend on the data;
             none in a model that is written for people (``CompilerOptions.value_info``).
+        sharding: if the model is that of a part of the batch's rows, how the parts make the whole;
+            ports have the shapes of the whole batch then, and the plan is of all shards.
+        unsharded: why it is not, if that was asked.
     """
 
     model: bytes
@@ -50,6 +54,8 @@ class Program:
     loops: tuple[str, ...] = ()
     unrolled: tuple[str, ...] = ()
     values: tuple[ValueType, ...] = ()
+    sharding: Sharding | None = None
+    unsharded: str = ""
 
     def __post_init__(self) -> None:
         """Use one object for equal ports: those of parameters are the same for all keys."""

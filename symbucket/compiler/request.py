@@ -38,6 +38,8 @@ class CompileRequest:
         target: what the model must run on.
         as_inference: the training step differentiates what inference computes: no Dropout, and the
             moving statistics of BatchNorm.
+        batch_axes: arguments with the axis along which the batch's rows lie; what is not named
+            there is the same for all rows. The step may be sharded if there are any.
     """
 
     symbol: Symbol
@@ -52,6 +54,7 @@ class CompileRequest:
     options: CompilerOptions = field(default_factory=CompilerOptions)
     target: Target = CPU
     as_inference: bool = False
+    batch_axes: tuple[tuple[str, int], ...] = ()
 
     @property
     def trains(self) -> bool:
@@ -66,6 +69,7 @@ class CompileRequest:
             "fetch": None if self.fetch is None else tuple(self.fetch),
             "metrics": tuple(self.metrics),
             "row_sparse": frozenset(self.row_sparse),
+            "batch_axes": tuple(sorted(self.batch_axes)),
         }.items():
             object.__setattr__(self, name, value)
 

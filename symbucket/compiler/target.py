@@ -21,6 +21,7 @@ class Target:
         casts_booleans_slowly: a cast from booleans takes a multiple of one from bytes.
         channel_block: channels in a block of the runtime's blocked convolutions, which depends on
             the processor; 0 if it has none.
+        shards: parts of a batch's rows that may run at the same time; 1: only all of them together.
 
     A target says what passes may introduce; a node of the user's own network stays, unless a pass
     knows another form of it.
@@ -33,6 +34,7 @@ class Target:
     copies_weights: bool = True
     casts_booleans_slowly: bool = False
     channel_block: int = 0
+    shards: int = 1
 
     def runs(self, op_types: Collection[str]) -> bool:
         """Return whether the target has all of these operators."""

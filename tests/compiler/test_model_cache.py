@@ -12,6 +12,8 @@ from symbucket import random, sym
 from symbucket.compiler import (
     CompileRequest,
     CompilerOptions,
+    Program,
+    cache,
     compilation,
     compile_inference,
     compile_training,
@@ -21,7 +23,8 @@ from symbucket.compiler.cache import ModelCache
 from symbucket.compiler.codec import pack, unpack
 from symbucket.compiler.metrics import FORMULAS
 from symbucket.compiler.ports import Port, Role
-from symbucket.compiler.target import PORTABLE
+from symbucket.compiler.shards.sharding import Piece, Sharding
+from symbucket.compiler.target import CPU, PORTABLE
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import info
 from symbucket.metric import GraphMetric
@@ -172,6 +175,26 @@ def test_every_option_is_in_the_key_but_where_the_cache_is():
             CompileRequest(net, SHAPES, options=CompilerOptions(**{name: value}))
         )
         assert (key == plain) == name.startswith("cache_"), name
+
+
+def test_shards_and_batch_axes_are_in_the_key():
+    net = language_model(2)
+    key = fingerprint.fingerprint
+    plain = CompileRequest(net, SHAPES)
+    axes = replace(plain, batch_axes=(("label", 1), ("data", 0)))
+    assert axes == replace(plain, batch_axes=(("data", 0), ("label", 1)))
+    others = [
+        axes,
+        replace(plain, batch_axes=(("label", 0), ("data", 0))),
+        replace(plain, target=replace(CPU, shards=2)),
+    ]
+    assert len({key(request) for request in (plain, *others)}) == 4
+
+
+def test_a_sharding_is_stored_with_its_program():
+    pieces = {"x": Piece("rows", 3), "w": Piece("same"), "w.grad": Piece("sum")}
+    program = Program(b"model", (), (), sharding=Sharding(2, pieces), unsharded="reason")
+    assert unpack(pack(program), cache._CLASSES) == program
 
 
 def test_operators_and_rules_from_outside_are_not_kept(tmp_path, compiled, monkeypatch):

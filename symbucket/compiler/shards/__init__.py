@@ -1,0 +1,1 @@
+"""Shards: a training step over parts of the batch's rows, which run at the same time."""
