@@ -141,7 +141,10 @@ def nightly(session: nox.Session, versions: str) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Every fuzzer for ten minutes, or the seconds after ``--``, from a seed made of the date."""
+    """Every fuzzer for ten minutes, or the seconds after ``--``, from a seed made of the date.
+
+    Then the tests that draw, from the same seed.
+    """
     session.install("-e", ".[training,test]")
     seconds = session.posargs or ["600"]
     seed = str(date.today().toordinal() * 100_000)
@@ -149,6 +152,8 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "tests.fuzz", *options)
     session.run("python", "-m", "tests.fuzz", "--damage", *options)
     session.run("python", "-m", "tests.fuzz.hostile", *options)
+    seeds = [f"--seed={seed}", f"--hypothesis-seed={seed}"]
+    session.run("python", "-m", "pytest", "-m", "fuzz or hypothesis", *seeds)
 
 
 @nox.session

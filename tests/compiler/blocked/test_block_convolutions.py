@@ -188,10 +188,10 @@ def random_case(rng):
 
 
 @needs_blocks
+@pytest.mark.fuzz
 @pytest.mark.slow
 @pytest.mark.usefixtures("_always")
-def test_random_convolutions():
-    seed = int(np.random.default_rng().integers(1 << 30))
+def test_random_convolutions(seed):
     rng, count = np.random.default_rng(seed), 0
     while count < 60:
         case = random_case(rng)

@@ -193,9 +193,9 @@ def random_network(rng):
 
 
 @needs_blocks
+@pytest.mark.fuzz
 @pytest.mark.slow
-def test_random_networks():
-    seed = int(np.random.default_rng().integers(1 << 30))
+def test_random_networks(seed):
     rng, target, rewritten = np.random.default_rng(seed), target_of(Context("cpu")), 0
     for number in range(20):
         net = random_network(rng)
