@@ -21,7 +21,7 @@ class Role(Enum):
     Inputs have the roles ARGUMENT (data, labels and parameters), STATE, HEAD and NOISE (random
     numbers, drawn anew for each run); outputs OUTPUT, GRAD (or ROWS and VALUES, if the gradient is
     row-sparse), NEXT_STATE, METRIC_TOTAL and METRIC_COUNT. STASH leaves a forward model and enters
-    its backward model.
+    its backward model. PARTIAL is no port of a model: what a shard of the batch adds to an output.
     """
 
     ARGUMENT = "argument", "{}"
@@ -36,6 +36,7 @@ class Role(Enum):
     VALUES = "rows of a gradient", "{}.values"
     STASH = "stash", "stash/{}"
     NOISE = "noise", "noise/{}"
+    PARTIAL = "sum over a shard of the batch", "partial/{}"
 
     @property
     def description(self) -> str:

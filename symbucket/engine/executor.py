@@ -16,7 +16,13 @@ from symbucket.engine.device_copy import DeviceCopy
 from symbucket.engine.finite import first_failure
 from symbucket.engine.inner_values import InnerValues
 from symbucket.engine.noise import NoiseClock
-from symbucket.engine.programs import ALL_OUTPUTS, NetworkPrograms, Part, RunRequest
+from symbucket.engine.programs import (
+    ALL_OUTPUTS,
+    NO_BATCH,
+    NetworkPrograms,
+    Part,
+    RunRequest,
+)
 from symbucket.engine.reshape import reshaped
 from symbucket.engine.runner import PortArrays, Runner
 from symbucket.errors import InvalidArgumentError, ShapeError, StateError
@@ -53,6 +59,7 @@ class Executor(BoundArrays):
             ``feed`` or ``write``.
         noise_clock: counts runs, for random numbers; None: a clock of this executor alone.
         as_inference: a training step differentiates what inference computes.
+        batch_axes: the batch axis of each argument that has one; then a step may run in shards.
     """
 
     def __init__(
@@ -69,11 +76,20 @@ class Executor(BoundArrays):
         checks_inputs: bool = True,
         noise_clock: NoiseClock | None = None,
         as_inference: bool = False,
+        *,
+        batch_axes: Mapping[str, int] = NO_BATCH,
     ) -> None:
         super().__init__(symbol, context, args, grads, grad_req, aux, name, options)
         differentiated = [n for n, request in self.grad_req.items() if request != "null"]
         self.programs = NetworkPrograms(
-            symbol, context, self.types, differentiated, name, self.options, as_inference
+            symbol,
+            context,
+            self.types,
+            differentiated,
+            name,
+            self.options,
+            as_inference,
+            batch_axes,
         )
         """What is compiled for it."""
         self.buffers = Buffers(context, pool)
@@ -288,7 +304,7 @@ class Executor(BoundArrays):
         The step is compiled and run again, with all its values as outputs. Auxiliary states and
         the noise clock must be as they were before it; None if nothing was found.
         """
-        program = self.programs.step(self._request)
+        program = self.programs.whole_step(self._request)
         if program is None:
             return None
         key = self._noise_clock.next_key(self.name, True)
@@ -375,11 +391,15 @@ class Executor(BoundArrays):
         return reshaped(self, kwargs)
 
 
+_LASTING = (Role.GRAD, Role.ROWS, Role.VALUES, Role.STASH, Role.NEXT_STATE, Role.PARTIAL)
+"""Roles of what is read or written until the update."""
+
+
 def _buffer_group(port: Port, part: Part) -> str:
     """Return the group of buffers whose contents last as long as this port's."""
     if part == "backward":
         return BACKWARD
-    if port.role in (Role.GRAD, Role.ROWS, Role.VALUES, Role.STASH, Role.NEXT_STATE):
+    if port.role in _LASTING:
         return STASH
     if port.role is Role.NOISE and part != "inference":
         return STASH  # backward reads it too

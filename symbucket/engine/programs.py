@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from symbucket.compiler import (
@@ -41,6 +42,9 @@ class RunRequest:
 
 ALL_OUTPUTS = RunRequest()
 
+NO_BATCH: Mapping[str, int] = MappingProxyType({})
+"""Batch axes of a network that runs its batches as a whole."""
+
 
 class NetworkPrograms:
     """Compiles a symbol for inference and for training, each once for each request.
@@ -53,6 +57,7 @@ class NetworkPrograms:
         name: how messages call it.
         options: of the compiler.
         as_inference: training programs differentiate what inference computes.
+        batch_axes: the batch axis of each variable that has one; then a step may run in shards.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class NetworkPrograms:
         name: str,
         options: CompilerOptions,
         as_inference: bool = False,
+        batch_axes: Mapping[str, int] = NO_BATCH,
     ) -> None:
         self.builds: Counter[str] = Counter()
         """How often models were compiled, by kind ("training", "inference")."""
@@ -75,6 +81,7 @@ class NetworkPrograms:
         self._name = name
         self._options = options
         self._as_inference = as_inference
+        self._batch_axes = batch_axes
         self._target = target_of(context)
         self._training: dict[RunRequest, TrainingPrograms] = {}
 
@@ -109,6 +116,7 @@ class NetworkPrograms:
                     request.row_sparse,
                     self._target,
                     self._as_inference,
+                    self._batch_axes,
                 )
             self.builds["training"] += 1
         return programs
@@ -126,12 +134,14 @@ class NetworkPrograms:
                 return Runner(self.inference(request), self._context, name)
             return Runner(getattr(self.training(request), part), self._context, name)
 
-    def step(self, request: RunRequest) -> Program | None:
-        """Compile the step again, to look at it; None if it is split in two programs."""
-        programs = self._training.pop(request, None)
+    def whole_step(self, request: RunRequest) -> Program | None:
+        """Compile the step of a whole batch, to look at it; None if it is split in two programs."""
+        programs, axes = self._training.pop(request, None), self._batch_axes
+        self._batch_axes = NO_BATCH
         try:
             return self.training(request).step
         finally:
+            self._batch_axes = axes
             if programs is not None:
                 self._training[request] = programs
 

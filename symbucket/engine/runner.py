@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from symbucket.compiler import Port, Program, Role
 from symbucket.compiler.memory.pool_plan import NODE_BYTES, SESSION_BYTES
 from symbucket.context import Context
+from symbucket.engine.sharded_session import ShardedSession, partial_ports
 from symbucket.engine.shared_models import SHARED_MODELS
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.noise import NoiseKey, draw
@@ -58,11 +59,13 @@ class Runner:
         self.inputs = program.inputs
         self.noise = program.noise
         self.outputs = program.outputs
+        self._partial_sums = partial_ports(program)
         plan = program.plan
         self._model_nbytes = SESSION_BYTES + (0 if plan is None else NODE_BYTES * plan.nodes)
         self._noise_arrays: dict[str, NDArray] = {}
         need = 0 if plan is None else plan.arena
-        self._session = SHARED_MODELS.session(program, context, name, need)
+        session = SHARED_MODELS.session(program, context, name, need)
+        self._session = session if program.sharding is None else ShardedSession(session, program)
 
     @property
     def nbytes(self) -> int:
@@ -79,12 +82,13 @@ class Runner:
 
     def unbound(self, arrays: PortArrays) -> list[Port]:
         """Return the ports for which ``arrays`` has nothing."""
-        return [p for p in (*self.inputs, *self.outputs) if arrays.find(p) is None]
+        ports = (*self.inputs, *self.outputs, *self._partial_sums)
+        return [port for port in ports if arrays.find(port) is None]
 
     def bind(self, arrays: PortArrays) -> None:
         """Bind all ports that ``arrays`` has something for; the others stay as they are."""
         self._session.bind_inputs(_by_name(self.inputs, arrays))
-        self._session.bind_outputs(_by_name(self.outputs, arrays))
+        self._session.bind_outputs(_by_name((*self.outputs, *self._partial_sums), arrays))
         for port in self.inputs:
             array = arrays.find(port) if port.role is Role.NOISE else None
             if array is not None:

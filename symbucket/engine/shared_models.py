@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
+from contextlib import suppress
 
 from symbucket.compiler import Program
 from symbucket.compiler.generic_model import Family, Outline, outline
@@ -17,7 +18,7 @@ from symbucket.context import Context
 from symbucket.errors import SymbucketError
 from symbucket.runtime.arena import sharing
 from symbucket.runtime.session import LoadedModel, Session, is_profiling
-from symbucket.runtime.threads import session_threads
+from symbucket.runtime.threads import session_threads, thread_count
 
 _MOST_STRUCTURES = 256  # of which the sizes are remembered; the models live with their sessions
 _MOST_FAMILIES = 8  # of one structure
@@ -36,9 +37,22 @@ class _Candidate:
         assert self.family is not None
         model = None if self._model is None else self._model()
         if model is None:
-            model = LoadedModel(self.family.model(program), context, name)
+            model = _load(self.family.model(program), program, context, name)
             self._model = weakref.ref(model)
         return model
+
+
+def _load(model: bytes, program: Program, context: Context, name: str) -> LoadedModel:
+    """Load a model as a program runs it: the threads are divided among the program's shards."""
+    shards = _shards(program)
+    if shards == 1:
+        return LoadedModel(model, context, name)
+    return LoadedModel(model, context, name, max(1, thread_count() // shards), runs_at_once=True)
+
+
+def _shards(program: Program) -> int:
+    """Return in how many shards a program runs."""
+    return 1 if program.sharding is None else program.sharding.parts
 
 
 class SharedModels:
@@ -50,24 +64,24 @@ class SharedModels:
 
     def session(self, program: Program, context: Context, name: str, need: int) -> Session:
         """Return a new session; ``need`` as of ``Session``."""
-        if context.device_type != "cpu" or not program.values or is_profiling():
-            return Session(program.model, context, name, need)
-        one = outline(program)
-        with self._lock:
-            candidate = self._candidate(one, context)
-            if candidate is not None:
-                assert candidate.family is not None
-                try:
-                    model = candidate.model(program, context, name)
-                except SymbucketError:  # what the runtime has against it, it may not have alone
-                    return Session(program.model, context, name, need)
-                constants = candidate.family.constants_of(one)
-                return Session(model, context, name, need, constants=constants)
-        return Session(program.model, context, name, need)
+        if context.device_type == "cpu" and program.values and not is_profiling():
+            one = outline(program)
+            with self._lock:
+                candidate = self._candidate(one, context, _shards(program))
+                if candidate is not None:
+                    assert candidate.family is not None
+                    # What the runtime has against the family's model, it may not have against this.
+                    with suppress(SymbucketError):
+                        model = candidate.model(program, context, name)
+                        constants = candidate.family.constants_of(one)
+                        return Session(model, context, name, need, constants=constants)
+        own = program.model
+        whole = _shards(program) == 1
+        return Session(own if whole else _load(own, program, context, name), context, name, need)
 
-    def _candidate(self, one: Outline, context: Context) -> _Candidate | None:
+    def _candidate(self, one: Outline, context: Context, shards: int = 1) -> _Candidate | None:
         """Return the family that a model belongs to, None if it is the first of its kind."""
-        key = one.structure, context, session_threads(None), sharing()
+        key = one.structure, context, session_threads(None), sharing(), shards
         candidates = self._candidates.setdefault(key, [])
         self._candidates.move_to_end(key)
         if len(self._candidates) > _MOST_STRUCTURES:

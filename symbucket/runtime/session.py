@@ -68,11 +68,14 @@ def profiling(folder: str | Path) -> Iterator[list[Path]]:
         files += [model.end_profiling() for model in models]
 
 
-def session_options(threads: int | None = None, waits_awake: bool = False) -> ort.SessionOptions:
+def session_options(
+    threads: int | None = None, waits_awake: bool = False, runs_at_once: bool = False
+) -> ort.SessionOptions:
     """Return the options of every session; each has its reason here.
 
     ``threads``: on how many threads it runs each node, in place of what an open ``threads`` block
     says. ``waits_awake``: whether its threads stay awake for a moment after a run.
+    ``runs_at_once``: whether it does several runs at the same time.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = session_threads(threads)
@@ -80,8 +83,9 @@ def session_options(threads: int | None = None, waits_awake: bool = False) -> or
     # Our passes have done this work. The runtime's own passes make no step faster, take as long as
     # the rest of creating a session, and would undo the layouts chosen for large products.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # A memory pattern reserves one block for each session, and the blocks of all keys add up.
-    options.enable_mem_pattern = False
+    # A memory pattern reserves one block for each run, and its own plan needs more than ours. But
+    # runs at the same time would wait for each other's requests to the arena, one a node.
+    options.enable_mem_pattern = runs_at_once
     # The memory plan holds for the compiler's order of nodes, and for buffers that are freed
     # when their value dies and not kept for a later value of the same shape.
     options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
@@ -104,15 +108,20 @@ def is_profiling() -> bool:
 class LoadedModel:
     """A model as the runtime has it, for one session or several.
 
-    ``threads``: as for ``session_options``. Raises UnsupportedError or DeviceError if the runtime
-    refuses it.
+    ``threads``, ``runs_at_once``: as for ``session_options``. Raises UnsupportedError or
+    DeviceError if the runtime refuses it.
     """
 
     def __init__(
-        self, model: bytes, context: Context, name: str, threads: int | None = None
+        self,
+        model: bytes,
+        context: Context,
+        name: str,
+        threads: int | None = None,
+        runs_at_once: bool = False,
     ) -> None:
         provider = session_provider(context)
-        options = session_options(threads)
+        options = session_options(threads, runs_at_once=runs_at_once)
         if sharing():
             arena_of(context).use(options)
         if _settings.folder is not None:
@@ -192,6 +201,13 @@ class Session:
                 self._binding.bind_ortvalue_output(name, arrays[name].ortvalue)
                 self._bound["->" + name] = arrays[name]
 
+    def twin(self) -> Session:
+        """Return a session for runs of the same model over other arrays, at the same time."""
+        twin = Session(self.model, self.context, self.name)
+        twin._constants = self._constants
+        twin.bind_inputs(self._constants)
+        return twin
+
     def release(self) -> None:
         """Forget all bound arrays; every input and output must be bound again before ``run``."""
         self._bound.clear()
@@ -199,15 +215,19 @@ class Session:
         self._binding.clear_binding_outputs()
         self.bind_inputs(self._constants)
 
+    def make_room(self) -> None:
+        """Let the arena have what a run needs, as ``run`` does; not while another one runs."""
+        if self._need:
+            arena_of(self.context).expect(self._need)
+            self._need = 0
+
     def run(self) -> None:
         """Run once over the bound buffers."""
         if len(self._bound) != len(self.inputs) + len(self.outputs):
             missing = [n for n in self.inputs if n not in self._bound]
             missing += [n for n in self.outputs if "->" + n not in self._bound]
             raise StateError(f"session {self.name!r}: not bound yet: {', '.join(missing)}")
-        if self._need:
-            arena_of(self.context).expect(self._need)
-            self._need = 0
+        self.make_room()
         try:
             self.model.runtime.run_with_iobinding(self._binding)
         except MemoryError:

@@ -7,6 +7,10 @@ from symbucket.context import Context
 from symbucket.runtime.backend import runtime_version
 from symbucket.runtime.channel_block import channel_block
 from symbucket.runtime.providers import provider_of
+from symbucket.runtime.threads import thread_count
+
+MOST_SHARDS = 4
+"""In how many shards a batch runs at most: each has gradients of its own, which are added up."""
 
 
 def target_of(context: Context) -> Target:
@@ -18,4 +22,5 @@ def target_of(context: Context) -> Target:
         copies_weights=provider.host_memory,
         casts_booleans_slowly=provider.host_memory and runtime_version() < (1, 21),
         channel_block=channel_block() if provider.host_memory else 0,
+        shards=min(thread_count(), MOST_SHARDS) if provider.host_memory else 1,
     )
