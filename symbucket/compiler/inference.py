@@ -88,9 +88,8 @@ def _complete_table(network: Grouped, shapes: Mapping[str, Sequence[int]]) -> Sh
     """The shapes in a network with loops; None if they are not all known, or contradictory."""
     names, earlier = network.inferred.get(ShapeTable, ((), None))
     if earlier is not None and shapes.keys() >= names:
-        variables = {n.name: (n, 0) for n in network.nodes if n.op is None and n.name in shapes}
-        complete = {name: earlier.shape_of(entry) for name, entry in variables.items()}
-        if complete == {name: tuple(shape or ()) for name, shape in shapes.items()}:
+        complete = {n.name: earlier.shape_of((n, 0)) for n in network.nodes if n.op is None}
+        if all(complete.get(name) == tuple(shape or ()) for name, shape in shapes.items()):
             table: ShapeTable = earlier
             return table  # nothing is asked that was not worked out from less
     try:

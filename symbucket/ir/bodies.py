@@ -76,21 +76,40 @@ def states_of(scan: ir.Node) -> int:
     return len(body.inputs) - count
 
 
+def read_directions(scan: ir.Node) -> list[int]:
+    """Return for each sequence of a Scan 1 if its last slice is read first, else 0."""
+    return list(attr(scan, "scan_input_directions", [0] * (len(scan.inputs) - states_of(scan))))
+
+
+def stack_directions(scan: ir.Node) -> list[int]:
+    """Return for each stack of a Scan 1 if it has the last step first, else 0."""
+    return list(attr(scan, "scan_output_directions", [0] * (len(scan.outputs) - states_of(scan))))
+
+
 def runs_along_first_axes(scan: ir.Node) -> bool:
     """Return whether a Scan slices its sequences, and stacks results, along their first axes."""
     return not any(any(attr(scan, n, ())) for n in ("scan_input_axes", "scan_output_axes"))
 
 
 def replace_scan(
-    scan: ir.Node, inputs: Sequence[ir.Value | None], outputs: Sequence[int], **changed: ir.Attr
+    scan: ir.Node,
+    inputs: Sequence[ir.Value | None],
+    directions: Sequence[int],
+    outputs: Sequence[int],
+    stacked: Sequence[int],
 ) -> ir.Node:
     """Put a Scan with the same body in the place of ``scan``; return it.
 
-    ``outputs`` are the numbers of the outputs that it still has, ``changed`` its new attributes.
+    Args:
+        scan: the old one.
+        inputs: the initial states, then the sequences.
+        directions: for each sequence 1 if the last slice is read first, else 0.
+        outputs: the numbers of the old one's outputs that the new one has.
+        stacked: for each stack among them 1 if it has the last step first, else 0.
     """
     graph = scan.graph
     assert isinstance(graph, ir.Graph)
-    attributes = {**dict(scan.attributes.items()), **changed}
+    attributes = {**dict(scan.attributes.items()), **_attributes(directions, stacked)}
     new = ir.Node(
         "", "Scan", inputs, list(attributes.values()), num_outputs=len(outputs), name=scan.name
     )
@@ -176,9 +195,7 @@ def append_scan(
         [*initial, *sequences],
         [
             ir.AttrGraph("body", body),
-            ir.AttrInt64("num_scan_inputs", len(sequences)),
-            ir.AttrInt64s("scan_input_directions", list(directions)),
-            ir.AttrInt64s("scan_output_directions", list(stacked)),
+            *_attributes(directions, stacked).values(),
         ],
         num_outputs=carried + len(stacked),
         name=name,
@@ -193,6 +210,14 @@ def append_scan(
     return list(node.outputs)
 
 
+def _attributes(directions: Sequence[int], stacked: Sequence[int]) -> dict[str, ir.Attr]:
+    return {
+        "num_scan_inputs": ir.AttrInt64("num_scan_inputs", len(directions)),
+        "scan_input_directions": ir.AttrInt64s("scan_input_directions", list(directions)),
+        "scan_output_directions": ir.AttrInt64s("scan_output_directions", list(stacked)),
+    }
+
+
 def stack_output(g: Builder, node: ir.Node, value: ir.Value, direction: int) -> ir.Value:
     """Let a Scan return a value of its body for all steps: one more output of it.
 
@@ -201,15 +226,29 @@ def stack_output(g: Builder, node: ir.Node, value: ir.Value, direction: int) -> 
     body = body_of(node)
     assert body is not None
     value = output_of_body(g, body, value)
+    directions = [*stack_directions(node), direction]
     body.outputs.append(value)
     node.resize_outputs(len(node.outputs) + 1)
     out = node.outputs[-1]
     out.name = g.unique(f"{value.name}/stack")
     out.shape = ir.Shape((steps_of(node), *shape_of(value)))
     out.type = value.type
-    directions = [*attr(node, "scan_output_directions", []), direction]
     node.attributes["scan_output_directions"] = ir.AttrInt64s("scan_output_directions", directions)
     return out
+
+
+def input_of_body(
+    g: Builder, body: ir.Graph, name: str, like: ir.Value, shape: Sequence[int] | None = None
+) -> ir.Value:
+    """Append one more input to ``body`` and return it.
+
+    It gets the first free name that begins with ``name``, the dtype of ``like``, and its shape if
+    there is no other.
+    """
+    own_shape = like.shape if shape is None else ir.Shape(shape)
+    value = ir.Value(name=g.unique(name), shape=own_shape, type=like.type)
+    body.inputs.append(value)
+    return value
 
 
 def output_of_body(g: Builder, body: ir.Graph, value: ir.Value) -> ir.Value:
@@ -245,6 +284,7 @@ def trim_scan(node: ir.Node, remove_dead: Callable[[ir.Graph], int]) -> int:
     body = body_of(node)
     assert body is not None
     carried = states_of(node)
+    directions, stacked = read_directions(node), stack_directions(node)
     live_outputs = [
         i
         for i, out in enumerate(node.outputs)
@@ -265,19 +305,12 @@ def trim_scan(node: ir.Node, remove_dead: Callable[[ir.Graph], int]) -> int:
     inputs = [body.inputs[i] for i in [*range(carried), *used]]
     body.inputs.clear()
     body.inputs.extend(inputs)
-    stacked = attr(node, "scan_output_directions", [0] * (len(node.outputs) - carried))
-    read = attr(node, "scan_input_directions", [0] * len(slices))
     replace_scan(
         node,
         [*node.inputs[:carried], *(node.inputs[i] for i in used)],
+        [directions[i - carried] for i in used],
         live_outputs,
-        num_scan_inputs=ir.AttrInt64("num_scan_inputs", len(used)),
-        scan_input_directions=ir.AttrInt64s(
-            "scan_input_directions", [read[i - carried] for i in used]
-        ),
-        scan_output_directions=ir.AttrInt64s(
-            "scan_output_directions", [stacked[i - carried] for i in live_outputs if i >= carried]
-        ),
+        [stacked[i - carried] for i in live_outputs if i >= carried],
     )
     return removed
 

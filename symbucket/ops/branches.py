@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
-from symbucket.ir import append_if, dtype_of, new_body, output_of_body, shape_of
+from symbucket.ir import append_if, dtype_of, input_of_body, new_body, output_of_body, shape_of
 from symbucket.ops.loop_body import type_text
 from symbucket.ops.record import Emitter
 
@@ -48,8 +48,7 @@ def choose(
 def _graph(g: Emitter, operator: str, inputs: Sequence[ir.Value], branch: Branch) -> ir.Graph:
     graph = new_body(g.root, g.unique(f"{g.scope}/branch"))
     for value in inputs:
-        name = g.unique(f"{value.name}/inside")
-        graph.inputs.append(ir.Value(name=name, shape=value.shape, type=value.type))
+        input_of_body(g, graph, f"{value.name}/inside", value)
     with g.inside(graph), _inside_branch(g, operator):
         for value in branch(list(graph.inputs)):
             graph.outputs.append(output_of_body(g, graph, value))

@@ -29,19 +29,16 @@ from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
     Expr,
-    append_scan,
     attr,
     dtype_of,
     expansion,
     gradient,
-    new_body,
     no_gradient,
-    output_of_body,
     shape_of,
     shape_rule,
 )
 from symbucket.ir.expr import clip, exp, log, maximum, where
-from symbucket.ops.recurrence import LEAST_STEPS
+from symbucket.ops.recurrence import LEAST_STEPS, loop_over
 from symbucket.types import Shape
 
 _NEVER = -1e30  # the logarithm of 0: minus infinity would make NaN of differences
@@ -265,16 +262,12 @@ def _loop(
         ordered = [stack[::-1] if reverse else stack for stack in stacks]
         return [state, *(first.op("Concat", *others, axis=0) for first, *others in ordered)]
 
-    body = new_body(g.root, g.scope)
-    for i, value in enumerate([state, *sequences]):
-        name = g.unique(f"{g.scope}/{'slice' if i else 'state'}")
-        shape = ir.Shape(value.shape[1:] if i else value.shape)
-        body.inputs.append(ir.Value(name=name, shape=shape, type=value.value.type))
-    with g.inside(body):
-        outputs = step(*(Expr(g, value) for value in body.inputs))
-    body.outputs.extend(output_of_body(g, body, output.value) for output in outputs)
+    def step_of_values(
+        slices: list[ir.Value], states: list[ir.Value]
+    ) -> tuple[list[ir.Value], list[ir.Value]]:
+        after, *results = (one.value for one in step(*(Expr(g, v) for v in [*states, *slices])))
+        return [after], results
+
     values = [sequence.value for sequence in sequences]
-    direction = int(reverse)
-    stacked = [direction] * (len(outputs) - 1)
-    values = append_scan(g, body, [state.value], values, [direction] * len(values), stacked)
-    return [Expr(g, value) for value in values]
+    finals, stacks_of_loop = loop_over(g, values, [state.value], step_of_values, reverse)
+    return [Expr(g, value) for value in [*finals, *stacks_of_loop]]

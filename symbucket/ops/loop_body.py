@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
-from symbucket.ir import append_scan, dtype_of, new_body, output_of_body, shape_of
+from symbucket.ir import append_scan, dtype_of, input_of_body, new_body, output_of_body, shape_of
 from symbucket.ops.record import Emitter
 
 Values = Sequence[ir.Value]
@@ -31,12 +31,10 @@ class LoopBodyWriter:
 
     def slice_of(self, stack: ir.Value) -> ir.Value:
         """Return the body's slice of a further sequence (steps, ...), the first step first."""
-        name = self._g.unique(f"{stack.name}/slice")
-        value = ir.Value(name=name, shape=ir.Shape(shape_of(stack)[1:]), type=stack.type)
         self._stacks.append(stack)
         self._directions.append(0)
-        self._body.inputs.append(value)
-        return value
+        name, shape = f"{stack.name}/slice", shape_of(stack)[1:]
+        return input_of_body(self._g, self._body, name, stack, shape)
 
 
 def repeat(
@@ -92,20 +90,15 @@ def _scan(
     stacked: Sequence[int] | None,
 ) -> tuple[list[ir.Value], list[ir.Value]]:
     body = new_body(g.root, g.scope)
-    for kind, value, shape in (
-        *(("carried", v, shape_of(v)) for v in states),
-        *(("slice", v, shape_of(v)[1:]) for v in sequences),
-    ):
-        name = g.unique(f"{g.scope}/{kind}")
-        body.inputs.append(ir.Value(name=name, shape=ir.Shape(shape), type=value.type))
+    carried = [input_of_body(g, body, f"{g.scope}/carried", v) for v in states]
+    slices = [input_of_body(g, body, f"{g.scope}/slice", v, shape_of(v)[1:]) for v in sequences]
     stacks = list(sequences)
     g.loop = LoopBodyWriter(g, body, stacks, directions)
-    carried, slices = body.inputs[: len(states)], body.inputs[len(states) :]
     try:
         if not sequences:  # the number of steps is the length of what is read
             g.loop.slice_of(g.filled((steps, 1), 0.0, ir.DataType.FLOAT))
         with g.inside(body):
-            after, results = step(list(carried), list(slices), range(steps))
+            after, results = step(carried, slices, range(steps))
     finally:
         g.loop = None
     _require_states(states, after)

@@ -6,13 +6,20 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from symbucket.ir import append_scan, new_body, output_of_body, shape_of
+from symbucket.ir import (
+    Builder,
+    append_scan,
+    input_of_body,
+    new_body,
+    output_of_body,
+    shape_of,
+)
 from symbucket.ops.record import Emitter
 
 LEAST_STEPS = 4  # fewer are written one by one
 
-Step = Callable[[list[ir.Value], list[ir.Value]], tuple[list[ir.Value], ir.Value]]
-"""``step(slices, states)`` appends one step; it returns the next states, and an output."""
+Step = Callable[[list[ir.Value], list[ir.Value]], tuple[Sequence[ir.Value], Sequence[ir.Value]]]
+"""``step(slices, states)`` appends one step; it returns the next states, and its results."""
 
 
 def may_loop(g: Emitter, steps: int) -> bool:
@@ -21,30 +28,25 @@ def may_loop(g: Emitter, steps: int) -> bool:
 
 
 def loop_over(
-    g: Emitter,
+    g: Builder,
     sequences: Sequence[ir.Value],
     states: Sequence[ir.Value],
     step: Step,
     backwards: bool,
-) -> tuple[list[ir.Value], ir.Value]:
+) -> tuple[list[ir.Value], list[ir.Value]]:
     """Append a Scan over ``sequences`` (steps, ...) whose body is one step.
 
-    Returns the states after the last step, and the outputs of all steps (steps, *output), in the
+    Returns the states after the last step, and each result of all steps (steps, *result), in the
     order of the sequences even if the last slices are read first.
     """
     body = new_body(g.root, g.scope)
-    for kind, value, shape in (
-        *(("carried", state, shape_of(state)) for state in states),
-        *(("slice", sequence, shape_of(sequence)[1:]) for sequence in sequences),
-    ):
-        name = g.unique(f"{g.scope}/{kind}")
-        body.inputs.append(ir.Value(name=name, shape=ir.Shape(shape), type=value.type))
-    carried, slices = body.inputs[: len(states)], body.inputs[len(states) :]
+    carried = [input_of_body(g, body, f"{g.scope}/carried", v) for v in states]
+    slices = [input_of_body(g, body, f"{g.scope}/slice", v, shape_of(v)[1:]) for v in sequences]
     with g.inside(body):
-        following, output = step(list(slices), list(carried))
-    body.outputs.extend(following)
-    body.outputs.append(output_of_body(g, body, output))
+        following, results = step(slices, carried)
+    for value in [*following, *results]:
+        body.outputs.append(output_of_body(g, body, value))
     direction = int(backwards)
-    directions = [direction] * len(sequences)
-    *finals, stack = append_scan(g, body, list(states), sequences, directions, [direction])
-    return finals, stack
+    reads, stacked = [direction] * len(sequences), [direction] * len(results)
+    values = append_scan(g, body, states, sequences, reads, stacked)
+    return values[: len(states)], values[len(states) :]

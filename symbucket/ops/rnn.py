@@ -302,11 +302,14 @@ class RNN(Operator):
         if is_running is not None:
             sequences.append(is_running)
 
-        def step(slices: list[ir.Value], states: list[ir.Value]) -> tuple[list[ir.Value], ir.Value]:
+        def step(
+            slices: list[ir.Value], states: list[ir.Value]
+        ) -> tuple[list[ir.Value], list[ir.Value]]:
             runs = slices[1] if len(slices) > 1 else None
-            return self._masked_step(g, slices[0], weights, states, runs)
+            after, output = self._masked_step(g, slices[0], weights, states, runs)
+            return after, [output]
 
-        finals, stack = loop_over(g, sequences, states, step, backwards)
+        finals, (stack,) = loop_over(g, sequences, states, step, backwards)
         return g.reshape(stack, (rows, self.state_size)), finals
 
     def _masked_step(

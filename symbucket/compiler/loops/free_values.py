@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from symbucket.compiler.loops.batch import batch_rule, is_product
-from symbucket.ir import attr, body_of, graphs_of, info_of, nbytes_of, states_of
+from symbucket.ir import body_of, graphs_of, info_of, nbytes_of, read_directions, states_of
 
 Directions = dict[ir.Value, int | None]
 """For each such value 1 if it depends on slices that are read last one first, 0 if on others.
@@ -19,10 +19,9 @@ _LARGEST_JOINED = 4 * _LARGEST  # of one that is made of small slices, as the ga
 
 def slice_directions(scan: ir.Node) -> Directions:
     """Return the directions of the slices that a loop reads."""
-    body, carried = body_of(scan), states_of(scan)
+    body = body_of(scan)
     assert body is not None
-    slices = body.inputs[carried:]
-    return dict(zip(slices, attr(scan, "scan_input_directions", [0] * len(slices))))
+    return dict(zip(body.inputs[states_of(scan) :], read_directions(scan)))
 
 
 def find_free(body: ir.Graph, directions: Directions) -> None:

@@ -26,11 +26,13 @@ from symbucket.ir import (
     attr,
     attributes_of,
     body_of,
+    input_of_body,
     nbytes_of,
     output_of_body,
     producer_of,
     replace_scan,
     shape_of,
+    stack_directions,
     stack_output,
     states_of,
     steps_of,
@@ -167,11 +169,9 @@ class _Loop:
         stack = self._outside(value)
         new = stack
         if self._direction[value] is not None:
-            name = self._g.unique(f"{value.name}/slice")
-            new = ir.Value(name=name, shape=value.shape, type=value.type)
+            new = input_of_body(self._g, self._body, f"{value.name}/slice", value)
             self._stacks[new] = stack
             self._direction[new] = self._direction[value]
-            self._body.inputs.append(new)
             self._inputs.add(new)
         for i, out in enumerate(self._body.outputs):
             if out is value:
@@ -206,13 +206,12 @@ class _Loop:
         """The Scan with the slices that its body reads now."""
         scan, body, carried = self.scan, self._body, self._carried
         slices = list(body.inputs[carried:])
-        directions = [self._direction[v] or 0 for v in slices]
         self.scan = replace_scan(
             scan,
             [*scan.inputs[:carried], *(self._stacks[v] for v in slices)],
+            [self._direction[v] or 0 for v in slices],
             range(len(scan.outputs)),
-            num_scan_inputs=ir.AttrInt64("num_scan_inputs", len(slices)),
-            scan_input_directions=ir.AttrInt64s("scan_input_directions", directions),
+            stack_directions(scan),
         )
         self._inputs = set(body.inputs)
 
@@ -228,7 +227,7 @@ class _Loop:
     def move_after(self) -> int:
         """Compute what only stacked outputs need from stacks."""
         moved = 0
-        directions = attr(self.scan, "scan_output_directions", ())
+        directions = stack_directions(self.scan)
         for index in range(len(self.scan.outputs) - 1, self._carried - 1, -1):
             while self._move_output(index, directions[index - self._carried]):
                 moved += 1
@@ -269,7 +268,7 @@ class _Loop:
         """The stack of a value, if there is one in this direction."""
         if self._direction.get(value) == direction and value in self._body.inputs:
             return self._stacks[value]
-        directions = attr(self.scan, "scan_output_directions", ())
+        directions = stack_directions(self.scan)
         for i, out in enumerate(self._body.outputs):
             if i < self._carried or directions[i - self._carried] != direction:
                 continue

@@ -33,11 +33,14 @@ from symbucket.ir import (
     body_of,
     clear_body,
     input_of,
+    input_of_body,
     new_body,
     optional_input_of,
     output_of_body,
     producer_of,
+    read_directions,
     shape_of,
+    stack_directions,
     states_of,
     trim_scan,
 )
@@ -132,7 +135,7 @@ class _Join:
         return initial
 
     def _slices(self) -> None:
-        ways = zip(*(_ways(one, "scan_input_directions") for one in self._pair))
+        ways = zip(*map(read_directions, self._pair))
         for i, directions in enumerate(ways, self._states):
             inner = self._source.inputs[i]
             pair = self._inputs(i)
@@ -159,10 +162,7 @@ class _Join:
 
     def _input(self, inner: ir.Value, shape: Sequence[int]) -> ir.Value:
         """A new input of the body, for one of the first loop's."""
-        name = self._g.unique(f"{inner.name}/joined")
-        value = ir.Value(name=name, shape=ir.Shape(shape), type=inner.type)
-        self._body.inputs.append(value)
-        return value
+        return input_of_body(self._g, self._body, f"{inner.name}/joined", inner, shape)
 
     def _stacked(self, *pair: ir.Value, transposed: bool = False) -> ir.Value:
         """A value of each loop, one after the other on a new first axis."""
@@ -229,7 +229,7 @@ class _Join:
     def _returned(self, initial: list[ir.Value]) -> ir.Node:
         """Append the loop, and let users of the two read its outputs."""
         g, states = self._g, self._states
-        ways = [*zip(*(_ways(one, "scan_output_directions") for one in self._pair))]
+        ways = [*zip(*map(stack_directions, self._pair))]
         stacked: list[int] = []
         for i, out in enumerate(self._source.outputs):
             value = self._values[out]
@@ -252,9 +252,3 @@ class _Join:
             for old, new in zip(pair, (one, other)):
                 old.replace_all_uses_with(new, replace_graph_outputs=True)
         return producer_of(results[0])
-
-
-def _ways(scan: ir.Node, name: str) -> list[int]:
-    """The directions of the sequences that a loop reads, or of the stacks that it returns."""
-    values = scan.inputs if "input" in name else scan.outputs
-    return list(attr(scan, name, [0] * (len(values) - states_of(scan))))

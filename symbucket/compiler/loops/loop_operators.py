@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from symbucket.ir import append_scan, dtype_of, new_body, output_of_body, shape_of
+from symbucket.ir import append_scan, dtype_of, input_of_body, new_body, output_of_body, shape_of
 from symbucket.ops.loop_body import LoopBodyWriter
 from symbucket.ops.record import Emitter, Operator
 from symbucket.ops.shape import unify
@@ -133,9 +133,7 @@ class Loop(Operator):
             if i < outer:
                 shape = table.shape_of((node, 0))
                 assert shape is not None
-                inner = ir.Value(name=g.unique(node.name), shape=ir.Shape(shape), type=value.type)
-                body.inputs.append(inner)
-                values[node, 0] = inner
+                values[node, 0] = input_of_body(g, body, node.name, value, shape)
             else:
                 values[node, 0] = value
         stacks = list(inputs[carried:outer])

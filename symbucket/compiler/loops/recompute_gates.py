@@ -15,11 +15,12 @@ from symbucket.compiler.rewrite.base import Property, graph_pass
 from symbucket.compiler.rewrite.remove_dead_nodes import remove_dead_nodes
 from symbucket.ir import (
     Builder,
-    attribute_of,
     body_of,
     input_of,
+    read_directions,
     replace_scan,
     shape_of,
+    stack_directions,
     states_of,
     steps_of,
 )
@@ -80,7 +81,7 @@ def _previous(g: Builder, scan: ir.Node, recurrence: Recurrence, stack: ir.Value
     """Return the outputs that each step begins with: the initial one, and all but the last."""
     steps, *shape = shape_of(stack)
     first = g.reshape(input_of(scan, recurrence.hidden), (1, *shape))
-    backwards = attribute_of(scan, "scan_input_directions")[0]
+    backwards = read_directions(scan)[0]
     begin, end = (1, steps) if backwards else (0, steps - 1)
     rest = g.op("Slice", stack, g.ints(begin), g.ints(end), g.ints(0))
     return g.op("Concat", *((rest, first) if backwards else (first, rest)), axis=0)
@@ -92,8 +93,7 @@ def _read_outputs(
     """Let the body read the outputs before its step as a sequence; they are no state any more."""
     hidden = recurrence.hidden
     inputs, results = list(body.inputs), list(body.outputs)
-    read = attribute_of(scan, "scan_input_directions")
-    written = attribute_of(scan, "scan_output_directions")
+    directions, stacked = read_directions(scan), stack_directions(scan)
     body.inputs.clear()
     body.inputs.extend([inputs[1 - hidden], *inputs[_STATES:], inputs[hidden]])
     body.outputs.clear()
@@ -101,11 +101,8 @@ def _read_outputs(
     replace_scan(
         scan,
         [scan.inputs[1 - hidden], *scan.inputs[_STATES:], previous],
+        [*directions, directions[0]],
         live,
-        num_scan_inputs=ir.AttrInt64("num_scan_inputs", len(read) + 1),
-        scan_input_directions=ir.AttrInt64s("scan_input_directions", [*read, read[0]]),
-        scan_output_directions=ir.AttrInt64s(
-            "scan_output_directions", [written[i - _STATES] for i in live[1:]]
-        ),
+        [stacked[i - _STATES] for i in live[1:]],
     )
     remove_dead_nodes(body)

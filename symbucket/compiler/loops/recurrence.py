@@ -18,9 +18,12 @@ from symbucket.ir import (
     is_op,
     optional_input_of,
     produced_by,
+    read_directions,
     runs_along_first_axes,
     shape_of,
+    stack_directions,
     states_of,
+    steps_of,
 )
 
 
@@ -75,7 +78,50 @@ class Recurrence:
 
     def append(self, g: Builder) -> tuple[list[ir.Value], ir.Value]:
         """Append the operator; return the last states of the Scan, and the stack of outputs."""
-        return _operator(g, self.scan, self.cell, self.sources)
+        scan, cell, sources = self.scan, self.cell, self.sources
+        steps = steps_of(scan)
+        rows, units = shape_of(scan.outputs[cell.hidden])
+        order = [cell.hidden] if states_of(scan) == 1 else [cell.hidden, 1 - cell.hidden]
+        bias = self._bias(g)
+        initial = [input_of(scan, i) for i in order]
+        states = [None if is_zero(v) else g.reshape(v, (1, rows, units)) for v in initial]
+        x = sources[0].x
+        activations = list(cell.activations) if cell.activations not in ((), ("Tanh",)) else None
+        outputs = g.ops(
+            cell.op_type,
+            g.reshape(x, (steps, rows, shape_of(x)[1])),
+            self._weight(g, [source.weight for source in sources]),
+            self._weight(g, [_rows_of(gate.state) for gate in cell.gates]),
+            bias,
+            None,
+            *states,
+            outputs=1 + len(order),
+            hidden_size=units,
+            direction="reverse" if read_directions(scan)[0] else "forward",
+            activations=activations,
+            linear_before_reset=cell.linear_before_reset or None,
+        )
+        stack = g.reshape(outputs[0], (steps, rows, units))
+        finals = {i: g.reshape(value, (rows, units)) for i, value in zip(order, outputs[1:])}
+        return [finals[i] for i in sorted(finals)], stack
+
+    def _weight(self, g: Builder, parts: Sequence[_Rows]) -> ir.Value:
+        """Return the rows of all gates (1, rows, columns)."""
+        joined = _joined(g, parts, self.units)
+        return g.reshape(joined, (1, *shape_of(joined)))
+
+    def _bias(self, g: Builder) -> ir.Value | None:
+        """Return what is added to the inputs' products, then to the states'; None if nothing."""
+        gates = self.cell.gates
+        of_inputs = [
+            (*source.biases, *map(_rows_of, gate.biases))
+            for source, gate in zip(self.sources, gates)
+        ]
+        of_states = [tuple(map(_rows_of, gate.state_biases)) for gate in gates]
+        if not any(of_inputs) and not any(of_states):
+            return None
+        halves = [_summed(g, parts, self.units) for parts in (of_inputs, of_states)]
+        return g.reshape(g.op("Concat", *halves, axis=0), (1, 2 * len(gates) * self.units))
 
 
 def recurrence_of(scan: ir.Node, body: ir.Graph) -> Recurrence | None:
@@ -95,8 +141,7 @@ def recurrence_of(scan: ir.Node, body: ir.Graph) -> Recurrence | None:
 
 def _runs_one_way(scan: ir.Node) -> bool:
     """Return whether all sequences begin with the same step, along the first axis."""
-    outputs = attribute_of(scan, "scan_output_directions") or ()
-    directions = {*attribute_of(scan, "scan_input_directions"), *outputs}
+    directions = {*read_directions(scan), *stack_directions(scan)}
     return len(directions) == 1 and runs_along_first_axes(scan)
 
 
@@ -114,7 +159,7 @@ def _source_of(scan: ir.Node, body: ir.Graph, gate: Gate, rows: int) -> _Source 
     assert gate.inputs.value is not None
     value: ir.Value | None = scan.inputs[body.inputs.index(gate.inputs.value)]
     start, units = gate.inputs.start, shape_of(body.outputs[0])[1]
-    steps_and_rows = shape_of(input_of(scan, states_of(scan)))[0] * rows
+    steps_and_rows = steps_of(scan) * rows
     while value is not None and (node := value.producer()) is not None and not node.domain:
         if only_user(value) is None and any(user is not scan for user, _ in value.uses()):
             return None
@@ -144,51 +189,7 @@ def _product(node: ir.Node, start: int, units: int, rows: int) -> _Source | None
     return _Source(x, _Rows(weight, start), biases)
 
 
-# The operator -------------------------------------------------------------------------------------
-
-
-def _operator(
-    g: Builder, scan: ir.Node, cell: Cell, sources: Sequence[_Source]
-) -> tuple[list[ir.Value], ir.Value]:
-    """Append the operator; return the last states of the Scan, and the stack of its outputs."""
-    steps = shape_of(input_of(scan, states_of(scan)))[0]
-    rows, units = shape_of(scan.outputs[cell.hidden])
-    count = len(cell.gates)
-
-    def weights(parts: Sequence[_Rows]) -> ir.Value:
-        joined = _joined(g, parts, units)
-        return g.reshape(joined, (1, *shape_of(joined)))
-
-    inputs_biases = [
-        (*source.biases, *map(_rows_of, gate.biases)) for source, gate in zip(sources, cell.gates)
-    ]
-    state_biases = [tuple(map(_rows_of, gate.state_biases)) for gate in cell.gates]
-    bias = None
-    if any(inputs_biases) or any(state_biases):
-        halves = [_summed(g, parts, units) for parts in (inputs_biases, state_biases)]
-        bias = g.reshape(g.op("Concat", *halves, axis=0), (1, 2 * count * units))
-    order = [cell.hidden] if states_of(scan) == 1 else [cell.hidden, 1 - cell.hidden]
-    initial = [input_of(scan, i) for i in order]
-    states = [None if is_zero(v) else g.reshape(v, (1, rows, units)) for v in initial]
-    x = sources[0].x
-    activations = list(cell.activations) if cell.activations not in ((), ("Tanh",)) else None
-    outputs = g.ops(
-        cell.op_type,
-        g.reshape(x, (steps, rows, shape_of(x)[1])),
-        weights([source.weight for source in sources]),
-        weights([_rows_of(gate.state) for gate in cell.gates]),
-        bias,
-        None,
-        *states,
-        outputs=1 + len(order),
-        hidden_size=units,
-        direction="reverse" if attribute_of(scan, "scan_input_directions")[0] else "forward",
-        activations=activations,
-        linear_before_reset=cell.linear_before_reset or None,
-    )
-    stack = g.reshape(outputs[0], (steps, rows, units))
-    finals = {i: g.reshape(value, (rows, units)) for i, value in zip(order, outputs[1:])}
-    return [finals[i] for i in sorted(finals)], stack
+# Weights and biases -----------------------------------------------------------------------------
 
 
 def _rows_of(form: Form) -> _Rows:

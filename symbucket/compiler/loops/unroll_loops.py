@@ -12,12 +12,13 @@ from symbucket.compiler.rewrite.base import PassContext, graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
 from symbucket.ir import (
     Builder,
-    attribute_of,
     body_of,
     clear_body,
     copy_node,
     input_of,
+    read_directions,
     shape_of,
+    stack_directions,
     states_of,
     steps_of,
 )
@@ -40,10 +41,9 @@ def _unroll(graph: ir.Graph, scan: ir.Node) -> None:
     carried, steps = states_of(scan), steps_of(scan)
     g = Builder(graph, anchor=scan)
     g.scope = scan.name or ""
-    read = attribute_of(scan, "scan_input_directions")
-    written = attribute_of(scan, "scan_output_directions") or ()
     slices = [
-        _slices(g, input_of(scan, carried + i), backwards=bool(way)) for i, way in enumerate(read)
+        _slices(g, input_of(scan, i), backwards=bool(way))
+        for i, way in enumerate(read_directions(scan), carried)
     ]
     states = [input_of(scan, i) for i in range(carried)]
     stacked: list[list[ir.Value]] = [[] for _ in body.outputs[carried:]]
@@ -55,7 +55,7 @@ def _unroll(graph: ir.Graph, scan: ir.Node) -> None:
             stack.append(g.reshape(value, (1, *shape_of(value))))
     stacks = [
         g.op("Concat", *(parts[::-1] if way else parts), axis=0)
-        for parts, way in zip(stacked, written)
+        for parts, way in zip(stacked, stack_directions(scan))
     ]
     for old, new in zip(scan.outputs, [*states, *stacks]):
         substitute(g, old, new)

@@ -77,7 +77,7 @@ def _run(g: Emitter, call: Call, gates: int, default: Sequence[str], step: Step)
         one = _one_step(g, step, weights)
         sequences = [each] if within is None else [each, within]
         if may_loop(g, length):
-            last, stack = loop_over(g, sequences, starts, one, backward)
+            last, (stack,) = loop_over(g, sequences, starts, one, backward)
         else:
             last, stack = _unrolled(g, sequences, starts, one, backward)
         steps.append(g.reshape(stack, (length, 1, batch, hidden)))
@@ -117,7 +117,9 @@ def _one_step(g: Emitter, step: Step, weights: Weights) -> OneStep:
     begins at its end.
     """
 
-    def one(slices: list[ir.Value], states: list[ir.Value]) -> tuple[list[ir.Value], ir.Value]:
+    def one(
+        slices: list[ir.Value], states: list[ir.Value]
+    ) -> tuple[list[ir.Value], list[ir.Value]]:
         before = [Expr(g, state) for state in states]
         h, c = step(weights, Expr(g, slices[0]), before[0], before[1] if before[1:] else None)
         after = [h] if c is None else [h, c]
@@ -126,7 +128,7 @@ def _one_step(g: Emitter, step: Step, weights: Weights) -> OneStep:
             inside = Expr(g, slices[1])
             output = where(inside, h, 0.0)
             after = [where(inside, new, old) for new, old in zip(after, before)]
-        return [state.value for state in after], output.value
+        return [state.value for state in after], [output.value]
 
     return one
 
@@ -142,7 +144,8 @@ def _unrolled(
     rows = zip(*(_steps_of(g, sequence) for sequence in sequences))
     outputs = []
     for slices in reversed(list(rows)) if backwards else list(rows):
-        states, output = step(list(slices), states)
+        after, (output,) = step(list(slices), states)
+        states = list(after)
         outputs.append(g.reshape(output, (1, *shape_of(output))))
     return states, _join(g, outputs[::-1] if backwards else outputs, 0)
 

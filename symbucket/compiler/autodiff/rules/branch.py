@@ -21,6 +21,7 @@ from symbucket.ir import (
     dtype_of,
     info,
     input_of,
+    input_of_body,
     new_body,
     output_of_body,
     shape_of,
@@ -55,9 +56,7 @@ def _reversed(
     variables = [graph.inputs[i - 1] for i in targets]
     pending: Adjoints = {}
     for i, head in heads.items():
-        name = g.unique(f"{head.name}/inside")
-        inner = ir.Value(name=name, shape=head.shape, type=head.type)
-        graph.inputs.append(inner)
+        inner = input_of_body(g, graph, f"{head.name}/inside", head)
         pending.setdefault(outputs[i], []).append(inner)
     with g.inside(graph):
         results = backpropagate(g, nodes, outputs, pending, variables)

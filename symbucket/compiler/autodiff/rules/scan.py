@@ -26,8 +26,10 @@ from symbucket.ir import (
     info,
     new_body,
     output_of_body,
+    read_directions,
     reads,
     shape_of,
+    stack_directions,
     stack_output,
     states_of,
     steps_of,
@@ -62,10 +64,7 @@ class _Reverse:
         self._values = reads(node)
         self._wanted = {v for v, flag in zip(self._values, wanted) if flag and v is not None}
         self._flags = wanted
-        sequences = len(node.inputs) - self._carried
-        self._in_directions = list(attr(node, "scan_input_directions", [0] * sequences))
-        stacks = len(node.outputs) - self._carried
-        self._out_directions = list(attr(node, "scan_output_directions", [0] * stacks))
+        self._in_directions, self._out_directions = read_directions(node), stack_directions(node)
         self._direction = (self._out_directions or self._in_directions)[0]
         self._inner = {*body.inputs, *(out for one in body for out in one.outputs)}
         self._reverse = new_body(g.root, f"grad/{body.name}")
