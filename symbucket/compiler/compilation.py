@@ -20,6 +20,8 @@ from symbucket.compiler.noise_inputs import NoiseInput, noise_to_inputs
 from symbucket.compiler.ports import Port, PortedGraph, PortId, Role, check_names, distinct_values
 from symbucket.compiler.program import Program, ValueType
 from symbucket.compiler.request import CompileRequest
+from symbucket.compiler.shards.plan import of_all_shards
+from symbucket.compiler.shards.shard_rows import shard
 from symbucket.compiler.shorten_names import shorten_names
 from symbucket.ir import IR_VERSION, body_of, dtype_of, shape_of
 from symbucket.symbol.symbol import Symbol
@@ -148,6 +150,14 @@ def take_rows(c: Compilation) -> None:
         ported.outputs = distinct_values(c.lowered.emitter, ported.outputs)
 
 
+def shard_rows(c: Compilation) -> None:
+    """Make a training step that of a part of the batch's rows, if that was asked and is right."""
+    request = c.request
+    if request.training and request.batch_axes and request.target.shards > 1:
+        for ported in c.graphs:
+            shard(ported, request, heads=bool(c.heads))
+
+
 def plan_memory(c: Compilation) -> None:
     """Name the outputs, drop unused inputs, plan; recompute activations to meet the limit."""
     for ported in c.graphs:
@@ -169,7 +179,7 @@ def plan_memory(c: Compilation) -> None:
         if limit is not None and plan.total > limit:
             ported.changes["recompute"] = recompute(graph, limit - plan.arrays)
             plan = plan_graph(graph, gradients)
-        ported.plan = plan
+        ported.plan = plan if ported.sharding is None else of_all_shards(plan, ported.sharding)
 
 
 def serialize(c: Compilation) -> None:
@@ -177,8 +187,9 @@ def serialize(c: Compilation) -> None:
     value_info = c.request.options.value_info
     for ported in c.graphs:
         graph = ported.graph
-        inputs = tuple(Port.of_value(ported.inputs[value], value) for value in graph.inputs)
-        outputs = tuple(Port.of_value(port, value) for port, value in ported.outputs.items())
+        shapes = ported.whole_shapes
+        inputs = tuple(Port.of_value(ported.inputs[v], v, shapes) for v in graph.inputs)
+        outputs = tuple(Port.of_value(port, v, shapes) for port, v in ported.outputs.items())
         names = {port.name for port in inputs}
         noise = tuple(draw for draw in c.noise if draw.name in names)
         capture_inputs(graph)
@@ -199,6 +210,8 @@ def serialize(c: Compilation) -> None:
                 c.lowered.loops,
                 c.lowered.unrolled,
                 values,
+                ported.sharding,
+                ported.unsharded,
             )
         )
 

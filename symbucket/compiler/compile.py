@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from symbucket.compiler.cache import cached
@@ -13,6 +14,7 @@ from symbucket.compiler.pipeline import AfterEach, run_pipeline
 from symbucket.compiler.ports import Role
 from symbucket.compiler.program import Program, TrainingPrograms
 from symbucket.compiler.request import CompileRequest
+from symbucket.compiler.shards.to_one_shard import ShardMismatchError
 from symbucket.compiler.target import CPU, Target
 from symbucket.metric import GraphMetric
 from symbucket.symbol.symbol import Symbol
@@ -125,7 +127,12 @@ def compile_request(
     """
 
     def build(request: CompileRequest) -> TrainingPrograms:
-        c = run_pipeline(request, after_each)
+        try:
+            c = run_pipeline(request, after_each)
+        except ShardMismatchError as error:  # a rule is wrong; the graph is half rewritten
+            plain = replace(request, target=replace(request.target, shards=1))
+            c = run_pipeline(plain, after_each)
+            c.programs = [replace(program, unsharded=str(error)) for program in c.programs]
         if len(c.programs) == 1:
             return TrainingPrograms(c.programs[0], None, None, c.heads)
         forward, backward = c.programs

@@ -18,6 +18,7 @@ from symbucket.compiler.compilation import (
     plan_memory,
     roll_loops,
     serialize,
+    shard_rows,
     split_at_heads,
     take_rows,
 )
@@ -139,6 +140,8 @@ PIPELINE: tuple[Stage, ...] = (
             remove_dead_nodes,
         ),
     ),
+    # The shapes of a part of the batch's rows, where parts may run at the same time.
+    Stage("shard-rows", shard_rows, optional=True),
     # Live ranges and offsets; activations computed twice if the memory limit asks for it.
     Stage("plan", plan_memory),
     Stage("serialize", serialize),

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.compiler.memory.plan import MemoryPlan
+from symbucket.compiler.shards.sharding import Sharding
 from symbucket.errors import NameConflictError
 from symbucket.ir import Builder, dtype_of, shape_of
 
@@ -79,10 +80,13 @@ class Port:
     of: str
 
     @staticmethod
-    def of_value(port: PortId, value: ir.Value) -> Port:
-        """Return the port for a value of a graph."""
+    def of_value(
+        port: PortId, value: ir.Value, whole_shapes: Mapping[str, tuple[int, ...]]
+    ) -> Port:
+        """Return the port for a value of a graph; ``whole_shapes`` may say another shape of it."""
         dtype = np.dtype(dtype_of(value).numpy())
-        return Port(port.name, shape_of(value), dtype, port.role, port.of)
+        name = value.name or port.name
+        return Port(name, whole_shapes.get(name, shape_of(value)), dtype, port.role, port.of)
 
 
 @dataclass
@@ -95,6 +99,12 @@ class PortedGraph:
     changes: dict[str, int] = field(default_factory=dict)
     """How much each pass has changed, by name."""
     plan: MemoryPlan | None = None
+    sharding: Sharding | None = None
+    """If the graph is that of a shard, how the shards make the whole."""
+    whole_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """The shapes of its ports in the whole batch, by name."""
+    unsharded: str = ""
+    """Why it is not that of a shard, if that was asked."""
 
 
 def distinct_values(g: Builder, outputs: Mapping[PortId, ir.Value]) -> dict[PortId, ir.Value]:

@@ -70,6 +70,7 @@ final/flatten-branches
 final/merge-reshapes
 final/cast-by-bytes
 final/remove-dead-nodes
+shard-rows
 plan
 serialize
 """
