@@ -67,19 +67,15 @@ class Parts:
 
 @dataclass(frozen=True)
 class Results:
-    """A sequence: one of the values that the steps of a repetition return, or the last one first.
-
-    ``number`` is the position of the value among those that a step returns.
-    """
+    """A sequence: what the steps of a repetition return, or the last one first."""
 
     repetition: Repetition
-    number: int
     forwards: bool
 
     def at(self, step: int) -> Entry:
         """Return an element."""
         last = self.repetition.count - 1
-        return self.repetition.output(self.number, step if self.forwards else last - step)
+        return self.repetition.output(step if self.forwards else last - step)
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,6 @@ class Repetition:
         first: the nodes of the steps that were made, inputs first.
         operations: the nodes of any other step.
         sequences: what the steps read.
-        results: what any other step returns.
     """
 
     def __init__(
@@ -115,12 +110,12 @@ class Repetition:
         first: Sequence[Sequence[Node]],
         operations: Sequence[Operation],
         sequences: Sequence[ReadSequence],
-        outputs: Sequence[Sequence[Entry]],
-        results: Sequence[Own],
+        outputs: Sequence[Entry],
+        result: Own,
     ) -> None:
         self.count = count
         self.first, self.operations, self.sequences = first, operations, sequences
-        self._outputs, self.results = outputs, results
+        self._outputs, self._result = outputs, result
         self._later: WeakValueDictionary[tuple[int, int], StepNode] = WeakValueDictionary()
         self._lock = threading.Lock()  # the same node for everybody, in all threads
 
@@ -145,16 +140,15 @@ class Repetition:
             return self.node(step - operand.distance, operand.index), operand.output
         return self.sequences[operand.sequence].at(step) if isinstance(operand, Item) else operand
 
-    def output(self, number: int, step: int) -> Entry:
-        """Return one of the values that a step returns."""
+    def output(self, step: int) -> Entry:
+        """Return what a step returns."""
         if step < len(self._outputs):
-            return self._outputs[step][number]
-        result = self.results[number]
-        return self.node(step, result.index), result.output
+            return self._outputs[step]
+        return self.node(step, self._result.index), self._result.output
 
-    def outputs(self, number: int) -> tuple[Entry, ...]:
-        """Return one of the values of all steps."""
-        return tuple(self.output(number, step) for step in range(self.count))
+    def outputs(self) -> tuple[Entry, ...]:
+        """Return what all steps return."""
+        return tuple(map(self.output, range(self.count)))
 
 
 class StepNode(Node):
@@ -200,33 +194,27 @@ class StepNode(Node):
 class JoinNode(Node):
     """A node that reads what all steps return, in order."""
 
-    __slots__ = ("_inputs", "sequence")
+    __slots__ = ("_inputs", "repetition")
 
-    sequence: Results
+    repetition: Repetition
     _inputs: tuple[Entry, ...] | None
 
-    def __init__(self, model: Node, sequence: Results) -> None:
+    def __init__(self, model: Node, repetition: Repetition) -> None:
         for name, value in (
             ("op", model.op),
             ("name", model.name),
             ("attrs", model.attrs),
             ("value", None),
-            ("sequence", sequence),
+            ("repetition", repetition),
             ("_inputs", None),
         ):
             object.__setattr__(self, name, value)
 
     @property
-    def repetition(self) -> Repetition:
-        """The steps that it reads."""
-        return self.sequence.repetition
-
-    @property
     def inputs(self) -> tuple[Entry, ...]:
         """What the steps return; it comes to be when it is read for the first time."""
         if self._inputs is None:
-            inputs = self.repetition.outputs(self.sequence.number)
-            object.__setattr__(self, "_inputs", inputs)
+            object.__setattr__(self, "_inputs", self.repetition.outputs())
         assert self._inputs is not None
         return self._inputs
 
@@ -236,14 +224,11 @@ def compact(entries: tuple[Entry, ...]) -> ReadSequence:
     node, count = entries[0][0], len(entries)
     for forwards in (True, False):
         ordered = entries if forwards else entries[::-1]
-        last, output = ordered[-1]
+        last = ordered[-1][0]
         if isinstance(last, StepNode):
             repetition = last.repetition
-            for number, result in enumerate(repetition.results):
-                if (result.index, result.output) != (last.index, output):
-                    continue
-                if repetition.count == count and ordered == repetition.outputs(number):
-                    return Results(repetition, number, forwards)
+            if repetition.count == count and ordered == repetition.outputs():
+                return Results(repetition, forwards)
         elif node.num_outputs == count > 1 and ordered == _parts_of(node):
             return Parts(node, count, forwards)
     return Elements(entries)

@@ -311,10 +311,8 @@ def test_the_graph_is_well_formed_between_passes(name):
     training = replace(inference, training=True, gradients=parameters(net))
     check_model(compile_request(training, after_each).step)
     compile_request(inference, after_each)
-    assert set(ran) >= set(pass_names()) - {
-        "roll-loops",
-        "shard-rows",
-    }  # which are no passes over a graph
+    # These two are steps, not passes over a graph.
+    assert set(ran) >= set(pass_names()) - {"roll-loops", "shard-rows"}
 
 
 # What the passes are for -------------------------------------------------------------------------
