@@ -19,6 +19,9 @@ LEAST_WORK = 100
 LEAST_WORK_OF_POINTS = 800
 """The same for kernels of one element, which are plain products in standard ONNX."""
 
+LEAST_WORK_OF_WEIGHTS = 40
+"""The same for gradients of weights, of which the standard form copies all that is in windows."""
+
 LEAST_POSITIONS = 150
 """Elements of a channel, in all samples, that share a weight."""
 
@@ -55,9 +58,8 @@ def pays_weight_gradient(x: Shape, dy: Shape, weight: Shape, group: int, block: 
     work = 2 * math.prod(dy) * _each(weight)
     if group > 1:
         return _pays_depthwise(work, x, dy, group, block)
-    samples = x[0] < block or x[0] % block == 0
-    enough = work >= LEAST_WORK * (math.prod(x) + math.prod(dy))
-    return samples and _fills(dy, block) and _is_area(weight) and enough
+    enough = work >= LEAST_WORK_OF_WEIGHTS * (math.prod(x) + math.prod(dy))
+    return _fills(dy, block) and _is_area(weight) and enough
 
 
 def _fills(value: Shape, block: int) -> bool:

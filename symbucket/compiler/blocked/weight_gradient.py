@@ -1,69 +1,83 @@
 """The gradient of a convolution's weight as a convolution over blocks.
 
-Samples take the place of channels, channels that of samples, and dy that of the weight. ``beside``
-channels lie side by side along the last axis, and the filters step over them, so that a row of the
-result has ``beside`` times as many elements: the kernel computes six of them at a time, and reads
-the filters, which are as large as dy, again for the next six.
+Samples take the place of channels, channels that of samples, and dy that of the weight. A block of
+channels stays as it lies in memory, side by side along the last axis, and the filters step over it,
+so that a row of the result has a block times as many elements: the kernel computes six at a time,
+and reads the filters, which are as large as dy, again for the next six.
+
+The kernel takes fewer channels than a block has as they are, so all but rows of x and samples of dy
+stay where they are. Where there are more samples, several lie one below the other, in x once for
+each row of the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from symbucket.compiler.blocked.layouts import convolve, from_blocks, to_blocks
 from symbucket.ir import Expr, Windows
-
-_AT_A_TIME = 6
-"""Elements of a row that the kernel computes together."""
-
-_MOST_BESIDE = 16
 
 
 def blocked_weight_gradient(x: Expr, dy: Expr, windows: Windows, block: int) -> Expr:
     """The gradient of the weight (out, in, h, w) of a convolution in two axes from x to dy.
 
-    Samples fill whole blocks, or are fewer than one block has; filters fill whole blocks.
+    Filters fill whole blocks.
     """
     samples, channels, height, width = x.shape
-    filters, counts = dy.shape[1], dy.shape[2:]
+    filters, *counts = dy.shape[1:]
     rows, columns = windows.kernel
-    whole = samples >= block
-    narrow = windows.dilations[1] == 1 and whole
-    beside = _beside(channels, columns) if narrow else 1
-    ends = _ends(windows, (height, width), counts)
-    if whole:
-        data = to_blocks(x.reshape((1, samples, channels * height, width)))
-        data = data.reshape((samples // block, channels // beside, beside, height * width, block))
-        data = data.transpose([1, 0, 3, 2, 4])
-    else:
-        data = x.transpose([1, 0, 2, 3])
-    # Rows that are not there are skipped by the kernel; elements of a row cost time at both ends.
-    pads = [0, 0, 0, windows.begins[1], 0, 0, 0, min(ends[0], 0), ends[1], 0]
-    depth = (samples // block, beside * block) if whole else (samples, 1)
-    data = data.reshape((channels // beside, depth[0], height, width, depth[1]))
-    if any(pads):
-        data = data.op("Pad", pads)
-    data = data.reshape((channels // beside, samples, data.shape[2], data.shape[3] * beside))
+    depth = max(n for n in range(1, block) if samples % n == 0)
+    stacked = samples // depth
+    blocks = windows.dilations[1] == 1 and channels % block == 0
+    beside = block if blocks else 1
+    data = to_blocks(x) if blocks else x
 
-    places = counts[0] * counts[1]
-    filter_ = to_blocks(dy)
-    if whole:
-        filter_ = filter_.reshape((samples // block, block, filters // block, places, block))
-        filter_ = filter_.transpose([2, 0, 3, 1, 4])
-    else:
-        filter_ = filter_.reshape((samples, filters // block, places, block))
-        filter_ = filter_.transpose([1, 0, 2, 3])
+    # Elements of a row cost time at both ends, so they are padded; negative: they are cut off.
+    end = _ends(windows, (height, width), counts)[1]
+    data = data.reshape((samples * (channels // beside) * height, width, beside))
+    data = data.op("Pad", [0, windows.begins[1], 0, 1, end, 0])
+    numbers = _numbers_of_rows(windows, samples, channels // beside, height, counts[0], depth)
+    data = data.op("Gather", numbers, axis=0)
+    data = data.reshape((channels // beside, depth, -1, data.shape[1] * beside))
+
+    filter_ = to_blocks(dy).reshape((samples, filters // block, counts[0] * counts[1] * block))
     dw = convolve(
         data,
-        filter_.reshape((filters, samples, *counts)),
-        pads=[windows.begins[0], 0, max(ends[0], 0), 0],
-        strides=(windows.dilations[0], 1 if beside > 1 else windows.dilations[1]),
-        dilations=(windows.strides[0], windows.strides[1] * beside),
+        _moved(filter_, [1, 0, 2]).reshape((filters, depth, stacked * counts[0], counts[1])),
+        pads=[0, 0, 0, 0],
+        strides=(stacked * counts[0], 1 if blocks else windows.dilations[1]),
+        dilations=(1, windows.strides[1] * beside),
     )
     dw = dw.reshape((channels // beside, filters // block, rows, columns, beside, block))
-    dw = dw.transpose([1, 0, 4, 2, 3, 5])
+    dw = _moved(dw, [1, 0, 4, 2, 3, 5])
     dw = from_blocks(dw.reshape((filters // block, block, channels * rows * columns, 1)))
     return dw.reshape((filters, channels, rows, columns))
+
+
+def _numbers_of_rows(
+    windows: Windows, samples: int, parts: int, height: int, count: int, depth: int
+) -> list[int]:
+    """Rows of (samples, parts, height) in the order (parts, depth, kernel, rest, count).
+
+    One behind the last stands for those that are not there.
+    """
+    size = samples * parts * height
+    numbers = np.arange(size).reshape(depth, -1, parts, height)
+    places = np.arange(count) * windows.strides[0] - windows.begins[0]
+    places = places + np.arange(windows.kernel[0])[:, None] * windows.dilations[0]
+    inside = (places >= 0) & (places < height)
+    rows = np.where(inside, numbers[..., np.where(inside, places, 0)], size)
+    return [int(number) for number in rows.transpose(2, 0, 3, 1, 4).flat]
+
+
+def _moved(x: Expr, order: Sequence[int]) -> Expr:
+    """x with its axes in another order; if only axes of size 1 move, nothing is copied."""
+    longer = [axis for axis in order if x.shape[axis] > 1]
+    if longer == sorted(longer):
+        return x.reshape([x.shape[axis] for axis in order])
+    return x.transpose(order)
 
 
 def depthwise_weight_gradient(x: Expr, dy: Expr, windows: Windows) -> Expr:
@@ -98,14 +112,3 @@ def _ends(windows: Windows, size: Sequence[int], counts: Sequence[int]) -> list[
             windows.kernel, windows.dilations, counts, windows.strides, size, windows.begins
         )
     ]
-
-
-def _beside(channels: int, columns: int) -> int:
-    """How many channels to put side by side: the fewest with which the kernel's rows are filled."""
-
-    def filled(number: int) -> float:
-        size = number * columns
-        return size / -(-size // _AT_A_TIME) / _AT_A_TIME
-
-    most = min(channels, _MOST_BESIDE)
-    return max((n for n in range(1, most + 1) if channels % n == 0), key=filled)
