@@ -21,6 +21,9 @@ from symbucket.ir.nodes import input_of, produced_by
 from symbucket.ir.registry import OWN_DOMAIN, TensorType, expansion, shape_rule
 from symbucket.types import Array
 
+LEAST = float(np.finfo(np.float32).tiny)
+"""The least difference of two numbers of float32 that are not both next to zero."""
+
 no_gradient("MaxPoolGradient", domain=OWN_DOMAIN, because="is itself part of a gradient")
 
 
@@ -94,7 +97,14 @@ def _expand(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
 
     numbers = numbers_of_places(kernel, x.shape[2:])
     numbers = numbers.reshape(1, 1, *numbers.shape)
-    return [to_first_maximum(x, y, dy, numbers, spread, pooled).value]
+
+    def equal(value: Expr, maxima: Expr, least: float) -> Expr:
+        if least < 1.0:
+            return (value == spread(maxima)).cast(value.dtype)
+        # 1 or at most 0; a comparison and a cast would take twice as long.
+        return (value - spread(maxima - 1.0)).op("Relu")
+
+    return [to_first_maximum(x, y, dy, numbers, equal, spread, pooled).value]
 
 
 def numbers_of_places(kernel: Sequence[int], size: Sequence[int]) -> Array:
@@ -108,6 +118,7 @@ def to_first_maximum(
     y: Expr,
     dy: Expr,
     numbers: Array,
+    equal: Callable[[Expr, Expr, float], Expr],
     spread: Callable[[Expr], Expr],
     pooled: Callable[[Expr], Expr],
 ) -> Expr:
@@ -116,10 +127,8 @@ def to_first_maximum(
     By comparing: the kernel that returns positions beside maxima takes 15 times as long as without.
     Every element that equals its window's maximum gets its number, and the one with the largest
     number of its window gets dy. ``spread`` gives the value of each window to all of its elements,
-    ``pooled`` takes the maxima of windows.
+    ``pooled`` takes the maxima of windows. ``equal`` is 1 for elements that are the maximum of
+    their window and 0 for others, which are smaller by ``least`` or more.
     """
-    candidates = (x == spread(y)).cast(x.dtype) * numbers
-    first = pooled(candidates)
-    # 1 for the first, at most 0 for the others; a comparison and a cast would take twice as long.
-    chosen = (candidates - spread(first - 1.0)).op("Relu")
-    return chosen * spread(dy)
+    candidates = equal(x, y, LEAST) * numbers
+    return equal(candidates, pooled(candidates), 1.0) * spread(dy)

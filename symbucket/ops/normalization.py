@@ -141,7 +141,10 @@ def _normalize_batch_gradient(
     share = 1.0 / math.prod(x.shape[axis] for axis in axes)
     total = dy.sum(axes, keepdims=True)
     slope = (dy * centered).sum(axes, keepdims=True) * r
-    dx = (dy - total * share - centered * (slope * r * share)) * (r * scale)
+    # A factor and a summand for each of dy and x - mean: two passes where one kernel has both.
+    factor = r * scale
+    each = factor * share
+    dx = dy * factor - (centered * (slope * r * each) + total * each)
     return dx, slope.reshape(scale.shape), total.reshape(shift.shape)
 
 

@@ -13,6 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.compiler.blocked.channelwise import (
+    as_positive_product,
+    as_product,
+    clipped,
+    is_per_channel,
+    mean_of_channels,
+    mean_of_products,
+    per_channel,
+)
 from symbucket.ir import (
     BLOCKED_DOMAIN,
     OWN_DOMAIN,
@@ -29,7 +38,7 @@ from symbucket.ir import (
     shape_of,
 )
 from symbucket.ir.expr import reciprocal, sqrt
-from symbucket.ir.max_pool_gradient import numbers_of_places, to_first_maximum
+from symbucket.ir.max_pool_gradient import LEAST, numbers_of_places, to_first_maximum
 
 MOST_PLACES = 4096
 """Elements of a channel that the kernel adds up one by one without losing digits."""
@@ -61,35 +70,7 @@ def is_data(value: ir.Value | None) -> bool:
     return len(shape) == 4 and shape.is_static() and math.prod(shape.numpy()[2:]) > 1
 
 
-# Parts ------------------------------------------------------------------------------------------
-
-
-def _per_channel(x: Expr, factor: Expr | None, summand: Expr | None = None) -> Expr:
-    """x times a factor plus a summand, one of each for a channel, in one pass."""
-    channels = x.shape[1]
-    weight = x.const(np.ones((channels, 1, 1, 1))) if factor is None else factor
-    return x.op(
-        "Conv",
-        weight.reshape((channels, 1, 1, 1)),
-        None if summand is None else summand.reshape((channels,)),
-        domain=BLOCKED_DOMAIN,
-        group=channels,
-        kernel_shape=[1, 1],
-        strides=[1, 1],
-        pads=[0, 0, 0, 0],
-    )
-
-
-def _is_per_channel(convolution: ir.Node) -> bool:
-    """Return whether a convolution over blocks is one that multiplies each channel by a number."""
-    x, weight = (shape_of(input_of(convolution, i)) for i in range(2))
-    y = shape_of(convolution.outputs[0])
-    return weight == (x[1], 1, 1, 1) and attr(convolution, "group") == x[1] and y == x
-
-
-def _mean(x: Expr) -> Expr:
-    """The mean of each channel, (1, c, 1, 1)."""
-    return x.op("GlobalAveragePool", domain=BLOCKED_DOMAIN).mean([0], keepdims=True)
+# Conditions --------------------------------------------------------------------------------------
 
 
 def _fits(x: ir.Value) -> bool:
@@ -143,16 +124,38 @@ def _by_channels(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
 def _arithmetic(layer: Layer) -> Sequence[Expr]:
     operands = _by_channels(layer.node)
     if operands is None:
-        return _elementwise(layer)
+        return _with_products(layer) or _elementwise(layer)
     x, each = layer.blocks(operands[0]), Expr(layer.g, operands[1])
+    scaled = as_product(x)  # a product just before
     if layer.node.op_type == "Mul":
-        return [_per_channel(x, each)]
+        if scaled is None:
+            return [per_channel(x, each)]
+        x, factor = scaled
+        return [per_channel(x, factor * each.reshape(factor.shape))]
     summand = -each if layer.node.op_type == "Sub" else each
-    scaled = produced_by(x.value, "Conv", BLOCKED_DOMAIN)
-    if scaled is not None and len(scaled.inputs) == 2 and _is_per_channel(scaled):
-        factor = Expr(layer.g, input_of(scaled, 1))  # of a product just before
-        return [_per_channel(Expr(layer.g, input_of(scaled, 0)), factor, summand)]
-    return [_per_channel(x, None, summand)]
+    x, weight = (x, None) if scaled is None else scaled
+    return [per_channel(x, weight, summand)]
+
+
+def _with_products(layer: Layer) -> Sequence[Expr]:
+    """A sum or a difference with factors and summands for channels just before, if it is one."""
+    node, g = layer.node, layer.g
+    if node.op_type == "Mul" or not all(is_data(value) for value in node.inputs):
+        return []
+    a, b = layer.data(0), layer.data(1)
+    for value, other in ((b, a), (a, b)) if node.op_type == "Add" else ((b, a),):
+        product = produced_by(value.value, "Conv", BLOCKED_DOMAIN)
+        if product is None or len(product.inputs) > 3 or not is_per_channel(product):
+            continue
+        if attr(product, "activation", "") or value.value is other.value:
+            continue
+        x, factor = (Expr(g, input_of(product, i)) for i in range(2))
+        summand = optional_input_of(product, 2)
+        shift = None if summand is None else Expr(g, summand)
+        if node.op_type == "Sub":
+            factor, shift = -factor, None if shift is None else -shift
+        return [per_channel(x, factor, shift, other)]
+    return []
 
 
 def _comparison(node: ir.Node) -> ir.Node | None:
@@ -161,10 +164,18 @@ def _comparison(node: ir.Node) -> ir.Node | None:
     return compared if input_of(node, 0).dtype == ir.DataType.BOOL else None
 
 
+def _is_zero(value: ir.Value) -> bool:
+    constant = const_of(value)
+    return constant is not None and not constant.any()
+
+
 def _cast(layer: Layer) -> Sequence[Expr]:
     """A mask as numbers: the comparison and its cast."""
     compared = _comparison(layer.node)
     assert compared is not None
+    if compared.op_type == "Greater" and _is_zero(input_of(compared, 1)):
+        # In one pass: less than 1 only for numbers next to zero.
+        return [per_channel(layer.blocks(input_of(compared, 0)), None, **clipped(1.0 / LEAST, 0.0))]
     (mask,) = _elementwise(replace(layer, node=compared))
     return [mask.cast(ir.DataType.FLOAT)]
 
@@ -175,11 +186,26 @@ def _sums_channels(node: ir.Node) -> bool:
 
 
 def _sum(layer: Layer) -> Sequence[Expr]:
-    total = _mean(layer.data(0))
+    total = _mean_of(layer.data(0), input_of(layer.node, 0))
     if layer.node.op_type == "ReduceSum":
         shape = shape_of(input_of(layer.node, 0))
         total = total * float(shape[0] * math.prod(shape[2:]))
     return [total.reshape(shape_of(layer.node.outputs[0]))]
+
+
+def _mean_of(x: Expr, plain: ir.Value) -> Expr:
+    """The mean of each channel; of a product that nothing else reads without its elements."""
+    product = produced_by(x.value, "Mul")
+    if product is None or len(x.value.uses()) > 1 or len(plain.uses()) > 1:
+        return mean_of_channels(x)
+    a, b = (Expr(x.g, input_of(product, i)) for i in range(2))
+    if a.shape != x.shape or b.shape != x.shape:
+        return mean_of_channels(x)
+    scaled = as_product(b)
+    if scaled is None:
+        return mean_of_products(a, b)
+    mean = mean_of_products(a, scaled[0])
+    return mean * scaled[1].reshape(mean.shape)
 
 
 def _returns_values(node: ir.Node) -> bool:
@@ -187,8 +213,12 @@ def _returns_values(node: ir.Node) -> bool:
 
 
 def _pool(layer: Layer) -> Sequence[Expr]:
-    node = layer.node
-    return [layer.data(0).op(node.op_type, domain=BLOCKED_DOMAIN, **attributes_of(node))]
+    node, x = layer.node, layer.data(0)
+    # The largest element is the largest before a factor, too; afterwards there are fewer.
+    scaled = as_positive_product(x) if node.op_type == "MaxPool" else None
+    data = x if scaled is None else scaled[0]
+    y = data.op(node.op_type, domain=BLOCKED_DOMAIN, **attributes_of(node))
+    return [y if scaled is None else per_channel(y, scaled[1])]
 
 
 def _normalizes_channels(node: ir.Node) -> bool:
@@ -197,9 +227,9 @@ def _normalizes_channels(node: ir.Node) -> bool:
 
 def _centered(data: Expr, factor: Expr | None, eps: float) -> tuple[Expr, Expr, Expr, Expr]:
     """(data - mean) * factor, 1 / sqrt(var + eps), mean, var; the factor is 1, -1 or None."""
-    mean = _mean(data)
-    centered = _per_channel(data, factor, -mean if factor is None else -(mean * factor))
-    var = _mean(centered * centered)
+    mean = mean_of_channels(data)
+    centered = per_channel(data, factor, -mean if factor is None else -(mean * factor))
+    var = mean_of_products(centered, centered)
     return centered, reciprocal(sqrt(var + eps)), mean, var
 
 
@@ -207,14 +237,14 @@ def _normalize(layer: Layer) -> Sequence[Expr]:
     sign = optional_input_of(layer.node, 1)
     factor = None if sign is None else Expr(layer.g, sign)
     centered, size, mean, var = _centered(layer.data(0), factor, attr(layer.node, "eps"))
-    y = _per_channel(centered, size)
+    y = per_channel(centered, size)
     return [y, size if factor is None else size * factor, mean, var]
 
 
 def _normalize_batch(layer: Layer) -> Sequence[Expr]:
     scale, shift = layer.plain(1), layer.plain(2)
     centered, r, mean, var = _centered(layer.data(0), None, attr(layer.node, "eps"))
-    return [_per_channel(centered, r * scale, shift), centered, r, mean, var]
+    return [per_channel(centered, r * scale, shift), centered, r, mean, var]
 
 
 def _max_pool_gradient(layer: Layer) -> Sequence[Expr]:
@@ -222,18 +252,26 @@ def _max_pool_gradient(layer: Layer) -> Sequence[Expr]:
     x, y, dy = (layer.data(i) for i in range(3))
     kernel = list(attr(layer.node, "kernel_shape"))
     channels, rows, columns = x.shape[1:]
+    elements, maxima = as_positive_product(x), as_positive_product(y)
+    if elements is not None and maxima is not None and elements[1].value is maxima[1].value:
+        x, y = elements[0], maxima[0]
 
     def spread(value: Expr) -> Expr:
         return value.op("Upsample", domain=BLOCKED_DOMAIN, scales=[1, 1, *kernel], mode="nearest")
+
+    def equal(value: Expr, maxima: Expr, least: float) -> Expr:
+        # The difference is exact: 1 if it is none, else at most 0.
+        return per_channel(value, minus, None, spread(maxima), **clipped(-1.0 / least, 1.0))
 
     def pooled(value: Expr) -> Expr:
         pool = {"kernel_shape": kernel, "strides": kernel, "pads": [0, 0, 0, 0]}
         return value.op("MaxPool", domain=BLOCKED_DOMAIN, **pool)
 
     # The channels of a block lie side by side, and have the number of their place.
+    minus = x.const(-np.ones((channels, 1, 1, 1)))
     numbers = numbers_of_places(kernel, (rows, columns))
     each = np.tile(numbers.reshape(-1, 1), (channels // layer.block, layer.block))
-    return [to_first_maximum(x, y, dy, each.reshape(x.shape[1:])[None], spread, pooled)]
+    return [to_first_maximum(x, y, dy, each.reshape(x.shape[1:])[None], equal, spread, pooled)]
 
 
 @dataclass(frozen=True)
@@ -272,6 +310,13 @@ def rule_of(node: ir.Node) -> tuple[Rule, list[ir.Value]] | None:
     data = [value for value in reads.inputs if value is not None and is_data(value)]
     pictures = is_data(node.outputs[0]) or rule is not _ELEMENTWISE
     return (rule, data) if data and pictures and rule.applies(node) else None
+
+
+def gains(node: ir.Node) -> bool:
+    """Return whether a node is faster in blocks by itself; what is elementwise alone is not."""
+    return not info_of(node).elementwise or (
+        _RULES.get((node.domain, node.op_type)) is _ARITHMETIC and _by_channels(node) is not None
+    )
 
 
 def stays(value: ir.Value) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from symbucket.compiler.blocked.layers import Layer, Rule, is_data, rule_of
+from symbucket.compiler.blocked.layers import Layer, Rule, gains, is_data, rule_of
 from symbucket.compiler.blocked.layouts import from_blocks, to_blocks
 from symbucket.compiler.rewrite.base import PassContext, graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
@@ -21,7 +21,6 @@ from symbucket.ir import (
     BLOCKED_DOMAIN,
     Builder,
     Expr,
-    info_of,
     input_of,
     is_op,
     shape_of,
@@ -89,8 +88,7 @@ class _Plan:
         cost = sum(map(self._reordered, values))
         dropped = {node: self.rules.pop(node) for node in nodes}
         without = sum(map(self._reordered, values))
-        gains = not all(info_of(node).elementwise for node in nodes)
-        if cost < without or (cost == without and gains):
+        if cost < without or (cost == without and any(map(gains, nodes))):
             self.rules.update(dropped)
 
     def parts(self) -> list[list[ir.Node]]:

@@ -49,13 +49,30 @@ def operators(block):
     class Conv(OpRun):
         op_domain = BLOCKED_DOMAIN
 
-        def _run(self, x, weight, bias=None, **attributes):
+        def _run(
+            self,
+            x,
+            weight,
+            bias=None,
+            added=None,
+            activation=None,
+            activation_params=(),
+            **attributes,
+        ):
             assert weight.shape[0] % block == 0
             if x.shape[1] >= block:
                 x = _plain(x, block)
             weight = _plain_weight(weight, block)
             y = PlainConv.eval(x, weight, bias, n_outputs=1, **attributes)
-            return (_blocks(np.ascontiguousarray(y), block),)
+            y = _blocks(np.ascontiguousarray(y), block)
+            if added is not None:
+                y = y + added
+            if activation:
+                assert activation == "HardSigmoid"
+                alpha, beta = np.float32(activation_params)
+                with np.errstate(over="ignore"):
+                    y = np.clip(alpha * y + beta, np.float32(0), np.float32(1))
+            return (y,)
 
     class GlobalAveragePool(OpRun):
         op_domain = BLOCKED_DOMAIN

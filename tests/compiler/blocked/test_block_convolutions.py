@@ -101,6 +101,8 @@ CASES = [
     Case(samples=3, dilate=(1, 2), stride=(2, 1), pad=(0, 1)),
     Case(samples=32, kernel=(3, 2), size=(1, 1), channels=48),
     Case(samples=4, kernel=(5, 5), size=(2, 3), pad=(3, 4)),
+    Case(samples=20, channels=32, stride=(2, 1), size=(7, 4)),
+    Case(samples=17, dilate=(2, 1), size=(8, 4)),
     Case(transposed=True, samples=16, filters=32),
     Case(transposed=True, samples=2, kernel=(4, 3), pad=(1, 0), dilate=(2, 1)),
     Case(samples=3, channels=32, filters=32, group=32),
@@ -173,7 +175,7 @@ def random_case(rng):
         return tuple(int(n) for n in rng.integers(low, high, axes))
 
     return Case(
-        samples=int(rng.choice([1, 2, 5, 16, 32])),
+        samples=int(rng.choice([1, 2, 5, 16, 19, 28, 32])),
         channels=filters if depthwise else channels,
         filters=filters,
         group=filters if depthwise else 1,

@@ -10,6 +10,7 @@ from symbucket.compiler import CompileRequest, CompilerOptions, compile_request,
 from symbucket.compiler.blocked import pays
 from symbucket.compiler.target import CPU
 from symbucket.context import Context
+from symbucket.ir import BLOCKED_DOMAIN
 from symbucket.runtime.channel_block import channel_block
 from symbucket.runtime.target import target_of
 from tests.compiler.blocked.by_numpy import evaluate
@@ -135,6 +136,16 @@ def test_ties_go_to_the_first_maximum_in_blocks_too():
     arrays["data"] = rng.integers(0, 2, arrays["data"].shape).astype(np.float32)
     arrays["a_weight"] = np.round(arrays["a_weight"])
     assert_same(run(blocked, arrays), run(plain, arrays), "ties")
+
+
+def test_a_pool_and_a_relu_compare_in_the_kernel_that_adds():
+    nodes = step(pooled(**POOLS["side-by-side"]), replace(CPU, channel_block=16)).proto().graph.node
+    assert not {n.op_type for n in nodes} & {"Equal", "Greater"}
+    clipping = [n for n in nodes if any(a.name == "activation" for a in n.attribute)]
+    assert len(clipping) == 3  # the maxima, the first of each window, what is above zero
+    # BatchNorm multiplies after the pool, and its gradient adds to that of the pool in one pass.
+    assert [n.op_type for n in nodes].count("MaxPool") == 2
+    assert sum(len(n.input) == 4 for n in nodes if n.domain == BLOCKED_DOMAIN) == 3
 
 
 def test_the_graph_between_passes():
