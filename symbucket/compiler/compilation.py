@@ -191,6 +191,9 @@ def serialize(c: Compilation) -> None:
         inputs = tuple(Port.of_value(ported.inputs[v], v, shapes) for v in graph.inputs)
         outputs = tuple(Port.of_value(port, v, shapes) for port, v in ported.outputs.items())
         names = {port.name for port in inputs}
+        sharding = ported.sharding
+        if sharding is not None:
+            sharding = sharding.only(port.name for port in (*inputs, *outputs))
         noise = tuple(draw for draw in c.noise if draw.name in names)
         capture_inputs(graph)
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name=PRODUCER)
@@ -210,7 +213,7 @@ def serialize(c: Compilation) -> None:
                 c.lowered.loops,
                 c.lowered.unrolled,
                 values,
-                ported.sharding,
+                sharding,
                 ported.unsharded,
             )
         )

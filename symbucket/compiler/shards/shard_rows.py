@@ -45,6 +45,9 @@ def shard(ported: PortedGraph, request: CompileRequest, heads: bool) -> None:
 
 def _shard(ported: PortedGraph, request: CompileRequest) -> None:
     axes = dict(request.batch_axes)
+    for value, port in ported.inputs.items():
+        if port.of in axes and not 0 <= axes[port.of] < len(shape_of(value)):
+            raise RefusedError(f"{port.of!r} has no axis {axes[port.of]}")
     parts = parts_of(ported, axes, request.target.shards)
     gradients = [v for port, v in ported.outputs.items() if port.role is Role.GRAD]
     if not pays(ported.graph, gradients, parts):

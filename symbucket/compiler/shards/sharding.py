@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,3 +34,7 @@ class Sharding:
 
     parts: int
     pieces: Mapping[str, Piece]
+
+    def only(self, names: Iterable[str]) -> Sharding:
+        """Return the same for these ports alone."""
+        return Sharding(self.parts, {name: self.pieces[name] for name in names})

@@ -211,6 +211,7 @@ def test_nothing_is_cut_unless_it_is_asked():
     net = classifier(outputs)
     assert reason(net, shapes, AXES, parts=1) == ""
     assert reason(net, shapes, {}) == ""
+    assert reason(net, shapes, {"data": 3}) == "'data' has no axis 3"
     assert reason(net, shapes, AXES, options=CompilerOptions(disable=["shard-rows"])) == ""
     assert "faster" in reason(net, shapes, AXES, pays=False)
     assert "limited" in reason(net, shapes, AXES, options=CompilerOptions(memory_limit=1 << 30))
