@@ -118,7 +118,7 @@ class BoundNetwork:
                 self.options,
                 buffers,
                 noise_clock=contexts.clocks[0],
-                batch_axes={d.name: d.batch_axis for d in shapes.all if d.batch_axis >= 0},
+                batch_axes=shapes.batch_axes,
             )
         self._warn_of_normalization()
         split = split_batch(shapes.all, contexts, network.name)

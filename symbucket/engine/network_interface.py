@@ -39,6 +39,11 @@ class BatchShapes:
         """Those of the data, then those of the labels."""
         return [*self.data, *self.labels]
 
+    @property
+    def batch_axes(self) -> dict[str, int]:
+        """The batch axis of each array that has one."""
+        return {d.name: d.batch_axis for d in self.all if d.batch_axis >= 0}
+
     @cached_property
     def signature(self) -> Signature:
         """What an executor is built for: equal for equal names, shapes and dtypes."""

@@ -13,19 +13,16 @@ import numpy as np
 
 from symbucket import metric as metrics
 from symbucket import optimizer as opt
-from symbucket.compiler import (
-    CompilerOptions,
-    Program,
-    Role,
-    compile_inference,
-    compile_training,
-)
+from symbucket.compiler import CompilerOptions, Program, Role
 from symbucket.compiler.memory import MemoryPlan, PoolPlan, plan_graph
 from symbucket.compiler.update import UpdateSpec, build_update
 from symbucket.compiler.update_pieces import in_pieces, pieces_of
+from symbucket.context import Context
 from symbucket.engine.graph_metrics import metric_sums
 from symbucket.engine.network_interface import BatchShapes, NetworkInterface
 from symbucket.engine.parameters import ParameterStore
+from symbucket.engine.programs import NetworkPrograms, RunRequest
+from symbucket.engine.sharded_session import partial_ports
 from symbucket.errors import DataError
 from symbucket.io import DataDesc
 from symbucket.runtime.arena import ROOM, trim
@@ -45,40 +42,48 @@ class KeyPlan:
 
 def plan_model(
     network: NetworkInterface,
+    context: Context,
     shapes: BatchShapes,
     requests: Mapping[str, str] | None,
     options: CompilerOptions,
     eval_metric: Any,
     rows: Collection[str] = (),
 ) -> KeyPlan:
-    """Compile a network for these shapes, and plan it.
+    """Compile a network as its executor does, and plan it.
 
-    ``requests``: what gradients are for; None: it is bound for inference. ``rows``: the parameters
-    that the optimizer updates from rows alone.
+    Args:
+        network: what is compiled.
+        context: where it runs.
+        shapes: those of its data and labels.
+        requests: what gradients are for; None: it is bound for inference.
+        options: of the compiler.
+        eval_metric: as for ``fit``.
+        rows: the parameters that the optimizer updates from rows alone.
     """
     args, aux = network.infer(shapes)
     types = {**args, **aux}
-    sizes = {n: shape for n, (shape, _) in types.items()}
-    dtypes = {n: dtype for n, (_, dtype) in types.items()}
-    symbol = network.symbol
     specs = _specs(network, shapes, eval_metric)
-    fetch = () if specs else None
+    differentiated = [n for n, request in (requests or {}).items() if request != "null"]
+    programs = NetworkPrograms(
+        network.symbol,
+        context,
+        types,
+        differentiated,
+        network.name,
+        options,
+        batch_axes=shapes.batch_axes,
+    )
     models: Sequence[Program]
     if requests is not None:
-        differentiated = [n for n, request in requests.items() if request != "null"]
-        name = f"{network.name} training"
-        sparse = [n for n in rows if specs and requests.get(n) == "write"]
-        models = compile_training(
-            symbol, sizes, dtypes, differentiated, name, fetch, specs, options, sparse
-        ).models
+        sparse = frozenset(n for n in rows if specs and requests.get(n) == "write")
+        models = programs.training(RunRequest(specs, sparse)).models
     else:
-        name = f"{network.name} inference"
-        models = [compile_inference(symbol, sizes, dtypes, name, fetch, specs, options)]
+        models = [programs.inference(RunRequest(specs))]
     shared = {*network.param_names, *aux}
     own = {n: _bytes(*args[n]) for n in args if n not in shared}  # also where no model reads them
     results: dict[str, int] = {}
     for model in models:
-        for port in (*model.inputs, *model.outputs):
+        for port in (*model.inputs, *model.outputs, *partial_ports(model)):
             size = _bytes(port.shape, port.dtype)
             if port.role in (Role.ARGUMENT, Role.STATE):
                 continue

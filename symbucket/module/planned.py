@@ -39,8 +39,9 @@ class ModulePlans:
         planned = self.planned_optimizer(optimizer, optimizer_params)
         requests = bound.network.requests if self.for_training else None
         rows = bound.store.row_sparse_names(planned)
-        plan = plan_model(self.network, shapes, requests, self.options, eval_metric, rows)
-        return plan_pool({self._name: plan}, bound.store, self.for_training, planned)
+        store, options = bound.store, self.options
+        plan = plan_model(self.network, store.context, shapes, requests, options, eval_metric, rows)
+        return plan_pool({self._name: plan}, store, self.for_training, planned)
 
     def planned_optimizer(self: Any, optimizer: Any, optimizer_params: Pairs) -> Optimizer | None:
         """Return what ``plan_memory`` plans with: a new optimizer, or the one that is there.
@@ -99,7 +100,15 @@ class BucketingPlans:
             network = module.network
             requests = network.grad_requests(bound.request) if self.for_training else None
             described = network.batch_shapes(data, labels)
-            plans[key] = plan_model(network, described, requests, module.options, eval_metric, rows)
+            plans[key] = plan_model(
+                network,
+                bound.store.context,
+                described,
+                requests,
+                module.options,
+                eval_metric,
+                rows,
+            )
         return plan_pool(plans, bound.store, self.for_training, planned)
 
     def plan_buckets(

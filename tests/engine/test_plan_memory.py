@@ -12,7 +12,9 @@ import pytest
 
 import symbucket as sb
 from symbucket.compiler import CompilerOptions, compile_training
+from symbucket.engine import programs as engine_programs
 from symbucket.errors import DataError, InvalidArgumentError, MemoryLimitError
+from symbucket.runtime.channel_block import channel_block
 from tests.small_networks import bound_regression, bucketing, generate, sentence_batch, shapes
 
 KEYS = [3, 5, 6]
@@ -73,6 +75,37 @@ def test_the_plan_is_that_of_the_models_that_run():
         )
     again = module.plan_memory(KEYS)
     assert again.summary() == plan.summary()
+
+
+@pytest.mark.parametrize("rows", [2, 32])  # 32 are enough for shards
+def test_the_plan_of_a_convolutional_network_is_that_of_its_executor(rows, monkeypatch):
+    """It is compiled for the blocks of channels of this processor, and for shards."""
+    compiled = []
+
+    def compile_and_tell(*args):
+        compiled.append(compile_training(*args).step)
+        return compile_training(*args)
+
+    monkeypatch.setattr(engine_programs, "compile_training", compile_and_tell)
+    net = sb.sym.Variable("data")
+    for i in range(2):
+        net = sb.sym.Convolution(net, kernel=(3, 3), pad=(1, 1), num_filter=32, name=f"conv{i}")
+        net = sb.sym.Activation(net, act_type="relu")
+    net = sb.sym.Pooling(net, kernel=(2, 2), stride=(2, 2), pool_type="max")
+    net = sb.sym.FullyConnected(sb.sym.Flatten(net), num_hidden=5, name="pred")
+    module = sb.mod.Module(sb.sym.SoftmaxOutput(net, name="softmax"))
+    module.bind([("data", (rows, 3, 16, 16))], [("softmax_label", (rows,))])
+    module.init_params(sb.init.Xavier())
+    plan = module.plan_memory()
+    module.forward_backward(
+        sb.io.DataBatch([sb.nd.ones((rows, 3, 16, 16))], [sb.nd.zeros((rows,))])
+    )
+    planned, run = compiled
+    assert planned.model == run.model
+    assert plan.plans["module"] == (run.plan,)
+    assert bool(run.passes.get("block-convolutions")) == bool(channel_block()), run.passes
+    (executor,) = module.executors
+    assert plan.outputs["module"] == sum(a.nbytes for a in executor.buffers.arrays.values())
 
 
 def test_the_order_of_keys_does_not_matter():
