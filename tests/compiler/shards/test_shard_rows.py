@@ -3,14 +3,16 @@
 import re
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import symbucket as sb
 from symbucket import sym
 from symbucket.compiler import CompilerOptions
+from symbucket.compiler.generic_model import Family, outline
 from symbucket.compiler.shards.rules import base
 from symbucket.metric import GraphMetric
-from tests.compiler.shards.run_shards import check, compile_both, reason
+from tests.compiler.shards.run_shards import check, compile_both, draw, reason
 from tests.small_networks import language_model
 
 BATCH, LENGTH, WIDTH, CLASSES = 8, 5, 6, 7
@@ -243,3 +245,31 @@ def test_a_wrong_rule_costs_a_compilation(monkeypatch):
     assert compile_both(net, shapes, axes, wanted=["w"])[1].sharding
     monkeypatch.setitem(base._RULES, "Transpose", lambda v: [v.labels[0]])
     assert "of a shard has the shape" in reason(net, shapes, axes, wanted=["w"])
+
+
+def test_lengths_and_batches_share_a_model():
+    """Shapes of shards are constants, like all others that differ from key to key."""
+
+    def step(batch, length):
+        outputs, _ = CELLS["gru"]().unroll(length, sym.Variable("data"), merge_outputs=True)
+        net = classifier(outputs, normalization="valid")
+        shapes = {"data": (batch, length, 4), "softmax_label": (batch, length)}
+        return compile_both(net, shapes, AXES)[1]
+
+    first, second, third = step(8, 11), step(12, 13), step(16, 17)
+    family = Family(outline(first), outline(second))
+    assert family.admits(outline(third))
+    session = onnxruntime.InferenceSession(family.model(third), providers=["CPUExecutionProvider"])
+    feed = draw(third, np.random.default_rng(3))
+    own = {value.name: value.shape for value in _inputs(third)}
+    half = {name: np.resize(feed[name], shape) for name, shape in own.items()}
+    results = session.run(None, {**half, **family.constants_of(outline(third))})
+    alone = onnxruntime.InferenceSession(third.model, providers=["CPUExecutionProvider"])
+    for shared, expected in zip(results, alone.run(None, half)):
+        np.testing.assert_allclose(shared, expected, rtol=0, atol=1e-6)
+
+
+def _inputs(program):
+    return onnxruntime.InferenceSession(
+        program.model, providers=["CPUExecutionProvider"]
+    ).get_inputs()
