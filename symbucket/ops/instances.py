@@ -19,12 +19,13 @@ def shared_instance(
     key = _key_of(cls, raw)
     if key is None:
         return make(raw)
-    if key not in _instances:
+    record = _instances.get(key)
+    if record is None:
         record = make(raw)
         if len(_instances) >= _MOST_INSTANCES:
             _instances.clear()
         _instances[key] = record
-    return _instances[key]
+    return record
 
 
 def _key_of(cls: type[Operator], raw: Mapping[str, Any]) -> tuple[Any, ...] | None:

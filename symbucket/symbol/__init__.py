@@ -57,9 +57,11 @@ def __getattr__(name: str) -> Callable[..., Symbol]:
     if name.startswith("__"):
         raise AttributeError(name)
     try:
-        return _operator_function(name)
+        function = _operator_function(name)
     except InvalidArgumentError as error:
         raise AttributeError(str(error)) from None
+    globals()[name] = function  # the next look finds it by itself
+    return function
 
 
 def __dir__() -> list[str]:

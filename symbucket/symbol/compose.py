@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from symbucket.attribute import AttrScope, is_hidden, of_input, stored_name
@@ -50,7 +51,7 @@ def compose(
     for key, value in kwargs.items():
         if key in ("name", "attr"):
             continue
-        if is_hidden(key) or _HIDDEN.match(key):
+        if _is_of_node(key):
             attr[stored_name(key)] = str(value)
         elif isinstance(value, Symbol):
             named[key] = value
@@ -72,7 +73,14 @@ def compose(
     node_name = _one_name(checked_name(node_name, called))
     inputs = _match(op, called, node_name, positional, named, attr)
     node = Node(op, node_name, inputs, attr or NO_ATTRIBUTES)
-    return Symbol([(node, i) for i in range(node.num_outputs)])
+    count = node.num_outputs
+    return Symbol(((node, 0),) if count == 1 else [(node, i) for i in range(count)])
+
+
+@lru_cache(1024)
+def _is_of_node(key: str) -> bool:
+    """Return whether an argument is an attribute of the node, not of the operator."""
+    return is_hidden(key) or _HIDDEN.match(key) is not None
 
 
 def _flatten(record: type[Operator], args: Sequence[Any]) -> list[Any]:
@@ -89,7 +97,10 @@ def _match(
     named: Mapping[str, Symbol],
     attr: Mapping[str, str],
 ) -> tuple[Entry, ...]:
-    names = [*op.arguments(), *op.auxiliary()]
+    names = op.arguments() + op.auxiliary()
+    all_there = not named and len(positional) == len(names)
+    if all_there and all(len(symbol) == 1 for symbol in positional):
+        return tuple([symbol.heads[0] for symbol in positional])
     for key in named:
         if key not in names:
             raise InvalidArgumentError(
