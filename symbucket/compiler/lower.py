@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from symbucket.compiler.loops.draw_numbers import first_draws
 from symbucket.compiler.loops.grouped import Grouped
 from symbucket.errors import SymbucketError
 from symbucket.ir import body_of, new_graph, steps_of
@@ -106,13 +107,9 @@ def _lower(
             value = emitter.input(node.name, shape((node, 0)), dtype)
             values[node, 0] = variables[node.name] = value
 
-    first_draw = _first_draws(steps.source, training)
-    emitter.first_draw = first_draw
-
-    def draw_numbers(node: Node) -> tuple[int, ...]:
-        return (first_draw[steps.written.get(node, node)],)
-
-    lower_nodes(emitter, nodes, values, table.shape_of, types, draw_numbers)
+    emitter.first_draws = first_draws(steps, training)
+    numbers = emitter.first_draws.__getitem__
+    lower_nodes(emitter, nodes, values, table.shape_of, types, numbers)
     return Lowered(
         emitter.graph,
         variables,
@@ -129,17 +126,6 @@ def _loops_in(graph: ir.Graph) -> tuple[str, ...]:
     loops = [node for node in graph if body_of(node) is not None]
     names = (f"{scope_of(node)} ({steps_of(node)} steps)" for node in loops)
     return tuple(dict.fromkeys(names))
-
-
-def _first_draws(nodes: Sequence[Node], training: bool) -> dict[Node, int]:
-    """Return the number of each random node's first draw, counted as the user wrote the nodes."""
-    numbers: dict[Node, int] = {}
-    count = 0
-    for node in nodes:
-        if node.op is not None and node.op.may_draw:
-            numbers[node] = count
-            count += node.op.draws(training)
-    return numbers
 
 
 def outputs_that_depend(symbol: Symbol, names: Collection[str]) -> list[bool]:

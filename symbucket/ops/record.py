@@ -73,7 +73,7 @@ class Emitter(Builder):
         self.training = training
         self.aux_updates: dict[ir.Value, ir.Value] = {}
         self.draw_numbers: tuple[int, ...] = (0,)  # of the next draw, in a body one for each step
-        self.first_draw: Mapping[Any, int] = {}  # the number of the first draw of the user's nodes
+        self.first_draws: Mapping[Any, tuple[int, ...]] = {}  # by node, in a body for each step
         self.loop: LoopEmitter | None = None
         self.loops = False  # whether an operator may emit loops
         self.labels_in_range = True  # whether the host refuses labels that are no class

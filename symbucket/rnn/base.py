@@ -110,6 +110,10 @@ class BaseRNNCell:
         """Whether ``_step`` makes the same nodes whenever it is called."""
         return False
 
+    def _go_on(self, steps: int, output: Symbol) -> None:
+        """Be as if it had been called for ``steps`` more, of which the last one gave ``output``."""
+        self._counter += steps
+
     @property
     def _is_ours(self) -> bool:
         """Whether neither the cell nor its parameters are of a user's own class."""
@@ -165,19 +169,23 @@ class BaseRNNCell:
         """
         self._start(length, inputs, layout, valid_length)
         steps = sequence.split_steps(length, inputs, layout)
-        begin = states = self._begin(begin_state)
-        history: list[list[Symbol]] = []
+        begin = self._begin(begin_state)
+        calls = 0
 
         def one_step(items: tuple[Symbol, ...], states: list[Any]) -> tuple[Symbol, list[Any]]:
+            nonlocal calls
+            calls += 1
             output, states = self(items[0], states)
-            history.append(flatten(states))
-            return output, states
+            return output if valid_length is None else sym.Group([output, *flatten(states)]), states
 
-        alike = self._alike_steps and valid_length is None
-        outputs, states = repeat(one_step, [steps], states, alike)
-        self._counter += length - len(history)  # as if it had been called for each step
+        outputs, states = repeat(one_step, [steps], begin, self._alike_steps)
         if valid_length is None:
+            self._go_on(length - calls, outputs[-1])
             return sequence.in_form(length, outputs, layout, merge_outputs), states
+        own = len(outputs[0]) - len(flatten(states))
+        history = [list(values[own:]) for values in outputs]
+        outputs = [values[:own] for values in outputs]
+        self._go_on(length - calls, outputs[-1])
         merged = lengths.masked(outputs, valid_length, layout)
         states = lengths.last_states(history, flatten(begin), valid_length)
         return sequence.in_form(length, merged, layout, merge_outputs), states

@@ -34,6 +34,10 @@ class DropoutCell(BaseRNNCell):
         """No states."""
         return []
 
+    @property
+    def _alike_steps(self) -> bool:
+        return self._is_ours
+
     def _step(self, inputs: Symbol, states: list[Symbol], name: str) -> tuple[Symbol, list[Any]]:
         if self.dropout > 0:
             inputs = sym.Dropout(data=inputs, p=self.dropout)

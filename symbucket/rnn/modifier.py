@@ -75,6 +75,14 @@ class ModifierCell(BaseRNNCell):
         """As the base cell does."""
         return self.base_cell.pack_weights(args)
 
+    @property
+    def _alike_steps(self) -> bool:
+        return self._is_ours and self.base_cell._alike_steps
+
+    def _go_on(self, steps: int, output: Symbol) -> None:
+        super()._go_on(steps, output)
+        self.base_cell._go_on(steps, output)
+
     def _base_step(self, inputs: Symbol, states: Sequence[Any]) -> tuple[Symbol, list[Any]]:
         with self._unlocked() as cell:
             return cell(inputs, states)

@@ -38,6 +38,10 @@ class ZoneoutCell(ModifierCell):
         super().reset()
         self.prev_output = None
 
+    def _go_on(self, steps: int, output: Symbol) -> None:
+        super()._go_on(steps, output)
+        self.prev_output = output
+
     def _step(self, inputs: Symbol, states: list[Symbol], name: str) -> tuple[Symbol, list[Any]]:
         output, after = self._base_step(inputs, states)
         if self.zoneout_outputs > 0:

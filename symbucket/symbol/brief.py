@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _APART = 4  # between the numbers of steps that stand for different ones
 _MOST_COUNTS = 4  # different numbers of steps in a network
+_MOST_CARRIED = 4  # values that a step reads of the one before
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,15 @@ class _Abridgement:
         if not self._repetitions:
             raise _WholeError
         counts = sorted({repetition.count for repetition in self._repetitions})
-        if len(counts) > _MOST_COUNTS:
+        carried = max(map(_carried_in_order, self._repetitions))
+        if len(counts) > _MOST_COUNTS or carried > _MOST_CARRIED:
             raise _WholeError
-        of_count = {count: FIRST + _APART * i for i, count in enumerate(counts)}
+        least = max(FIRST, 2 * carried + 1)
+        of_count = {count: least + _APART * i for i, count in enumerate(counts)}
         if any(count < few for count, few in of_count.items()):
             raise _WholeError
         for repetition in self._repetitions:
             self._repetitions[repetition] = of_count[repetition.count]
-            if not _is_in_order(repetition):
-                raise _WholeError
         for repetition, few in self._repetitions.items():
             for sequence in repetition.sequences:
                 if isinstance(sequence, Parts):
@@ -181,7 +182,7 @@ class _Abridgement:
             raise _WholeError
         place = step if sequence.forwards else few - 1 - step
         if isinstance(sequence, Results):
-            return sequence.repetition.output(place)
+            return sequence.repetition.output(sequence.number, place)
         if not isinstance(sequence.node.op, SliceChannel) or self._place(sequence.node):
             raise _WholeError
         return sequence.node, place
@@ -192,7 +193,7 @@ class _Abridgement:
         if place is not None:
             return self._inputs_of_step(node, *place)
         if isinstance(node, JoinNode):
-            sequence: ReadSequence = Results(node.repetition, True)
+            sequence: ReadSequence = node.sequence
         elif isinstance(node.op, Concat) and len(node.inputs) > FIRST:
             sequence = compact(node.inputs)
         else:
@@ -255,14 +256,14 @@ def _ends_of(sequence: ReadSequence) -> Sequence[Entry]:
         return sequence.entries
     if isinstance(sequence, Parts):
         return [(sequence.node, 0)]
-    return [sequence.repetition.output(sequence.repetition.count - 1)]  # one that was not made
+    return [sequence.repetition.output(sequence.number, sequence.repetition.count - 1)]
 
 
-def _is_in_order(repetition: Repetition) -> bool:
-    """Return whether a few steps tell in which order a walk meets what the steps read.
+def _carried_in_order(repetition: Repetition) -> int:
+    """Return how many values steps carry, if a few steps tell in which order a walk meets them.
 
-    A walk goes from step to step through the first operand that is carried; few values are, and
-    the way through them comes to one that leads to itself at once.
+    Raises _WholeError if they do not. A walk goes from step to step through the first operand that
+    is carried, and the way through these comes to one that leads to itself at once.
     """
     carried: dict[int, int | None] = {}  # value -> the one that is reached from it first
 
@@ -282,11 +283,8 @@ def _is_in_order(repetition: Repetition) -> bool:
         for operand in operation.operands:
             if isinstance(operand, Own) and operand.distance:
                 if operand.distance > 1:
-                    return False
+                    raise _WholeError
                 carried[operand.index] = first_of(operand.index, set())
-    if len(carried) > FIRST // 2:
-        return False
-    return all(
-        following is None or carried[following] in (None, following)
-        for following in carried.values()
-    )
+    if any(f is not None and carried[f] not in (None, f) for f in carried.values()):
+        raise _WholeError
+    return len(carried)

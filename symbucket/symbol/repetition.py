@@ -35,7 +35,10 @@ _one_own: OneOfEach[Own] = OneOfEach()
 _one_name: OneOfEach[Numbered] = OneOfEach()
 
 Step = Callable[[tuple[Symbol, ...], list[Symbol]], tuple[Symbol, list[Symbol]]]
-"""Makes one step from what it reads of each sequence and from states: its output, new states."""
+"""Makes one step from what it reads of each sequence and from states: its output, new states.
+
+The output may be several values, each state is one.
+"""
 
 
 def repeat(
@@ -62,7 +65,7 @@ def repeat(
             continue
         recorder.add(output, states)
         if number == FIRST - 1:
-            rest = recorder.rest(outputs)
+            rest = recorder.rest()
             if rest is not None:
                 return [*outputs, *rest[0]], rest[1]
             recorder = None
@@ -74,7 +77,7 @@ def joined(symbol: Symbol) -> Symbol:
     ((node, output),) = symbol.heads
     sequence = compact(node.inputs)
     if isinstance(sequence, Results) and sequence.forwards:
-        return Symbol([(JoinNode(node, sequence.repetition), output)])
+        return Symbol([(JoinNode(node, sequence), output)])
     return symbol
 
 
@@ -97,11 +100,13 @@ class _Recorder:
         self._index: dict[Node, tuple[int, int]] = {}
         self._results: list[list[Entry]] = []
         self._counts: list[dict[str, int]] = []
-        self._single = True  # every output and state is one
+        self._outputs: list[tuple[Entry, ...]] = []
+        self._single = True  # every state is one value
 
     def add(self, output: Symbol, states: Sequence[Symbol]) -> None:
         """Take the nodes that a step has made."""
-        self._single &= all(len(symbol) == 1 for symbol in (output, *states))
+        self._single &= all(len(symbol) == 1 for symbol in states)
+        self._outputs.append(output.heads)
         heads = [head for symbol in (output, *states) for head in symbol.heads]
         nodes = self._new_nodes(heads)
         self._index.update((node, (len(self._steps), i)) for i, node in enumerate(nodes))
@@ -118,12 +123,12 @@ class _Recorder:
                 order.append(node)
             elif node not in self._seen:
                 self._seen.add(node)
-                if node.op is not None:
+                if node.inputs:  # variables and constants are nobody's
                     stack.append((node, True))
                     stack += [(child, False) for child, _ in reversed(node.inputs)]
         return order
 
-    def rest(self, outputs: Sequence[Symbol]) -> tuple[list[Symbol], list[Symbol]] | None:
+    def rest(self) -> tuple[list[Symbol], list[Symbol]] | None:
         """Return the outputs of the steps that were not made and the last states.
 
         None if the steps are not equal; names go on after those of the last step.
@@ -144,26 +149,31 @@ class _Recorder:
         own = [result for result in results if isinstance(result, Own) and not result.distance]
         names = [_numbered([self._steps[t][i].name for t in equal]) for i in range(len(model))]
         growth = [_growth(a, b) for a, b in zip(self._counts[_REGULAR:], self._counts[3:])]
-        if not self._single or len(own) < len(results) or None in names:
+        values = len(self._outputs[-1])
+        if not self._single or any(len(output) != values for output in self._outputs):
+            return None
+        if len(own) < len(results) or None in names:
             return None
         if any(one != growth[0] for one in growth):
-            return None
-        if any(node.op is None or node.op.may_draw or node.value is not None for node in model):
             return None
         repetition = Repetition(
             self._count,
             self._steps,
             [Operation(n, name, o) for n, name, o in zip(model, names, operands) if name],
             self._sequences,
-            [output.heads[0] for output in outputs],
-            own[0],
+            self._outputs,
+            own[:values],
         )
         NameManager.current().advance(
             {hint: n * (repetition.count - FIRST) for hint, n in growth[0].items()}
         )
-        last = [(repetition.node(repetition.count - 1, one.index), one.output) for one in own[1:]]
-        later = map(repetition.output, range(len(outputs), repetition.count))
-        return [Symbol([entry]) for entry in later], [Symbol([entry]) for entry in last]
+        states = own[values:]
+        last = [(repetition.node(repetition.count - 1, one.index), one.output) for one in states]
+        later = [
+            Symbol([repetition.output(number, step) for number in range(values)])
+            for step in range(FIRST, repetition.count)
+        ]
+        return later, [Symbol([entry]) for entry in last]
 
     def _operands(self, step: int) -> list[tuple[Operand, ...]]:
         return [tuple(self._operand(e, step) for e in n.inputs) for n in self._steps[step]]

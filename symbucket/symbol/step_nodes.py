@@ -67,15 +67,19 @@ class Parts:
 
 @dataclass(frozen=True)
 class Results:
-    """A sequence: what the steps of a repetition return, or the last one first."""
+    """A sequence: one of the values that the steps of a repetition return, or the last one first.
+
+    ``number`` is the position of the value among those that a step returns.
+    """
 
     repetition: Repetition
+    number: int
     forwards: bool
 
     def at(self, step: int) -> Entry:
         """Return an element."""
         last = self.repetition.count - 1
-        return self.repetition.output(step if self.forwards else last - step)
+        return self.repetition.output(self.number, step if self.forwards else last - step)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Repetition:
         first: the nodes of the steps that were made, inputs first.
         operations: the nodes of any other step.
         sequences: what the steps read.
+        results: what any other step returns.
     """
 
     def __init__(
@@ -110,12 +115,12 @@ class Repetition:
         first: Sequence[Sequence[Node]],
         operations: Sequence[Operation],
         sequences: Sequence[ReadSequence],
-        outputs: Sequence[Entry],
-        result: Own,
+        outputs: Sequence[Sequence[Entry]],
+        results: Sequence[Own],
     ) -> None:
         self.count = count
         self.first, self.operations, self.sequences = first, operations, sequences
-        self._outputs, self._result = outputs, result
+        self._outputs, self.results = outputs, results
         self._later: WeakValueDictionary[tuple[int, int], StepNode] = WeakValueDictionary()
         self._lock = threading.Lock()  # the same node for everybody, in all threads
 
@@ -140,15 +145,16 @@ class Repetition:
             return self.node(step - operand.distance, operand.index), operand.output
         return self.sequences[operand.sequence].at(step) if isinstance(operand, Item) else operand
 
-    def output(self, step: int) -> Entry:
-        """Return what a step returns."""
+    def output(self, number: int, step: int) -> Entry:
+        """Return one of the values that a step returns."""
         if step < len(self._outputs):
-            return self._outputs[step]
-        return self.node(step, self._result.index), self._result.output
+            return self._outputs[step][number]
+        result = self.results[number]
+        return self.node(step, result.index), result.output
 
-    def outputs(self) -> tuple[Entry, ...]:
-        """Return what all steps return."""
-        return tuple(map(self.output, range(self.count)))
+    def outputs(self, number: int) -> tuple[Entry, ...]:
+        """Return one of the values of all steps."""
+        return tuple(self.output(number, step) for step in range(self.count))
 
 
 class StepNode(Node):
@@ -194,27 +200,33 @@ class StepNode(Node):
 class JoinNode(Node):
     """A node that reads what all steps return, in order."""
 
-    __slots__ = ("_inputs", "repetition")
+    __slots__ = ("_inputs", "sequence")
 
-    repetition: Repetition
+    sequence: Results
     _inputs: tuple[Entry, ...] | None
 
-    def __init__(self, model: Node, repetition: Repetition) -> None:
+    def __init__(self, model: Node, sequence: Results) -> None:
         for name, value in (
             ("op", model.op),
             ("name", model.name),
             ("attrs", model.attrs),
             ("value", None),
-            ("repetition", repetition),
+            ("sequence", sequence),
             ("_inputs", None),
         ):
             object.__setattr__(self, name, value)
 
     @property
+    def repetition(self) -> Repetition:
+        """The steps that it reads."""
+        return self.sequence.repetition
+
+    @property
     def inputs(self) -> tuple[Entry, ...]:
         """What the steps return; it comes to be when it is read for the first time."""
         if self._inputs is None:
-            object.__setattr__(self, "_inputs", self.repetition.outputs())
+            inputs = self.repetition.outputs(self.sequence.number)
+            object.__setattr__(self, "_inputs", inputs)
         assert self._inputs is not None
         return self._inputs
 
@@ -224,11 +236,14 @@ def compact(entries: tuple[Entry, ...]) -> ReadSequence:
     node, count = entries[0][0], len(entries)
     for forwards in (True, False):
         ordered = entries if forwards else entries[::-1]
-        last = ordered[-1][0]
+        last, output = ordered[-1]
         if isinstance(last, StepNode):
             repetition = last.repetition
-            if repetition.count == count and ordered == repetition.outputs():
-                return Results(repetition, forwards)
+            for number, result in enumerate(repetition.results):
+                if (result.index, result.output) != (last.index, output):
+                    continue
+                if repetition.count == count and ordered == repetition.outputs(number):
+                    return Results(repetition, number, forwards)
         elif node.num_outputs == count > 1 and ordered == _parts_of(node):
             return Parts(node, count, forwards)
     return Elements(entries)

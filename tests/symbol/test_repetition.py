@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import symbucket as sb
 from symbucket.symbol import repetition
 from symbucket.symbol.step_nodes import StepNode
-from tests.compiler.loops.test_lengthen import KINDS, flat, unrolled
+from tests.compiler.loops.test_lengthen import KINDS, cell, flat, unrolled
 
 
 def made_of(network: Callable[[], sb.sym.Symbol], monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -113,16 +112,36 @@ def test_threads_see_the_same_nodes() -> None:
     assert all(walk == walks[0] for walk in walks)
 
 
-def test_a_function_that_may_draw_but_does_not_is_no_hindrance() -> None:
-    """LeakyReLU draws slopes of one kind only; a convolutional cell's default is another."""
+def test_a_cell_goes_on_after_steps_that_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output before, which zoneout reads, is that of the last step."""
 
-    def steps_not_made(act_type: str) -> int:
-        activation = functools.partial(sb.sym.LeakyReLU, act_type=act_type)
-        outputs = sb.rnn.sequence.each(
-            lambda x: activation(x, name=f"{x.name}_act"),
-            sb.rnn.sequence.split_steps(20, sb.sym.Variable("x"), "NTC"),
+    def network() -> sb.sym.Symbol:
+        cell = sb.rnn.ZoneoutCell(sb.rnn.LSTMCell(4), 0.2, 0.1)
+        outputs, states = cell.unroll(20, sb.sym.Variable("x"))
+        return cell(outputs[-1], states)[0]
+
+    symbol, whole = made_of(network, monkeypatch)
+    assert left_out(symbol)
+    assert "lstm_t20_out" in [node.name for node in symbol.nodes()]
+    assert symbol.tojson() == whole.tojson()
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("kind", ["lstm", "zoneout", "dropout", "bi", "residual"])
+def test_lengths(kind: str, merge: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def network() -> sb.sym.Symbol:
+        stack = sb.rnn.SequentialRNNCell()
+        stack.add(cell(kind, "a_"))
+        stack.add(cell("gru", "b_"))
+        outputs, states = stack.unroll(
+            14,
+            sb.sym.Variable("x"),
+            merge_outputs=merge,
+            valid_length=sb.sym.Variable("valid_length"),
         )
-        return left_out(sb.sym.Group(outputs))
+        return sb.sym.Group([*(outputs if not merge else [outputs]), *flat(states)])
 
-    assert steps_not_made("leaky") > 0
-    assert steps_not_made("rrelu") == 0
+    symbol, whole = made_of(network, monkeypatch)
+    assert left_out(symbol)
+    assert symbol.tojson() == whole.tojson()
+    assert symbol.list_inputs() == whole.list_inputs()

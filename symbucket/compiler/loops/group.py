@@ -37,7 +37,10 @@ def _grouped(symbol: Symbol) -> Grouped:
     with paused_collector():
         network = brief(symbol)
         if network.counts:
-            long = lengthened(network, *_group_steps(network.nodes, network.heads))
+            short, loops, too_few = _group_steps(network.nodes, network.heads)
+            long = None
+            if loops and len(short.unrolled) == too_few:
+                long = lengthened(network, short, loops)
             if long is not None:
                 return long
         return group_steps(symbol.nodes(), symbol.heads)
@@ -50,8 +53,11 @@ def group_steps(nodes: Sequence[Node], heads: Sequence[Entry]) -> Grouped:
 
 def _group_steps(
     nodes: Sequence[Node], heads: Sequence[Entry]
-) -> tuple[Grouped, Mapping[Node, Steps]]:
-    """Return the network with loops, and the steps of each loop."""
+) -> tuple[Grouped, Mapping[Node, Steps], int]:
+    """Return the network with loops, the steps of each loop, and how many recurrences are short.
+
+    Too short for a loop: a few uses of one variable, which are as many if other steps are more.
+    """
     users: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
     for node in nodes:
         for slot, (source, _) in enumerate(node.inputs):
@@ -60,6 +66,7 @@ def _group_steps(
     taken: dict[Node, None] = {}
     walks: list[tuple[Walk, Steps]] = []
     reasons = _reasons_of_graphs(nodes)
+    too_few = 0
     explained: set[Node] = set()  # a weight and its bias are used by the same nodes
     for weight, products in _candidates(nodes, users):
         if any(node in taken for node in products) or products[0] in explained:
@@ -67,6 +74,7 @@ def _group_steps(
         if len(products) < LEAST:
             if _wait_for_each_other(products):
                 explained.add(products[0])
+                too_few += 1
                 reasons.append(f"{weight.name}: {len(products)} steps; a loop has {LEAST} or more")
             continue
         chains = _chains(nodes, position, products)
@@ -84,15 +92,15 @@ def _group_steps(
             taken.update(dict.fromkeys(walk[1].places))
     groups = [_with_readers(walk, steps, taken) for walk, steps in walks]
     if not groups:
-        return Grouped(list(nodes), heads, (), tuple(reasons), {}, nodes), {}
+        return Grouped(list(nodes), heads, (), tuple(reasons), {}, nodes), {}, too_few
     owners = {node: group for group in groups for node in group.places}
     new = rewire(groups, owners, users, heads)
     if new is None:
         reasons.append("loops wait for each other")
-        return Grouped(list(nodes), heads, (), tuple(reasons), {}, nodes), {}
+        return Grouped(list(nodes), heads, (), tuple(reasons), {}, nodes), {}, too_few
     names = tuple(f"{one.columns[0].model.name} ({one.count} steps)" for one in groups)
     network = Grouped(new.nodes, new.heads, names, tuple(reasons), new.written, nodes)
-    return network, new.loops
+    return network, new.loops, too_few
 
 
 def _reasons_of_graphs(nodes: Sequence[Node]) -> list[str]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from symbucket.compiler.loops.columns import Steps
+from symbucket.compiler.loops.draw_numbers import IrregularError, first_draws
 from symbucket.compiler.loops.grouped import Grouped
 from symbucket.compiler.loops.loop_operators import Loop
 from symbucket.compiler.loops.sequence_operators import (
@@ -32,12 +33,13 @@ def lengthened(brief: Brief, short: Grouped, loops: Mapping[Node, Steps]) -> Gro
     Returns:
         None if the loops in brief do not tell what those over all steps are.
     """
-    if short.unrolled or not loops:
-        return None
     try:
-        return _Lengthening(brief, short, loops).run()
-    except _UnclearError:
+        network = _Lengthening(brief, short, loops).run()
+        for training in (False, True):
+            first_draws(network, training)
+    except (_UnclearError, IrregularError):
         return None
+    return network
 
 
 class _UnclearError(Exception):
@@ -80,7 +82,7 @@ class _Lengthening:
             names.append(f"{steps.columns[0].model.name} ({op.steps} steps)")
         written = {new[node]: old for node, old in self._short.written.items()}
         nodes = list(new.values())
-        return Grouped(nodes, heads, tuple(names), (), written, self._brief.nodes)
+        return Grouped(nodes, heads, tuple(names), self._short.unrolled, written, self._brief.nodes)
 
     def _operator(self, node: Node, op: Operator) -> Operator:
         """The operator for all steps in place of one for a few."""

@@ -5,7 +5,7 @@ Only the compiler makes it: users' symbols hold the steps one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,7 +37,8 @@ class Loop(Operator):
         invariants: variables that are the same in every step.
         stacked: the entries that are returned for all steps.
         direction: 1 if stacks have the last step first, else 0.
-        drawing: for each body node that may draw random numbers the nodes of all steps.
+        drawing: for each body node that may draw random numbers the nodes of all steps; of few
+            steps if the loop was told from these.
     """
 
     steps: int
@@ -116,9 +117,6 @@ class Loop(Operator):
     def _stack(self, shape: PartialShape) -> PartialShape:
         return None if shape is None else (self.steps, *shape)
 
-    def _draw_numbers(self, g: Emitter) -> Callable[[Node], tuple[int, ...]]:
-        return lambda node: tuple(g.first_draw[one] for one in self.drawing[node])
-
     def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value | Sequence[ir.Value]:
         table = self._shapes([shape_of(value) for value in inputs])
         self._propagate(table)
@@ -141,7 +139,7 @@ class Loop(Operator):
         writer = LoopBodyWriter(g, body, stacks, directions)
         g.loop = writer
         with g.inside(body):
-            lower_nodes(g, self.nodes, values, table.shape_of, types, self._draw_numbers(g))
+            lower_nodes(g, self.nodes, values, table.shape_of, types, g.first_draws.__getitem__)
         g.loop = None
         for entry in self._results():
             body.outputs.append(output_of_body(g, body, values[entry]))

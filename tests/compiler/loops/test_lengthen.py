@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import symbucket as sb
+from symbucket.compiler.loops.draw_numbers import first_draws
 from symbucket.compiler.loops.group import group_steps, grouped
+from symbucket.compiler.loops.grouped import Grouped
 from symbucket.compiler.loops.loop_operators import Loop
 from symbucket.symbol.brief import brief
 from symbucket.symbol.node import Entry, Node
@@ -20,7 +22,19 @@ CONVOLUTIONAL = {
     "conv-lstm": sb.rnn.ConvLSTMCell,
     "conv-gru": sb.rnn.ConvGRUCell,
 }
-KINDS = ("rnn", "lstm", "gru", "bi", "residual", "residual-bi", *CONVOLUTIONAL)
+ZONEOUT = {"zoneout": (0.2, 0.0), "zoneout-states": (0.0, 0.2), "zoneout-both": (0.2, 0.1)}
+DRAWING = (*ZONEOUT, "dropout")
+KINDS = (
+    "rnn",
+    "lstm",
+    "gru",
+    "bi",
+    "residual",
+    "residual-bi",
+    *CONVOLUTIONAL,
+    "zoneout",
+    "zoneout-states",
+)
 
 
 def cell(kind: str, prefix: str) -> Any:
@@ -29,6 +43,10 @@ def cell(kind: str, prefix: str) -> Any:
         return sb.rnn.BidirectionalCell(left, right, output_prefix=prefix)
     if kind.startswith("residual"):
         return sb.rnn.ResidualCell(cell(kind.partition("-")[2] or "lstm", prefix))
+    if kind in ZONEOUT:
+        return sb.rnn.ZoneoutCell(cell("lstm", prefix), *ZONEOUT[kind])
+    if kind == "dropout":
+        return sb.rnn.DropoutCell(0.3)
     if kind in CONVOLUTIONAL:
         return CONVOLUTIONAL[kind]((1, 2, 5, 5), 4, prefix=prefix)
     cells = {"rnn": sb.rnn.RNNCell, "lstm": sb.rnn.LSTMCell, "gru": sb.rnn.GRUCell}
@@ -36,12 +54,18 @@ def cell(kind: str, prefix: str) -> Any:
 
 
 def unrolled(
-    kinds: Sequence[str], length: int, data: sb.sym.Symbol, name: str, merge: bool, layout: str
+    kinds: Sequence[str],
+    length: int,
+    data: sb.sym.Symbol,
+    name: str,
+    merge: bool,
+    layout: str,
+    **options: Any,
 ) -> tuple[Any, list[sb.sym.Symbol]]:
     stack = sb.rnn.SequentialRNNCell()
     for i, kind in enumerate(kinds):
         stack.add(cell(kind, f"{name}{i}_"))
-    outputs, states = stack.unroll(length, data, layout=layout, merge_outputs=merge)
+    outputs, states = stack.unroll(length, data, layout=layout, merge_outputs=merge, **options)
     return outputs, list(flat(states))
 
 
@@ -74,10 +98,20 @@ def lines(nodes: Sequence[Node], heads: Sequence[Entry]) -> list[Any]:
     return text
 
 
+def draws(network: Grouped, training: bool) -> list[Any]:
+    """The numbers of draws, in the order of the nodes that draw."""
+    numbers = first_draws(network, training)
+    bodies = [list(node.op.drawing) for node in network.nodes if isinstance(node.op, Loop)]
+    drawing = [*network.nodes, *(node for body in bodies for node in body)]
+    return [numbers[node] for node in drawing if node in numbers]
+
+
 def alike(symbol: sb.sym.Symbol) -> None:
     """Compare the network with loops with that which all steps tell."""
     network, whole = grouped(symbol), group_steps(symbol.nodes(), symbol.heads)
     assert lines(network.nodes, network.heads) == lines(whole.nodes, whole.heads)
+    for training in (True, False):
+        assert draws(network, training) == draws(whole, training)
     assert symbol.list_inputs() == [node.name for node in symbol.nodes() if node.op is None]
 
 
@@ -103,6 +137,25 @@ def test_loops_of_cells(kind: str, length: int, merge: bool) -> None:
         if kind.startswith("residual") and not merge:  # what is added belongs to no recurrence
             heads = states
         check(sb.sym.Group(heads), loops=1 + ("bi" in kind) + (len(kinds) > 1))
+
+
+@pytest.mark.parametrize("kinds", [["lstm", "dropout", "gru"], ["zoneout", "dropout", "zoneout"]])
+@pytest.mark.parametrize("merge", [True, False])
+def test_draws_of_layers(kinds: list[str], merge: bool) -> None:
+    with sb.name.NameManager():
+        outputs, states = unrolled(kinds, 21, sb.sym.Variable("x"), "l", merge, "NTC")
+        last = sb.sym.Dropout(outputs if merge else outputs[-1], p=0.5)
+        check(sb.sym.Group([last, *states]), loops=2)
+
+
+@pytest.mark.parametrize("kinds", [["lstm"], ["lstm", "gru"], ["bi"], ["zoneout"]])
+def test_lengths_of_sequences(kinds: list[str]) -> None:
+    lengths = sb.sym.Variable("valid_length")
+    with sb.name.NameManager():
+        outputs, states = unrolled(
+            kinds, 21, sb.sym.Variable("x"), "l", True, "NTC", valid_length=lengths
+        )
+        check(sb.sym.Group([outputs, *states]), loops=2 if "bi" in kinds else len(kinds))
 
 
 def test_an_encoder_and_a_decoder_of_other_lengths() -> None:
@@ -173,10 +226,13 @@ def test_networks_drawn_at_random(seed: int) -> None:
         heads = []
         length = draw.choice([7, 9, 10, 13, 30])
         for part in range(draw.randint(1, 2)):
-            kinds = draw.choices(KINDS[:5], k=draw.randint(1, 3))
+            kinds = draw.choices([*KINDS[:5], *DRAWING], k=draw.randint(1, 3))
             layout = draw.choice(["NTC", "TNC"])
             merge = draw.random() < 0.6
-            outputs, states = unrolled(kinds, length, data, f"p{part}_", merge, layout)
+            options = {}
+            if draw.random() < 0.3:
+                options["valid_length"] = sb.sym.Variable(f"length{part}")
+            outputs, states = unrolled(kinds, length, data, f"p{part}_", merge, layout, **options)
             if merge:
                 heads.append(outputs)
                 data = outputs if draw.random() < 0.5 else data
