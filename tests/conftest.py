@@ -57,6 +57,16 @@ def _fresh_start(request):
         yield
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef):
+    """Give what several tests share the same start, whichever of them is the first."""
+    if fixturedef.scope == "function":
+        return (yield)
+    random.seed(0)
+    with sb.NameManager():
+        return (yield)
+
+
 @pytest.fixture
 def seed(request):
     """Return what a test marked ``fuzz`` draws from; it is part of the message of a failure."""

@@ -199,13 +199,14 @@ def test_inner_outputs_are_those_of_the_run_itself():
     output = executor.forward(is_train=True)[0].asnumpy()
     assert list(seen) == ["fc_output", "act_output", "drop_output", "out_output"]
     x, w, b = (executor.arg_dict[n].asnumpy() for n in ("data", "fc_weight", "fc_bias"))
-    np.testing.assert_allclose(seen["fc_output"], x @ w.T + b, rtol=1e-5)
+    np.testing.assert_allclose(seen["fc_output"], x @ w.T + b, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(seen["drop_output"], output)  # with the mask of the run
     assert (output == 0).any()
     executor.backward()
     mask = output != 0
-    slope = (output - executor.arg_dict["label"].asnumpy()) * 2 * mask / 4
-    np.testing.assert_allclose(executor.grad_dict["fc_bias"].asnumpy(), slope.sum(0), rtol=1e-5)
+    slope = ((output - executor.arg_dict["label"].asnumpy()) * 2 * mask / 4).sum(0)
+    grad = executor.grad_dict["fc_bias"].asnumpy()
+    np.testing.assert_allclose(grad, slope, rtol=1e-5, atol=1e-6)
     seen.clear()
     executor.set_monitor_callback(lambda name, array: seen.setdefault(name, 0), monitor_all=True)
     executor.forward()

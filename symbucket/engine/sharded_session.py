@@ -7,9 +7,10 @@ its threads makes every thread wait for every node; shards wait for each other o
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,12 @@ from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.session import Session
 from symbucket.runtime.threads import MOST_THREADS
 from symbucket.types import Array, Shape
+
+_LEAST_BYTES = 1 << 19
+"""Sums from which on adding them up is worth waking other threads."""
+
+_Sums = list[tuple[Array, ...]]
+"""Parts of sums: for each the total, to which the rest is added."""
 
 
 def partial_ports(program: Program) -> tuple[Port, ...]:
@@ -78,6 +85,7 @@ class ShardedSession:
         self._cut_inputs: dict[str, _Cut] = {}
         self._cut_outputs: dict[str, _Cut] = {}
         self._sums: dict[str, list[Array]] = {}  # of each shard; the first one is the whole's
+        self._cut_sums: list[_Sums] = []
 
     def bind_inputs(self, arrays: Mapping[str, NDArray]) -> None:
         """Bind arrays of the whole batch by the names of ports."""
@@ -111,6 +119,7 @@ class ShardedSession:
         owners = _owners_of_partial_sums(port.name, self._sharding)
         shards = [whole, *(arrays[Role.PARTIAL.tensor_name(of)] for of in owners)]
         self._sums[port.name] = [shard.view() for shard in shards]
+        self._cut_sums = []
         return shards
 
     def _shards(
@@ -132,6 +141,7 @@ class ShardedSession:
         self._cut_inputs.clear()
         self._cut_outputs.clear()
         self._sums.clear()
+        self._cut_sums = []
         for session in self._sessions:
             session.release()
 
@@ -139,20 +149,28 @@ class ShardedSession:
         """Run all shards, and put their results together."""
         for cut in self._cut_inputs.values():
             cut.scatter()
-        first, *others = self._sessions
-        first.make_room()
-        runs = [_workers.submit(session.run) for session in others]
-        try:
-            first.run()
-        finally:
-            _wait_for(runs)
-        for run in runs:
-            run.result()
+        self._sessions[0].make_room()
+        _at_once([session.run for session in self._sessions])
         for cut in self._cut_outputs.values():
             cut.gather()
-        for total, *rest in self._sums.values():
-            for part in rest:
-                np.add(total, part, out=total)
+        shares = self._shares
+        if sum(total.nbytes for share in shares for total, *_ in share) < _LEAST_BYTES:
+            for share in shares:
+                _add_up(share)
+        else:
+            _at_once([partial(_add_up, share) for share in shares])
+
+    @property
+    def _shares(self) -> Sequence[_Sums]:
+        """The sums, cut into as many equal shares as there are shards."""
+        if not self._cut_sums:
+            count = len(self._sessions)
+            self._cut_sums = [[] for _ in range(count)]
+            for arrays in self._sums.values():
+                pieces = zip(*(np.array_split(array.reshape(-1), count) for array in arrays))
+                for share, piece in zip(self._cut_sums, pieces):
+                    share.append(piece)
+        return self._cut_sums
 
 
 def _shape_of_shard(shape: Shape, outer: int, parts: int) -> Shape:
@@ -163,6 +181,24 @@ def _shape_of_shard(shape: Shape, outer: int, parts: int) -> Shape:
             return (*shape[:axis], size // parts, *shape[axis + 1 :])
         before *= size
     raise ValueError(f"{shape} has no batch after {outer} elements")
+
+
+def _add_up(sums: _Sums) -> None:
+    for total, *rest in sums:
+        for part in rest:
+            np.add(total, part, out=total)
+
+
+def _at_once(calls: Sequence[Callable[[], None]]) -> None:
+    """Call all at the same time, the first one on this thread, and wait until all have ended."""
+    first, *others = calls
+    runs = [_workers.submit(call) for call in others]
+    try:
+        first()
+    finally:
+        _wait_for(runs)
+    for run in runs:
+        run.result()
 
 
 def _wait_for(runs: Sequence[Future[None]]) -> None:

@@ -33,8 +33,8 @@ class Provider:
     are one memory, and take turns."""
     missing: tuple[str, ...] = ()
     """ONNX operators that it has no kernels for, or bad ones, in alphabetical order."""
-    since: tuple[int, int] = (1, 19)
-    """The first version of the runtime in which it has what models need."""
+    since: tuple[int, int] = (0, 0)
+    """The first version of the runtime in which it has what models need, if not all have that."""
     load_hint: str = ""
     """The usual reason why a build that has the provider cannot load it."""
 

@@ -58,9 +58,9 @@ class BoundRun:
         sizes: Mapping[str, int],
         on_host: bool,
     ) -> None:
-        self.arrays = arrays
+        self.binding = session.bind(arrays)
+        """What all runs read and write."""
         self._session, self._sizes, self._on_host = session, sizes, on_host
-        self._binding = session.bind(arrays)
         self._inputs = [(arrays[end[0]], *end) for end in ends.inputs]
         self._cutters, self._state_cutters = ends.cutters, ends.cutters + ends.state_cutters
         self._values: dict[str, Array] = {}
@@ -81,7 +81,7 @@ class BoundRun:
 
     def run(self, seconds: float | None) -> None:
         """Run once; after ``seconds`` it is broken off with DeadlineError."""
-        self._session.run(self._binding, seconds)
+        self._session.run(self.binding, seconds)
 
     def answers(self, requests: Sequence[Placed], states: bool) -> list[Answer]:
         """Return the parts of each request, with ``states`` also the last states."""
@@ -95,7 +95,7 @@ class BoundRun:
     def _expanded(self, cutter: Cutter) -> Array:
         values = self._values.get(cutter.name)
         if values is None:
-            values = cutter.expand(self.arrays[cutter.name].view(), self._sizes)
+            values = cutter.expand(self.binding.arrays[cutter.name].view(), self._sizes)
             if self._on_host:
                 self._values[cutter.name] = values
         return values

@@ -65,7 +65,8 @@ class _Form:
         for name, array in arrays.items():
             axes = self.axes.get(name)
             if axes is None:
-                return None, f"there is no input {name!r}; there are {', '.join(self.inputs)}"
+                listed = ", ".join(self.inputs) or "none"
+                return None, f"there is no input {name!r}; there are {listed}"
             shape = array.shape
             if len(shape) != len(axes):
                 return None, f"{name} has shape {shape}, expected {_sizes(axes)} of one sample"
@@ -117,9 +118,9 @@ class Router:
         self._by_steps: dict[int, tuple[NetworkSpec, Mapping[str, int]]] = {}
         """The network and the sizes of a vector of so many steps."""
         self._longest = 0  # of a request that is one vector; 0 if requests are something else
-        if self._lengths and self._required == [*self._sized[0].inputs]:
-            (axes, *others) = self._sized[-1].axes.values()
-            if not others and [factor for factor, _ in axes] == [KEY]:
+        if self._lengths and len(self._required) == len(self._sized[-1].inputs) == 1:
+            (axes,) = self._sized[-1].axes.values()
+            if [factor for factor, _ in axes] == [KEY]:
                 self._longest = axes[0][1]
 
     def place(self, request: Any, where: str) -> Placed:
@@ -214,8 +215,9 @@ class Router:
     def _single(self, values: Any, where: str) -> Mapping[str, Any]:
         if len(self._required) != 1:
             raise InvalidArgumentError(
-                f"{where} is one array, but the networks have the inputs "
-                f"{', '.join(self._required)}; give a mapping of names to arrays"
+                f"{where} is one array, but the networks have "
+                + (f"the inputs {', '.join(self._required)}" if self._required else "no inputs")
+                + "; give a mapping of names to arrays"
             )
         return {self._required[0]: values}
 

@@ -4,16 +4,13 @@ import shutil
 
 import pytest
 
-import symbucket as sb
 from tests.export import bundles
 
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory):
-    sb.random.seed(0)
-    with sb.NameManager():
-        folder = tmp_path_factory.mktemp("bundles") / "original"
-        bundles.trained().export(folder)
+    folder = tmp_path_factory.mktemp("bundles") / "original"
+    bundles.trained().export(folder)
     return folder
 
 

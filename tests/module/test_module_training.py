@@ -36,17 +36,17 @@ def test_a_step_of_sgd_by_hand():
     before = numbers(module)
     module.forward_backward(regression_batch())
     y = X[:4] @ before["fc_weight"].T + before["fc_bias"]
-    np.testing.assert_allclose(module.get_outputs()[0].asnumpy(), y, rtol=1e-5)
+    np.testing.assert_allclose(module.get_outputs()[0].asnumpy(), y, rtol=1e-5, atol=1e-6)
     dy = (y - Y[:4]) / 2  # LinearRegressionOutput divides by the outputs of a row
     grads = module.gradients()
-    np.testing.assert_allclose(grads["fc_weight"].asnumpy(), dy.T @ X[:4], rtol=1e-5)
+    slope = dy.T @ X[:4]
+    np.testing.assert_allclose(grads["fc_weight"].asnumpy(), slope, rtol=1e-5, atol=1e-6)
     module.update()
     after = numbers(module)
     # rescale_grad is 1 / batch size
-    np.testing.assert_allclose(
-        after["fc_weight"], before["fc_weight"] - 0.1 * dy.T @ X[:4] / 4, rtol=1e-5
-    )
-    np.testing.assert_allclose(after["fc_bias"], before["fc_bias"] - 0.1 * dy.sum(0) / 4, rtol=1e-5)
+    for name, grad in (("fc_weight", slope), ("fc_bias", dy.sum(0))):
+        expected = before[name] - 0.1 * grad / 4
+        np.testing.assert_allclose(after[name], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_descriptions():
@@ -228,7 +228,7 @@ def test_added_gradients_are_those_of_a_larger_batch():
     whole.set_params(*module.get_params())
     whole.forward_backward(regression_batch(slice(8)))
     for name, grad in whole.gradients().items():
-        np.testing.assert_allclose(added[name], grad.asnumpy(), rtol=1e-5)
+        np.testing.assert_allclose(added[name], grad.asnumpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_input_gradients():

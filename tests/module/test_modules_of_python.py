@@ -48,7 +48,7 @@ def _trained(module):
 
 def _same(one, other):
     for (_, a), (_, b) in zip(sorted(one[0].items()), sorted(other[0].items())):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert one[1] == pytest.approx(other[1], rel=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_inputs_of_a_chain_have_gradients():
         module.init_params(sb.init.One())
         module.forward_backward(sb.io.DataBatch([X[:4]], [Y[:4]]))
     grads = [module.get_input_grads()[0].asnumpy() for module in (chain, whole)]
-    np.testing.assert_allclose(*grads, rtol=1e-5)
+    np.testing.assert_allclose(*grads, rtol=1e-5, atol=5e-6)
 
 
 class Mirror(sb.mod.BaseModule):

@@ -73,7 +73,9 @@ def test_training_is_that_of_a_network_for_each_key():
     left, right = module.get_params()[0], other.get_params()[0]
     assert left.keys() == right.keys()
     for name in left:
-        np.testing.assert_allclose(left[name].asnumpy(), right[name].asnumpy(), rtol=1e-5)
+        np.testing.assert_allclose(
+            left[name].asnumpy(), right[name].asnumpy(), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_memory_is_that_of_the_largest_terminal():

@@ -100,7 +100,7 @@ def test_an_optimizer_of_ones_own_trains_modules():
     own = _fitted(Mine(**parameters))
     built_in = _fitted("sgd", optimizer_params={"momentum": 0.9, **parameters})
     for name, values in numbers(built_in).items():
-        np.testing.assert_allclose(numbers(own)[name], values, rtol=1e-5)
+        np.testing.assert_allclose(numbers(own)[name], values, rtol=1e-5, atol=1e-6)
     assert isinstance(own.updater, optimizer.HostUpdater)
     assert own._optimizer.num_update == 4
 

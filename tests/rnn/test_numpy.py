@@ -112,7 +112,7 @@ def test_steps_by_hand_equal_unroll():
         output, states = cell(x, states)
     arrays = _arrays(merged, 4, data=(N, 2, C))
     (whole,), (last,) = _forward(merged, arrays), _forward(output, arrays)
-    np.testing.assert_allclose(last, whole[:, -1], rtol=1e-6)
+    np.testing.assert_allclose(last, whole[:, -1], rtol=1e-6, atol=1e-6)
 
 
 def test_shared_params_give_equal_outputs():
@@ -194,7 +194,7 @@ def test_zoneout_changes_nothing_when_not_training():
     net = sym.Group([s for out, states in pair for s in (out, *states)])
     got = _forward(net, _arrays(net, 11, data=(N, T, C)))
     for a, b in zip(got[:3], got[3:]):
-        np.testing.assert_allclose(a, b, rtol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
 @needs_random

@@ -171,7 +171,7 @@ def test_lists_of_steps_and_forms_of_outputs() -> None:
     merged, _ = _two_ways().unroll(4, sym.Variable("data"), valid_length=valid)
     arrays["data"] = np.stack([arrays.pop(n) for n in names], axis=1)
     (whole,), _ = _run(merged, arrays, [], False)
-    np.testing.assert_allclose(np.stack(lists, 1), whole, rtol=1e-6)
+    np.testing.assert_allclose(np.stack(lists, 1), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_equal_steps_are_loops() -> None:

@@ -178,7 +178,7 @@ def test_sessions_share_parameters_and_memory(original):
     bundle = sb.Bundle(original, workers=1, constants=False)
     bundle.run(sentences((4, 6, 9)))
     lane, _ = bundle._engine.lanes.borrow()
-    arrays = [run.arrays for run in lane._runs.values()]
+    arrays = [run.binding.arrays for run in lane._runs.values()]
     weights = [one["pred_weight"] for one in arrays]
     assert len(weights) == 3
     assert all(w is weights[0] for w in weights)
@@ -232,6 +232,29 @@ def test_a_live_bundle_of_another_batch_size():
         live(tokens)["softmax_output"], probabilities(module, tokens, 6), rtol=1e-5
     )
     assert live.statistics()[6].padding_share == pytest.approx(1 / 6)
+
+
+def test_a_network_without_inputs_is_served(tmp_path):
+    """Its outputs depend on the parameters alone."""
+
+    def sym_gen(key):
+        steps = sym.Reshape(sym.arange(start=0, stop=key), shape=(1, key, 1))
+        weight = sym.Reshape(sym.Variable("table_weight", shape=(3,)), shape=(1, 1, 3))
+        return sym.broadcast_mul(steps, weight, name="table"), (), ()
+
+    module = sb.mod.BucketingModule(sym_gen, 4)
+    module.bind([], None, for_training=False)
+    module.init_params(sb.init.Constant(2.0))
+    module.export(tmp_path / "b")
+    for bundle in (sb.Bundle.live(module), sb.Bundle(tmp_path / "b")):
+        for answer in bundle.run([{}, Request({}, key=3)]):
+            np.testing.assert_array_equal(
+                answer["table_output"], 2.0 * np.repeat(np.arange(4.0), 3).reshape(1, 4, 3)
+            )
+        with pytest.raises(DataError, match="there is no input 'x'; there are none"):
+            bundle({"x": np.ones(3)})
+        with pytest.raises(InvalidArgumentError, match="is one array, but the networks have no in"):
+            bundle(np.ones(3))
 
 
 def test_padding_of_the_manifest_fills_what_requests_leave(tmp_path):

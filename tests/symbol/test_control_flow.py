@@ -280,7 +280,7 @@ def test_cond_is_the_branch(p: float) -> None:
     net = sym.Group([*net, sym.BlockGrad(w + s)])
     assert sorted(written.list_arguments()) == sorted(names)
     for a, b in zip(_run_any(net, arrays), _run_any(written, arrays), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
 def _run_any(symbol: sb.Symbol, arrays: dict[str, Array]) -> list[Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -293,13 +294,22 @@ def test_a_choice_shows_the_way_through_it(page):
     assert not css(page, "#stage .edge.near, #stage .edge.path, #stage.focused")
 
 
+@contextmanager
+def preferring(browser, scheme):
+    """Let the browser ask for pages that are ``light`` or ``dark``, within the block."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
 def test_in_the_dark_the_page_is_dark(page):
     colour = "return getComputedStyle(document.getElementById('stage')).backgroundColor"
     assert page.execute_script(colour) == "rgb(255, 255, 255)"
-    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-    assert page.execute_script(colour) == "rgb(20, 24, 29)"
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    with preferring(page, "dark"):
+        assert page.execute_script(colour) == "rgb(20, 24, 29)"
 
 
 def test_another_key_in_the_same_colours(page):
@@ -356,11 +366,10 @@ def test_the_report_of_a_run_shows_values_under_the_pointer(browser, tmp_path):
     assert len(css(browser, "svg.chart g circle")) == 2
     ActionChains(browser).move_by_offset(0, 400).perform()
     assert not tip.is_displayed()
-    colours = []
+    paper, colours = "return getComputedStyle(document.body).backgroundColor", []
     for scheme in ("light", "dark"):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        paper = "return getComputedStyle(document.body).backgroundColor"
-        colours.append(sum(map(int, re.findall(r"\d+", browser.execute_script(paper))[:3])))
+        with preferring(browser, scheme):
+            colour = browser.execute_script(paper)
+        colours.append(sum(map(int, re.findall(r"\d+", colour)[:3])))
     assert colours[0] > 600 > 100 > colours[1]
     assert [m for m in browser.get_log("browser") if m["level"] == "SEVERE"] == []
