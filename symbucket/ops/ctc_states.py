@@ -100,13 +100,14 @@ class _States:
         self._count = 2 * most + 3
         self._log_softmax = data.op("LogSoftmax", axis=2)
         self._place = labels.const(np.arange(self._count).reshape(-1, 1))
-        lengths = label_lengths.reshape((1, self._batch))
+        # Blank and labels (L + 1, n).
+        labels = clip(labels, 0, classes - 1).transpose((1, 0))
+        blanks_before = labels.const(np.full((1, self._batch), blank))
+        self._classes = blanks_before.op("Concat", labels, axis=0)
+        # Lengths may be constants, but states must be seen to be those of single sequences.
+        self._zero = (labels.op("Slice", [0], [1], [0]) * 0).cast(label_lengths.dtype)
+        lengths = label_lengths.reshape((1, self._batch)) + self._zero
         self._last = lengths * 2 + 1
-
-        # Blank and labels (L + 1, n) as positions in the n * classes scores of a step.
-        first = np.arange(self._batch).reshape(1, -1) * classes
-        labels = clip(labels, 0, classes - 1).transpose((1, 0)) + first
-        self._classes = labels.const(first + blank).op("Concat", labels, axis=0)
         rows = np.arange(self._count) // 2 * (np.arange(self._count) % 2 == 0)
         rows[-1] = 0
         self._rows = self._classes.op("Gather", rows.tolist(), axis=0)
@@ -118,9 +119,8 @@ class _States:
         needed = lengths + blanks.sum(0, keepdims=True)
 
         # Of each state's class at each step, the logarithm of the probability.
-        scores, index = self._of_a_step(self._log_softmax), self._at_each_step(self._rows)
-        emitted = maximum(scores.op("GatherElements", index, axis=1), _NEVER)
-        emitted = emitted.reshape((self._steps, self._count, self._batch))
+        scores = self._log_softmax.op("GatherElements", self._at_each_step(self._rows), axis=2)
+        emitted = maximum(scores, _NEVER).transpose((0, 2, 1))
         steps = labels.const(self._steps)
         self._is_running: Expr | None = None
         if data_lengths is not None:
@@ -136,13 +136,10 @@ class _States:
         zero, never = self._log_softmax.const(0.0), self._log_softmax.const(_NEVER)
         return where(self._place == place, zero, never)
 
-    def _of_a_step(self, data: Expr) -> Expr:
-        steps, n, classes = data.shape
-        return data.reshape((steps, n * classes))
-
-    def _at_each_step(self, positions: Expr) -> Expr:
-        size = positions.size
-        return positions.reshape((1, size)).expand((self._steps, size))
+    def _at_each_step(self, classes: Expr) -> Expr:
+        """Return classes (k, n) for all steps: (T, n, k)."""
+        count, n = classes.shape
+        return classes.transpose((1, 0)).reshape((1, n, count)).expand((self._steps, n, count))
 
     def loss_and_slope(self, loops: bool) -> tuple[Expr, Expr, Expr]:
         """Return what the node returns."""
@@ -185,7 +182,7 @@ class _States:
         from_end = _reverse(self._emitted, 0, 1, first=half - 1 + self._steps % 2)
         if self._steps % 2 == 0:
             from_end = end.reshape((1, *end.shape)).op("Concat", from_end, axis=0)
-        start = self._only(self._last.filled(1)).op("Concat", end, axis=1)
+        start = self._only(self._zero + 1).op("Concat", end, axis=1)
         # A path may skip the blank between two labels that differ, and no label between blanks.
         rows = self._rows.op("Concat", _reverse(self._rows, 0), axis=1)
         skip = where(rows == _shift(rows, 2), start.const(_NEVER), start.const(0.0))
@@ -215,10 +212,8 @@ class _States:
         blanks = paths.op("Slice", [1], [count - 1], [1], [2]).sum(1, keepdims=True)
         paths = blanks.op("Concat", paths.op("Slice", [2], [count - 1], [1], [2]), axis=1)
         softmax, index = exp(self._log_softmax), self._at_each_step(self._classes)
-        slope = self._of_a_step(softmax).op(
-            "ScatterElements", index, paths.reshape(index.shape), axis=1, reduction="add"
-        )
-        return slope.reshape(softmax.shape)
+        updates = paths.transpose((0, 2, 1))
+        return softmax.op("ScatterElements", index, updates, axis=2, reduction="add")
 
 
 def _shift(rows: Expr, by: int) -> Expr:
