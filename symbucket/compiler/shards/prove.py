@@ -151,6 +151,8 @@ def _all_same(node: ir.Node, labels: Sequence[Label | None]) -> Sequence[Label]:
     """Return the labels of what every shard computes from the same numbers."""
     if info_of(node).random:
         raise RefusedError("each shard would draw its own random numbers")
+    if body_of(node) is not None:
+        raise RefusedError("each shard would run all of the loop")
     if node.op_type == "ConstantOfShape":
         fill = attribute_of(node, "value")
         return [Label(Kind.FILL, fill=0 if fill is None else fill.numpy().reshape(-1)[0].item())]

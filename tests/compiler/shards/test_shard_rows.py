@@ -273,3 +273,28 @@ def _inputs(program):
     return onnxruntime.InferenceSession(
         program.model, providers=["CPUExecutionProvider"]
     ).get_inputs()
+
+
+def test_rows_of_lengths_for_what_is_the_same_for_all():
+    """A parameter is reversed up to the lengths of the rows."""
+    table = sym.SequenceReverse(
+        sym.Variable("w", shape=(LENGTH, BATCH, WIDTH)), sym.Variable("ids"), True
+    )
+    cell = CELLS["rnn"]()
+    outputs, _ = cell.unroll(LENGTH, sym.Variable("data"), merge_outputs=True)
+    net = sym.Group([classifier(outputs), sym.MakeLoss(sym.square(table))])
+    lengths = np.arange(BATCH, dtype=np.float32) % LENGTH + 1
+    shapes = {**VECTORS, "ids": (BATCH,)}
+    shard = check(net, shapes, {**AXES, "ids": 0}, feed={"ids": lengths})
+    assert shard.sharding.pieces["ids.whole"].kind == "same"
+
+
+def test_no_loop_runs_whole_in_every_shard():
+    """What data that is sorted along the batch goes through is cheap, but for the loop after it."""
+    data = sym.sort(sym.Variable("data"), axis=0)
+    outputs, _ = CELLS["lstm"]().unroll(LENGTH, data, merge_outputs=True)
+    net = sym.Group([sym.MakeLoss(sym.square(outputs)), sym.MakeLoss(sym.Variable("x") * 2)])
+    shapes, axes = {"data": (BATCH, LENGTH, 4), "x": (BATCH, 3)}, {"data": 0, "x": 0}
+    assert "each shard would run all of the loop" in reason(net, shapes, axes)
+    # As for data without a batch axis.
+    assert "all of the loop" in reason(net, shapes, {"x": 0})

@@ -58,8 +58,9 @@ class Operands:
 
     def digit(self, i: int) -> Digit:
         """Return where the parts of an operand with rows lie."""
-        label = self.labels[i]
-        assert label is not None
+        label = self.label(i)
+        if label is None or not label.is_rows:
+            raise RefusedError(f"{_name(self.node, i)} does not have the batch's rows")
         return digit_of(self.shape(i), label.outer, self.parts)
 
     def ints(self, i: int) -> list[int] | None:
