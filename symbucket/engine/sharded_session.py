@@ -192,8 +192,10 @@ def _add_up(sums: _Sums) -> None:
 def _at_once(calls: Sequence[Callable[[], None]]) -> None:
     """Call all at the same time, the first one on this thread, and wait until all have ended."""
     first, *others = calls
-    runs = [_workers.submit(call) for call in others]
+    runs: list[Future[None]] = []
     try:
+        for call in others:
+            runs.append(_workers.submit(call))
         first()
     finally:
         _wait_for(runs)
