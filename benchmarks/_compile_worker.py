@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,22 +29,32 @@ from symbucket.runtime.session import Session
 
 
 class RunClock:
-    """Counts the seconds that sessions run, without what the arena does to make room for them."""
+    """Counts the seconds that sessions run, without what the arena does to make room for them.
+
+    As all seconds here they are those of the main thread, which runs one of the shards of a step.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._count(Session, "run", 1.0)
-        self._count(Arena, "expect", -1.0)
+        self._runs = False
+        run, expect = Session.run, Arena.expect
 
-    def _count(self, cls: type, name: str, sign: float) -> None:
-        method = getattr(cls, name)
+        def timed_run(session: Session) -> None:
+            if threading.current_thread() is threading.main_thread():
+                start, self._runs = time.thread_time(), True
+                run(session)
+                self._runs = False
+                self.seconds += time.thread_time() - start
+            else:
+                run(session)
 
-        def counted(*args: Any) -> None:
+        def timed_expect(arena: Arena, need: int) -> None:
             start = time.thread_time()
-            method(*args)
-            self.seconds += sign * (time.thread_time() - start)
+            expect(arena, need)
+            if self._runs:  # shards make room before they run
+                self.seconds -= time.thread_time() - start
 
-        setattr(cls, name, counted)
+        Session.run, Arena.expect = timed_run, timed_expect  # type: ignore[method-assign]
 
 
 def resident() -> float:

@@ -106,6 +106,7 @@ def train(net, shape, options):
 @pytest.mark.slow
 def test_fuzz(monkeypatch):
     monkeypatch.setattr(shard_rows, "pays", lambda *_: True)
+    monkeypatch.setattr(shard_rows, "LEAST_ROWS", 4)
     count = 0
     with threads(2):
         for seed in range(40):
