@@ -15,11 +15,12 @@ from functools import partial
 import numpy as np
 
 from symbucket.compiler import Port, Program, Role
+from symbucket.compiler.shards.labels import digit_of
 from symbucket.compiler.shards.sharding import Piece, Sharding
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.session import Session
 from symbucket.runtime.threads import MOST_THREADS
-from symbucket.types import Array, Shape
+from symbucket.types import Array
 
 _LEAST_BYTES = 1 << 19
 """Sums from which on adding them up is worth waking other threads."""
@@ -128,7 +129,7 @@ class ShardedSession:
         """Return what each shard reads or writes of an array with a row for each of the batch."""
         parts = len(self._sessions)
         pieces = whole.view().reshape(piece.outer, parts, -1)
-        shape = _shape_of_shard(port.shape, piece.outer, parts)
+        shape = digit_of(port.shape, piece.outer, parts).shard(port.shape, parts)
         if piece.outer == 1:
             return [NDArray.over(pieces[0, i].reshape(shape)) for i in range(parts)]
         shards = [NDArray.empty(shape, port.dtype) for _ in range(parts)]
@@ -153,34 +154,20 @@ class ShardedSession:
         _at_once([session.run for session in self._sessions])
         for cut in self._cut_outputs.values():
             cut.gather()
-        shares = self._shares
-        if sum(total.nbytes for share in shares for total, *_ in share) < _LEAST_BYTES:
-            for share in shares:
-                _add_up(share)
-        else:
-            _at_once([partial(_add_up, share) for share in shares])
+        _at_once([partial(_add_up, share) for share in self._shares])
 
     @property
     def _shares(self) -> Sequence[_Sums]:
-        """The sums, cut into as many equal shares as there are shards."""
+        """The sums, cut into as many equal shares as there are shards; few of them are one."""
         if not self._cut_sums:
-            count = len(self._sessions)
+            size = sum(total.nbytes for total, *_ in self._sums.values())
+            count = len(self._sessions) if size >= _LEAST_BYTES else 1
             self._cut_sums = [[] for _ in range(count)]
             for arrays in self._sums.values():
                 pieces = zip(*(np.array_split(array.reshape(-1), count) for array in arrays))
                 for share, piece in zip(self._cut_sums, pieces):
                     share.append(piece)
         return self._cut_sums
-
-
-def _shape_of_shard(shape: Shape, outer: int, parts: int) -> Shape:
-    """Return the shape of a shard of (outer, batch, the rest), whichever axis has the batch."""
-    before = 1
-    for axis, size in enumerate(shape):
-        if outer < before * size:  # the axes before this one have no part of the batch
-            return (*shape[:axis], size // parts, *shape[axis + 1 :])
-        before *= size
-    raise ValueError(f"{shape} has no batch after {outer} elements")
 
 
 def _add_up(sums: _Sums) -> None:
