@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 
@@ -10,7 +11,10 @@ import symbucket as sb
 from symbucket import sym
 from symbucket.compiler import CompilerOptions
 from symbucket.compiler.generic_model import Family, outline
+from symbucket.compiler.shards.labels import RefusedError, rows
+from symbucket.compiler.shards.prove import prove
 from symbucket.compiler.shards.rules import base
+from symbucket.ir import Builder, new_graph
 from symbucket.metric import GraphMetric
 from tests.compiler.shards.run_shards import check, compile_both, draw, reason
 from tests.small_networks import language_model
@@ -298,3 +302,21 @@ def test_no_loop_runs_whole_in_every_shard():
     assert "each shard would run all of the loop" in reason(net, shapes, axes)
     # As for data without a batch axis.
     assert "all of the loop" in reason(net, shapes, {"x": 0})
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_integers_that_are_rounded_are_not_divided_by_the_shard(mean):
+    """5 // 2 + 3 // 2 is not 8 // 2."""
+
+    def divided(dtype):
+        g = Builder(new_graph("quotient"))
+        x = g.input("x", (8, 2), dtype)
+        total = g.op("ReduceSum", x, g.ints(0), keepdims=0)
+        two = g.const(np.array(2, dtype.numpy()))
+        quotient = g.op("ReduceMean", total, g.ints(0)) if mean else g.op("Div", total, two)
+        g.graph.outputs.append(quotient)
+        return prove(g.graph, {x: rows(1)}, 2).label(quotient)
+
+    assert divided(ir.DataType.FLOAT).is_sum
+    with pytest.raises(RefusedError, match="not linear"):
+        divided(ir.DataType.INT64)

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.shards.labels import SUM, Label, RefusedError
 from symbucket.compiler.shards.rules.base import Operands, elementwise_rule
-from symbucket.ir import attribute_of
+from symbucket.ir import attribute_of, dtype_of
 
 
 @elementwise_rule
@@ -34,7 +34,7 @@ def _one_factor(v: Operands) -> bool:
 
 
 def _numerator(v: Operands) -> bool:
-    return _one_factor(v) and v.is_same(1)
+    return _one_factor(v) and v.is_same(1) and dtype_of(v.node.outputs[0]).is_floating_point()
 
 
 def _choice(v: Operands) -> bool:

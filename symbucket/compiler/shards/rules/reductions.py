@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from symbucket.compiler.shards.labels import SUM, Digit, Label, RefusedError
 from symbucket.compiler.shards.rules.base import Operands, rule
-from symbucket.ir import attribute_of
+from symbucket.ir import attribute_of, dtype_of
 
 _ADDS = ("ReduceSum", "ReduceSumSquare", "ReduceL1")
 
@@ -26,7 +26,8 @@ def reduction(v: Operands) -> Sequence[Label]:
     if not v.is_same(1):
         raise RefusedError("its axes are computed")
     if not v.is_rows(0):
-        if v.node.op_type in ("ReduceSum", "ReduceMean"):
+        exact = dtype_of(v.node.outputs[0]).is_floating_point()  # a mean of integers is rounded
+        if v.node.op_type == "ReduceSum" or (v.node.op_type == "ReduceMean" and exact):
             return [SUM]
         raise RefusedError("it takes a sum over the batch's rows and is not linear in it")
     rank, digit = len(v.shape(0)), v.digit(0)
