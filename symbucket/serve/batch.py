@@ -17,7 +17,7 @@ def fill(buffer: Array, axis: int | None, padding: float, values: Sequence[Array
 
     ``axis`` is that of the samples, None if the input has none.
     """
-    written = sum(array.size for array in values if array is not None)
+    written = sum([array.size for array in values if array is not None])
     if written < buffer.size:
         buffer[...] = padding
     if axis is None:
@@ -27,7 +27,11 @@ def fill(buffer: Array, axis: int | None, padding: float, values: Sequence[Array
         return written
     rows = np.moveaxis(buffer, axis, 0) if axis else buffer
     for row, array in enumerate(values):
-        if array is not None:
+        if array is None:
+            continue
+        if array.ndim == 1:  # the usual sample, in a third of the time
+            rows[row, : len(array)] = array
+        else:
             # An array also if a sample is one number.
             rows[row, ...][tuple(map(slice, array.shape))] = array
     return written
@@ -39,6 +43,8 @@ class Cutter:
     def __init__(self, spec: OutputSpec, network: NetworkSpec) -> None:
         self.name = spec.name
         self._parts: list[tuple[str, int]] = []  # factor and size, in the order of the axes
+        # The factor of the second axis, if samples lie along the first and no other is padded.
+        self._padded: str | None = None
         self._joined = False  # whether axes of a sample are products of several factors
         for axis, size in enumerate(spec.shape):
             factors = spec.factors(axis)
@@ -54,13 +60,21 @@ class Cutter:
             for place, (factor, _) in enumerate(self._parts)
             if factor.startswith(KEY)
         ]
+        if self._rows == [0] and len(self._sized) == 1 == self._sized[0][0] and not self._joined:
+            self._padded = self._sized[0][1]
 
     def expand(self, values: Array, run: Mapping[str, int]) -> Array:
         """Return the output of a run with one axis for each factor, whose sizes ``run`` says."""
         return values.reshape([run.get(factor, size) for factor, size in self._parts])
 
-    def cut(self, expanded: Array, row: int, sizes: Mapping[str, int]) -> Array:
-        """Return a copy of one sample, without batch axis and padding."""
+    def cut(self, expanded: Array, sizes: Sequence[Mapping[str, int]]) -> list[Array]:
+        """Return copies of the first samples, without batch axis and padding, one for each sizes."""
+        if self._padded is not None:
+            factor = self._padded
+            return [expanded[row, : one.get(factor)].copy() for row, one in enumerate(sizes)]
+        return [self._cut(expanded, row, one) for row, one in enumerate(sizes)]
+
+    def _cut(self, expanded: Array, row: int, sizes: Mapping[str, int]) -> Array:
         index = self._index.copy()
         for place in self._rows:
             index[place] = row

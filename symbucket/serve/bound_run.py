@@ -86,11 +86,10 @@ class BoundRun:
     def answers(self, requests: Sequence[Placed], states: bool) -> list[Answer]:
         """Return the parts of each request, with ``states`` also the last states."""
         cutters = self._state_cutters if states else self._cutters
-        named = [(cutter, cutter.name, self._expanded(cutter)) for cutter in cutters]
-        return [
-            {name: cutter.cut(values, row, one.sizes) for cutter, name, values in named}
-            for row, one in enumerate(requests)
-        ]
+        sizes = [one.sizes for one in requests]
+        names = [cutter.name for cutter in cutters]
+        parts = [cutter.cut(self._expanded(cutter), sizes) for cutter in cutters]
+        return [dict(zip(names, of_one)) for of_one in zip(*parts)]
 
     def _expanded(self, cutter: Cutter) -> Array:
         values = self._values.get(cutter.name)

@@ -39,6 +39,10 @@ class Chunker:
     def __init__(self, networks: Sequence[NetworkSpec], lanes: int) -> None:
         self._sizes = {n.key: n.sizes[0] if n.sizes else 1 for n in networks}
         self._mixing = {n.key for n in networks if KEY in n.free and not n.padding_matters}
+        self._groups: dict[Hashable, Hashable] = {
+            n.key: (n.file, None) if n.key in self._mixing else ("", n.key) for n in networks
+        }
+        """What networks have in common whose requests may share a run."""
         self._longest = max((self._sizes[key] for key in self._mixing), default=1)
         self._lanes = lanes
 
@@ -50,15 +54,15 @@ class Chunker:
         """Return the runs that the requests take, the longest first."""
         groups: dict[Hashable, list[int]] = {}
         for i, one in enumerate(placed):
-            network = one.network
-            mixes = network.key in self._mixing
-            groups.setdefault(network.file if mixes else network.key, []).append(i)
+            groups.setdefault(self._groups[one.network.key], []).append(i)
         chunks: list[Chunk] = []
         for members in groups.values():
-            lengths = [self._length(placed[i]) for i in members]
             if placed[members[0]].network.key in self._mixing:
-                order = sorted(range(len(members)), key=lengths.__getitem__, reverse=True)
-                members, lengths = [members[i] for i in order], [lengths[i] for i in order]
+                steps = {i: placed[i].sizes.get(KEY, 1) or 1 for i in members}
+                members.sort(key=steps.__getitem__, reverse=True)
+                lengths = list(map(steps.__getitem__, members))
+            else:
+                lengths = [self._sizes[placed[members[0]].network.key]] * len(members)
             start = 0
             while start < len(members):
                 network = placed[members[start]].network

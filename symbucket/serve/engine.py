@@ -186,11 +186,13 @@ class Engine:
         ``deadline`` is a time of ``time.monotonic``; DeadlineError if it passes. With ``states``
         answers have the last states too, which are those after the longest request of a run.
         """
-        if not {p.network.key for p in placed} <= self._loaded.keys():
-            self.load(p.network.key for p in placed)
         if len(placed) == 1:
+            if placed[0].network.key not in self._loaded:
+                self.load([placed[0].network.key])
             chunk = self._chunker.alone(placed[0])
             return self._run_on_a_lane(chunk, placed, deadline, states, alone=True)
+        if not {p.network.key for p in placed} <= self._loaded.keys():
+            self.load(p.network.key for p in placed)
         chunks = self._chunker.split(placed)
         answers: list[Answer] = [{} for _ in placed]
         work = deque(chunks)

@@ -80,7 +80,8 @@ class Lanes:
         It must be given back.
         """
         with self._changed:
-            self._wait(lambda: bool(self._idle) and not self._waiting_for_all, deadline)
+            if not self._idle or self._waiting_for_all:
+                self._wait(lambda: bool(self._idle) and not self._waiting_for_all, deadline)
             lane = self._idle.pop()
             return lane, len(self._idle) == self.count - 1
 

@@ -148,21 +148,21 @@ class Router:
 
         None if a request is something else, or fits nowhere.
         """
-        if not self._longest or not all(
-            type(one) is np.ndarray and one.ndim == 1 and one.dtype.kind in _NUMBERS
-            for one in requests
-        ):
+        if not self._longest:
             return None
-        steps = list(map(len, requests))
-        if not 0 < min(steps, default=1) <= max(steps, default=1) <= self._longest:
-            return None
-        for count in {*steps} - self._by_steps.keys():
-            form = self._sized[bisect.bisect_left(self._lengths, count)]
-            self._by_steps[count] = form.network, {KEY: count}
-        (name,), places = self._required, map(self._by_steps.__getitem__, steps)
-        return [
-            Placed(network, {name: one}, sizes) for one, (network, sizes) in zip(requests, places)
-        ]
+        (name,), placed = self._required, []
+        for one in requests:
+            if not (type(one) is np.ndarray and one.ndim == 1 and one.dtype.kind in _NUMBERS):
+                return None
+            steps = len(one)
+            if steps not in self._by_steps:
+                if not 0 < steps <= self._longest:
+                    return None
+                form = self._sized[bisect.bisect_left(self._lengths, steps)]
+                self._by_steps[steps] = form.network, {KEY: steps}
+            network, sizes = self._by_steps[steps]
+            placed.append(Placed(network, {name: one}, sizes))
+        return placed
 
     def _takes_values(self, placed: Sequence[Placed]) -> bool:
         """Look at the values of all requests at once; return whether they are seen to be good."""
@@ -173,7 +173,7 @@ class Router:
             if len({array.dtype for array in arrays}) > 1:
                 return False
             if arrays:
-                joined = np.concatenate([array.reshape(-1) for array in arrays])
+                joined = np.concatenate(arrays, axis=None)
                 try:
                     self._sized[0].check_values({name: joined}, name)
                 except DataError:
@@ -263,6 +263,8 @@ def _sizes(axes: Sequence[tuple[str | None, int]]) -> tuple[int, ...]:
 
 def counted_by_key(placed: Sequence[Placed]) -> dict[Hashable, int]:
     """Return how many of the requests each key serves."""
+    if len(placed) == 1:
+        return {placed[0].network.key: 1}
     return Counter(one.network.key for one in placed)
 
 
