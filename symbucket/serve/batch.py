@@ -68,7 +68,7 @@ class Cutter:
         return values.reshape([run.get(factor, size) for factor, size in self._parts])
 
     def cut(self, expanded: Array, sizes: Sequence[Mapping[str, int]]) -> list[Array]:
-        """Return copies of the first samples, without batch axis and padding, one for each sizes."""
+        """Return a copy of a sample for each sizes, without batch axis and padding."""
         if self._padded is not None:
             factor = self._padded
             return [expanded[row, : one.get(factor)].copy() for row, one in enumerate(sizes)]

@@ -87,9 +87,8 @@ class BoundRun:
         """Return the parts of each request, with ``states`` also the last states."""
         cutters = self._state_cutters if states else self._cutters
         sizes = [one.sizes for one in requests]
-        names = [cutter.name for cutter in cutters]
-        parts = [cutter.cut(self._expanded(cutter), sizes) for cutter in cutters]
-        return [dict(zip(names, of_one)) for of_one in zip(*parts)]
+        parts = [(c.name, c.cut(self._expanded(c), sizes)) for c in cutters]
+        return [{name: samples[row] for name, samples in parts} for row in range(len(requests))]
 
     def _expanded(self, cutter: Cutter) -> Array:
         values = self._values.get(cutter.name)

@@ -106,19 +106,16 @@ def _indices(
     lookup: LookedUp, place: str, nodes: list[onnx.NodeProto], constants: dict[str, Array]
 ) -> str:
     """Append what moves the rows, for their numbers; returns the numbers of (steps, samples)."""
-    name = f"{place}number0"
-    constants[f"{place}last"] = np.array([-1])
-    nodes.append(helper.make_node("Unsqueeze", [lookup.numbers, f"{place}last"], [name]))
+    name = lookup.numbers
     for i, (op_type, sizes) in enumerate(lookup.path):
-        inputs, attributes, name = [name], {}, f"{place}number{i + 1}"
+        inputs, attributes, name = [name], {}, f"{place}numbers{i}"
         if op_type == "Reshape":
-            constants[f"{name}/shape"] = np.array([*sizes[:-1], 1])
+            constants[f"{name}/shape"] = np.array(sizes[:-1])
             inputs.append(f"{name}/shape")
         else:
-            attributes["perm"] = sizes
+            attributes["perm"] = sizes[:-1]
         nodes.append(helper.make_node(op_type, inputs, [name], **attributes))
-    nodes.append(helper.make_node("Squeeze", [name, f"{place}last"], [f"{place}numbers"]))
-    return f"{place}numbers"
+    return name
 
 
 def _step(units: int, place: str) -> onnx.GraphProto:
