@@ -7,7 +7,9 @@ import os
 FIRST = 8
 """Runs that are done both ways, before one is chosen."""
 
-_EVERY, _TRIALS = 128, 4  # of so many runs, some are done the other way: perhaps it is faster now
+_TRIALS = 4  # runs one after another that are done the other way: perhaps it is faster now
+_BETWEEN = (128, 1024)  # at least and at most so many runs from trials to trials
+_LOSS = 0.005  # the part of the time that trials may cost, as far as the bounds allow
 _OVERHEAD = 4  # what a run takes besides its steps, in steps
 _LARGEST = 4.0  # times the mean: what takes longer was interrupted, and counts as that
 
@@ -31,6 +33,7 @@ class ThreadChoice:
     def __init__(self) -> None:
         self._means: dict[bool, float] = {}
         self._runs = 0
+        self._trials = _BETWEEN[0]  # the run with which the next ones begin
         self._last: bool | None = None
 
     def splits(self) -> bool:
@@ -38,7 +41,11 @@ class ThreadChoice:
         self._runs += 1
         if self._runs <= FIRST or len(self._means) < 2:
             return (self._runs - 1) // (FIRST // 2) % 2 == 0
-        return self._is_faster(True) != (self._runs % _EVERY < _TRIALS)
+        if self._runs >= self._trials + _TRIALS:
+            slower = max(self._means.values()) / min(self._means.values())
+            least, most = _BETWEEN
+            self._trials = self._runs + int(min(max(_TRIALS * (slower - 1) / _LOSS, least), most))
+        return self._is_faster(True) != (self._runs >= self._trials)
 
     def _is_faster(self, split: bool) -> bool:
         return (self._means[True] <= self._means[False]) == split

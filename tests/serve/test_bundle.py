@@ -463,6 +463,18 @@ def test_the_choice_follows_the_machine():
     assert sum(split[1500:]) < 50
 
 
+@pytest.mark.parametrize("slower", [1.02, 1.5, 2.0])
+def test_looking_at_the_other_way_costs_little(slower):
+    choice, seconds = machine.ThreadChoice(), []
+    for _ in range(8000):
+        split = choice.splits()
+        seconds.append(1.0 if split else slower)
+        choice.record(split, 20, seconds[-1])
+    assert 1.0 < np.mean(seconds[1000:]) < 1.006
+    others = np.flatnonzero(np.array(seconds) > 1.0)
+    assert np.diff(others).max() < 1100  # and is done again and again
+
+
 def test_a_list_of_arrays_is_placed_as_each_of_them_is(original):
     router = sb.Bundle(original).engine.router
     arrays = [np.arange(1, 1 + length) for length in LENGTHS]
