@@ -101,7 +101,8 @@ class ServingSession:
                 if not passed.is_set():
                     raise
                 raise DeadlineError(
-                    f"a run was broken off: the time of its requests is up after {seconds:.3g} s"
+                    "a run was broken off: the time of its requests is up after "
+                    f"{max(seconds, 0):.3g} s"
                 ) from None
 
 

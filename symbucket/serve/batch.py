@@ -15,15 +15,17 @@ from symbucket.types import Array
 def fill(buffer: Array, axis: int | None, padding: float, values: Sequence[Array | None]) -> int:
     """Write samples into an input's buffer, padding elsewhere; return the elements written.
 
-    ``axis`` is that of the samples, None if the input has none.
+    ``axis`` is that of the samples, None if the input has none: then they have the same values.
     """
+    if axis is None:
+        values = [array for array in values if array is not None][:1]
     written = sum([array.size for array in values if array is not None])
     if written < buffer.size:
         buffer[...] = padding
     if axis is None:
         for array in values:
-            if array is not None:
-                buffer[tuple(map(slice, array.shape))] = array
+            assert array is not None
+            buffer[tuple(map(slice, array.shape))] = array
         return written
     rows = np.moveaxis(buffer, axis, 0) if axis else buffer
     for row, array in enumerate(values):

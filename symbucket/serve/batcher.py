@@ -14,6 +14,7 @@ from symbucket.errors import DeadlineError, OverloadedError, StateError
 from symbucket.export.spec import KEY
 from symbucket.serve.bound_run import Answer
 from symbucket.serve.bundle import Bundle
+from symbucket.serve.deadline import LONGEST, deadline_of
 from symbucket.serve.engine import Engine
 from symbucket.serve.route import Placed
 
@@ -33,7 +34,7 @@ class _Waiting:
         """What requests have in common that may share a batch."""
         network = self.placed.network
         mixes = KEY in network.free and not network.padding_matters
-        return id(self.engine), network.file if mixes else network.key
+        return id(self.engine), network.file if mixes else network.key, self.placed.shared
 
     @property
     def length(self) -> int:
@@ -64,7 +65,7 @@ class Batcher:
 
     def __init__(self, bundle: Bundle, *, max_delay: float = 0.002, max_queue: int = 1024) -> None:
         self.bundle = bundle
-        self.max_delay = check_number(max_delay, "max_delay", 0.0)
+        self.max_delay = min(check_number(max_delay, "max_delay", 0.0), LONGEST)
         self.max_queue = check_integer(max_queue, "max_queue", 1)
         self.counts = BatcherCounts()
         self._queue: deque[_Waiting] = deque()
@@ -87,12 +88,14 @@ class Batcher:
 
         Raises DataError or InvalidArgumentError for a request that no network takes, and
         OverloadedError if too many wait. The future raises DeadlineError ``timeout`` seconds after
-        this call if there is no answer yet.
+        this call if there is no answer yet. The request's arrays may be written to after the call.
         """
         now = time.monotonic()
-        deadline = None if timeout is None else now + check_number(timeout, "timeout")
+        deadline = deadline_of(timeout, now)
         engine = self.bundle.engine
-        waiting = _Waiting(engine.router.place(request, "the request"), engine, now, deadline)
+        placed = engine.router.place(request, "the request")
+        copies = {name: array.copy() for name, array in placed.arrays.items()}
+        waiting = _Waiting(placed._replace(arrays=copies), engine, now, deadline)
         with self._changed:
             if self._closing:
                 raise StateError("the batcher is closed")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from symbucket.checks import check_integer, check_number, listing
+from symbucket.checks import check_integer, listing
 from symbucket.context import Context, cpu
 from symbucket.errors import StateError, UnsupportedError
 from symbucket.export.spec import NetworkSpec
@@ -17,6 +17,7 @@ from symbucket.html_tables import html_table
 from symbucket.runtime import NDArray
 from symbucket.runtime.providers import provider_of
 from symbucket.serve.bound_run import Answer
+from symbucket.serve.deadline import deadline_of
 from symbucket.serve.engine import Engine, require_keys
 from symbucket.serve.models import BundleModels, LiveModels, Model, Models
 from symbucket.serve.route import counted_by_key, required
@@ -227,7 +228,10 @@ class Bundle:
         old.close()
 
     def close(self) -> None:
-        """End the helper threads, after the runs that have begun."""
+        """End the helper threads, after the runs that have begun.
+
+        The bundle still answers, on no thread but the one that asks.
+        """
         self._engine.close()
 
     def session(self, samples: int = 1) -> Session:
@@ -253,9 +257,7 @@ class Bundle:
         ``timeout`` seconds runs are broken off, and DeadlineError is raised.
         """
         began = time.monotonic()
-        deadline = None
-        if timeout is not None:
-            deadline = began + check_number(timeout, "timeout")
+        deadline = deadline_of(timeout, began)
         engine = self._engine
         placed = engine.router.place_all(requests)
         answers = engine.run(placed, deadline)

@@ -26,6 +26,8 @@ class Chunk:
 class Chunker:
     """Puts requests into runs.
 
+    Requests of a run have the same values of the inputs that have no batch axis.
+
     Where padding changes nothing and networks of any length are one file, requests of like lengths
     share a run of their own length. If there are many, a run goes on beyond its batch with those
     that are exactly as long: fewer runs, and less padding. It never has more positions than the
@@ -54,7 +56,8 @@ class Chunker:
         """Return the runs that the requests take, the longest first."""
         groups: dict[Hashable, list[int]] = {}
         for i, one in enumerate(placed):
-            groups.setdefault(self._groups[one.network.key], []).append(i)
+            group = self._groups[one.network.key]
+            groups.setdefault(group if one.shared is None else (group, one.shared), []).append(i)
         chunks: list[Chunk] = []
         for members in groups.values():
             if placed[members[0]].network.key in self._mixing:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,6 +106,8 @@ class Engine:
         self.lanes = Lanes(workers, lambda: Lane(max(map(_needed, networks)), context))
         self._chunker = Chunker(networks, workers)
         self._helpers: ThreadPoolExecutor | None = None
+        self._helping = threading.Lock()
+        self._closed = False
         self._loaded: dict[Hashable, _Loaded] = {}
         self._sessions: dict[str, _Sessions] = {}
         self._counting = threading.Lock()
@@ -214,17 +216,23 @@ class Engine:
                     failures.append(error)
                     raise
 
-        helpers = min(self.lanes.count, len(chunks)) - 1
-        if helpers > 0 and self._helpers is None:
-            self._helpers = ThreadPoolExecutor(self.lanes.count, "symbucket-serve")
-        futures = [self._helpers.submit(serve) for _ in range(helpers)] if self._helpers else []
+        futures = self._start_helpers(serve, min(self.lanes.count, len(chunks)) - 1)
         try:
             serve()
-        finally:
-            wait(futures)
+        finally:  # helpers that have not begun, because they still help others, are not needed
+            wait([future for future in futures if not future.cancel()])
         if failures:
             raise failures[0]
         return answers
+
+    def _start_helpers(self, serve: Callable[[], None], count: int) -> list[Future[None]]:
+        """Let so many helper threads do the same as this one; none do after ``close``."""
+        with self._helping:
+            if count < 1 or self._closed:
+                return []
+            if self._helpers is None:
+                self._helpers = ThreadPoolExecutor(self.lanes.count, "symbucket-serve")
+            return [self._helpers.submit(serve) for _ in range(count)]
 
     def _run_on_a_lane(
         self,
@@ -297,7 +305,9 @@ class Engine:
         return lane.bound((id(session), place, samples, length), make)
 
     def close(self) -> None:
-        """End the helper threads; runs that have begun end first."""
+        """End the helper threads; runs that have begun end first, later ones have no helpers."""
+        with self._helping:
+            self._closed = True
         if self._helpers is not None:
             self._helpers.shutdown()
 

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from symbucket.export.keys import sizes_of
 from symbucket.export.spec import BATCH, KEY, InputSpec, NetworkSpec
 from symbucket.types import Array
 
-_NUMBERS = "biufc"  # kinds of dtypes
+_NUMBERS = "biuf"  # kinds of dtypes
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,16 @@ class Request:
 
 
 class Placed(NamedTuple):
-    """A request with the network that serves it; ``sizes`` are its own sizes in the key's parts."""
+    """A request with the network that serves it.
+
+    ``sizes`` are its own sizes in the key's parts. ``shared`` are the values of inputs that all
+    requests of a run have in common; None if there are no such inputs.
+    """
 
     network: NetworkSpec
     arrays: Mapping[str, Array]
     sizes: Mapping[str, int]
+    shared: Hashable = None
 
 
 class _Form:
@@ -54,6 +60,19 @@ class _Form:
             labels = [(a, d) for a, d in zip(spec.axes, spec.shape) if a != BATCH]
             sized = [(a if a and a.startswith(KEY) else None, d) for a, d in labels]
             self.axes[spec.name] = sized
+        shares = network.batch is not None and network.batch > 1
+        self.shared = [t.name for t in network.inputs if shares and t.batch_axis is None]
+
+    def place(self, arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> Placed:
+        """Return arrays that fit, with their sizes, as a request of this network."""
+        shared: Hashable = None
+        if self.shared:
+            shared = tuple(
+                (name, arrays[name].dtype, arrays[name].shape, arrays[name].tobytes())
+                for name in self.shared
+                if name in arrays
+            )
+        return Placed(self.network, arrays, sizes, shared)
 
     def fit(self, arrays: Mapping[str, Array]) -> tuple[dict[str, int] | None, str]:
         """Return the request's sizes by factor (``"key[0]"``), or None and why it does not fit."""
@@ -88,9 +107,11 @@ class _Form:
             spec = self.inputs[name]
             if spec.limits is not None and array.size:
                 _check_limits(spec, array, self.network.key, where)
-            whole = spec.dtype.kind in "iu" or spec.limits is not None
-            if whole and array.dtype.kind == "f" and (fractions := array % 1 != 0).any():
+            whole = spec.dtype.kind in "iub" or spec.limits is not None
+            if whole and array.dtype.kind == "f" and (fractions := _is_fraction(array)).any():
                 raise DataError(f"{where}: {name} holds {array[fractions][0]:g}; it takes integers")
+            if array.size and _may_be_outside(array.dtype, spec.dtype):
+                _check_range(spec, array, where)
 
     @property
     def family(self) -> object:
@@ -118,7 +139,8 @@ class Router:
         self._by_steps: dict[int, tuple[NetworkSpec, Mapping[str, int]]] = {}
         """The network and the sizes of a vector of so many steps."""
         self._longest = 0  # of a request that is one vector; 0 if requests are something else
-        if self._lengths and len(self._required) == len(self._sized[-1].inputs) == 1:
+        one_input = self._lengths and len(self._required) == len(self._sized[-1].inputs) == 1
+        if one_input and not any(form.shared for form in self._sized):
             (axes,) = self._sized[-1].axes.values()
             if [factor for factor, _ in axes] == [KEY]:
                 self._longest = axes[0][1]
@@ -134,10 +156,10 @@ class Router:
 
     def place_all(self, requests: Iterable[Any]) -> list[Placed]:
         """Return where each request of a list is served; errors are those of ``place``."""
-        listed = list(requests)
-        placed = self._place_vectors(listed)
+        each = listed(requests)
+        placed = self._place_vectors(each)
         if placed is None:
-            placed = [self._fit(request, f"request {i}") for i, request in enumerate(listed)]
+            placed = [self._fit(request, f"request {i}") for i, request in enumerate(each)]
         if len(placed) == 1 or not self._takes_values(placed):
             for i, one in enumerate(placed):
                 self._forms[one.network.key].check_values(one.arrays, f"request {i}")
@@ -196,7 +218,7 @@ class Router:
         for form in self._candidates(key, where):
             sizes, reason = form.fit(arrays)
             if sizes is not None:
-                return Placed(form.network, arrays, sizes)
+                return form.place(arrays, sizes)
             reasons.append(f"key {form.network.key!r}: {reason}")
         shown = "; ".join(reasons[-3:]) or "the bundle has no bucket of such a key"
         raise DataError(f"{where} fits no network. {shown}. The keys are {self._listed()}.")
@@ -210,7 +232,7 @@ class Router:
         if sizes is None:
             return None
         form = self._sized[bisect.bisect_left(self._lengths, sizes.get(KEY, 0))]
-        return Placed(form.network, arrays, sizes)
+        return form.place(arrays, sizes)
 
     def _single(self, values: Any, where: str) -> Mapping[str, Any]:
         if len(self._required) != 1:
@@ -252,6 +274,16 @@ class Router:
         return listing(map(repr, self._forms))
 
 
+def listed(requests: Iterable[Any]) -> list[Any]:
+    """Return requests as a list; InvalidArgumentError if this is one request, or none."""
+    if isinstance(requests, (Request, Mapping, str)) or not isinstance(requests, Iterable):
+        raise InvalidArgumentError(
+            f"requests is of type {type(requests).__name__}; expected a list of requests, such as "
+            "run([request]). A single one is what a call takes: bundle(request), session(request)."
+        )
+    return list(requests)
+
+
 def required(network: NetworkSpec) -> list[InputSpec]:
     """Return the inputs that a request must have; labels and states may be left out."""
     return [t for t in network.inputs if t.kind == "data"]
@@ -280,6 +312,41 @@ def _array(values: Any, name: str, where: str) -> Array:
     if array.dtype.kind not in _NUMBERS:
         raise DataError(f"{where}: {name} has dtype {array.dtype}, not numbers")
     return array
+
+
+def _is_fraction(array: Array) -> Array:
+    """Return where numbers are not integers; NaN and infinities are none."""
+    fractions: Array = (array != np.trunc(array)) | ~np.isfinite(array)
+    return fractions
+
+
+def _range_of(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the least and the greatest finite number of a dtype."""
+    if dtype.kind == "b":
+        return 0, 1
+    limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    return dtype.type(limits.min).item(), dtype.type(limits.max).item()
+
+
+@cache
+def _may_be_outside(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
+    """Return whether one dtype has numbers beyond the range of another."""
+    (low, high), (least, greatest) = _range_of(source), _range_of(target)
+    return low < least or high > greatest
+
+
+def _check_range(spec: InputSpec, array: Array, where: str) -> None:
+    """Raise DataError for a number that would become another one, or infinite, in the input."""
+    least, greatest = _range_of(spec.dtype)
+    if least <= array.min().item() and array.max().item() <= greatest:
+        return
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    for value in (finite.min().item(), finite.max().item()) if finite.size else ():
+        if not least <= value <= greatest:
+            raise DataError(
+                f"{where}: {spec.name} holds {value:g}; the input is {spec.dtype}, which has "
+                f"numbers from {least:g} to {greatest:g}"
+            )
 
 
 def _check_limits(spec: InputSpec, array: Array, key: Hashable, where: str) -> None:

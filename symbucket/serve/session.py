@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from symbucket.checks import check_number
+from symbucket.checks import is_integer
 from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
 from symbucket.export.spec import KEY, NetworkSpec
 from symbucket.serve.bound_run import STATE, Answer
+from symbucket.serve.deadline import deadline_of
 from symbucket.serve.engine import Engine
-from symbucket.serve.route import Request
+from symbucket.serve.route import Request, listed
 from symbucket.types import Array
 
 
@@ -76,14 +77,13 @@ class Session:
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with the states of these samples; one may be taken several times or left out."""
-        if not len(rows) or not all(0 <= row < self._samples for row in rows):
-            raise InvalidArgumentError(
-                f"rows is {list(rows)}; the samples are 0..{self._samples - 1}"
-            )
+        rows = list(rows)
+        if not rows or not all(is_integer(row) and 0 <= row < self._samples for row in rows):
+            raise InvalidArgumentError(f"rows is {rows}; the samples are 0..{self._samples - 1}")
         most = self._network.batch or 1
         if len(rows) > most:
             raise InvalidArgumentError(f"{len(rows)} samples; the bundle runs at most {most}")
-        self._states = {name: array[list(rows)] for name, array in self._states.items()}
+        self._states = {name: array[rows] for name, array in self._states.items()}
         self._samples = len(rows)
 
     def __call__(self, request: Any, timeout: float | None = None) -> Answer:
@@ -100,14 +100,12 @@ class Session:
         Requests are those of ``Bundle.run``, all of one length. A piece that is longer than the
         longest bucket is read in parts. If the run fails, the states stay as they were.
         """
-        requests = list(requests)
+        requests = listed(requests)
         if len(requests) != self._samples:
             raise InvalidArgumentError(
                 f"there are {len(requests)} requests; the session has {self._samples} samples"
             )
-        deadline = None
-        if timeout is not None:
-            deadline = time.monotonic() + check_number(timeout, "timeout")
+        deadline = deadline_of(timeout, time.monotonic())
         inputs = [self._inputs_of(request, i) for i, request in enumerate(requests)]
         longest = max(n.sizes[0] for n in self._engine.networks.values() if n.sizes)
         length = self._common_length(inputs)

@@ -72,6 +72,45 @@ def test_reload_serves_the_new_parameters_without_a_gap(tmp_path):
     assert bundle.statistics()[6].requests == len(answers) + 2
 
 
+def test_lists_that_have_begun_are_answered_after_a_reload(folder, monkeypatch):
+    """The threads that would help are gone by then."""
+    bundle = sb.Bundle(folder, workers=2)
+    requests = sentences((9, 5, 3) * 4)
+    expected = bundle.run(requests)
+    place = bundle.engine.router.place_all
+
+    def slow(requests):
+        placed = place(requests)
+        bundle.reload()
+        return placed
+
+    monkeypatch.setattr(bundle.engine.router, "place_all", slow)
+    for left, right in zip(bundle.run(requests), expected):
+        np.testing.assert_array_equal(left["softmax_output"], right["softmax_output"])
+
+
+def test_a_closed_bundle_answers_on_the_thread_that_asks(folder):
+    bundle = sb.Bundle(folder, workers=2)
+    requests = sentences((9, 5, 3) * 4)
+    expected = bundle.run(requests)
+    bundle.close()
+    threads = threading.active_count()
+    for left, right in zip(bundle.run(requests), expected):
+        np.testing.assert_array_equal(left["softmax_output"], right["softmax_output"])
+    assert threading.active_count() == threads
+
+
+def test_a_list_does_not_wait_for_threads_that_help_others(folder):
+    bundle = sb.Bundle(folder, workers=2)
+    requests = sentences((9, 5, 3) * 4)
+    bundle.run(requests)
+    busy = threading.Event()
+    others = [bundle.engine._helpers.submit(busy.wait, 30) for _ in range(2)]
+    bundle.run(requests)
+    assert not any(other.done() for other in others)
+    busy.set()
+
+
 def test_a_reload_that_is_refused_changes_nothing(folder):
     bundle = sb.Bundle(folder)
     (tokens,) = sentences((5,))

@@ -95,6 +95,9 @@ def test_what_a_session_refuses(language, original):
         session.states = {n: a[:1] for n, a in before.items()}
     with pytest.raises(InvalidArgumentError, match="rows is"):
         session.select([2])
+    for rows in ([True, False], [0.5], ["0"], []):
+        with pytest.raises(InvalidArgumentError, match=r"the samples are 0\.\.1"):
+            session.select(rows)
 
 
 def test_which_networks_carry_states(tmp_path):
