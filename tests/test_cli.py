@@ -37,6 +37,15 @@ def broken(key):
     raise KeyError("no such thing")
 """
 
+CLASSES = """
+import symbucket as sb
+
+def sym_gen(key):
+    scores = sb.sym.FullyConnected(sb.sym.Variable("data"), num_hidden=500, name="scores")
+    scores = sb.sym.SoftmaxOutput(scores, sb.sym.Variable("label"), name="softmax")
+    return scores, ("data",), ("label",)
+"""
+
 
 def symbucket(*argv, prog=None):
     """The exit code; pytest's capsys has the rest."""
@@ -161,6 +170,22 @@ def test_networks_of_ones_own(own, tmp_path, capsys):
     capsys.readouterr()
     assert symbucket("plan", *argv, "--inference", "--json") == 0
     assert set(json.loads(capsys.readouterr().out)["keys"]) == {"4", "6"}
+
+
+def test_plan_with_the_metric_of_training(tmp_path, capsys):
+    (tmp_path / "classes.py").write_text(CLASSES)
+    argv = ["--sym-gen", f"{tmp_path / 'classes.py'}:sym_gen", "--keys", 3, "--data", "data=20,key"]
+    argv += ["--label", "label=20", "--optimizer", "sgd", "--json"]
+    ignoring = json.dumps(["perplexity", {"ignore_label": 0}])
+    outputs = {}
+    for metric in (None, "accuracy", ignoring, "mae"):  # of mae, a step does not return sums
+        assert symbucket("plan", *argv, *([] if metric is None else ["--metric", metric])) == 0
+        outputs[metric] = json.loads(capsys.readouterr().out)["outputs"]
+    probabilities = 20 * 500 * 4
+    assert outputs[None] == outputs["mae"] >= probabilities
+    assert max(outputs["accuracy"], outputs[ignoring]) < outputs[None] - 0.9 * probabilities
+    assert symbucket("plan", *argv, "--metric", "acuracy") == 2
+    assert "Did you mean 'accuracy'" in capsys.readouterr().err
 
 
 def test_plan_of_the_language_model(capsys):

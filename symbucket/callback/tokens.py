@@ -56,6 +56,8 @@ def _lengths(batch: Any) -> Any:
 
 
 def _rows(batch: Any) -> int:
+    if not batch.data:
+        return 1
     described = getattr(batch, "provide_data", None)
     axis = getattr(described[0], "batch_axis", 0) if described else 0
     shape = np.shape(batch.data[0])

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--vocabulary-size", type=integer(1), default=10_000, metavar="N", help="words")
     add("--optimizer", default="adam", help="adam, sgd, ...")
+    add("--metric", metavar="NAME", help=f"{sources.METRIC}; the built-in model's: perplexity")
     add("--inference", action="store_true", help="plan inference, not training")
     add("--json", action="store_true", help="print JSON")
     sources.add_arguments(parser)
@@ -55,12 +56,12 @@ def run(args: argparse.Namespace) -> int:
     language_model_arguments.check_networks(args.parser, args)
     if args.text is not None:
         return _choose_buckets(args)
-    metric: Any = None
+    metric = args.metric
     if args.sym_gen is None:
         sizes = {name: getattr(args, name) for name in language_model.SIZES}
         sym_gen: Any = language_model.language_model(args.vocabulary_size, **sizes)
         keys: list[Any] = args.buckets
-        metric = None if args.inference else Perplexity(Vocabulary.pad_id)
+        metric = _metric(args)
 
         def shapes(key: int) -> tuple[list[DataDesc], list[DataDesc]]:
             return language_model.shapes_of(key, args.batch_size)
@@ -73,6 +74,13 @@ def run(args: argparse.Namespace) -> int:
     plan = module.plan_memory(keys, shapes, metric, optimizer)
     print(json.dumps(plan.as_dict(), indent=1) if args.json else plan.table())
     return 0
+
+
+def _metric(args: argparse.Namespace) -> Any:
+    """Return the metric of the language model: the given one, or what training measures."""
+    if args.metric is not None or args.inference:
+        return args.metric
+    return Perplexity(Vocabulary.pad_id)
 
 
 def _choose_buckets(args: argparse.Namespace) -> int:
@@ -99,7 +107,7 @@ def _choose_buckets(args: argparse.Namespace) -> int:
         batch=args.batch or args.batch_size,
         multiple_of=args.multiple_of,
         memory_limit=None if args.memory_limit is None else args.memory_limit * 1_000_000,
-        eval_metric=None if args.inference else Perplexity(Vocabulary.pad_id),
+        eval_metric=_metric(args),
         optimizer=None if args.inference else args.optimizer,
     )
     print(json.dumps(plan.as_dict(), indent=1) if args.json else plan.table())

@@ -21,6 +21,11 @@ from symbucket.module.bucketing import BucketingModule
 _SIZE = re.compile(r"\d+|key|key\[(\d+)\]")
 _SHAPE = re.compile(r"(?P<name>[^=]+)=(?P<sizes>[^:]+)(:(?P<layout>[A-Z]*))?(:(?P<dtype>\w+))?")
 
+METRIC = (
+    'what training measures, as accuracy or \'["perplexity", {"ignore_label": 0}]\'; a step '
+    "returns its sums in place of outputs if it can"
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that describe the user's networks."""

@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--unfolded", action="store_true", help="open every group (small networks only)")
     add("--unrolled", action="store_true", help="compiled recurrences step by step, not as loops")
     add("--optimizer", default="adam", help="of --sym-gen --plan; adam, sgd, ...")
+    add("--metric", metavar="NAME", help=f"of --sym-gen --plan: {sources.METRIC}")
     add("--params", metavar="FILE", help="values of a symbol's parameters, for their statistics")
     add("--profile", metavar="FILE", help="times of nodes: ONNX Runtime's profile of this model")
     add("--title", help="a line above the picture")
@@ -115,7 +116,7 @@ def _plan(args: argparse.Namespace) -> Path:
         sym_gen, shapes = sources.own_networks(args)
         module = BucketingModule(sym_gen, default_bucket_key=args.keys[-1])
         module.bind(*shapes(args.keys[-1]))
-        plan = module.plan_memory(args.keys, shapes, optimizer=args.optimizer)
+        plan = module.plan_memory(args.keys, shapes, args.metric, args.optimizer)
     plan_picture(plan, output, args.key, args.title or "")
     return output
 

@@ -142,8 +142,8 @@ class NetworkInterface:
         names = [d.name for d in data]
         if sorted(names) != sorted(self.data_names):
             raise DataError(
-                f"{self.name}: data_shapes describe {', '.join(names)}, but the data inputs are "
-                f"{', '.join(self.data_names)} (data_names)"
+                f"{self.name}: data_shapes describe {', '.join(names) or 'none'}, but the data "
+                f"inputs are {', '.join(self.data_names) or 'none'} (data_names)"
             )
         return BatchShapes(data, [d for d in labels if d.name in self.label_names])
 

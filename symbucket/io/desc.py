@@ -156,6 +156,11 @@ def normalize_descs(descs: Iterable[Any], what: str = "provide_data") -> list[Da
     return result
 
 
+def batch_size_of(data: Sequence[DataDesc]) -> int:
+    """Return the rows of a batch with these data arrays; 1 if there are none."""
+    return data[0].shape[data[0].batch_axis] if data else 1
+
+
 def _checked_shape(name: str, shape: object) -> tuple[int, ...]:
     message = f"DataDesc {name!r}: shape is {shape!r}; expected a tuple of non-negative integers"
     if isinstance(shape, (str, bytes)) or not isinstance(shape, Iterable):

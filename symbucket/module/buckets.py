@@ -103,7 +103,7 @@ class BucketingBinding(PooledBinding):
         module = self.modules.get(key)
         if module is not None:
             return module
-        if not data_shapes:
+        if data_shapes is None:  # an empty list is that of a network without inputs
             raise DataError(
                 f"bucket key {key!r} is new and the batch says no shapes: give the "
                 "DataBatch provide_data (and provide_label)"

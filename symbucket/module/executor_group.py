@@ -8,6 +8,7 @@ from symbucket.context import Context
 from symbucket.engine.bound_network import AnyExecutor
 from symbucket.engine.data_parallel import ExecutorGroup
 from symbucket.engine.make_executor import ExecutorOnContext
+from symbucket.io.desc import batch_size_of
 from symbucket.runtime import NDArray
 
 _OF_THE_MODULE = frozenset(
@@ -79,8 +80,7 @@ class DataParallelExecutorGroup:
     @property
     def batch_size(self) -> int:
         """Rows of a batch."""
-        first = self._module.data_shapes[0]
-        return int(first.shape[first.batch_axis])
+        return batch_size_of(self._module.data_shapes)
 
     @property
     def param_arrays(self) -> list[list[NDArray]]:

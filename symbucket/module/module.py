@@ -27,6 +27,7 @@ from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.io import DataBatch
+from symbucket.io.desc import batch_size_of
 from symbucket.metric import EvalMetric
 from symbucket.module.batches import batch_of_network
 from symbucket.module.binding import ModuleBinding, unbound
@@ -249,8 +250,7 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
         self._bound.updater = get_updater(self._make_optimizer(optimizer, optimizer_params))
 
     def _make_optimizer(self, optimizer: Any, params: dict[str, Any]) -> Optimizer:
-        first = self.data_shapes[0]
-        batch_size = int(first.shape[first.batch_axis])
+        batch_size = batch_size_of(self.data_shapes)
         return make_optimizer(optimizer, params, self.symbol, list(self.store.grads), batch_size)
 
     def borrow_optimizer(self, shared_module: Any) -> None:
@@ -282,8 +282,8 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
         self.executor.backward(out_grads)
 
     def _update(self) -> None:
-        rows, first = self.executor.row_gradients, self.data_shapes[0]
-        apply_gradients(self.updater, self.store, self.gradients(), rows, first)
+        rows, data = self.executor.row_gradients, self.data_shapes
+        apply_gradients(self.updater, self.store, self.gradients(), rows, data)
 
     def row_gradients(self) -> Mapping[str, RowSparse]:
         return self.executor.row_gradients

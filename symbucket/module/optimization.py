@@ -10,6 +10,7 @@ from typing import Any
 from symbucket import optimizer as opt
 from symbucket.engine.parameters import ParameterStore
 from symbucket.io import DataDesc
+from symbucket.io.desc import batch_size_of
 from symbucket.kvstore import DistributedKVStore
 from symbucket.kvstore.exchange import Exchange
 from symbucket.optimizer.updater import Rows
@@ -66,16 +67,16 @@ def apply_gradients(
     store: ParameterStore,
     names: Iterable[str],
     row_gradients: Mapping[str, RowSparse],
-    first: DataDesc,
+    data: Sequence[DataDesc],
 ) -> None:
     """Take one step over the gradients of ``names``: those in the store, or those by rows.
 
-    ``first`` describes the first data of the batch, whose size the optimizer may divide by.
+    ``data`` describes the data of the batch, whose size the optimizer may divide by.
     """
     exchange = updater.exchange
     if updater.optimizer.rescale_by_batch:
         workers = 1 if exchange is None else exchange.num_workers
-        samples = updater.samples or first.shape[first.batch_axis]
+        samples = updater.samples or batch_size_of(data)
         updater.optimizer.rescale_grad = 1.0 / (workers * samples)
     updater.samples = None
     index = {n: i for i, n in enumerate(store.grads)}
@@ -90,7 +91,7 @@ def apply_gradients(
             updater.make_dense(i, rows, store.grads[name])
         dense.append((i, store.grads[name], weight))
     if exchange is not None:
-        by_rows = exchange(dense, by_rows, repr(first))
+        by_rows = exchange(dense, by_rows, ", ".join(map(repr, data[:1])))
     updater.step(dense, by_rows)
 
 

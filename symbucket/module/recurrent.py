@@ -17,7 +17,7 @@ from symbucket.engine.ownership import exclusive
 from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, ShapeError, StateError, UnsupportedError
 from symbucket.io import DataBatch
-from symbucket.io.desc import normalize_descs
+from symbucket.io.desc import batch_size_of, normalize_descs
 from symbucket.metric import EvalMetric
 from symbucket.module.batches import read_batch
 from symbucket.module.binding import unbound
@@ -192,13 +192,13 @@ class RecurrentModule(CompiledModule):
         )
 
     def _init_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any]) -> None:
-        bound, first = self._bound, self.data_shapes[0]
-        names, batch_size = list(bound.store.grads), int(first.shape[first.batch_axis])
+        bound = self._bound
+        names, batch_size = list(bound.store.grads), batch_size_of(self.data_shapes)
         optimizer = make_optimizer(optimizer, optimizer_params, self.symbol, names, batch_size)
         bound.updater = get_updater(optimizer)
 
     def _update(self) -> None:
-        apply_gradients(self.updater, self.store, self.gradients(), {}, self.data_shapes[0])
+        apply_gradients(self.updater, self.store, self.gradients(), {}, self.data_shapes)
 
     def gradients(self) -> Mapping[str, NDArray]:
         network, grads = self._bound.network, self.store.grads

@@ -11,6 +11,7 @@ from typing import Any
 from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checkpoint.whole import WholeCheckpoint
 from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedError
+from symbucket.io.desc import batch_size_of
 from symbucket.io.state import state_of
 from symbucket.metric import EvalMetric
 from symbucket.module.checkpoint_manager import CheckpointManager, Schedule
@@ -149,9 +150,8 @@ class TrainingRun:
         if not getattr(module, "accumulates", False):
             module.update()
             return
-        first = module.data_shapes[0]
         self.pending += 1
-        self.samples += first.shape[first.batch_axis]
+        self.samples += batch_size_of(module.data_shapes)
         if self.pending >= accumulate:
             self.update_rest()
 

@@ -172,6 +172,11 @@ ONES = np.ones((3, 6), dtype=np.int64)
             ["bucket key 5 is new and the batch says no shapes", "provide_data"],
         ),
         (
+            lambda: sb.io.DataBatch([ONES], [ONES], bucket_key=5, provide_data=[]),
+            DataError,
+            ["bucket key 5: data_shapes describe none, but the data inputs are data"],
+        ),
+        (
             lambda: _batch(ONES[:, :5], ONES[:, :5], described=(3, 5)),
             ShapeError,
             ["bucket key 6", "(3, 5, 4)", "cannot be cut into 6 parts"],

@@ -326,3 +326,45 @@ def test_initialising_again(rng):
     module.switch_bucket(3, *shapes(3))
     assert module.current_module.updater is module.updater
     assert type(module.updater.optimizer).__name__ == "Adam"
+
+
+def penalty(key):
+    weight = sym.Variable("weight", shape=(2, 3), init=sb.init.One())
+    return sym.MakeLoss(sym.sum(sym.square(weight) * key)), [], None
+
+
+def test_networks_without_inputs():
+    module = sb.mod.BucketingModule(penalty, default_bucket_key=3)
+    module.bind([], None)
+    module.init_params()
+    module.init_optimizer(optimizer_params={"learning_rate": 0.1})
+    module.switch_bucket(2, [], None)
+    for key, before in ((2, 1.0), (3, 0.6), (4, 0.24)):
+        module.forward_backward(sb.io.DataBatch([], bucket_key=key, provide_data=[]))
+        loss = module.get_outputs()[0].asnumpy()
+        np.testing.assert_allclose(loss, [6 * key * before**2], rtol=1e-6)
+        module.update()
+        weight = module.get_params()[0]["weight"].asnumpy()
+        np.testing.assert_allclose(weight, np.full((2, 3), before * (1 - 0.2 * key)), rtol=1e-5)
+    assert module.bucket_keys == [3, 2, 4]
+    plan = module.plan_memory([2, 5], lambda key: ([], None))
+    assert set(plan.as_dict()["keys"]) == {"2", "5"}
+
+
+class Keys:
+    provide_data = provide_label = ()
+
+    def __iter__(self):
+        return iter([sb.io.DataBatch([], bucket_key=key, provide_data=[]) for key in (3, 2)])
+
+    def reset(self):
+        pass
+
+
+def test_fit_of_networks_without_inputs():
+    module = sb.mod.BucketingModule(penalty, default_bucket_key=3)
+    module.fit(Keys(), eval_metric="loss", num_epoch=2, optimizer_params={"learning_rate": 0.1})
+    weight = module.get_params()[0]["weight"].asnumpy()
+    np.testing.assert_allclose(weight, np.full((2, 3), (0.4 * 0.6) ** 2), rtol=1e-5)
+    ((_, loss),) = module.score(Keys(), "loss")
+    np.testing.assert_allclose(loss, 6 * weight[0, 0] ** 2 * 2.5, rtol=1e-5)

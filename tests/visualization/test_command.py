@@ -86,6 +86,8 @@ def test_networks_of_ones_own(needs_page, tmp_path, monkeypatch, capsys):
     run(capsys, *own, "--plan", "--optimizer", "sgd")
     weights = plans[0]["parameters"]
     assert [plan["optimizer states"] for plan in plans] == [2 * weights, 0]
+    run(capsys, *own, "--plan", "--metric", "accuracy")
+    assert plans[2]["outputs"] < plans[0]["outputs"]
 
 
 def test_plans_and_buckets(tmp_path, monkeypatch, capsys):
