@@ -240,6 +240,9 @@ class _Generalizer:
                 "and length"
             )
         sizes = [one for one in dims if one is not None]
+        numbers = self._numbers_of_samples(arrays, sizes)
+        if numbers is not None:
+            return numbers
         repeated = [
             axis
             for axis, one in enumerate(sizes)
@@ -263,11 +266,36 @@ class _Generalizer:
             if any(sizes[axis].batch or sizes[axis].both for axis in cut):
                 raise UnsupportedError(
                     f"node {node.name!r} ({node.op_type}) has a constant with different numbers "
-                    "for each sample of a batch"
+                    "for each sample of a batch; those of a larger batch are not known"
                 )
             ends = self._vector([sizes[axis] for axis in cut])
             name = self._node("Slice", name, self._ints([0] * len(cut)), ends, self._ints(cut))
         return self._node("Expand", name, self._vector(sizes)) if repeated else name
+
+    def _numbers_of_samples(self, arrays: Sequence[Array], sizes: Sequence[Affine]) -> str | None:
+        """Return integers that increase evenly along the samples, such as numbers of rows.
+
+        None if a constant is something else.
+        """
+        axes = [axis for axis, one in enumerate(sizes) if one != Affine(1)]
+        if len(axes) != 1 or not sizes[axes[0]].batch or arrays[0].dtype != np.int64:
+            return None
+        flat = [array.reshape(-1) for array in arrays]
+        if any(len(one) < 2 or len({*np.diff(one).tolist()}) > 1 for one in flat):
+            return None
+        first = fit([int(one[0]) for one in flat], self._points)
+        step = fit([int(one[1] - one[0]) for one in flat], self._points)
+        if first is None or step is None:
+            return None
+        name = self._node("Range", *map(self._scalar, (Affine(0), sizes[axes[0]], Affine(1))))
+        if step != Affine(1):
+            name = self._node("Mul", name, self._size(step))
+        if first != Affine(0):
+            name = self._node("Add", name, self._size(first))
+        if len(sizes) > 1:
+            shape = [-1 if axis == axes[0] else 1 for axis in range(len(sizes))]
+            name = self._node("Reshape", name, self._ints(shape))
+        return name
 
     # Expressions ---------------------------------------------------------------------------------
 
@@ -311,6 +339,9 @@ class _Generalizer:
                     name = self._node("Add", name, term)
             self._expressions[size] = name
         return self._expressions[size]
+
+    def _scalar(self, size: Affine) -> str:
+        return self._node("Reshape", self._vector([size]), self._ints([]))
 
     def _times(self, name: str, factor: int) -> str:
         return name if factor == 1 else self._node("Mul", name, self._ints([factor]))

@@ -361,6 +361,6 @@ def _check_limits(spec: InputSpec, array: Array, key: Hashable, where: str) -> N
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         raise DataError(
-            f"{where}: {spec.name}{list(place)} is {array[place]:g}; key {key!r} takes "
+            f"{where}: {spec.name}{list(place) or ''} is {array[place]:g}; key {key!r} takes "
             f"{'any integer below' if low is None else f'integers from {low} to below'} {end}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import symbucket as sb
 
@@ -74,3 +75,47 @@ def test_recurrent_cells_read_to_the_length(tmp_path):
         arrays["length"] = np.array([length], np.float32)
         (expected,) = symbol.eval(**arrays)
         np.testing.assert_allclose(answer["out_output"], expected.asnumpy()[0], rtol=1e-5)
+
+
+def last_words(axis):
+    """The vector of each sample's last word, from (batch, time) or (time, batch) words."""
+
+    def sym_gen(key):
+        data, length = sb.sym.Variable("data"), sb.sym.Variable("length")
+        vectors = sb.sym.Embedding(data, input_dim=9, output_dim=4, name="e")  # (n, key, 4)
+        if axis == 0:
+            vectors = sb.sym.swapaxes(vectors, dim1=0, dim2=1)
+        last = sb.sym.SequenceLast(vectors, length, use_sequence_length=True, axis=axis)
+        return sb.sym.identity(last, name="out"), ["data", "length"], []
+
+    return sym_gen
+
+
+@pytest.mark.parametrize(
+    ("sym_gen", "free"),
+    [
+        (reading_both_ways, "dynamic_length"),
+        (attentive, "dynamic_batch"),
+        (last_words(0), "dynamic_length"),
+        (last_words(1), "dynamic_length"),
+        (last_words(1), "dynamic_batch"),
+    ],
+)
+def test_lengths_in_runs_of_any_size(tmp_path, sym_gen, free):
+    """A run may have twice the batch; rows of samples are numbered for as many as there are."""
+    module = sb.mod.BucketingModule(sym_gen, default_bucket_key=8)
+    module.bind(descs(8), None, for_training=False)
+    module.init_params(sb.init.Uniform(1))
+    module.switch_bucket(5, descs(5), None)
+    module.export(tmp_path / "fixed")
+    module.export(tmp_path / "free", **{free: True})
+    rng = np.random.default_rng(0)
+    # Also lengths beyond the data: they read padding, never another sample.
+    requests = [
+        {"data": rng.integers(1, 9, n), "length": n if n in (5, 8) else n + 1}
+        for n in rng.integers(1, 9, 90)
+    ]
+    bundle = sb.Bundle(tmp_path / "free", workers=1)
+    answers = bundle.run(requests)
+    for answer, expected in zip(answers, sb.Bundle(tmp_path / "fixed").run(requests)):
+        np.testing.assert_allclose(answer["out_output"], expected["out_output"], atol=1e-6)
