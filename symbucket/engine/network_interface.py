@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -59,6 +59,18 @@ class GradientRequest:
     grad_req: Any = "write"
 
 
+def _listed(names: Sequence[str] | None, kind: str, network: str) -> list[str]:
+    """Return names as a list; InvalidArgumentError for a text, whose letters are no names."""
+    if names is None:
+        return []
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidArgumentError(
+            f"{network}: {kind} is {names!r}; expected a list or tuple of names, such as "
+            f"[{names!r}]"
+        )
+    return list(names)
+
+
 class NetworkInterface:
     """A symbol with its arguments sorted into data, labels, states and parameters.
 
@@ -69,7 +81,7 @@ class NetworkInterface:
             symbol does not have are left out.
 
     Raises:
-        InvalidArgumentError: a name is not an argument of the symbol.
+        InvalidArgumentError: a name is not an argument of the symbol, or names are no list.
     """
 
     def __init__(
@@ -84,10 +96,11 @@ class NetworkInterface:
         self.symbol = symbol
         self.name = name
         self.arguments = symbol.list_arguments()
-        self.data_names = list(data_names or [])
-        self.label_names = [n for n in label_names or [] if n in self.arguments]
-        self.state_names = list(state_names or [])
-        self.fixed_param_names = list(fixed_param_names or [])
+        labels = _listed(label_names, "label_names", name)
+        self.data_names = _listed(data_names, "data_names", name)
+        self.label_names = [n for n in labels if n in self.arguments]
+        self.state_names = _listed(state_names, "state_names", name)
+        self.fixed_param_names = _listed(fixed_param_names, "fixed_param_names", name)
         for kind, names in (
             ("data_names", self.data_names),
             ("state_names", self.state_names),
@@ -101,7 +114,7 @@ class NetworkInterface:
                 )
         inputs = {*self.data_names, *self.label_names, *self.state_names}
         self.param_names = [n for n in self.arguments if n not in inputs]
-        self._check_labels([n for n in label_names or [] if n not in self.arguments])
+        self._check_labels([n for n in labels if n not in self.arguments])
         self.aux_names = symbol.list_auxiliary_states()
         self.output_names = symbol.list_outputs()
 

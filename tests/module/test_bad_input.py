@@ -389,3 +389,18 @@ def test_a_folder_that_is_not_there(trained, tmp_path):
         lambda: trained.module.save_optimizer_states(f"{prefix}.states"),
     ):
         trained.refuses(action, CheckpointError, "cannot write", "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["data_names", "label_names", "state_names", "fixed_param_names"])
+@pytest.mark.parametrize("names", ["data", 3])
+def test_one_name_is_no_list_of_names(kind, names):
+    """("data") is a text; the comma of ("data",) is easily forgotten."""
+    symbol = sym.SoftmaxOutput(sym.FullyConnected(sym.Variable("data"), num_hidden=3), name="s")
+    named = {"data_names": ["data"], "label_names": ["s_label"], kind: names}
+    pattern = rf"{kind} is {names!r}; expected a list or tuple of names, such as \[{names!r}\]"
+    with pytest.raises(InvalidArgumentError, match=pattern):
+        sb.mod.Module(symbol, **named)
+    inputs = named.pop("data_names"), named.pop("label_names")
+    module = sb.mod.BucketingModule(lambda key: (symbol, *inputs), 1, **named)
+    with pytest.raises(InvalidArgumentError, match=pattern):
+        module.bind([("data", (2, 5))], [("s_label", (2,))])
