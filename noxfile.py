@@ -42,6 +42,9 @@ TESTS_OF_FILES = [
 ]
 """Tests that read what an sdist may lack: documents, tools, recorded numbers."""
 
+TESTS_OF_RUNTIME = [f"tests/{name}" for name in ("ops", "compiler", "runtime", "engine", "serve")]
+"""Tests that fail first if a version of the runtime computes or takes something differently."""
+
 
 def install_group(session: nox.Session, group: str) -> None:
     """Install a dependency group of pyproject.toml."""
@@ -134,9 +137,9 @@ def build(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("versions", list(NIGHTLY), ids=list(NIGHTLY))
 def nightly(session: nox.Session, versions: str) -> None:
-    """The tests of operators and of the compiler on an old, a middle and the newest runtime."""
+    """What meets the runtime, from operators to serving, on an old, a middle and the newest one."""
     session.install(*NIGHTLY[versions], "-e", ".[cpu,test]")
-    session.run("python", "-m", "pytest", *(session.posargs or ["tests/ops", "tests/compiler"]))
+    session.run("python", "-m", "pytest", *(session.posargs or TESTS_OF_RUNTIME))
 
 
 @nox.session

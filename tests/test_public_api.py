@@ -224,6 +224,25 @@ def test_a_missing_runtime_says_how_to_get_one(tmp_path):
     assert all(command in out for command in _MEND)
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise ImportError('DLL load failed')", "DLL load failed"),
+        ("raise ImportError", "ImportError"),  # 1.18 beside numpy 2 says no more
+        ("import flatbuffers_that_is_missing", "No module named 'flatbuffers_that_is_missing'"),
+    ],
+)
+def test_a_runtime_that_cannot_be_imported_says_why(tmp_path, code, reason):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "onnxruntime.py").write_text(code)
+    out = _python(_IMPORT, tmp_path, tmp_path / "broken")
+    assert out.startswith(
+        f"RuntimeMissingError: The package onnxruntime is there, but importing it fails ({reason})"
+    )
+    assert "Uninstall it first" in out
+    assert all(command in out for command in _MEND)
+
+
 def test_an_empty_namespace_package_says_what_happened(tmp_path):
     empty = """
 import importlib.machinery, sys

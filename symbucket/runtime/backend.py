@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from typing import Any
 
+from symbucket.checks import one_line
 from symbucket.context import Context
 from symbucket.errors import DeviceError, RuntimeMissingError
 from symbucket.runtime.providers import provider_of
@@ -28,13 +29,19 @@ def _version(text: str) -> tuple[int, ...]:
 
 @cache
 def load_runtime() -> Any:
-    """Import ``onnxruntime``; raise RuntimeMissingError if there is none or it is too old."""
+    """Import ``onnxruntime``; raise RuntimeMissingError if there is none that can be used."""
     handlers = list(logging.root.handlers)
     try:
         import onnxruntime
     except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+            raise RuntimeMissingError(
+                f"symbucket needs an ONNX Runtime and found none ({error}). {_INSTALL_HINT}"
+            ) from error
         raise RuntimeMissingError(
-            f"symbucket needs an ONNX Runtime and found none ({error}). {_INSTALL_HINT}"
+            "The package onnxruntime is there, but importing it fails "
+            f"({one_line(error) or type(error).__name__}), as it does before 1.19 beside numpy 2, "
+            f"or if a package that it needs is missing. Uninstall it first. {_INSTALL_HINT}"
         ) from error
     finally:
         # onnxruntime-training configures the root logger when imported, and the logging.basicConfig
