@@ -5,6 +5,7 @@ Long, because all that one class promises is tried on a few small networks.
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from symbucket.errors import (
     UnsupportedError,
 )
 from symbucket.runtime.arena import arena_of
-from symbucket.serve import Request, format_statistics, machine
+from symbucket.serve import Request, engine, format_statistics, machine
 from tests.export.bundles import bound, edit, probabilities, sentences, trained
 from tests.small_networks import sentence_batch
 
@@ -431,19 +432,20 @@ def test_a_run_is_split_among_threads_if_that_was_faster_of_late(original, monke
     bundle = sb.Bundle(original, workers=2)
     bundle.load()
     sessions = bundle._engine._loaded[4].sessions
-    used, slow = [], {"narrow": 0.0, "wide": 0.0}
+    used, takes, now = [], {"narrow": 0.0, "wide": 0.0}, [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: now[0], monotonic=time.monotonic)
+    monkeypatch.setattr(engine, "time", clock)
     for name in ("narrow", "wide"):
         session = getattr(sessions, name)
 
         def run(*args, _name=name, _run=session.run):
             used.append(_name)
-            time.sleep(slow[_name])
+            now[0] += takes[_name]
             _run(*args)
 
         monkeypatch.setattr(session, "run", run)
     for faster, slower in (("narrow", "wide"), ("wide", "narrow")):
-        monkeypatch.setitem(slow, slower, 0.01)
-        monkeypatch.setitem(slow, faster, 0.0)
+        takes.update({slower: 0.002, faster: 0.001})
         sessions.choices[True].__init__()
         for _ in range(machine.FIRST + 4):
             bundle([1, 2])
