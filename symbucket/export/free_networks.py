@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
+import onnx
 
 from symbucket.compiler import Port, Program
 from symbucket.errors import ShapeError, UnsupportedError
@@ -57,6 +58,7 @@ def _of_any_batch(
     except UnsupportedError as error:
         raise UnsupportedError(f"dynamic_batch, bucket key {source.key!r}: {error}") from None
     freed = dataclasses.replace(program, model=model.SerializeToString())
+    _check_outputs(model, spec, (BATCH,))
     _check_same(freed, program, spec, auxiliary)
     return freed
 
@@ -97,6 +99,7 @@ def _of_any_length(
     except UnsupportedError as error:
         raise UnsupportedError(f"dynamic_length: {error}") from None
     freed = dataclasses.replace(programs[largest], model=model.SerializeToString())
+    _check_outputs(model, spec, (BATCH, KEY))
     for i in sized.values():
         _check_same(freed, programs[i], specs[i], auxiliary)
     return freed, _padding_matters(freed, spec, min(sized), auxiliary)
@@ -128,6 +131,20 @@ def _axis_of(spec: NetworkSpec, what: str) -> tuple[str, int]:
             if label == what:
                 return tensor.name, axis
     raise UnsupportedError(f"no input of key {spec.key!r} has an axis of the {what}")
+
+
+def _check_outputs(model: onnx.ModelProto, spec: NetworkSpec, free: Free) -> None:
+    """Raise UnsupportedError if a size of an output is free that belongs to no sample or key."""
+    described = msgspec.structs.replace(spec, free=free)
+    for value, tensor in zip(model.graph.output, spec.outputs):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value") and not described.is_free(tensor, axis):
+                raise UnsupportedError(
+                    f"key {spec.key!r}: the size of axis {axis} of the output {tensor.name!r} "
+                    f"{tensor.shape} follows from the batch or the key, but it is neither: no part "
+                    "of it belongs to one sample, or to one step. Leave this output out, or export "
+                    "without dynamic_batch and dynamic_length"
+                )
 
 
 # Checks by running -------------------------------------------------------------------------------

@@ -79,7 +79,8 @@ class Chunker:
         """Return where the run that begins with request ``start`` of a group ends."""
         batch = network.batch or 1
         stop, count = start + batch, len(lengths)
-        if network.key not in self._mixing or count < _MANY * batch * self._lanes:
+        alone = batch == 1  # outputs that belong to no sample are the answers then
+        if alone or network.key not in self._mixing or count < _MANY * batch * self._lanes:
             return min(stop, count)
         most = min(ROOM * batch, max(batch, batch * self._longest // lengths[start]))
         while stop < min(start + most, count) and lengths[stop] == lengths[stop - 1]:

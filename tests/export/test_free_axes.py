@@ -175,6 +175,34 @@ def test_what_cannot_be_free_is_refused(tmp_path):
         module.export(tmp_path / "b", dynamic_length=True)
 
 
+@pytest.mark.parametrize("name", ["shorter", "ones"])
+def test_an_output_whose_size_is_no_samples_and_no_keys_is_not_free(tmp_path, name):
+    """Such a bundle could be written, and not be opened."""
+
+    def sym_gen(length):
+        data = sym.Variable("data")
+        shorter = sym.slice_axis(data, axis=1, begin=2, end=length, name="shorter")
+        ones = sym.ones_like(sym.sum(data, axis=1), name="ones")  # the same for all samples
+        return (
+            sym.Group([sym.tanh(data, name="y"), shorter if name == "shorter" else ones]),
+            ["data"],
+            [],
+        )
+
+    module = sb.mod.BucketingModule(sym_gen, default_bucket_key=7)
+    module.bind([("data", (4, 7))], for_training=False)
+    module.init_params()
+    module.switch_bucket(5, [("data", (4, 5))])
+    axis = int(name == "shorter")
+    with pytest.raises(
+        UnsupportedError, match=rf"axis {axis} of the output '{name}_output'.*neither"
+    ):
+        module.export(tmp_path / "b", dynamic_length=True)
+    module.export(tmp_path / "c")
+    (answer,) = sb.Bundle(tmp_path / "c").run([np.arange(7.0)])
+    np.testing.assert_allclose(answer["y_output"], np.tanh(np.arange(7.0)), rtol=1e-6)
+
+
 def test_a_free_network_that_lies_is_refused(tmp_path):
     trained().export(tmp_path / "b", dynamic_length=True)
     edit(tmp_path / "b", lambda d: [n.update(free=[]) for n in d["networks"]])

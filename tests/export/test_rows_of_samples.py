@@ -98,3 +98,17 @@ def test_equal_sizes_by_chance_are_not_cut(tmp_path):
     bundle = sb.Bundle(tmp_path / "b")
     assert bundle.networks[5].outputs[0].axes == ("batch", None)
     assert bundle([1.0, 2, 3])["fc_output"].shape == (5,)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "float32"])
+@pytest.mark.parametrize("reduce", [sym.max, sym.min])
+def test_the_largest_of_many_flags_is_one_of_a_sample(tmp_path, reduce, dtype):
+    """Of random zeros and ones, the largest is 1 whichever sample changes."""
+    net = reduce(sym.cast(sym.Variable("data"), dtype="float32"), axis=1, name="extreme")
+    module = bound(net, [sb.io.DataDesc("data", (4, 30), dtype)])
+    module.export(tmp_path / "b")
+    bundle = sb.Bundle(tmp_path / "b")
+    assert bundle.networks["net"].outputs[0].axes == ("batch",)
+    rows = np.zeros((4, 30)), np.ones((4, 30))
+    answers = [answer["extreme_output"] for answer in bundle.run([*rows[0], *rows[1]])]
+    assert answers == [0] * 4 + [1] * 4

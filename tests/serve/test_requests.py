@@ -67,6 +67,26 @@ def test_a_shared_input_that_is_shorter_than_the_bucket_is_padded(tmp_path):
         np.testing.assert_array_equal(answer["y_output"], np.full(3, 3.0))
 
 
+def test_runs_of_a_bundle_for_one_sample_stay_runs_of_one(tmp_path):
+    """Other bundles have runs of twice their batch where requests are of one length."""
+    x, scale = sym.Variable("x"), sym.Variable("scale")
+    total = sym.sum(sym.broadcast_mul(x, scale), name="total")  # over all samples
+    net = sym.Group([sym.identity(x, name="same"), total])
+
+    def shapes(key):
+        return [("x", (1, key)), sb.io.DataDesc("scale", (1,), layout="X")]  # not one of samples
+
+    module = sb.mod.BucketingModule(lambda key: (net, ["x", "scale"], []), default_bucket_key=6)
+    module.bind(shapes(6), for_training=False)
+    module.init_params()
+    module.switch_bucket(4, shapes(4))
+    module.export(tmp_path / "b", dynamic_length=True)
+    requests = [{"x": np.arange(3) + i, "scale": [i % 3]} for i in range(40)]
+    for answer, one in zip(sb.Bundle(tmp_path / "b", workers=1).run(requests), requests):
+        np.testing.assert_array_equal(answer["same_output"], one["x"])
+        np.testing.assert_array_equal(answer["total_output"], one["x"].sum() * one["scale"][0])
+
+
 VALUES = {  # what an input of a dtype takes, and what it does not
     "uint8": ([0, 1, 255], ([-1], [256], [2.0**40], [1.5], [np.nan], [np.inf], [1j])),
     "int8": ([-128, 127.0], ([-129], [128], [300])),

@@ -190,6 +190,15 @@ def test_random_cells(seed):
     check_network(seed)
 
 
+@pytest.mark.fuzz
+@pytest.mark.slow
+@pytest.mark.usefixtures("_verified")
+def test_many_random_cells(seed):
+    for number in range(seed + 60, seed + 75):
+        print("seed", number)
+        check_network(number)
+
+
 def test_most_cells_are_rolled_up():
     rolled = 0
     for seed in range(60):

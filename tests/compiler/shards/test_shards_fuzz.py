@@ -93,6 +93,7 @@ def test_random_networks():
     assert sum(map(agree, range(5))) >= 2
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
-def test_many_random_networks():
-    assert sum(map(agree, range(100, 150))) >= 25
+def test_many_random_networks(seed):
+    assert sum(map(agree, range(seed + 100, seed + 150))) >= 25
