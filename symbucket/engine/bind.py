@@ -163,6 +163,7 @@ def bind(
                     f"needs {shape}"
                 )
     grads = {n: g for n, g in grads.items() if requests[n] != "null"}
+    _require_own_memory({**arg_arrays, **aux_arrays}, grads, requests)
     return make_executor(
         symbol, context, arg_arrays, grads, requests, aux_arrays, symbol.name or "group"
     )
@@ -207,3 +208,31 @@ def _require_shared(
                 f"bind: the gradient of {name!r} is on {array.context}, the executor on {context}, "
                 "and could not write into it. Make the array there"
             )
+
+
+def _require_own_memory(
+    arrays: Mapping[str, NDArray], grads: Mapping[str, NDArray], requests: Mapping[str, str]
+) -> None:
+    """Raise InvalidArgumentError if a written gradient would take the place of another array.
+
+    Gradients that are added may lie anywhere: they are computed elsewhere, and added one by one.
+    """
+    places = []
+    for kind, group in (("the array", arrays), ("the gradient", grads)):
+        for name, array in group.items():
+            if array.size:
+                start = array.ortvalue.data_ptr()
+                written = kind == "the gradient" and requests[name] == "write"
+                places.append((start, start + array.nbytes, f"{kind} of {name!r}", written))
+    last = last_written = (0, "")  # of those before, what ends last
+    for start, end, what, written in sorted(places):
+        end_before, other = last if written else last_written
+        if start < end_before:
+            raise InvalidArgumentError(
+                f"bind: {other} and {what} lie in the same memory, and backward would write one "
+                "over the other. Give each gradient memory of its own, or let it be added "
+                '(grad_req "add")'
+            )
+        last = max(last, (end, what))
+        if written:
+            last_written = max(last_written, (end, what))

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from symbucket.metric import GraphMetric
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
 from symbucket.symbol.symbol import Symbol
-from symbucket.types import DType, Shape
+from symbucket.types import Array, DType, Shape
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,29 @@ class ExecutorArrays:
     grads: dict[str, NDArray]
     requests: dict[str, str]
     aux: dict[str, NDArray]
+
+
+A = TypeVar("A", bound=NDArray | None)
+
+
+class BoundDict(dict[str, A]):
+    """Arrays by name that a network is bound to: written into, and never replaced."""
+
+    def __setitem__(self, name: str, array: A) -> None:
+        """Accept the array that is there, which ``d[name] += 1`` assigns; else raise an error."""
+        if name not in self or self[name] is not array:
+            raise InvalidArgumentError(
+                f"the network is bound to its arrays and would not see another one for {name!r}. "
+                f"Write into the array that is there: [{name!r}][:] = ..."
+            )
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Assign one by one."""
+        for name, array in dict(*args, **kwargs).items():
+            self[name] = array
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # a copy is bound to nothing
 
 
 class BoundArrays(abc.ABC):
@@ -54,10 +77,10 @@ class BoundArrays(abc.ABC):
         self.symbol = symbol
         self.context = context
         self.name = name
-        self.arg_dict = dict(args)
+        self.arg_dict = BoundDict(args)
         self.grads = dict(grads)
         """The gradients that are computed, by the argument's name."""
-        self.aux_dict = dict(aux)
+        self.aux_dict = BoundDict(aux)
         self.grad_req = dict(grad_req)
         self.options = options or CompilerOptions()
         self.types = {
@@ -85,7 +108,7 @@ class BoundArrays(abc.ABC):
     @property
     def grad_dict(self) -> dict[str, NDArray | None]:
         """Gradients by name, in the order of ``list_arguments``; None if grad_req is "null"."""
-        return {n: self.grads.get(n) for n in self.symbol.list_arguments()}
+        return BoundDict({n: self.grads.get(n) for n in self.symbol.list_arguments()})
 
     @property
     def aux_arrays(self) -> list[NDArray]:
@@ -176,7 +199,9 @@ class BoundArrays(abc.ABC):
             for bounds in self._bounds:
                 if bounds.name == name:
                     bounds.check(array, self.name, lenient)
-            writes.append((self.arg_dict[name], array))
+            target = self.arg_dict[name]
+            _check_range(array, target.dtype, f"{self.name}: {name}")
+            writes.append((target, array))
         for target, array in writes:
             target[...] = array
         if training:
@@ -278,3 +303,15 @@ class BoundArrays(abc.ABC):
     @abc.abstractmethod
     def nbytes(self) -> int:
         """An estimate of the bytes beside the arrays that the executor was given."""
+
+
+def _check_range(array: Array, dtype: DType, what: str) -> None:
+    """Raise DataError for a number that would be another one as an integer of a dtype."""
+    if dtype.kind not in "iu" or not array.size or np.can_cast(array.dtype, dtype):
+        return
+    limits, low, high = np.iinfo(dtype), array.min().item(), array.max().item()
+    if not (limits.min <= low and high <= limits.max):  # also where they are NaN
+        raise DataError(
+            f"{what} has numbers from {low:g} to {high:g}; it is bound as {dtype}, which has those "
+            f"from {limits.min} to {limits.max}"
+        )

@@ -15,7 +15,7 @@ from symbucket.engine.bound_arrays import BoundArrays
 from symbucket.engine.device_copy import DeviceCopy
 from symbucket.engine.finite import first_failure
 from symbucket.engine.inner_values import InnerValues
-from symbucket.engine.noise import NoiseClock
+from symbucket.engine.noise import NoiseClock, lone_clock
 from symbucket.engine.programs import (
     ALL_OUTPUTS,
     NO_BATCH,
@@ -100,7 +100,7 @@ class Executor(BoundArrays):
         self._inner = InnerValues(self)
         self._as_inference: Executor | None = None  # runs again what ran as inference
         self._checks_inputs = checks_inputs
-        self._noise_clock = noise_clock or NoiseClock()
+        self._noise_clock = noise_clock or lone_clock(symbol)
         self._runners: dict[tuple[Part, RunRequest], Runner] = {}
         self._added = [n for n in differentiated if self.grad_req[n] == "add"]
         self._accumulator: Accumulator | None = None

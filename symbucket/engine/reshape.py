@@ -35,6 +35,7 @@ def reshaped(executor: Executor, shapes: Mapping[str, Sequence[int]]) -> Executo
         aux,
         executor.name,
         executor.options,
+        noise_clock=executor._noise_clock,
     )
     own = dict(zip(executor.unique_output_names, executor.outputs))
     for name, (shape, dtype) in other.output_types.items():

@@ -14,7 +14,7 @@ from symbucket.context import Context
 from symbucket.engine.bound_arrays import BoundArrays
 from symbucket.engine.cut import PythonCall, Segment, Step, cut
 from symbucket.engine.executor import Executor
-from symbucket.engine.noise import NoiseClock
+from symbucket.engine.noise import NoiseClock, lone_clock
 from symbucket.errors import (
     CustomOperatorError,
     InvalidArgumentError,
@@ -56,7 +56,7 @@ class SegmentedExecutor(BoundArrays):
     ) -> None:
         super().__init__(symbol, context, args, grads, grad_req, aux, name, options)
         self._checks_inputs = checks_inputs
-        self._noise_clock = noise_clock or NoiseClock()
+        self._noise_clock = noise_clock or lone_clock(symbol)
         self._steps = cut(symbol)
         self._readers: Counter[Entry] = Counter(e for s in self._steps for e in _reads(s))
         self._values: dict[Entry, NDArray] = {

@@ -103,10 +103,32 @@ def test_along_axes_one_choice_holds() -> None:
 def test_a_seed_repeats_exactly_and_another_does_not() -> None:
     symbol = sb.sym.Dropout(x, name="d")
     first = draw(bind(symbol, (8, 8)), 3)
+    random.seed(7)
     again = draw(bind(symbol, (8, 8)), 3)
     np.testing.assert_array_equal(first, again)
     random.seed(8)
     assert (draw(bind(symbol, (8, 8)), 3) != first).any()
+
+
+def test_executors_and_evaluations_of_one_symbol_draw_different_numbers() -> None:
+    symbol = sb.sym.Dropout(x, name="d")
+    executors = [bind(symbol, (8, 8)) for _ in range(3)]
+    masks = [draw(executor, 2) for executor in executors]
+    samples = [sb.sym.random_uniform(shape=(9,), name="u").eval()[0].asnumpy() for _ in range(3)]
+    assert len({mask.tobytes() for pair in masks for mask in pair}) == 6
+    assert len({sample.tobytes() for sample in samples}) == 3
+    random.seed(7)
+    np.testing.assert_array_equal(masks, [draw(executor, 2) for executor in executors])
+
+
+def test_watching_an_executor_changes_none_of_its_numbers() -> None:
+    symbol = sb.sym.Dropout(x * 2, name="d") * 3
+    expected = draw(bind(symbol, (8, 8)), 3)
+    random.seed(7)
+    watched, seen = bind(symbol, (8, 8)), {}
+    watched.set_monitor_callback(lambda name, array: seen.update({name: array.asnumpy().copy()}))
+    np.testing.assert_array_equal(draw(watched, 3), expected)
+    np.testing.assert_array_equal(seen["d_output"] * 3, expected[-1])
 
 
 def test_nodes_and_runs_are_independent() -> None:
