@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from symbucket.casts import check_unmasked, lost_numbers
 from symbucket.compiler import CompilerOptions, bounds_of_inputs, output_names
 from symbucket.context import Context
 from symbucket.engine.inner_values import Callback, Watcher
@@ -19,7 +20,7 @@ from symbucket.metric import GraphMetric
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
 from symbucket.symbol.symbol import Symbol
-from symbucket.types import Array, DType, Shape
+from symbucket.types import DType, Shape
 
 
 @dataclass(frozen=True)
@@ -193,14 +194,26 @@ class BoundArrays(abc.ABC):
         """Copy arrays into arguments of their shapes; types and values are checked first."""
         writes, lenient = [], self._is_lenient(training)
         for name, values in data.items():
+            check_unmasked(values, f"{self.name}: {name}")
             array = values.view() if isinstance(values, NDArray) else np.asarray(values)
-            if array.dtype.kind not in "iufcb":
-                raise DataError(f"{self.name}: {name} has dtype {array.dtype}, not numbers")
+            target = self.arg_dict[name]
+            kinds = "iufcb" if target.dtype.kind == "c" else "iufb"
+            if array.dtype.kind not in kinds and array.dtype != target.dtype:
+                raise DataError(
+                    f"{self.name}: {name} has dtype {array.dtype}, not numbers as {target.dtype} "
+                    "holds"
+                )
             for bounds in self._bounds:
                 if bounds.name == name:
                     bounds.check(array, self.name, lenient)
-            target = self.arg_dict[name]
-            _check_range(array, target.dtype, f"{self.name}: {name}")
+            lost, example = lost_numbers(array, target.dtype)
+            if lost:
+                raise DataError(
+                    f"{self.name}: {name} has numbers that {target.dtype} cannot hold, {lost} of "
+                    f"{array.dtype} such as {example}; it is bound as {target.dtype}. Scale or "
+                    "round them, or describe the input with a wider dtype, DataDesc(name, shape, "
+                    "dtype)"
+                )
             writes.append((target, array))
         for target, array in writes:
             target[...] = array
@@ -303,15 +316,3 @@ class BoundArrays(abc.ABC):
     @abc.abstractmethod
     def nbytes(self) -> int:
         """An estimate of the bytes beside the arrays that the executor was given."""
-
-
-def _check_range(array: Array, dtype: DType, what: str) -> None:
-    """Raise DataError for a number that would be another one as an integer of a dtype."""
-    if dtype.kind not in "iu" or not array.size or np.can_cast(array.dtype, dtype):
-        return
-    limits, low, high = np.iinfo(dtype), array.min().item(), array.max().item()
-    if not (limits.min <= low and high <= limits.max):  # also where they are NaN
-        raise DataError(
-            f"{what} has numbers from {low:g} to {high:g}; it is bound as {dtype}, which has those "
-            f"from {limits.min} to {limits.max}"
-        )

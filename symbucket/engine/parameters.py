@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from symbucket import seeding
+from symbucket.casts import check_unmasked, lost_numbers
 from symbucket.checks import listing
 from symbucket.context import Context, cpu
 from symbucket.errors import ParameterError, StateError
@@ -259,6 +260,7 @@ def _check_names(
 
 
 def _checked_value(kind: str, name: str, array: NDArray, value: Any) -> Array:
+    check_unmasked(value, f"{kind} {name!r}", ParameterError)
     values = np.asarray(value)
     if values.shape != array.shape:
         raise ParameterError(
@@ -283,15 +285,10 @@ def _in_dtype(kind: str, name: str, array: NDArray, values: Array) -> Array:
             f"{kind} {name!r} is {array.dtype}; the given value holds {values.dtype}, no numbers "
             "that it can hold"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast = values.astype(array.dtype)
-    both_floats = values.dtype.kind == array.dtype.kind == "f"
-    finite = np.isfinite(values)
-    wrong = finite & ~np.isfinite(cast) if both_floats else cast.astype(values.dtype) != values
-    if wrong.any():
-        example = values[wrong].flat[0]
+    lost, example = lost_numbers(values, array.dtype)
+    if lost:
         raise ParameterError(
-            f"{kind} {name!r} is {array.dtype}, which cannot hold {int(wrong.sum())} of the given "
+            f"{kind} {name!r} is {array.dtype}, which cannot hold {lost} of the given "
             f"{values.dtype} numbers, such as {example}. Scale or round them first"
         )
-    return cast
+    return values.astype(array.dtype)

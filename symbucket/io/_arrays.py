@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbucket import runtime
+from symbucket.casts import check_unmasked, lost_numbers
 from symbucket.errors import DataError
 
 
 def as_array(where: str, source: Any) -> NDArray[Any]:
     """``source`` as a numpy array; ``where`` is how errors call it."""
+    check_unmasked(source, where)
     try:
         return np.asarray(source)
     except (TypeError, ValueError) as error:
@@ -24,7 +26,8 @@ def float32(where: str, array: NDArray[Any]) -> NDArray[Any]:
     """``array`` in the dtype of all data; ``where`` is how errors call it.
 
     Raises:
-        DataError: it holds something else than numbers, or integers that float32 rounds.
+        DataError: it holds something else than numbers, integers that float32 rounds, or numbers
+            beyond its range.
     """
     if array.dtype.kind not in "biuf":
         raise DataError(f"{where} has dtype {array.dtype}; expected numbers")
@@ -36,6 +39,9 @@ def float32(where: str, array: NDArray[Any]) -> NDArray[Any]:
                 f"{where} holds integers from {low} to {high}; float32 is exact only up to "
                 f"{limit}. Renumber or scale them"
             )
+    lost, example = lost_numbers(array, np.dtype(np.float32))
+    if lost:
+        raise DataError(f"{where} holds {example}, which float32 cannot hold; scale the numbers")
     return array.astype(np.float32, copy=False)
 
 

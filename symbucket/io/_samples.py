@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -93,22 +93,27 @@ class SampleReader:
         return samples
 
     def _next_window(self) -> list[Sample]:
-        read = list(islice(self._reader, self.window))
+        # One by one, as the source may write the next item to the memory of the last one.
+        items = self._own_items()
+        transform = self._transform
+        if transform is None:
+            return [self._sample(item, number) for item, number in items]
+        if self._pool is None:
+            transformed = ((transform(item), number) for item, number in items)
+        else:
+            listed = [(_copied(item), number) for item, number in items]
+            results = _chunked(self._pool)(transform, [item for item, _ in listed])
+            transformed = ((result, number) for result, (_, number) in zip(results, listed))
+        return [self._sample(item, number) for item, number in transformed if item is not None]
+
+    def _own_items(self) -> Iterator[tuple[Any, int]]:
+        """Yield this part's items of the next window, with their numbers."""
         start = self._position
-        self._position += len(read)
-        self.ended = len(read) < self.window
-        part = slice((self.part_index - start) % self.num_parts, None, self.num_parts)
-        numbers = [i if row is None else row for i, (_, row) in enumerate(read, start)][part]
-        items = [item for item, _ in read][part]
-        transformed: Iterable[Any] = items
-        if self._transform is not None:
-            run = map if self._pool is None else _chunked(self._pool)
-            transformed = run(self._transform, items)
-        return [
-            self._sample(item, number)
-            for item, number in zip(transformed, numbers)
-            if item is not None or self._transform is None
-        ]
+        for item, row in islice(self._reader, self.window):
+            position, self._position = self._position, self._position + 1
+            if position % self.num_parts == self.part_index:
+                yield item, position if row is None else row
+        self.ended = self._position - start < self.window
 
     def _sample(self, item: Any, number: int) -> Sample:
         if isinstance(item, Mapping):
@@ -135,6 +140,15 @@ def _pool(workers: int, processes: bool) -> Executor | None:
     if not workers:
         return None
     return ProcessPoolExecutor(workers) if processes else ThreadPoolExecutor(workers)
+
+
+def _copied(item: Any) -> Any:
+    """Return an item with copies of its arrays."""
+    if isinstance(item, Mapping):
+        return {name: _copied(value) for name, value in item.items()}
+    if type(item) in (list, tuple):
+        return type(item)(map(_copied, item))
+    return item.copy() if isinstance(item, np.ndarray) else item
 
 
 def _chunked(pool: Executor) -> Callable[..., Iterator[Any]]:

@@ -156,6 +156,7 @@ def _is_index_array(sentence: object) -> bool:
     # uint64 may hold what int64 cannot; it takes the slower way, which notices.
     return (
         isinstance(sentence, np.ndarray)
+        and not isinstance(sentence, np.ma.MaskedArray)  # what is masked is no token
         and sentence.ndim == 1
         and sentence.dtype.kind in "iu"
         and sentence.dtype != np.uint64

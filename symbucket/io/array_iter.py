@@ -113,7 +113,7 @@ class NDArrayIter(DataIter):
     def reset(self) -> None:
         """Begin the next epoch; with ``'roll_over'`` at the rows that the last one left."""
         # Only an epoch that ran to its end leaves rows; one that was not begun keeps its own.
-        if self._exhausted:
+        if self._exhausted or (self._batch >= 0 and not self._has_next):
             used = len(self._order) // self.batch_size * self.batch_size
             self._carried = self._order[used:]
         elif self._batch >= 0:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from symbucket.casts import check_unmasked, lost_numbers
 from symbucket.checks import is_integer
 from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.io.desc import DataDesc
@@ -75,6 +76,7 @@ class Field:
             DataError: it is no array of numbers of this shape, its dtype loses something, or an
                 axis has another size than in a field before.
         """
+        check_unmasked(value, f"sample {sample}, {self.name!r}")
         try:
             source = np.asarray(value)
         except (TypeError, ValueError) as error:
@@ -91,20 +93,21 @@ class Field:
                     f"sample {sample}, {self.name!r}: shape {source.shape} does not fit "
                     f"{self.shape}" + (f" with {size} = {expected}" if actual else "; it is empty")
                 )
-        if source.dtype == self.dtype:
-            return source
-        array = source.astype(self.dtype)
-        if source.dtype.kind in "iu" and not np.array_equal(array, source):
+        lost, example = lost_numbers(source, self.dtype)
+        if lost and source.dtype.kind in "iu":
             raise DataError(
                 f"sample {sample}, {self.name!r}: dtype {self.dtype} cannot hold its integers "
                 f"exactly (from {source.min()} to {source.max()}); give the field a wider dtype"
             )
-        if source.dtype.kind == "f" and self.dtype.kind in "iu" and not (array == source).all():
+        if lost:
+            what = "numbers beyond its range" if self.dtype.kind == "f" else "fractions"
             raise DataError(
-                f"sample {sample}, {self.name!r}: it holds fractions, but the field has dtype "
-                f"{self.dtype}"
+                f"sample {sample}, {self.name!r}: it holds {what}, such as {example}, but the "
+                f"field has dtype {self.dtype}"
             )
-        return array
+        # Where the memory is another's, the next sample may be written there.
+        shared = source is value or not source.flags.owndata
+        return source.astype(self.dtype, copy=shared and source.flags.writeable)
 
     def desc(self, batch_size: int, sizes: Sizes) -> DataDesc:
         """Return the description of a batch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from symbucket.checks import listing
@@ -70,13 +70,29 @@ class PrefetchingIter(WholeBatchIter):
         self._coming = [self._threads.submit(_next_of, one) for one in self.iters]
 
     def _arrived(self) -> list[DataBatch | None]:
-        coming, self._coming = self._coming, []
-        return [future.result()[1] for future in coming]
+        """Return the batches that were taken ahead, and take none.
+
+        If an iterator failed, that is raised; it is asked again by the next call, and the batches
+        of the others wait.
+        """
+        coming = self._coming
+        wait(coming)
+        self._coming = [
+            self._threads.submit(_next_of, one) if future.exception() else future
+            for one, future in zip(self.iters, coming)
+        ]
+        batches = [future.result()[1] for future in coming]
+        self._coming = []
+        return batches
+
+    def _drop(self) -> None:
+        """Forget what was taken ahead, and what went wrong with it."""
+        wait(self._coming)
+        self._coming, self._current = [], None
 
     def reset(self) -> None:
         """Begin the next epoch of all iterators."""
-        self._arrived()
-        self._current = None
+        self._drop()
         for one in self.iters:
             one.reset()
         self._fetch()
@@ -103,8 +119,7 @@ class PrefetchingIter(WholeBatchIter):
                 f"PrefetchingIter.restore: the state is that of {len(state['inner'])} iterators, "
                 f"here are {len(self.iters)}"
             )
-        self._arrived()
-        self._current = None
+        self._drop()
         for one, inner in zip(self.iters, state["inner"]):
             one.restore(inner)
         self._fetch()
@@ -119,8 +134,15 @@ class PrefetchingIter(WholeBatchIter):
                 "PrefetchingIter: the iterators have different numbers of batches or of rows in "
                 f"them: {listing([type(one).__name__ for one in self.iters])}"
             )
-        self._fetch()
         whole = [batch for batch in batches if batch is not None]
+        keys = {getattr(batch, "bucket_key", None) for batch in whole}
+        if len(keys) > 1:
+            raise DataError(
+                "PrefetchingIter: batches that belong together have the bucket keys "
+                f"{listing(map(repr, keys))}; iterators over the same samples that shuffle alike "
+                "have the same ones"
+            )
+        self._fetch()
         if len(whole) == 1 and self.rename_data is None and self.rename_label is None:
             return whole[0]
         data = [b.provide_data or one.provide_data for b, one in zip(whole, self.iters)]

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from symbucket.casts import check_unmasked
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
 from symbucket.types import Array, IntArray
 
 
 def array_list(arrays: Any) -> list[Array]:
     """Return a list of numpy arrays, from a list of array-likes or from one array."""
-    if isinstance(arrays, (list, tuple)):
-        return [np.asarray(array) for array in arrays]
-    return [np.asarray(arrays)]
+    listed = arrays if isinstance(arrays, (list, tuple)) else [arrays]
+    for array in listed:
+        check_unmasked(array, "a label or output of a metric")
+    return [np.asarray(array) for array in listed]
 
 
 def pairs(metric: str, labels: Any, preds: Any) -> list[tuple[Array, Array]]:
@@ -34,7 +36,8 @@ def check_ignore_label(metric: str, ignore_label: Any) -> int | None:
     """Return ``ignore_label`` as an integer or None."""
     if ignore_label is None:
         return None
-    if isinstance(ignore_label, bool) or ignore_label != int(ignore_label):
+    whole = isinstance(ignore_label, (int, float, np.number)) and float(ignore_label) % 1 == 0
+    if isinstance(ignore_label, bool) or not whole:
         raise InvalidArgumentError(
             f"metric {metric!r}: ignore_label must be a whole number or None, "
             f"found {ignore_label!r}."

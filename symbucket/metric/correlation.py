@@ -98,6 +98,12 @@ class _Confusion(_Correlation):
         return sum(np.pad(m, (0, size - len(m))) for m in (first, second))  # type: ignore[return-value]
 
 
+def _count_of_each(rows: Array) -> Array:
+    """Return 1 for each row of outputs; NaN, which makes the coefficient NaN, if it has one."""
+    nan = np.isnan(rows.astype(np.float64)).any(axis=1)
+    return np.where(nan, np.nan, 1.0)
+
+
 @register
 class MCC(_Confusion):
     """Matthews correlation coefficient of a classification into two classes.
@@ -131,11 +137,12 @@ class MCC(_Confusion):
                     f"shape {pred.shape}. PCC takes any number of classes."
                 )
             true, _ = class_labels(self.name, label, rows.shape, None)
-            np.add.at(matrix, (rows.argmax(axis=1), true), 1.0)
+            np.add.at(matrix, (rows.argmax(axis=1), true), _count_of_each(rows))
         self._add_samples(matrix)
 
     def _instances(self, sums: Array) -> int:
-        return int(sums.sum())
+        total = sums.sum()
+        return 1 if np.isnan(total) else int(total)
 
     def _coefficient(self, sums: Array) -> float:
         (true_neg, false_neg), (false_pos, true_pos) = sums.tolist()
@@ -176,7 +183,8 @@ class PCC(_Confusion):
         matrix = self._no_sums()
         for label, pred in pairs(self.name, labels, preds):
             if pred.shape == label.shape:
-                predicted, classes = pred.reshape(-1).astype(np.int64), 0
+                rows, classes = pred.reshape(-1, 1), 0
+                predicted = self._classes(rows)
             else:
                 rows = class_rows(self.name, pred, 1 if pred.ndim > 1 else 0)
                 predicted, classes = rows.argmax(axis=1), rows.shape[1]
@@ -184,8 +192,17 @@ class PCC(_Confusion):
             size = max(classes, most, len(matrix))
             true, _ = class_labels(self.name, label, (len(predicted), size), None)
             matrix = self._joined(matrix, np.zeros((size, size)))
-            np.add.at(matrix, (predicted, true), 1.0)
+            np.add.at(matrix, (predicted, true), _count_of_each(rows))
         self._add_samples(matrix)
+
+    def _classes(self, rows: Array) -> Array:
+        """Return class numbers, (N,), from outputs (N, 1) that are such; 0 for NaN."""
+        classes: Array = np.nan_to_num(np.trunc(rows[:, 0].astype(np.float64)))
+        if (classes < 0).any():
+            raise DataError(
+                f"metric {self.name!r}: the output {classes.min():g} is no class number"
+            )
+        return classes.astype(np.int64)
 
     def _coefficient(self, sums: Array) -> float:
         total, predicted, true = sums.sum(), sums.sum(axis=1), sums.sum(axis=0)

@@ -12,6 +12,7 @@ from symbucket import metric as metrics
 from symbucket.callback import BatchEndParam
 from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checks import check_choice, check_integer
+from symbucket.context import cpu
 from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
@@ -121,7 +122,8 @@ class BaseModule(ModuleInterface):
             )
         try:
             joined = [
-                NDArray(np.concatenate([p[i].view() for p in parts])) for i in range(len(parts[0]))
+                NDArray.of(np.concatenate([p[i].view() for p in parts]), cpu())
+                for i in range(len(parts[0]))
             ]
         except ValueError as error:
             raise DataError(

@@ -143,6 +143,8 @@ class TrainingRun:
             )
         if accumulate > 1:
             module.accumulates = True
+        if getattr(module, "accumulates", False):  # a run that was broken off may have left some
+            self._forget_gradients()
 
     def update(self, accumulate: int) -> None:
         """Count a batch; update if it is the last of ``accumulate``."""
@@ -163,7 +165,10 @@ class TrainingRun:
         module.updater.samples = self.samples
         module.update()
         self.pending = self.samples = 0
-        for gradient in module.store.grads.values():
+        self._forget_gradients()
+
+    def _forget_gradients(self) -> None:
+        for gradient in self.module.store.grads.values():
             gradient[...] = 0
 
     # Going on --------------------------------------------------------------------------------

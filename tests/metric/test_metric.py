@@ -249,3 +249,26 @@ def test_a_metric_of_ones_own_has_windows():
     assert math.isnan(m.get_global()[1])
     with pytest.raises(UnsupportedError, match="must define it"):
         metric.EvalMetric("x").update([], [])
+
+
+def test_correlations_of_classes_are_nan_after_nan_outputs():
+    outputs = np.array([[np.nan, 1], [0, 1], [0, 1.0]])
+    for one in (metric.MCC(), metric.MCC(average="micro"), metric.PCC()):
+        one.update([np.array([0, 1, 1])], [outputs])
+        assert np.isnan(one.get()[1])
+        one.reset()
+        one.update([np.array([0, 1, 1])], [np.array([[1, 0], [0, 1], [0, 1.0]])])
+        assert one.get()[1] == 1
+    one = metric.PCC()
+    one.update([np.array([0, 1, 1])], [np.array([np.nan, 1, 0])])
+    assert np.isnan(one.get()[1])
+
+
+def test_outputs_that_are_no_class_numbers_or_labels_that_are_masked():
+    with pytest.raises(DataError, match="-1 is no class number"):
+        metric.PCC().update([np.array([0, 1, 1])], [np.array([-1, 1, 0])])
+    masked = np.ma.masked_array([0, 1, 1], mask=[False, False, True])
+    with pytest.raises(DataError, match="masked"):
+        metric.Accuracy().update([masked], [np.eye(3)[:, :2]])
+    with pytest.raises(InvalidArgumentError, match="ignore_label must be a whole number"):
+        metric.Perplexity(float("nan"))
