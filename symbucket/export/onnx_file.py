@@ -87,7 +87,8 @@ def _with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         converted = onnx.version_converter.convert_version(model, opset)
     except Exception as error:  # onnx's errors have no common base
         raise UnsupportedError(
-            f"opset={opset}: onnx cannot convert the network from {OPSET}: {one_line(error)}"
+            f"opset={opset}: onnx {onnx.__version__} cannot convert the network from {OPSET}: "
+            f"{one_line(error)}. Ask for a newer opset; newer versions of onnx convert more"
         ) from None
     if opset < OPSET:
         converted.ir_version = min(

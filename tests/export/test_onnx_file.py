@@ -14,6 +14,10 @@ from tests.export.test_files import alone
 @pytest.mark.parametrize("opset", [15, 21])
 def test_one_file_with_parameters_of_any_size(tmp_path, opset):
     module = trained()
+    if opset == 15 and onnx.defs.onnx_opset_version() < 25:
+        with pytest.raises(UnsupportedError, match=r"Cast.* newer versions of onnx convert more"):
+            module.export_onnx(tmp_path / "n.onnx", dynamic_length=True, opset=opset)
+        pytest.skip(f"onnx {onnx.__version__} cannot convert Cast; 1.20 and newer can")
     model = module.export_onnx(tmp_path / "n.onnx", dynamic_length=True, opset=opset)
     assert [o.version for o in model.opset_import] == [opset]
     assert not any(t.external_data for t in model.graph.initializer)
@@ -51,7 +55,7 @@ def test_states_are_inputs_and_outputs_of_the_file(tmp_path):
 
 def test_what_cannot_be_written(tmp_path):
     module = trained()
-    with pytest.raises(UnsupportedError, match="opset=9: onnx cannot convert the network from 21"):
+    with pytest.raises(UnsupportedError, match=r"opset=9: onnx .* cannot convert"):
         module.export_onnx(tmp_path / "n.onnx", opset=9)
     with pytest.raises(InvalidArgumentError, match="there is one network for all keys"):
         module.export_onnx(tmp_path / "n.onnx", 6, dynamic_length=True)
