@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from symbucket.export.spec import KEY, NetworkSpec
 from symbucket.serve.route import Placed
@@ -14,8 +14,7 @@ ROOM = 2
 _MANY = 4  # batches for each lane: then none is idle for long if runs are a little larger
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Requests that run together, by their positions in the list, in a run of ``length`` steps."""
 
     network: NetworkSpec

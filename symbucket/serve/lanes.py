@@ -72,6 +72,7 @@ class Lanes:
         self.count = count
         self._idle = [make() for _ in range(count)]
         self._changed = threading.Condition()
+        self._waiting = 0  # threads, for one lane or for all
         self._waiting_for_all = 0
 
     def borrow(self, deadline: float | None = None) -> tuple[Lane, bool]:
@@ -89,7 +90,8 @@ class Lanes:
         """Take a lane back."""
         with self._changed:
             self._idle.append(lane)
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
 
     @contextmanager
     def all(self) -> Iterator[Lane]:
@@ -109,8 +111,12 @@ class Lanes:
                 self._changed.notify_all()
 
     def _wait(self, condition: Callable[[], bool], deadline: float | None) -> None:
-        while not condition():
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise DeadlineError("the time of the requests was up before a run could begin")
-            self._changed.wait(left)
+        self._waiting += 1
+        try:
+            while not condition():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise DeadlineError("the time of the requests was up before a run could begin")
+                self._changed.wait(left)
+        finally:
+            self._waiting -= 1
