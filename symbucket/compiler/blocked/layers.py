@@ -303,7 +303,7 @@ _RULES: dict[tuple[str, str], Rule] = {
 def rule_of(node: ir.Node) -> tuple[Rule, list[ir.Value]] | None:
     """Return the rule that applies to a node, and its inputs that are pictures; or None."""
     rule, reads = _RULES.get((node.domain, node.op_type), _ELEMENTWISE), node
-    if is_op(node, "Cast"):
+    if is_op(node, "Cast") and node.outputs[0].dtype == ir.DataType.FLOAT:
         compared = _comparison(node)
         if compared is not None:
             rule, reads = Rule(lambda _: _one_shape(compared), _cast), compared

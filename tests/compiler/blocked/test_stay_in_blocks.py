@@ -16,6 +16,7 @@ from symbucket.runtime.target import target_of
 from tests.compiler.blocked.by_numpy import evaluate
 from tests.compiler.blocked.test_block_convolutions import assert_same, blocked_nodes, run
 from tests.compiler.verify_graph import verify
+from tests.symbol.onnx_models import draw, model, node
 
 PLAIN = CompilerOptions(disable=["block-convolutions"])
 LEAVES = CompilerOptions(disable=["stay-in-blocks"])
@@ -81,11 +82,21 @@ def branches():
     return loss(sym.transpose(y, axes=(0, 2, 3, 1)) + sym.transpose(x, axes=(0, 2, 3, 1)))
 
 
+def thinned():
+    """Every second element of a channel with a border: a factor each, but not of the same places."""
+    x = convolution(sym.Variable("data"), "a")
+    border = {"kernel": (1, 1), "stride": (2, 2), "pad": (4, 3), "num_group": 16, "no_bias": True}
+    gate = sym.Reshape(sym.Variable("gate", shape=(16,)), shape=(1, 16, 1, 1))
+    y = sym.broadcast_mul(convolution(x, "b", **border), gate)
+    return loss(x * 0.1 + convolution(y * 0.1, "c", **border))
+
+
 NETWORKS = {
     **{f"pool-{name}": (lambda pool=pool: pooled(**pool)) for name, pool in POOLS.items()},
     "plain-pool": plain_pool,
     "residual": residual,
     "branches": branches,
+    "thinned": thinned,
 }
 
 
@@ -136,6 +147,29 @@ def test_ties_go_to_the_first_maximum_in_blocks_too():
     arrays["data"] = rng.integers(0, 2, arrays["data"].shape).astype(np.float32)
     arrays["a_weight"] = np.round(arrays["a_weight"])
     assert_same(run(blocked, arrays), run(plain, arrays), "ties")
+
+
+@needs_blocks
+def test_a_comparison_as_integers_is_none_of_pictures():
+    weights = draw(3, w=(16, 16, 3, 3), v=(16, 16, 3, 3), u=(16, 16, 3, 3))
+    window = {"kernel_shape": [3, 3], "pads": [1] * 4}
+    nodes = [
+        node("Conv", "data w", "h", **window),
+        node("Conv", "h v", "y", **window),
+        node("Greater", "y zero", "above"),
+        node("Cast", "above", "count", to=7),
+        node("Add", "count one", "more"),
+        node("Cast", "more", "factor", to=1),
+        node("Mul", "h factor", "z"),
+        node("Conv", "z u", "out", **window),
+    ]
+    constants = {"zero": np.float32(0), "one": np.int64(1)}
+    file = model(nodes, [("data", (2, 16, 8, 6))], [("out", None)], weights | constants)
+    net, target = loss(sym.from_onnx(file)), target_of(Context("cpu"))
+    blocked, plain = step(net, target), step(net, target, PLAIN)
+    assert "Conv" in blocked_nodes(blocked)
+    arrays = {name: array * 0.1 for name, array in arrays_for(plain).items()}
+    assert_same(run(blocked, arrays), run(plain, arrays), "integers")
 
 
 def test_a_pool_and_a_relu_compare_in_the_kernel_that_adds():
