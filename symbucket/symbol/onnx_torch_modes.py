@@ -27,9 +27,9 @@ _OF_INTEREST = (
 def train_as_noted(calls: list[TorchCall], graph: onnx.GraphProto) -> None:
     """Put back what trains in another way than it predicts.
 
-    These are BatchNorm in training mode, rows of tables that get no gradient (``padding_idx``) and
-    dropout of attention. Raises UnsupportedError for BatchNorm in training mode and for dropout
-    that the file does not have.
+    These are BatchNorm in training mode, rows of tables that get no gradient (``padding_idx``),
+    dropout of attention, and which of equal extremes gets a gradient. Raises UnsupportedError for
+    BatchNorm in training mode and for dropout that the file does not have.
     """
     lost = []
     for call in calls:
@@ -41,6 +41,7 @@ def train_as_noted(calls: list[TorchCall], graph: onnx.GraphProto) -> None:
         _train_batch_norm(call)
         _block_padding(call)
         _drop_attention(call, graph)
+        _pick_first(call)
         written = sum(len(node.input) > 2 for node in call.written("Dropout"))
         if written < dropouts(call.target, call.args, call.kwargs):
             lost.append(call.name)
@@ -112,3 +113,10 @@ def _drop_attention(call: TorchCall, graph: onnx.GraphProto) -> None:
             mode = f"{node.output[0]}/training_mode"
             graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), mode))
             node.input.append(mode)
+
+
+def _pick_first(call: TorchCall) -> None:
+    """Give the gradient of max(dim) to the first extreme; of others equal extremes share it."""
+    if call.target in ("aten.max.dim", "aten.min.dim"):
+        for node in (*call.written("ReduceMax"), *call.written("ReduceMin")):
+            set_integers(node, first_extreme=1)

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tests.pytorch.text_cnn import TextCNN
+
 CLASSES = 5
 WORDS = 11
 BATCH = 4
@@ -50,6 +52,13 @@ def sequences(rng, key):
 def sentences(rng, key):
     ids = rng.integers(1, WORDS, (BATCH, key))
     ids[1, -2:] = 0  # padding
+    return (ids,)
+
+
+def short_sentences(rng, key):
+    ids = rng.integers(1, WORDS, (BATCH, key))
+    ids[:, key // 2 :] = 0
+    ids[0] = 3  # one word all the time
     return (ids,)
 
 
@@ -373,6 +382,7 @@ NETWORKS = [
     Network("TransformerEncoder, norm_first", lambda: Encoder(True), sentences, (6, 4)),
     Network("MultiheadAttention, causal", SelfAttention, sequences, (6, 4)),
     Network("TCN with weight_norm", TCN, sequences, (6, 4)),
+    Network("TextCNN", lambda: TextCNN(WORDS, CLASSES), short_sentences, (8, 6)),
     Network("GPT-2", GPT2, sentences, (6, 4), rows=every_token),
     Network("Llama", Llama, sentences, (6, 4), rows=every_token),
     Network("BERT", BERT, sentences, (6, 4)),

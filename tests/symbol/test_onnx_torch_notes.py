@@ -243,6 +243,24 @@ def test_a_length_that_something_else_reads_stays_open():
         np.testing.assert_allclose(_outputs(symbol, x), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("y = max.dim(%h, 1)", [[1, 0, 0, 0], [0, 2, 0, 0]]),
+        ("y = amax.default(%h, [1])", [[0.25] * 4, [0, 1, 1, 0]]),
+    ],
+)
+def test_the_first_of_equal_extremes_or_all_of_them_get_the_gradient(call, expected):
+    nodes = [_node("Abs", ["x"], "h"), _node("ReduceMax", ["h", "axes"], "y", call, keepdims=0)]
+    made = _model(nodes, {})
+    made.graph.initializer.append(numpy_helper.from_array(np.array([1]), "axes"))
+    executor = sym.from_onnx(made).simple_bind(sb.cpu(), "write", x=(2, 4))
+    x = np.array([[2, 2, 2, 2], [1, 5, 5, 0]], np.float32)
+    np.testing.assert_array_equal(executor.forward(is_train=True, x=x)[0].asnumpy(), [2, 5])
+    executor.backward([np.array([1, 2], np.float32)])
+    np.testing.assert_array_equal(executor.grad_dict["x"].asnumpy(), expected)
+
+
 def _without_bias(lost):
     tensors = "".join(f", %p_layer_{name}" for name in ("weight", *lost))
     call = f"y = linear.default(%x{tensors})"

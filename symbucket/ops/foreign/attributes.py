@@ -8,8 +8,8 @@ import onnx
 
 from symbucket.errors import UnsupportedError
 
-OWN_ATTRIBUTES = frozenset({"padding_index", "unbiased_variance"})
-"""Attributes that ONNX does not have: how Gather and BatchNormalization train."""
+OWN_ATTRIBUTES = frozenset({"first_extreme", "padding_index", "unbiased_variance"})
+"""Attributes that ONNX does not have: how ReduceMax, Gather and BatchNormalization train."""
 
 
 def attribute_of(node: onnx.NodeProto, name: str) -> onnx.AttributeProto | None:

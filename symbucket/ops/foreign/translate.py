@@ -169,12 +169,6 @@ def _batch_norm(g: Emitter, call: Call) -> Results:
 # Movement ---------------------------------------------------------------------------------------
 
 
-@translation("GlobalMaxPool")
-def _global_max_pool(g: Emitter, call: Call) -> Results:
-    x = call.input(0)
-    return [g.op("ReduceMax", x, g.ints(*range(2, len(shape_of(x)))), keepdims=1)]
-
-
 @translation("DepthToSpace")
 def _depth_to_space(g: Emitter, call: Call) -> Results:
     x, size = call.input(0), call.attr("blocksize")

@@ -194,6 +194,47 @@ def test_a_reduction_over_no_axis_takes_each_element_by_itself(axes):
         np.testing.assert_array_equal(grads["x"], heads * slope, err_msg=op)
 
 
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+def test_equal_extremes_share_a_gradient(op, keepdims):
+    """As PyTorch's amax; each of a sentence's equal words would get all of it otherwise."""
+    sign = 1 if op == "ReduceMax" else -1
+    x = sign * f32([[[1, 3], [3, 3]], [[2, 2], [2, 2]], [[5, 1], [0, 5]]])
+    heads = f32([6.0, 4.0, 1.0]).reshape((3, 1, 1) if keepdims else 3)
+    shares = f32([[[0, 2], [2, 2]], [[1, 1], [1, 1]], [[0.5, 0], [0, 0.5]]])
+    nodes = [node(op, "x axes", "y", keepdims=keepdims)]
+    y, grads = gradients(nodes, {"x": x}, {"axes": np.array([1, -1])}, heads, opset=18)
+    np.testing.assert_array_equal(y, sign * f32([3, 2, 5]).reshape(heads.shape))
+    np.testing.assert_array_equal(grads["x"], shares)
+
+
+def test_equal_extremes_of_all_axes_share_a_gradient():
+    for x, share in ((f32([2.0, 2.0, -INF]), [3, 3, 0]), (f32([-INF] * 3), [2, 2, 2])):
+        y, grads = gradients([node("ReduceMax", "x", "y", keepdims=0)], {"x": x}, heads=6.0)
+        assert y.item() == x[0]
+        np.testing.assert_array_equal(grads["x"], share)
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+def test_the_first_extreme_gets_the_gradient_where_pytorch_gives_it_to_one(op):
+    sign = 1 if op == "ReduceMax" else -1
+    x = sign * f32([[1, 3, 3], [2, 2, 2], [0, 0, 5]])
+    nodes = [node(op, "x", "y", axes=[1], keepdims=0, first_extreme=1)]
+    y, grads = gradients(nodes, {"x": x}, heads=[1, 2, 3])
+    np.testing.assert_array_equal(y, sign * f32([3, 2, 5]))
+    np.testing.assert_array_equal(grads["x"], [[0, 1, 0], [2, 0, 0], [0, 0, 3]])
+
+
+@pytest.mark.parametrize("size", [(4,), (2, 2), (1, 2, 2)])
+def test_a_global_pool_gives_its_gradient_to_the_first_of_equal_maxima(size):
+    x = f32([[1, 3, 3, 3], [2, 2, 2, 2], [0, 0, 0, 5]]).reshape(1, 3, *size)
+    heads = f32([1, 2, 3]).reshape(1, 3, *[1] * len(size))
+    y, grads = gradients([node("GlobalMaxPool", "x", "y")], {"x": x}, heads=heads)
+    np.testing.assert_array_equal(y, f32([3, 2, 5]).reshape(heads.shape))
+    expected = f32([[0, 1, 0, 0], [2, 0, 0, 0], [0, 0, 0, 3]])
+    np.testing.assert_array_equal(grads["x"], expected.reshape(x.shape))
+
+
 @pytest.mark.parametrize("masking", ["Where", "Add"])
 @pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
 def test_a_row_that_is_masked_whole_and_replaced_has_no_gradient(op, masking):

@@ -83,7 +83,7 @@ def branches():
 
 
 def thinned():
-    """Every second element of a channel with a border: a factor each, but not of the same places."""
+    """Every second element of a channel with a border: a factor each, of other places."""
     x = convolution(sym.Variable("data"), "a")
     border = {"kernel": (1, 1), "stride": (2, 2), "pad": (4, 3), "num_group": 16, "no_bias": True}
     gate = sym.Reshape(sym.Variable("gate", shape=(16,)), shape=(1, 16, 1, 1))
