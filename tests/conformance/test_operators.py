@@ -157,6 +157,28 @@ def test_a_loss_may_count_what_is_valid() -> None:
         np.testing.assert_allclose(step.grad_dict["x"].asnumpy(), 4.0 * data / divisor, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 3), (4, 3, 2)])
+def test_a_loss_is_divided_by_the_batch_whatever_its_rank(shape: tuple[int, ...]) -> None:
+    """MXNet divides by all dimensions but the last, and one number a sample by nothing."""
+    loss = sym.MakeLoss(sym.Variable("x"), normalization="batch")
+    step = executor(loss, {"x": np.ones(shape, np.float32)})
+    step.forward(is_train=True)
+    step.backward()
+    np.testing.assert_array_equal(step.grad_dict["x"].asnumpy(), np.full(shape, 0.25))
+
+
+def test_smoothing_counts_where_classes_are_the_second_axis() -> None:
+    """MXNet passes over it there."""
+    x, y = sym.Variable("x"), sym.Variable("y")
+    inputs = {"x": np.zeros((1, 3, 2), np.float32), "y": np.zeros((1, 2), np.float32)}
+    step = executor(sym.SoftmaxOutput(x, y, multi_output=True, smooth_alpha=0.3), inputs)
+    step.forward(is_train=True)
+    step.backward()
+    expected = (np.full(3, 1 / 3) - [0.7, 0.15, 0.15]) / 2  # of two positions
+    gradient = step.grad_dict["x"].asnumpy()
+    np.testing.assert_allclose(gradient, np.repeat(expected, 2).reshape(1, 3, 2), rtol=1e-5)
+
+
 def test_splits_and_histograms_choose_attributes_by_values() -> None:
     x = sym.Variable("x")
     parts = sym.split_v2(x, (1, 3), axis=2, name="s")
