@@ -163,6 +163,7 @@ class SegmentedExecutor(BoundArrays):
                     f"{head.shape}, the output {self._values[entry].shape}"
                 )
             head_of[entry] = head_of[entry] + head if entry in head_of else head
+        self._require_heads_of_variables(head_of)
         for entry, slope in self._slopes.items():
             node, _ = entry
             adds = node.op is None and self.grad_req[node.name] == "add"
@@ -174,14 +175,37 @@ class SegmentedExecutor(BoundArrays):
                 self._executors[i].backward(heads)
             else:
                 self._call_backward(i, step, head_of)
+        self._add_heads_of_variables(head_of)
+
+    def _require_heads_of_variables(self, head_of: Mapping[Entry, Any]) -> None:
+        missing = [e for e in self.symbol.heads if e in self._variable_heads and e not in head_of]
+        if missing:
+            raise InvalidArgumentError(
+                f"{self.name}: backward needs head gradients (out_grads) for outputs that are "
+                f"variables: {', '.join(entry_name(entry) for entry in missing)}"
+            )
+
+    def _add_heads_of_variables(self, head_of: Mapping[Entry, Any]) -> None:
+        """Add the head gradients of outputs that are variables to what the steps have computed."""
+        for entry in self._variable_heads:
+            slope = self._slopes[entry]
+            computed = self._readers[entry] or self.grad_req[entry[0].name] == "add"
+            slope[...] = slope.view() + head_of[entry] if computed else head_of[entry]
+
+    @property
+    def _variable_heads(self) -> set[Entry]:
+        """The outputs that are variables with a gradient."""
+        return {e for e in self.symbol.heads if e[0].op is None and e in self._slopes}
 
     def _head(self, entry: Entry, head_of: Mapping[Entry, Any]) -> Any:
-        """Return the gradient of a value; None if nothing says what it is."""
-        slope = self._slopes.get(entry) if self._readers[entry] else None
+        """Return the gradient of a value; None for an output whose head gradient is not given."""
         head = head_of.get(entry)
+        if head is None and entry in self.symbol.heads:
+            return None
+        slope = self._slopes.get(entry) if self._readers[entry] else None
         if slope is not None:
             return slope.view() if head is None else slope.view() + head
-        if head is None and entry not in self.symbol.heads:
+        if head is None:
             return np.zeros(self._values[entry].shape, self._values[entry].dtype)
         return head
 

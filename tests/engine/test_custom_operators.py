@@ -115,6 +115,29 @@ def test_a_cut_network_has_the_values_and_gradients_of_one(grad_req, steps):
     assert cut_one.aux_dict["s1_calls"].asnumpy() == [steps]
 
 
+@pytest.mark.parametrize("grad_req", ["write", "add"])
+def test_head_gradients_of_outputs_that_are_variables_and_of_inner_values(grad_req):
+    a, b = sym.Variable("a"), sym.Variable("b")
+    product = sym.Custom(a * b, op_type="test_scale", factor=2.0)
+    network = sym.Group([product * b, a, product, a, sym.Variable("c")])
+    executor = network.simple_bind(sb.cpu(), grad_req, a=(1,), b=(1,), c=(1,))
+    for array, value in zip(executor.arg_arrays, (3, 5, 7)):
+        array[:] = value
+    heads = [sb.nd.array([value]) for value in (1, 10, 100, 1000, 10000)]
+    for _ in range(2):
+        executor.forward(is_train=True)
+        executor.backward(heads)
+    # y = 2 a b: the heads give b + 100 for it, and y for b.
+    expected = np.array([2 * 5 * 105 + 1010, 2 * 3 * 105 + 30, 10000.0])
+    slopes = [grad.asscalar() for grad in executor.grad_arrays]
+    np.testing.assert_allclose(slopes, expected * (2 if grad_req == "add" else 1))
+    executor.forward(is_train=True)
+    with pytest.raises(InvalidArgumentError, match="variables: c"):
+        executor.backward(heads[:4])
+    with pytest.raises(InvalidArgumentError, match="needs the head gradient of custom"):
+        executor.backward([heads[0], heads[1], None, heads[3], heads[4]])
+
+
 def test_where_a_network_is_cut():
     steps = cut(_network(_custom))
     assert [type(step) for step in steps] == [Segment, PythonCall, Segment, PythonCall, Segment]
