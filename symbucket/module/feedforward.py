@@ -18,11 +18,12 @@ from symbucket.context import Context
 from symbucket.engine.contexts import ContextGroup, contexts_of
 from symbucket.errors import DataError, InvalidArgumentError, ParameterError, StateError
 from symbucket.initializer import Initializer, Uniform
-from symbucket.io import DataDesc
+from symbucket.io import DataBatch, DataDesc
 from symbucket.io.desc import normalize_descs
 from symbucket.module.base import Callbacks, callback_list
 from symbucket.module.bucketing import BucketingModule
 from symbucket.module.feedforward_data import DataReader, default_bucket_key, join_batches
+from symbucket.module.filling import filling_of
 from symbucket.module.module import Module
 from symbucket.module.sym_gen import SymGen, label_names_by_suffix
 from symbucket.optimizer import Optimizer
@@ -217,10 +218,14 @@ class FeedForward:
         for arrays, _, batch in self._ready(data).iter_predict(data, num_batch, reset):
             outputs.append([np.asarray(array) for array in arrays])
             if return_data:
-                rows = len(batch.data[0]) - (batch.pad or 0)
                 # Copies, since an iterator may fill the same arrays again.
-                inputs.append([np.array(array)[:rows] for array in batch.data])
-                labels.append([np.array(array)[:rows] for array in batch.label or []])
+                copies = [[np.array(array) for array in a] for a in (batch.data, batch.label or [])]
+                described = getattr(batch, "provide_data", None) or data.provide_data
+                filling = filling_of(DataBatch.of(batch), normalize_descs(described))
+                if filling is not None:
+                    copies = [[filling.cut(array) for array in arrays] for arrays in copies]
+                inputs.append(copies[0])
+                labels.append(copies[1])
         if not outputs:
             raise DataError("FeedForward.predict: the data gave no batch; is reset=False meant?")
         joined = join_batches("outputs", outputs)

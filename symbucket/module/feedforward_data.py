@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbucket import seeding
+from symbucket.casts import check_unmasked
 from symbucket.engine.contexts import ContextGroup
 from symbucket.errors import DataError
 from symbucket.io import NDArrayIter, ResizeIter
@@ -93,6 +94,8 @@ class DataReader:
                 "FeedForward: arrays have no bucket keys, which a sym_gen needs; give an iterator "
                 "such as BucketSentenceIter, or a fixed Symbol in place of the sym_gen"
             )
+        check_unmasked(X, "FeedForward: X")
+        check_unmasked(y, "FeedForward: y")
         label = None if y is None else np.asarray(y)
         if label is not None:
             if label.ndim == 2 and label.shape[1] == 1:

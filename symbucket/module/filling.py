@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
+from symbucket.errors import UnsupportedError
 from symbucket.io import DataBatch, DataDesc
 from symbucket.metric import EvalMetric
 
@@ -39,6 +43,37 @@ class Filling:
             return by_step.reshape((steps * rows, *shape[1:]))
         return array[: steps * rows]
 
+    def cut_label(self, array: Any) -> Any:
+        """Return a label without the rows that fill the batch up.
+
+        As ``cut``, but rows may also be several axes: labels (4, 3) of data of 12 rows.
+        """
+        shape = array.shape
+        products = list(accumulate(shape, operator.mul))
+        if self.rows in products[1:] and 1 < shape[0] < self.rows:
+            unused, part = divmod(self.count * shape[0], self.rows)
+            if not part:
+                return array[: shape[0] - unused]
+        return self.cut(array)
+
+    def of_output(self, name: str, shape: Sequence[int]) -> tuple[str, int]:
+        """Return layout and ``pad`` of a batch whose data is an output of this one's network.
+
+        Raises UnsupportedError if the rows that fill it up do not come last.
+        """
+        if self.steps and tuple(shape[:2]) == (self.steps, self.rows):
+            return "TN", self.count
+        if not shape or not shape[0] or shape[0] % self.rows:
+            return "N", 0
+        each = shape[0] // self.rows
+        if each > 1 and self.steps:
+            raise UnsupportedError(
+                f"{name} of shape {tuple(shape)} has the batch after time in one axis, so the "
+                f"{self.count} rows that fill the batch up are all over it; give the batch axis "
+                "first, or data without padding"
+            )
+        return "N", each * self.count
+
     def is_ignored(self, labels: list[Any], metric: EvalMetric) -> bool:
         """Return whether a metric ignores the labels of all rows that fill the batch up."""
         ignored = {getattr(leaf, "ignore_label", None) for leaf in metric.leaves()}
@@ -46,7 +81,7 @@ class Filling:
             return False
         (ignore_label,) = ignored
         arrays = [np.asarray(label) for label in labels]
-        counted = [self.cut(array) for array in arrays]
+        counted = [self.cut_label(array) for array in arrays]
         return all(
             a.size > c.size and (a != ignore_label).sum() == (c != ignore_label).sum()
             for a, c in zip(arrays, counted)

@@ -195,8 +195,9 @@ class Lifecycle(Prepared):
         if self._filling is None:
             yield labels, self.get_outputs()
         else:
-            cut = self._filling.cut
-            yield {n: cut(a) for n, a in labels.items()}, [cut(o) for o in self.get_outputs()]
+            filling = self._filling
+            cut = {n: filling.cut_label(a) for n, a in labels.items()}
+            yield cut, [filling.cut(o) for o in self.get_outputs()]
 
     def results(self) -> Mapping[str, Any]:
         """Return what the last forward computed, outputs or the sums of a metric, by name."""

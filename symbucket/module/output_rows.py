@@ -80,7 +80,9 @@ class OutputRows:
             _has_rows(label, shapes.labels, name, rows) for name, label in labels.items()
         )
         if not splits:
-            cut = labels if filling is None else {n: filling.cut(a) for n, a in labels.items()}
+            cut = (
+                labels if filling is None else {n: filling.cut_label(a) for n, a in labels.items()}
+            )
             yield dict(cut), self.without_filling(shapes, filling, executor.outputs)
             return
         assert isinstance(executor, ExecutorGroup)

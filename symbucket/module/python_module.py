@@ -13,6 +13,7 @@ from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.io import DataBatch
 from symbucket.io.desc import normalize_descs
 from symbucket.module.base import BaseModule
+from symbucket.module.filling import Filling
 from symbucket.module.interface import Pairs
 from symbucket.runtime import NDArray
 from symbucket.types import Shape
@@ -179,9 +180,11 @@ class PythonLossModule(PythonModule):
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
         """Add scores and labels to a metric, without rows that only fill up the batch."""
         if self._label_shapes is not None:
-            rows = self._scores.shape[0] - self._pad
-            cut = [[np.asarray(a)[:rows] for a in arrays] for arrays in (labels, [self._scores])]
-            eval_metric.update(*[[_ndarray(a) for a in arrays] for arrays in cut])
+            targets, scores = [np.asarray(label) for label in labels], np.asarray(self._scores)
+            if self._pad:
+                filling = Filling(scores.shape[0], self._pad)
+                targets, scores = [filling.cut_label(t) for t in targets], filling.cut(scores)
+            eval_metric.update([_ndarray(target) for target in targets], [_ndarray(scores)])
 
     def _compute_output_shapes(self) -> list[tuple[str, Shape]]:
         return [(f"{self._name}_output", self._data_shapes[0][1])]

@@ -6,11 +6,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from symbucket.checks import listing
+from symbucket.context import cpu
 from symbucket.engine.ownership import exclusive
 from symbucket.errors import InvalidArgumentError, ParameterError, UnsupportedError
 from symbucket.io import DataBatch, DataDesc
+from symbucket.io.desc import normalize_descs
 from symbucket.module.base import BaseModule
+from symbucket.module.filling import filling_of
 from symbucket.module.interface import ModuleInterface, Pairs
 from symbucket.runtime import NDArray
 
@@ -190,16 +195,21 @@ class SequentialModule(BaseModule):
         """Run all modules, one after another."""
         self._require(params=True)
         batch = DataBatch.of(data_batch)
+        filling = filling_of(batch, batch.provide_data or normalize_descs(self.data_shapes))
         for i, module in enumerate(self._modules):
-            data, descs = batch.data, batch.provide_data
+            data, descs, pad, layout = batch.data, batch.provide_data, batch.pad, "N"
             if i > 0:
                 data = self._modules[i - 1].get_outputs()
-                descs = [DataDesc(n, a.shape, a.dtype) for n, a in zip(module.data_names, data)]
+                if filling is not None:
+                    layout, pad = filling.of_output(f"output of module {i - 1}", data[0].shape)
+                descs = [
+                    DataDesc(n, a.shape, a.dtype, layout) for n, a in zip(module.data_names, data)
+                ]
             labelled = self._takes_labels(i)
             part = DataBatch(
                 data,
                 batch.label if labelled else None,
-                batch.pad,
+                pad,
                 batch.index,
                 batch.bucket_key,
                 descs,
@@ -237,6 +247,12 @@ class SequentialModule(BaseModule):
         for i, module in enumerate(self._modules):
             if self._takes_labels(i):
                 module.update_metric(eval_metric, labels, pre_sliced)
+
+    def _unpadded(self, batch: Any) -> list[NDArray]:
+        whole = DataBatch.of(batch)
+        filling = filling_of(whole, whole.provide_data or normalize_descs(self.data_shapes))
+        outputs = [np.asarray(output) for output in self.get_outputs()]
+        return [NDArray.of(o if filling is None else filling.cut(o), cpu()) for o in outputs]
 
     def failures(self) -> list[str]:
         return [failure for module in self._modules for failure in module.failures()]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import symbucket as sb
+from symbucket.errors import UnsupportedError
+from symbucket.module.filling import Filling
 
 # Four rows are classified rightly and the last one wrongly: accuracy 0.8.
 DATA = np.array([[3, 0]] * 4 + [[0, 3]], np.float32)
@@ -146,3 +148,53 @@ def test_a_metric_that_ignores_the_filling_needs_no_second_model():
         module.init_params(arg_params={"e_weight": np.eye(4) * 3})
         assert module.score(data, metric)[0][1] == pytest.approx(23.0855, rel=1e-5)
         assert module.builds()[3]["inference"] == builds
+
+
+def _tagger_in_parts(last):
+    """Embedding, then a classifier of each word: a row of data is several rows of its output."""
+    words = sb.sym.Embedding(sb.sym.Variable("data"), input_dim=5, output_dim=4, name="emb")
+    scores = sb.sym.FullyConnected(sb.sym.Variable("data"), num_hidden=5, name="fc")
+    module = sb.mod.SequentialModule()
+    module.add(sb.mod.Module(sb.sym.Reshape(words, shape=(-1, 4)), label_names=[]))
+    if last == "python":
+        module.add(sb.mod.Module(sb.sym.softmax(scores), label_names=[]), auto_wiring=True)
+        loss = sb.mod.PythonLossModule(grad_func=lambda scores, labels: scores)
+    else:
+        labels = sb.sym.Reshape(sb.sym.Variable("softmax_label"), shape=(-1,))
+        loss = sb.mod.Module(sb.sym.SoftmaxOutput(scores, labels, name="softmax"))
+    return module.add(loss, take_labels=True, auto_wiring=True)
+
+
+@pytest.mark.parametrize("last", ["python", "symbol"])
+def test_rows_that_become_several_in_a_module_of_several(last):
+    rng = np.random.default_rng(0)
+    data, labels = (rng.integers(0, 5, (6, 3)).astype(np.float32) for _ in range(2))
+    whole, filled = (sb.io.NDArrayIter(data, labels, size) for size in (6, 4))
+    values = {
+        "emb_weight": rng.standard_normal((5, 4)),
+        "fc_weight": rng.standard_normal((5, 4)),
+        "fc_bias": rng.standard_normal(5),
+    }
+    results = []
+    for batches in (whole, filled):
+        module = _tagger_in_parts(last)
+        module.bind(batches.provide_data, batches.provide_label)
+        module.init_params(arg_params=values)
+        outputs = module.predict(batches).asnumpy()
+        score = dict(module.score(batches, "acc"))["accuracy"]
+        assert score == pytest.approx((outputs.argmax(axis=1) == labels.ravel()).mean())
+        results.append(outputs)
+    assert results[1].shape == (18, 5)
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-6)
+
+
+def test_rows_that_fill_up_after_time_in_one_axis():
+    filling = Filling(rows=4, count=1, steps=3)
+    assert filling.of_output("y", (3, 4, 7)) == ("TN", 1)
+    with pytest.raises(UnsupportedError, match="batch after time in one axis"):
+        filling.of_output("y", (12, 7))
+    filling = Filling(rows=4, count=1)
+    assert filling.of_output("y", (12, 7)) == ("N", 3)
+    assert filling.of_output("y", (1,)) == ("N", 0)
+    labels = Filling(rows=12, count=3).cut_label(np.arange(12).reshape(4, 3))
+    assert labels.tolist() == np.arange(9).reshape(3, 3).tolist()
