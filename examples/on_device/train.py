@@ -25,7 +25,7 @@ class Training:
             for t in description["values"]["tensors"]
         }
         scalars = self.optimizer["scalars"]
-        self.scalars = np.fromfile(folder / scalars["file"], np.float32).reshape(
+        self.scalars = np.fromfile(folder / scalars["file"], scalars["dtype"]).reshape(
             scalars["updates"], scalars["width"]
         )
         options = ort.SessionOptions()

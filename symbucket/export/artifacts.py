@@ -113,8 +113,9 @@ def _write(
     indices = [index[name] for name in trained]
     weights = [store.args[name] for name in trained]
     states = updater.allocate(indices, weights)
-    rows, table = _scalars(updater.optimizer, indices, updates)
-    model = _optimizer_model(updater.optimizer, trained, weights, rows)
+    dtype = _dtype_of(trained, weights)
+    rows, table = _scalars(updater.optimizer, indices, updates, dtype)
+    model = _optimizer_model(updater.optimizer, trained, weights, rows, dtype)
     files = {OPTIMIZER_FILE: model.SerializeToString(), SCALARS_FILE: table.tobytes()}
     steps = []
     for network in networks:
@@ -140,7 +141,12 @@ def _write(
             "name": type(updater.optimizer).__name__,
             "parameters": list(trained),
             "states": list(updater.optimizer.update_states()),
-            "scalars": {"file": SCALARS_FILE, "updates": updates, "width": table.shape[1]},
+            "scalars": {
+                "file": SCALARS_FILE,
+                "dtype": dtype.name,
+                "updates": updates,
+                "width": table.shape[1],
+            },
         },
         "values": {"file": VALUES_FILE, "tensors": tensors},
         "files": {n: {"bytes": len(c), "sha256": _digest(c)} for n, c in files.items()},
@@ -182,8 +188,21 @@ def _tensor(name: str, kind: str, dtype: Any, shape: Sequence[int]) -> dict[str,
     return {"name": name, "kind": kind, "dtype": np.dtype(dtype).name, "shape": list(shape)}
 
 
+def _dtype_of(trained: Sequence[str], weights: Sequence[Any]) -> np.dtype[Any]:
+    """Return the dtype of all parameters; raise UnsupportedError if they have several."""
+    dtype: np.dtype[Any] = np.dtype(weights[0].dtype)
+    for name, weight in zip(trained, weights):
+        if weight.dtype != dtype:
+            raise UnsupportedError(
+                f"export_training: parameter {trained[0]!r} is {dtype}, {name!r} is "
+                f"{weight.dtype}. One optimizer graph updates parameters of one dtype; train all "
+                "of them in the same"
+            )
+    return dtype
+
+
 def _scalars(
-    optimizer: Optimizer, indices: Sequence[int], updates: int
+    optimizer: Optimizer, indices: Sequence[int], updates: int, dtype: np.dtype[Any]
 ) -> tuple[tuple[UpdateSpec, ...] | Any, Array]:
     """Return the structure of the rows of scalars, and their numbers for each of the updates.
 
@@ -204,19 +223,24 @@ def _scalars(
                 f"one graph cannot do all {updates} updates. Give fewer updates="
             )
         lines.append([row[n] for row in rows for n in row])
-    table = np.array(lines, "<f4").reshape(updates, -1)
+    table = np.array(lines, dtype.newbyteorder("<")).reshape(updates, -1)
     if not table.shape[1]:
-        table = np.zeros((updates, 1), "<f4")
+        table = np.zeros((updates, 1), table.dtype)
     return structure, table
 
 
 def _optimizer_model(
-    optimizer: Optimizer, trained: Sequence[str], weights: Sequence[Any], structure: Any
+    optimizer: Optimizer,
+    trained: Sequence[str],
+    weights: Sequence[Any],
+    structure: Any,
+    dtype: np.dtype[Any],
 ) -> onnx.ModelProto:
     """Return the optimizer's graph with the names of parameters."""
     names, row_of = structure
     states = tuple(optimizer.update_states())
-    spec = UpdateSpec(tuple(w.shape for w in weights), states, names, row_of)
+    onnx_type = ir.DataType.from_numpy(dtype)
+    spec = UpdateSpec(tuple(w.shape for w in weights), states, names, row_of, onnx_type)
     model = build_update(spec, optimizer.emit, "optimizer")
     renamed = {}
     for i, parameter in enumerate(trained):
@@ -229,9 +253,7 @@ def _optimizer_model(
         value.name = renamed.get(value.name or "", value.name)
     proto: onnx.ModelProto = ir.to_proto(model)
     if SCALARS not in [v.name for v in proto.graph.input]:
-        proto.graph.input.append(
-            onnx.helper.make_tensor_value_info(SCALARS, onnx.TensorProto.FLOAT, [1])
-        )
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(SCALARS, int(onnx_type), [1]))
     proto.producer_version = __version__
     return proto
 

@@ -16,6 +16,7 @@ from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.export.axes import Probe, label_axes
 from symbucket.export.carried_states import carry_states
 from symbucket.export.free_networks import with_free_axes
+from symbucket.export.pieces import check_pieces
 from symbucket.export.sources import Source, batch_axis, source_of
 from symbucket.export.spec import Free, InputSpec, Mode, NetworkSpec, OutputSpec, fits_dtype
 from symbucket.module.bucketing import BucketingModule
@@ -100,6 +101,8 @@ def networks_of(
         specs, programs = with_free_axes(sources, specs, programs, free, store.aux.keys())
     if carry:
         specs, programs = _with_carried_states(specs, programs)
+        longest = max(specs, key=lambda spec: spec.sizes or ())
+        check_pieces(programs[0], longest, store.aux.keys())
     return [
         ServedNetwork(s, p, tuple(t.name for t in p.inputs if t.name in parameters))
         for s, p in zip(specs, programs)

@@ -171,6 +171,11 @@ def _attachments(attach: Mapping[str, bytes]) -> dict[str, bytes]:
                 f"attach: {name!r} cannot be the name of an attachment; use letters, digits, '.', "
                 "'_' and '-', and none of the names of the bundle itself"
             )
+        # bytes(5) would be five zeros.
+        if not isinstance(attach[name], (bytes, bytearray, memoryview)):
+            raise InvalidArgumentError(
+                f"attach: {name!r} is a {type(attach[name]).__name__}; expected the bytes of a file"
+            )
     return {name: bytes(content) for name, content in attach.items()}
 
 

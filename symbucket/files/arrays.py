@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
 
 from symbucket.errors import CheckpointError, UnsupportedError
-from symbucket.files.mxnet_arrays import MAGIC, unpack_mxnet
+from symbucket.files.mxnet_arrays import MAGIC, check_name, unpack_mxnet, widen_bfloat16
 
 Array = np.ndarray[Any, Any]
 
@@ -23,6 +23,13 @@ _DIGEST = "sha256"
 _VERSION = "2"
 _KINDS = ("symbucket-params", "symbucket-nd", "symbucket-states", "symbucket-checkpoint")
 _FAULTS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_DTYPES = {
+    **{f"I{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
+    **{f"U{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
+    "BF16": np.dtype("<u2"),
+    "BOOL": np.dtype("?"),
+}
 _UNSIGNED = "1"  # the version that had no checksum, with metadata of several entries
 
 
@@ -46,10 +53,12 @@ def pack_arrays(arrays: Mapping[str, Any], kind: str, metadata: Mapping[str, str
 
 def _contiguous(name: str, values: Any) -> Array:
     array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise UnsupportedError(
-            f"array {name!r} is {array.dtype}; files hold numbers: floats, integers and booleans"
+            f"array {name!r} is {array.dtype}; files hold numbers: floats, integers and booleans "
+            "of up to 64 bits"
         )
+    check_name(name)
     # Not ascontiguousarray, which would give an array of rank 0 an axis.
     return np.require(array, array.dtype.newbyteorder("="), requirements="C")
 
@@ -57,13 +66,16 @@ def _contiguous(name: str, values: Any) -> Array:
 def unpack_arrays(data: bytes, where: str, what: str = "parameter file") -> ArrayFile:
     """Return what a safetensors file holds, its checksum verified.
 
-    Files of other programs, and of versions that wrote none, have no checksum.
+    Files of other programs, and of versions that wrote none, have no checksum. bfloat16 becomes
+    float32, which holds each of its values.
 
     Raises CheckpointError, which names ``where`` and ``what`` it should be, if it is damaged or of
-    an unknown version.
+    an unknown version, and UnsupportedError for a dtype that numpy lacks.
     """
     try:
-        arrays = dict(sorted(load(data).items()))  # safetensors has no order
+        entries = dict(deserialize(data))  # type: ignore[no-untyped-call]
+        # Sorted, since safetensors has no order.
+        arrays = {name: _array_of(entries[name], name, where) for name in sorted(entries)}
     except (SafetensorError, *_FAULTS) as error:
         raise CheckpointError(f"{where} is damaged or no {what}: {error!r}") from error
     about, signed = _about(data[8 : 8 + int.from_bytes(data[:8], "little")], where, what)
@@ -79,6 +91,19 @@ def unpack_arrays(data: bytes, where: str, what: str = "parameter file") -> Arra
             "older checkpoint"
         )
     return ArrayFile(arrays, about)
+
+
+def _array_of(entry: Mapping[str, Any], name: str, where: str) -> Array:
+    dtype = _DTYPES.get(entry["dtype"])
+    if dtype is None:
+        raise UnsupportedError(
+            f"{where}: array {name!r} has the dtype {entry['dtype']}; only {', '.join(_DTYPES)} "
+            "are read. Convert it with the program that wrote it"
+        )
+    values: Array = np.frombuffer(entry["data"], dtype)
+    if entry["dtype"] == "BF16":
+        values = widen_bfloat16(values)
+    return values.reshape(entry["shape"])
 
 
 def read_metadata(path: str | os.PathLike[str], what: str) -> dict[str, str]:

@@ -55,6 +55,7 @@ def pack_mxnet(arrays: Mapping[str, Array] | Sequence[Array]) -> bytes:
         parts += _packed(names[position] if names else str(position), np.asarray(array))
     parts.append(struct.pack("<Q", len(names)))
     for name in names:
+        check_name(name)
         encoded = name.encode()
         parts += [struct.pack("<Q", len(encoded)), encoded]
     return b"".join(parts)
@@ -180,9 +181,24 @@ def _unpacked(reader: _Reader, position: int) -> Array:
     if math.prod(size for size in shape if size) * dtype.itemsize > sys.maxsize:
         raise reader.damaged(f"{what} has the shape {shape}, which no array has")
     values = np.frombuffer(elements, dtype).copy()
-    if number == _BFLOAT16:  # the upper half of a float32
-        values = (values.astype("<u4") << 16).view("<f4")
+    if number == _BFLOAT16:
+        values = widen_bfloat16(values)
     return values.reshape(shape)
+
+
+def widen_bfloat16(halves: Array) -> Array:
+    """Return the float32 numbers whose upper halves these uint16 are."""
+    return (halves.astype("<u4") << 16).view("<f4")
+
+
+def check_name(name: str) -> None:
+    """Raise UnsupportedError for the name of an array that UTF-8, and so no file, can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UnsupportedError(
+            f"an array cannot be named {name!r} in a file: {error.reason}. Use another name"
+        ) from None
 
 
 def _name(reader: _Reader, position: int) -> str:

@@ -12,6 +12,7 @@ from symbucket import hooks
 from symbucket import metric as metrics
 from symbucket.context import cpu
 from symbucket.engine.inner_values import Watcher
+from symbucket.engine.ownership import exclusive
 from symbucket.errors import InvalidArgumentError
 from symbucket.io import DataBatch
 from symbucket.module.base import BaseModule
@@ -43,6 +44,7 @@ class CompiledModule(Checked, BaseModule):
         finally:
             self._metric = outer
 
+    @exclusive
     def export(
         self,
         folder: str | os.PathLike[str],
@@ -101,6 +103,7 @@ class CompiledModule(Checked, BaseModule):
             carry_states=carry_states,
         )
 
+    @exclusive
     def export_onnx(
         self,
         path: str | os.PathLike[str],
@@ -143,6 +146,7 @@ class CompiledModule(Checked, BaseModule):
             opset=opset,
         )
 
+    @exclusive
     def export_training(
         self,
         folder: str | os.PathLike[str],

@@ -88,5 +88,5 @@ def save(heads: Sequence[Entry], path: str) -> None:
     """Write the text to ``path`` atomically."""
     try:
         write_atomic(path, to_json(heads).encode())
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
         raise InvalidArgumentError(f"cannot write symbol file {path!r}: {error}") from error

@@ -370,3 +370,6 @@ def test_other_files_go_with_the_networks(tmp_path):
     for name in ("../x", "manifest.json", "Key-4.ONNX", ""):
         with pytest.raises(InvalidArgumentError, match="cannot be the name of an attachment"):
             module.export(tmp_path / "c", attach={name: b""})
+    for content in (3, "text", [1, 2]):  # bytes(3) would be three zeros
+        with pytest.raises(InvalidArgumentError, match="expected the bytes of a file"):
+            module.export(tmp_path / "c", attach={"n.bin": content})

@@ -212,3 +212,54 @@ def test_a_free_network_that_lies_is_refused(tmp_path):
     edit(tmp_path / "c", lambda d: d["networks"][0].update(free=["batch"]))
     with pytest.raises(BundleError, match="its inputs are not those of the manifest"):
         sb.Bundle(tmp_path / "c")
+
+
+def of_steps(build, keys=(4, 8), rows=2):
+    """A module whose network for a key is ``build(key)`` of data (rows, key, 3)."""
+    module = sb.mod.BucketingModule(
+        lambda key: (build(key), ["data"], []), default_bucket_key=max(keys)
+    )
+    module.bind([("data", (rows, max(keys), 3))], for_training=False)
+    module.init_params(sb.init.Uniform(0.5))
+    for key in keys:
+        module.switch_bucket(key, [("data", (rows, key, 3))])
+    return module
+
+
+def channels_first():
+    return sym.transpose(sym.Variable("data"), axes=(0, 2, 1))
+
+
+def largest_of_windows(key):
+    """A window of two steps drops the last of five; of one step there is none."""
+    windows = sym.Pooling(channels_first(), kernel=(2,), stride=(2,), pool_type="max")
+    return sym.max(sym.relu(windows), axis=2, name="out")
+
+
+def largest_of_a_convolution(key):
+    steps = sym.Convolution(channels_first(), kernel=(3,), num_filter=2, name="c")
+    return sym.max(sym.relu(steps), axis=2, name="out")
+
+
+def middle(key):
+    """The keys 4 and 5 have one middle, and shorter requests have another."""
+    return sym.slice_axis(
+        sym.Variable("data"), axis=1, begin=key // 2, end=key // 2 + 1, name="out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("build", "keys"),
+    [(largest_of_windows, (4, 8)), (largest_of_a_convolution, (4, 8)), (middle, (4, 5))],
+)
+def test_lengths_between_keys_and_below_them_answer_as_their_bucket(tmp_path, build, keys):
+    module = of_steps(build, keys)
+    manifest = module.export(tmp_path / "free", dynamic_length=True)
+    assert all(n.padding_matters for n in manifest.networks)
+    module.export(tmp_path / "fixed")
+    free, fixed = sb.Bundle(tmp_path / "free"), sb.Bundle(tmp_path / "fixed")
+    rng = np.random.default_rng(0)
+    for steps in range(1, max(keys) + 1):
+        request = rng.normal(size=(steps, 3)).astype(np.float32)
+        (left,), (right,) = free(request).values(), fixed(request).values()
+        np.testing.assert_allclose(left, right, rtol=1e-5)

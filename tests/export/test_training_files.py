@@ -93,6 +93,38 @@ def test_a_plain_loop_learns_what_the_module_learns(name, tmp_path):
             )
 
 
+@pytest.mark.parametrize(
+    "optimizer", [{"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adam"}]
+)
+def test_parameters_of_double_precision(optimizer, tmp_path):
+    def sym_gen(key):
+        mean = sb.sym.mean(sb.sym.Variable("data"), axis=1)
+        scores = sb.sym.FullyConnected(mean, num_hidden=2, name="fc")
+        return sb.sym.LinearRegressionOutput(scores, name="o"), ("data",), ("o_label",)
+
+    data, label = np.full((2, 3, 2), 1 / 3), np.eye(2)
+    descs = [
+        [sb.io.DataDesc(n, a.shape, "float64")] for n, a in (("data", data), ("o_label", label))
+    ]
+    module = sb.mod.BucketingModule(sym_gen, default_bucket_key=3)
+    module.bind(*descs)
+    module.init_params(sb.init.Xavier())
+    name = optimizer["optimizer"]
+    params = {"learning_rate": 0.1, **{k: v for k, v in optimizer.items() if k != "optimizer"}}
+    module.init_optimizer(optimizer=name, optimizer_params=params)
+    module.export_training(tmp_path / "training", updates=3)
+    training = _loop()(tmp_path / "training")
+    arrays = [[sb.nd.array(array, dtype="float64")] for array in (data, label)]
+    batch = sb.io.DataBatch(*arrays, 0, None, 3, *descs)
+    for _ in range(3):
+        module.forward_backward(batch)
+        module.update()
+        training.step(3, {"data": data, "o_label": label})
+    for parameter, array in module.get_params()[0].items():
+        assert training.values[parameter].dtype == np.float64
+        np.testing.assert_allclose(training.values[parameter], array.asnumpy(), rtol=1e-13)
+
+
 def test_files_are_standard_onnx_and_described(tmp_path):
     module = _module("adam")
     module.export_training(tmp_path / "training", keys=[3], updates=2)

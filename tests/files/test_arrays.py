@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from symbucket.errors import CheckpointError, UnsupportedError
-from symbucket.files import pack_arrays, read_arrays, unpack_arrays
+from symbucket.files import pack_arrays, pack_mxnet, read_arrays, unpack_arrays
 
 ARRAYS = {"a": np.arange(3, dtype=np.float32), "b": np.array(7, np.int64)}
 
@@ -77,3 +77,32 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
 def test_only_numbers_are_written():
     with pytest.raises(UnsupportedError, match="'w' is <U1"):
         pack_arrays({"w": np.array(["x"])}, "symbucket-params", {})
+
+
+def of_another_program(dtype, content, shape):
+    head = {"w": {"dtype": dtype, "shape": shape, "data_offsets": [0, len(content)]}}
+    text = json.dumps(head).encode()
+    return len(text).to_bytes(8, "little") + text + content
+
+
+def test_bfloat16_is_read_as_float32():
+    exact = np.array([[1.0, -2.5, 0.0, 3e38, np.inf]], np.float32).view(np.uint32)
+    halves = (exact >> 16).astype("<u2")
+    values = unpack_arrays(of_another_program("BF16", halves.tobytes(), [1, 5]), "f").arrays["w"]
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, (halves.astype(np.uint32) << 16).view(np.float32))
+    assert values[0, :3].tolist() == [1.0, -2.5, 0.0]
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("F8_E4M3", 1), ("F8_E5M2", 1), ("C64", 8)])
+def test_dtypes_that_no_array_has_are_told_apart_from_damage(dtype, size):
+    with pytest.raises(UnsupportedError, match=f"'w' has the dtype {dtype}"):
+        unpack_arrays(of_another_program(dtype, bytes(2 * size), [2]), "f")
+
+
+def test_what_no_file_holds_is_not_written():
+    with pytest.raises(UnsupportedError, match="of up to 64 bits"):
+        pack_arrays({"a": np.zeros(2, np.longdouble)}, "symbucket-nd", {})
+    for pack in (lambda arrays: pack_arrays(arrays, "symbucket-nd", {}), pack_mxnet):
+        with pytest.raises(UnsupportedError, match="surrogates not allowed"):
+            pack({"\ud800": np.zeros(2, np.float32)})

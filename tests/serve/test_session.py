@@ -9,7 +9,7 @@ import symbucket as sb
 from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
 from symbucket.serve import beam_search, generate
 from tests.export.bundles import trained
-from tests.export.test_free_axes import tagger
+from tests.export.test_free_axes import of_steps, tagger
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,51 @@ def test_which_networks_carry_states(tmp_path):
     with pytest.raises(InvalidArgumentError, match="carry_states=True needs dynamic_length=True"):
         trained().export(tmp_path / "c", carry_states=True)
     assert not (tmp_path / "c").exists()
+
+
+def reversed_steps(data, key):
+    return sb.sym.reverse(data, axis=1)
+
+
+def positions(data, key):
+    return sb.sym.broadcast_add(data, sb.sym.reshape(sb.sym.arange(key), shape=(1, -1, 1)))
+
+
+def windows(data, key):
+    data = sb.sym.transpose(data, axes=(0, 2, 1))
+    data = sb.sym.Convolution(data, kernel=(3,), pad=(1,), num_filter=3, name="c")
+    return sb.sym.transpose(data, axes=(0, 2, 1))
+
+
+@pytest.mark.parametrize("change", [reversed_steps, positions, windows])
+def test_what_reaches_from_step_to_step_besides_states_is_refused(tmp_path, change):
+    def build(key):
+        cell = sb.rnn.LSTMCell(4, prefix="l_")
+        return cell.unroll(key, change(sb.sym.Variable("data"), key), merge_outputs=True)[0]
+
+    module = of_steps(build, (4, 9))
+    for write in (module.export, module.export_onnx):
+        with pytest.raises(UnsupportedError, match="carry_states: in two pieces, the output"):
+            write(tmp_path / "b", dynamic_length=True, carry_states=True)
+    assert not (tmp_path / "b").exists()
+
+
+def test_lengths_are_those_of_the_pieces(tmp_path):
+    def build(key):
+        cell = sb.rnn.LSTMCell(4, prefix="l_")
+        data, length = sb.sym.Variable("data"), sb.sym.Variable("length")
+        steps, _ = cell.unroll(key, data, merge_outputs=True)
+        masked = sb.sym.SequenceMask(
+            sb.sym.transpose(steps, axes=(1, 0, 2)), length, use_sequence_length=True
+        )
+        return sb.sym.transpose(masked, axes=(1, 0, 2)), ["data", "length"], []
+
+    module = sb.mod.BucketingModule(build, default_bucket_key=9)
+    module.bind([("data", (2, 9, 3)), ("length", (2,))], for_training=False)
+    module.init_params(sb.init.Uniform(0.5))
+    module.switch_bucket(4, [("data", (2, 4, 3)), ("length", (2,))])
+    manifest = module.export(tmp_path / "b", dynamic_length=True, carry_states=True)
+    assert {t.name for t in manifest.networks[0].inputs if t.kind == "state"} == {"l_h", "l_c"}
 
 
 def by_hand(bundle, prompt, length):
