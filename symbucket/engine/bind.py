@@ -163,6 +163,12 @@ def bind(
                     f"needs {shape}"
                 )
     grads = {n: g for n, g in grads.items() if requests[n] != "null"}
+    for name, grad in grads.items():
+        if grad.dtype != arg_arrays[name].dtype:
+            raise InvalidArgumentError(
+                f"bind: the gradient of {name!r} has dtype {grad.dtype}, the array "
+                f"{arg_arrays[name].dtype}; they must be the same"
+            )
     _require_own_memory({**arg_arrays, **aux_arrays}, grads, requests)
     return make_executor(
         symbol, context, arg_arrays, grads, requests, aux_arrays, symbol.name or "group"

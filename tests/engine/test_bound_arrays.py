@@ -33,6 +33,15 @@ def test_a_gradient_that_would_be_written_over_what_backward_reads_is_refused():
         _product().bind(sb.cpu(), values, {"a": whole[0:4], "b": whole[2:6]})
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float16", "float64"])
+def test_a_gradient_of_another_dtype_is_refused(dtype):
+    grads = {"a": sb.nd.zeros((2,), dtype=dtype)}
+    values = {"a": sb.nd.ones((2,)), "b": sb.nd.ones((2,))}
+    with pytest.raises(InvalidArgumentError, match=f"gradient of 'a' has dtype {dtype}, the array"):
+        sym.MakeLoss(_product()).bind(sb.cpu(), values, grads)
+    sym.MakeLoss(_product()).bind(sb.cpu(), values, grads, "null").forward()
+
+
 def test_gradients_may_be_parts_of_one_array_and_those_that_are_added_the_same():
     whole = sb.nd.zeros((8,))
     values = {"a": sb.nd.array([1, 2, 3, 4]), "b": sb.nd.array([5, 6, 7, 8])}
