@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -139,6 +139,12 @@ def _has_length(sentence: Any) -> bool:
 def _flatten(sentences: list[Any], total: int) -> NDArray[np.int64]:
     if all(_is_index_array(sentence) for sentence in sentences):
         return np.concatenate(sentences, dtype=np.int64)
+    for position, sentence in enumerate(sentences):
+        if isinstance(sentence, (Set, Mapping)):
+            raise DataError(
+                f"sentence {position} is a {type(sentence).__name__}, whose items are in no order "
+                "of a sentence; expected a list of integers"
+            )
     plain = [s.tolist() if isinstance(s, np.ndarray) else s for s in sentences]
     # One look at all types costs less than a check of each token on its way into the array.
     kinds = set(map(type, chain.from_iterable(plain)))

@@ -277,9 +277,11 @@ def _stacked(
                     f"{what}[{rows[0]}] of the same bucket key {key!r} has {arrays[0].shape}; pad "
                     "them to one shape, or give them keys of their own"
                 )
-        by_name[name_] = float32(
-            f"KeyedIter: {what} array {name_!r} of bucket key {key!r}", np.stack(arrays)
-        )
+        # Each by itself: integers that are stacked with floats would be rounded before the check.
+        where = f"KeyedIter: {what} array {name_!r} of bucket key {key!r}"
+        if len({array.dtype for array in arrays}) > 1:
+            arrays = [float32(where, array) for array in arrays]
+        by_name[name_] = float32(where, np.stack(arrays))
     return by_name
 
 

@@ -128,3 +128,16 @@ def test_batches_of_different_keys_do_not_belong_together():
     )
     with pytest.raises(DataError, match="bucket keys"):
         list(sb.io.PrefetchingIter([one, other]))
+
+
+@pytest.mark.parametrize("sentence", [{3, 1}, {3: 1, 1: 7}, frozenset([2, 1])])
+def test_sentences_without_order(sentence):
+    with pytest.raises(DataError, match=f"sentence 1 is a {type(sentence).__name__}, whose items"):
+        sb.io.BucketSentenceIter([[1, 2], sentence], 2, [2])
+
+
+def test_integers_beside_floats_are_not_rounded():
+    with pytest.raises(DataError, match="float32 is exact only up to 16777216"):
+        sb.io.KeyedIter([1, 1], [np.array([2**24 + 1]), np.array([0.5])], batch_size=2)
+    batches = sb.io.KeyedIter([1, 1], [np.array([2]), np.array([0.5])], batch_size=2, shuffle=False)
+    assert next(batches).data[0].asnumpy().tolist() == [[2], [0.5]]
