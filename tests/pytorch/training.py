@@ -22,7 +22,7 @@ class Differences:
     outputs: float
     state: float
     drift: float
-    """Of PyTorch's outputs in float32 from its own in float64."""
+    """Of PyTorch's outputs from its own in float64, and from parameters moved by 1e-7."""
     state_drift: float
 
 
@@ -78,14 +78,25 @@ def compare(network: Network, sym_gen, module) -> dict[str, Differences]:
         reference, double = copy.deepcopy(module), copy.deepcopy(module).double()
         expected = train_torch(reference, batches, optimizer, network.learning_rate)
         exact = train_torch(double, batches, optimizer, network.learning_rate)
+        moved = [_moved(module, seed) for seed in range(5)]
+        others = [(train_torch(m, batches, optimizer, network.learning_rate), m) for m in moved]
         outputs = trainer.train(batches, optimizer, network.learning_rate)
         differences[optimizer] = Differences(
-            max(_largest(a - b) for a, b in zip(outputs, expected, strict=True)),
+            _difference(outputs, expected),
             _of_state(_state(sym_gen, trainer.module, module), reference.state_dict()),
-            max(_largest(a - b) for a, b in zip(exact, expected, strict=True)),
-            _of_state(double.state_dict(), reference.state_dict()),
+            max(_difference(one, expected) for one, _ in [(exact, double), *others]),
+            max(_of_state(m.state_dict(), reference.state_dict()) for m in (double, *moved)),
         )
     return differences
+
+
+def _moved(module, seed: int):
+    """A copy that begins next to it: whether that decides about an element of a Relu or a pool."""
+    moved, generator = copy.deepcopy(module), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter *= 1 + 1e-7 * torch.randn(parameter.shape, generator=generator)
+    return moved
 
 
 def _state(sym_gen, trained, module) -> dict[str, Any]:
@@ -110,6 +121,11 @@ def _of_state(state, expected) -> float:
         ),
         default=0.0,
     )
+
+
+def _difference(outputs, expected) -> float:
+    """The largest difference of the outputs of all steps."""
+    return max(_largest(a - b) for a, b in zip(outputs, expected, strict=True))
 
 
 def _largest(difference) -> float:
