@@ -16,9 +16,10 @@ from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.export.axes import Probe, label_axes
 from symbucket.export.carried_states import carry_states
 from symbucket.export.free_networks import with_free_axes
+from symbucket.export.lengths import check_lengths
 from symbucket.export.pieces import check_pieces
 from symbucket.export.sources import Source, batch_axis, source_of
-from symbucket.export.spec import Free, InputSpec, Mode, NetworkSpec, OutputSpec, fits_dtype
+from symbucket.export.spec import KEY, Free, InputSpec, Mode, NetworkSpec, OutputSpec, fits_dtype
 from symbucket.module.bucketing import BucketingModule
 from symbucket.module.compiled import CompiledModule
 from symbucket.module.module import Module
@@ -65,11 +66,13 @@ def networks_of(
     free: Free = (),
     target: Target = INFERENCE_FILE,
     carry: bool = False,
+    beyond: bool = False,
 ) -> list[ServedNetwork]:
     """Compile the networks of ``keys`` (all bound ones by default) in the order of the keys.
 
     ``free`` are the axes of any size: ``("batch",)`` or ``("batch", "key")``; with ``carry`` the
-    initial states of recurrences are inputs, the last ones outputs. Raises
+    initial states of recurrences are inputs, the last ones outputs. ``beyond``: a free key may be
+    longer than the longest. Raises
     InvalidArgumentError for keys that are not bound, an unknown name in ``padding``, or a batch
     size that the network cannot take, and UnsupportedError if an axis cannot be free.
     """
@@ -99,6 +102,11 @@ def networks_of(
     if free:
         tell("freeing axes", 0, 1)
         specs, programs = with_free_axes(sources, specs, programs, free, store.aux.keys())
+        # A bundle whose padding matters runs at the lengths of its keys alone.
+        between = beyond or carry or not specs[0].padding_matters
+        if KEY in free and between and isinstance(module, BucketingModule):
+            auxiliary = store.aux.keys()
+            check_lengths(module.sym_gen, sources, specs, programs[0], auxiliary, beyond)
     if carry:
         specs, programs = _with_carried_states(specs, programs)
         longest = max(specs, key=lambda spec: spec.sizes or ())

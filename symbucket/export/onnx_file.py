@@ -44,7 +44,15 @@ def export_onnx(
     elif key is not None:
         raise InvalidArgumentError(f"key={key!r}: there is one network for all keys; leave key out")
     networks = networks_of(
-        module, keys, "inference", batch_size, None, None, free, carry=carry_states
+        module,
+        keys,
+        "inference",
+        batch_size,
+        None,
+        None,
+        free,
+        carry=carry_states,
+        beyond=True,
     )
     network, store = networks[-1], store_of(module)
     model = network.program.proto()

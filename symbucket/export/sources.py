@@ -21,6 +21,7 @@ from symbucket.export.merge import merge_step
 from symbucket.export.spec import Mode
 from symbucket.io.desc import DataDesc
 from symbucket.module.module import Module
+from symbucket.symbol import Symbol
 from symbucket.symbol.bounds import InputBounds
 
 
@@ -33,6 +34,7 @@ class Source:
     descs: tuple[DataDesc, ...]  # data, labels, states
     kinds: tuple[str, ...]
     batch: int | None
+    symbol: Symbol
 
     def sized(self, batch: int) -> Source:
         """Return the same with another number of samples."""
@@ -58,7 +60,7 @@ class Source:
         shapes = {d.name: d.shape for d in self.descs}
         dtypes: dict[str, Any] = {n: a.dtype for n, a in {**store.args, **store.aux}.items()}
         dtypes.update({d.name: d.dtype for d in self.descs})
-        symbol = self.module.symbol
+        symbol = self.symbol
         for name, array in {**store.args, **store.aux}.items():
             if name in {*symbol.list_arguments(), *symbol.list_auxiliary_states()}:
                 shapes[name] = array.shape
@@ -79,7 +81,7 @@ class Source:
 
     def bounds(self) -> list[InputBounds]:
         """Return the ranges of the inputs that hold indices."""
-        return bounds_of_inputs(self.module.symbol, {d.name: d.shape for d in self.descs})
+        return bounds_of_inputs(self.symbol, {d.name: d.shape for d in self.descs})
 
 
 def batch_axis(desc: DataDesc, batch: int | None) -> int | None:
@@ -110,7 +112,7 @@ def source_of(key: Hashable, module: Module, batch_size: int | None) -> Source:
     if descs and descs[0].shape:
         axis = DataDesc.get_batch_axis(descs[0].layout)
         batch = descs[0].shape[axis] if 0 <= axis < len(descs[0].shape) else None
-    source = Source(key, module, tuple(descs), tuple(kinds), batch)
+    source = Source(key, module, tuple(descs), tuple(kinds), batch, module.symbol)
     if batch_size is None:
         return source
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:

@@ -139,6 +139,11 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
         return self._default_key
 
     @property
+    def sym_gen(self) -> SymGen:
+        """The function that returns the network of a key."""
+        return self._factory.sym_gen
+
+    @property
     def bucket_key(self) -> Hashable:
         """The key of the current network."""
         return self._bound.current_key

@@ -76,7 +76,8 @@ class CompiledModule(Checked, BaseModule):
             dynamic_batch: let the networks take any number of samples, up to the batch size.
             dynamic_length: write one network for all keys, of any batch and any length up to the
                 largest key, where the recurrences are LSTM, GRU or RNN (and for networks without a
-                recurrence). It is compared with the networks of all keys by running them.
+                recurrence). It is compared with the networks of all keys, and of a few
+                lengths between and below them for which ``sym_gen`` gives one, by running them.
             carry_states: make inputs of the initial states of recurrences, and outputs of the last
                 ones, for ``bundle.session()``; needs ``dynamic_length``.
 

@@ -97,7 +97,7 @@ class HostUpdater(Updater):
             arrays |= {self._key(place, index): values.copy() for place, values in waiting.items()}
         return arrays
 
-    def _take(self, states: Mapping[str, Any], where: str) -> None:
+    def _take(self, states: Mapping[str, Any], where: str, updated: Sequence[Index]) -> None:
         labels = {self._label(i): i for i in [*self.optimizer.idx2name, *self._host_states]}
         new: dict[Index, dict[str, _Host]] = {}
         for key, values in states.items():
@@ -114,7 +114,8 @@ class HostUpdater(Updater):
         for index, state in self._host_states.items():
             for place, leaf in _leaves(state):
                 leaf[...] = new[index][place]
-        self._waiting = {i: arrays for i, arrays in new.items() if i not in self._host_states}
+        waiting = dict.fromkeys([*new, *updated])  # one that was updated without a state has none
+        self._waiting = {i: new.get(i, {}) for i in waiting if i not in self._host_states}
 
     def _check_leaves(
         self,

@@ -178,7 +178,8 @@ class ParameterStates:
         try:
             if checked is not None:
                 self.optimizer.set_counters(checked)
-            self._take(states, where)
+            updated = [] if checked is None else [i for i, _ in checked["index_update_count"]]
+            self._take(states, where, updated)
         except CheckpointError:
             self.optimizer.set_counters(before)
             raise
@@ -186,9 +187,9 @@ class ParameterStates:
             self.optimizer.set_counters(before)
             raise CheckpointError(f"{where}: damaged counters {counters!r}: {error}") from error
 
-    def _take(self, states: Mapping[str, Any], where: str) -> None:
+    def _take(self, states: Mapping[str, Any], where: str, updated: Sequence[Index]) -> None:
         """Set the states, all of them checked before the first is written."""
-        new = self._sorted(states, where)
+        new = self._sorted(states, where, updated)
         self._loaded = {}
         for index, arrays in new.items():
             if index not in self._states:
@@ -197,8 +198,10 @@ class ParameterStates:
             for kind, array in arrays.items():
                 self._states[index][kind][...] = array
 
-    def _sorted(self, states: Mapping[str, Any], where: str) -> dict[Index, dict[str, _Host]]:
-        """States by index and kind, all of them checked."""
+    def _sorted(
+        self, states: Mapping[str, Any], where: str, updated: Sequence[Index]
+    ) -> dict[Index, dict[str, _Host]]:
+        """States by index and kind, all of them checked; parameters ``updated`` must have them."""
         kinds = list(self.optimizer.update_states())
         labels = {self._label(i): i for i in [*self.optimizer.idx2name, *self._states]}
         new: dict[Index, dict[str, _Host]] = {}
@@ -223,13 +226,13 @@ class ParameterStates:
                     f"expected {expected}."
                 )
             new.setdefault(index, {})[kind] = array
-        stateful = [i for i in {**self._states, **new} if kinds]
+        stateful = [i for i in dict.fromkeys([*self._states, *new, *updated]) if kinds]
         missing = [self._key(k, i) for i in stateful for k in kinds if k not in new.get(i, {})]
         if missing:
             raise CheckpointError(
                 f"{where}: {len(missing)} states are missing: {', '.join(missing[:5])}"
                 f"{', ...' if len(missing) > 5 else ''}. Found {len(states)}. Use the states of "
-                "the same optimizer and network."
+                "the same optimizer, with the same arguments (such as momentum), and network."
             )
         return new
 

@@ -263,3 +263,42 @@ def test_lengths_between_keys_and_below_them_answer_as_their_bucket(tmp_path, bu
         request = rng.normal(size=(steps, 3)).astype(np.float32)
         (left,), (right,) = free(request).values(), fixed(request).values()
         np.testing.assert_allclose(left, right, rtol=1e-5)
+
+
+def rounded_up(key):
+    """Windows of two steps, the last of which sticks out where the key is odd."""
+    windows = sym.Pooling(
+        channels_first(), kernel=(2,), stride=(2,), pool_type="max", pooling_convention="full"
+    )
+    return sym.max(windows, axis=2, name="out")
+
+
+def as_many_as_there_are(key):
+    """No rounding: at most four steps."""
+    steps = sym.slice_axis(sym.Variable("data"), axis=1, begin=0, end=min(key, 4))
+    return sym.max(steps, axis=1, name="out")
+
+
+@pytest.mark.parametrize(
+    ("build", "keys", "length"), [(middle, (4, 5), 3), (rounded_up, (4, 8), 3)]
+)
+def test_a_file_of_any_length_is_compared_at_lengths_that_are_no_keys(
+    tmp_path, build, keys, length
+):
+    with pytest.raises(UnsupportedError, match=f"at length {length}, which is no key"):
+        of_steps(build, keys).export_onnx(tmp_path / "m.onnx", dynamic_length=True)
+
+
+def test_lengths_that_sym_gen_refuses_are_passed_over(tmp_path):
+    def sizes_of_keys(key):
+        assert key in (4, 5)
+        return middle(key)
+
+    of_steps(sizes_of_keys, (4, 5)).export_onnx(tmp_path / "m.onnx", dynamic_length=True)
+    module = of_steps(as_many_as_there_are)
+    module.export_onnx(tmp_path / "m.onnx", dynamic_length=True)
+    session = alone(tmp_path / "m.onnx")
+    for steps in (2, 5, 7, 11):
+        data = np.random.default_rng(steps).normal(size=(1, steps, 3)).astype(np.float32)
+        (answer,) = session.run(None, {"data": data})
+        np.testing.assert_array_equal(answer, data[:, :4].max(axis=1))

@@ -231,3 +231,15 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         training.updater.save(tmp_path / "a.states")
     assert (tmp_path / "a.states").read_bytes() == old
     assert [p.name for p in tmp_path.iterdir()] == ["a.states"]
+
+
+@pytest.mark.parametrize("arguments", [{"momentum": 0.9}, {"ema_decay": 0.9}])
+def test_states_of_an_optimizer_that_kept_fewer_are_refused_before_the_first_update(arguments):
+    weight, gradient = NDArray.empty((3,)), NDArray.empty((3,))
+    weight[...], gradient[...] = 1, 1
+    plain = optimizer.get_updater(optimizer.create("sgd"))
+    plain(0, gradient, weight)
+    updater = optimizer.get_updater(optimizer.create("sgd", **arguments))
+    with pytest.raises(CheckpointError, match=r"missing: sgd/\w+/0.*with the same arguments"):
+        updater.set_states(plain.get_states())
+    assert updater.counters()["index_update_count"] == {}
