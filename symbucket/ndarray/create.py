@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from symbucket.context import Context, current_context
+from symbucket.elements import as_element
 from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
 from symbucket.ops.create import range_of
 from symbucket.runtime import NDArray
-from symbucket.runtime.arithmetic import as_element
 from symbucket.types import Array
 
 Shape = int | Sequence[int]

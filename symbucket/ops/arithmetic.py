@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import add, and_, eq, ge, gt, le, lt, mul, ne, or_, pow, sub, truediv
+from typing import Any
 
 import onnx_ir as ir
 
+from symbucket.elements import as_element
 from symbucket.errors import ShapeError
 from symbucket.ir import Expr
 from symbucket.ir.expr import maximum, minimum, sqrt, where
@@ -226,7 +228,11 @@ _SCALAR_FORMULAS = {
 def _define_scalar(name: str, rule: Binary) -> None:
     def emit(self: _Scalar, g: Emitter, data: ir.Value) -> ir.Value:
         x = Expr(g, data)
-        return rule(x, x.const(self.scalar)).value
+        number: Any = self.scalar
+        dtype = x.dtype.numpy()
+        if dtype.kind in "iu":
+            number = as_element(number, dtype)
+        return rule(x, x.const(number)).value
 
     formula, result = _SCALAR_FORMULAS[name]
     kind = name.removeprefix("_").removesuffix("_scalar")

@@ -7,6 +7,8 @@ import types
 import typing
 from typing import Any, Literal, Union
 
+import numpy as np
+
 from symbucket.errors import InvalidArgumentError
 
 _TRUE, _FALSE = {"true", "1"}, {"false", "0"}
@@ -19,7 +21,7 @@ def parse(owner: str, name: str, annotation: Any, raw: Any) -> Any:
     """
     try:
         return _parse(annotation, raw)
-    except (ValueError, TypeError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, OverflowError):
         raise InvalidArgumentError(
             f"{owner}: attribute {name}={raw!r} is not {describe(annotation)}"
         ) from None
@@ -36,7 +38,7 @@ def _parse(annotation: Any, raw: Any) -> Any:
                 continue
             try:
                 return _parse(option, raw)
-            except (ValueError, TypeError, SyntaxError):
+            except (ValueError, TypeError, SyntaxError, OverflowError):
                 continue
         raise ValueError
     if origin is Literal:
@@ -72,7 +74,7 @@ def _parse_scalar(annotation: Any, raw: Any) -> Any:
             raise ValueError
         return int(raw)
     if annotation is float:
-        return float(raw)
+        return as_number(raw)
     if annotation is str:
         if isinstance(raw, type):  # np.float32 given as dtype
             return raw.__name__
@@ -85,6 +87,22 @@ def _parse_scalar(annotation: Any, raw: Any) -> Any:
     if isinstance(annotation, type) and isinstance(raw, annotation):
         return raw  # what symbol files do not hold as text, as the graph of a loop
     raise TypeError
+
+
+def as_number(raw: Any) -> float:
+    """Return a number or its text as a float; an integer that a float would round stays one.
+
+    Tensors of int64 take it exactly.
+    """
+    number = float(raw)
+    if isinstance(raw, str):
+        try:
+            raw = int(raw)
+        except ValueError:
+            return number
+    if isinstance(raw, (int, np.integer)) and int(raw) != number:
+        return int(raw)
+    return number
 
 
 def describe(annotation: Any) -> str:

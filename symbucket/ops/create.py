@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.elements import as_element
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify
@@ -34,8 +35,10 @@ class _Fill(Operator):
         return [], [np.dtype(self.dtype)]
 
     def emit(self, g: Emitter) -> ir.Value:
-        dtype = ir.DataType.from_numpy(np.dtype(self.dtype))
-        return g.filled(g.out_shapes[0], self.fill(), dtype)
+        dtype, number = np.dtype(self.dtype), self.fill()
+        if dtype.kind in "iu":
+            number = as_element(number, dtype).item()
+        return g.filled(g.out_shapes[0], number, ir.DataType.from_numpy(dtype))
 
     def fill(self) -> float:
         """The value."""
@@ -83,12 +86,19 @@ class Full(_Fill):
         return self.value
 
 
+def _exact(number: float) -> float:
+    """Return a whole number as an int, with which sums are exact."""
+    return int(number) if number == number // 1 and math.isfinite(number) else number
+
+
 def range_of(start: float, stop: float, step: float, repeat: int, dtype: np.dtype[Any]) -> Array:
     """Return ``start + i * step`` below ``stop``, each ``repeat`` times; shape (k * repeat,).
 
     For integers ``start`` and ``step`` lose their fractions first, as in MXNet; how many numbers
     there are is reckoned with them.
     """
+    if dtype.kind in "iu":
+        start, stop, step = map(_exact, (start, stop, step))
     count = max(0, math.ceil((stop - start) / step))
     if dtype.kind in "iu":
         start, step = math.trunc(start), math.trunc(step)
@@ -282,7 +292,10 @@ class ArangeLike(Operator):
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         shape = g.out_shapes[0]
-        numbers = self.start + self.step * (np.arange(math.prod(shape)) // self.repeat)
+        start, step = _exact(self.start), _exact(self.step)
+        if g.out_dtypes[0].kind not in "iu":
+            start, step = float(start), float(step)
+        numbers = start + step * (np.arange(math.prod(shape)) // self.repeat)
         return g.const(numbers.reshape(shape), like=data)
 
 

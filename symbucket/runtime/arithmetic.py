@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symbucket.errors import InvalidArgumentError, ShapeError
+from symbucket.elements import as_element
+from symbucket.errors import ShapeError
 from symbucket.types import Array
 
 if TYPE_CHECKING:
@@ -124,26 +125,6 @@ def _operands(name: str, left: Any, right: Any) -> tuple[Array, Array]:
 
 def _number_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.int64) if dtype.kind == "b" else dtype
-
-
-def as_element(number: Any, dtype: np.dtype[Any]) -> Array:
-    """Return a number as a 0-d array: cut to a whole number if ``dtype`` is one.
-
-    8-bit integers wrap around, as in MXNet; what wider ones cannot hold is refused.
-    """
-    if dtype.kind not in _WHOLE:
-        return np.asarray(number, dtype)
-    try:
-        element = np.asarray(int(number), np.int64).astype(dtype)
-        fits = dtype.itemsize == 1 or element == int(number)
-    except (OverflowError, ValueError):  # too large, NaN or infinite
-        fits = False
-    if not fits:
-        raise InvalidArgumentError(
-            f"the number {number!r} does not fit an array of {dtype}; "
-            'x.astype("float32") makes an array that holds it'
-        )
-    return element
 
 
 class Arithmetic:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symbucket.ops.attributes import as_number
+
 if TYPE_CHECKING:
     from symbucket.symbol.symbol import Symbol
 
@@ -89,7 +91,7 @@ def _binary(left: Arithmetic, right: Any, with_symbol: str, with_scalar: str) ->
     if isinstance(right, (int, float, np.number)):
         # MXNet's automatic names: _plusscalar0, _rminusscalar1.
         called = with_scalar.replace("_scalar", "scalar")
-        return _node(with_scalar, called, left, scalar=float(right))
+        return _node(with_scalar, called, left, scalar=as_number(right))
     return NotImplemented  # type: ignore[no-any-return] # Python tries the other operand then
 
 
