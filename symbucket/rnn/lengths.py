@@ -30,7 +30,8 @@ def sequence_mask(valid_length: Symbol, length: int) -> Symbol:
     length = check_integer(length, "sequence_mask: length", 1)
     check_lengths("sequence_mask", valid_length)
     steps = sym.reshape(sym.arange(length), shape=(1, length))
-    return sym.broadcast_lesser(steps, sym.reshape(valid_length, shape=(-1, 1)))
+    lengths = sym.Cast(valid_length, dtype="float32")  # they may be integers
+    return sym.broadcast_lesser(steps, sym.reshape(lengths, shape=(-1, 1)))
 
 
 def check_lengths(who: str, valid_length: object) -> None:

@@ -91,6 +91,12 @@ class Hypothesis:
         """Return the logarithmic probability divided by the length to this power."""
         return float(self.log_probability / max(1, len(self.tokens)) ** length_penalty)
 
+    def best_score(self, length_penalty: float, length: int) -> float:
+        """Return what ``score`` can become at most as the sequence grows to ``length`` tokens."""
+        if length_penalty <= 0:
+            return self.score(length_penalty)
+        return float(self.log_probability / length**length_penalty)
+
 
 def beam_search(
     bundle: Bundle,
@@ -134,7 +140,7 @@ def beam_search(
         finished = len(ended) >= beams and (
             not alive
             or _best(ended, length_penalty)[beams - 1].score(length_penalty)
-            >= max(one.score(length_penalty) for one in alive)
+            >= max(one.best_score(length_penalty, length) for one in alive)
         )
         if finished or step == length - 1 or not alive:
             break

@@ -186,9 +186,11 @@ def test_equal_steps_are_loops() -> None:
         assert len(kinds) < 120, kinds
 
 
-def test_mask_of_lengths() -> None:
+@pytest.mark.parametrize("dtype", ["float32", "int32", "int64", "uint8", "float16"])
+def test_mask_of_lengths(dtype: str) -> None:
     mask = rnn.sequence_mask(sym.Variable("n"), 4)
-    (value,) = mask.eval(n=sb.nd.array([0, 3, 4]))
+    (value,) = mask.eval(n=sb.nd.array([0, 3, 4], dtype=dtype))
+    assert value.dtype == np.float32
     assert np.array_equal(value.asnumpy(), [[0, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]])
 
 

@@ -215,6 +215,32 @@ def test_a_beam_as_wide_as_all_finds_the_best(language):
     assert any(one.tokens == (order[0][0],) for one in ended)
 
 
+class _Chain:
+    """A language model whose next token depends on the last one alone."""
+
+    def __init__(self, *rows):
+        self._rows = np.array(rows, np.float32)
+
+    def session(self):
+        return self
+
+    def run(self, pieces):
+        return [{"p": self._rows[int(piece[-1])][None]} for piece in pieces]
+
+    def select(self, rows):
+        pass
+
+
+def test_a_beam_waits_for_a_longer_sequence_whose_mean_is_better():
+    # After 0 the end, 2, is the likeliest token; but 1 is followed by 1 almost surely.
+    chain = _Chain([0.1, 0.4, 0.5], [0.01, 0.98, 0.01], [1, 0, 0])
+    (best,) = beam_search(chain, [0], 6, beams=1, stop=[2], length_penalty=1.0)
+    assert best.tokens == (1,) * 6
+    assert best.log_probability == pytest.approx(np.log(0.4) + 5 * np.log(0.98), rel=1e-4)
+    (short,) = beam_search(chain, [0], 6, beams=1, stop=[2])
+    assert short.tokens == (2,)
+
+
 def test_bad_arguments_of_writing(language):
     bundle = sb.Bundle(language)
     with pytest.raises(InvalidArgumentError, match=r"top_p is 0; expected a number above 0"):
