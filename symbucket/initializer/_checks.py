@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from symbucket.casts import lost_numbers
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.initializer.base import Initializer
 from symbucket.types import Array
@@ -40,6 +41,17 @@ def want_float(owner: Initializer, desc: str, arr: Array) -> None:
         raise ShapeError(
             f"{type(owner).__name__} fills parameter {str(desc)!r} with fractions, but its dtype "
             f"is {arr.dtype}. Give the variable a floating dtype, or init=Zero() or One()."
+        )
+
+
+def want_held(owner: Initializer, desc: str, values: Array, arr: Array) -> None:
+    """Raise ShapeError if some of ``values`` would be other numbers in the dtype of ``arr``."""
+    count, first = lost_numbers(values, np.dtype(arr.dtype))
+    if count:
+        raise ShapeError(
+            f"{type(owner).__name__}: parameter {str(desc)!r} has dtype {arr.dtype}, which does "
+            f"not hold {count} of the {values.size} values, the first {first}. Give the variable "
+            "another dtype, or other values."
         )
 
 

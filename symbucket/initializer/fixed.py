@@ -8,7 +8,7 @@ import numpy as np
 
 from symbucket.errors import ParameterError, ShapeError
 from symbucket.file_values import find_value
-from symbucket.initializer._checks import number, want_float
+from symbucket.initializer._checks import number, want_float, want_held
 from symbucket.initializer.base import Initializer, alias, register
 from symbucket.types import Array
 
@@ -57,6 +57,8 @@ class Constant(Initializer):
             )
         if np.any(value != np.floor(value)):
             want_float(self, desc, arr)
+        if np.dtype(arr.dtype).kind != "f":
+            want_held(self, desc, value, arr)
         arr[...] = value
 
 

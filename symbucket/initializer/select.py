@@ -12,6 +12,7 @@ import numpy as np
 
 from symbucket.errors import InvalidArgumentError, ParameterError, UnsupportedError
 from symbucket.files import read_arrays
+from symbucket.initializer._checks import want_held
 from symbucket.initializer.base import Initializer, create, register
 from symbucket.types import Array
 
@@ -129,6 +130,7 @@ class Load(Initializer):
                     f"parameter {name!r} has shape {arr.shape} in the network, but {loaded.shape} "
                     "among the loaded ones; the two are not the same network."
                 )
+            want_held(self, name, loaded, arr)
             arr[...] = loaded
         if self.verbose:
             source = "loading" if name in self.param else "default_init"

@@ -62,7 +62,7 @@ class Exchange:
         with _host_views([gradient for _, gradient, _ in dense]) as arrays:
             self.group.sum(arrays)
         with _host_views(list(self._aux.values())) as arrays:
-            self.group.mean([a for a in arrays if a.dtype == np.float32])
+            self.group.mean([a for a in arrays if a.dtype.kind == "f"])
         if self._check_every and self._updates % self._check_every == 0:
             self._verify()
         self._updates += 1

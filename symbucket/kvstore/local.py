@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symbucket.casts import lost_numbers
 from symbucket.checks import is_integer
 from symbucket.errors import InvalidArgumentError, ShapeError, StateError, UnsupportedError
 from symbucket.optimizer import Optimizer, Updater, get_updater
@@ -178,6 +179,10 @@ def _pairs(key: Any, value: Any, method: str) -> list[tuple[Key, list[NDArray]]]
             f"KVStore.{method}: key is {key!r}; expected an integer, a string, or a list of these"
         )
     arrays = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not arrays:
+        raise InvalidArgumentError(
+            f"KVStore.{method}: key {key!r} has an empty list; expected an NDArray or some of them"
+        )
     for array in arrays:
         if not isinstance(array, NDArray):
             raise InvalidArgumentError(
@@ -201,6 +206,13 @@ def _sum(key: Key, stored: NDArray, arrays: list[NDArray]) -> NDArray:
             raise ShapeError(
                 f"KVStore.push: the array for key {key!r} has shape {array.shape}, the stored one "
                 f"{stored.shape}"
+            )
+        count, first = lost_numbers(array.view(), stored.dtype)
+        if count:
+            raise InvalidArgumentError(
+                f"KVStore.push: the array for key {key!r} is {array.dtype}, the stored one "
+                f"{stored.dtype}, which does not hold {count} of its numbers, the first {first}. "
+                "Push arrays of the stored dtype, or init the key with another one"
             )
     total = np.sum([a.view() for a in arrays], axis=0, dtype=stored.dtype)
     return NDArray.of(total, stored.context)

@@ -48,20 +48,26 @@ class WorkerGroup:
         self.messages = 0
         self.bytes = 0
         """Messages that were summed so far, and the bytes of this worker's side of them."""
-        self._packed: Array = np.empty(0, np.float32)
+        self._packed: dict[np.dtype[Any], Array] = {}
 
     # Collective operations ---------------------------------------------------------------------
 
     def sum(self, arrays: Sequence[Array]) -> None:
-        """Replace float32 arrays by their sums over all workers, in place; few large messages."""
+        """Replace arrays by their sums over all workers, in place; few large messages.
+
+        Sums are taken in the dtype of the arrays, those of float16 in float32.
+        """
         if self.size == 1:
             return
-        small = [array for array in arrays if array.nbytes < LARGE]
+        groups: dict[np.dtype[Any], list[Array]] = {}
         for array in arrays:
-            if array.nbytes >= LARGE:
+            dtype = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype
+            if array.nbytes >= LARGE and array.dtype == dtype:
                 self._sum_flat(array.reshape(-1))
-        if small:
-            packed = self._pack(small)
+            else:
+                groups.setdefault(dtype, []).append(array)
+        for dtype, small in groups.items():
+            packed = self._pack(small, dtype)
             self._sum_flat(packed)
             start = 0
             for array in small:
@@ -69,7 +75,7 @@ class WorkerGroup:
                 start += array.size
 
     def mean(self, arrays: Sequence[Array]) -> None:
-        """Replace float32 arrays by their means over all workers, in place."""
+        """Replace arrays of floats by their means over all workers, in place."""
         if self.size == 1 or not arrays:
             return
         compression, self.compression = self.compression, None
@@ -78,14 +84,14 @@ class WorkerGroup:
         finally:
             self.compression = compression
         for array in arrays:
-            array *= np.float32(1 / self.size)
+            array *= 1 / self.size
 
     def concatenate(self, rows: Array, values: Array) -> tuple[Array, Array]:
         """Return the rows of all workers in the order of ranks, and their values.
 
         Args:
             rows: (n, 1) int64; n may differ between workers.
-            values: (n, width) float32.
+            values: (n, width), of one dtype.
         """
         if self.size == 1:
             return rows, values
@@ -93,7 +99,7 @@ class WorkerGroup:
         self._wait(self._comm.Iallgather(np.array([len(rows)], np.int64), counts))
         total, width = int(counts.sum()), values.shape[1]
         all_rows = np.empty((total, 1), np.int64)
-        all_values = np.empty((total, width), np.float32)
+        all_values = np.empty((total, width), values.dtype)
         self._gather(np.ascontiguousarray(rows), all_rows, counts)
         self._gather(np.ascontiguousarray(values), all_values, counts * width)
         return all_rows, all_values
@@ -143,15 +149,16 @@ class WorkerGroup:
 
     # Messages ----------------------------------------------------------------------------------
 
-    def _pack(self, arrays: Sequence[Array]) -> Array:
+    def _pack(self, arrays: Sequence[Array], dtype: np.dtype[Any]) -> Array:
         size = sum(array.size for array in arrays)
-        if self._packed.size < size:
-            self._packed = np.empty(size, np.float32)
-        return np.concatenate([a.reshape(-1) for a in arrays], out=self._packed[:size])
+        buffer = self._packed.get(dtype)
+        if buffer is None or buffer.size < size:
+            buffer = self._packed[dtype] = np.empty(size, dtype)
+        return np.concatenate([a.reshape(-1) for a in arrays], out=buffer[:size])
 
     def _sum_flat(self, flat: Array) -> None:
         self.messages += 1
-        if self.compression == "fp16":
+        if self.compression == "fp16" and flat.dtype.kind == "f":
             self._sum_rounded(flat)
             return
         self.bytes += flat.nbytes

@@ -65,7 +65,7 @@ from symbucket.ndarray.updates import sgd_update as sgd_update
 from symbucket.ndarray.updates import signsgd_update as signsgd_update
 from symbucket.ndarray.updates import signum_update as signum_update
 from symbucket.runtime.ndarray import NDArray as NDArray
-from symbucket.ndarray.random import exponential as random_exponential
+from symbucket.ndarray.random import _exponential_of_rate as random_exponential
 from symbucket.ndarray.random import gamma as random_gamma
 from symbucket.ndarray.random import generalized_negative_binomial as random_generalized_negative_binomial
 from symbucket.ndarray.random import negative_binomial as random_negative_binomial
@@ -73,7 +73,7 @@ from symbucket.ndarray.random import normal as random_normal
 from symbucket.ndarray.random import poisson as random_poisson
 from symbucket.ndarray.random import uniform as random_uniform
 from symbucket.ndarray.random import randint as random_randint
-from symbucket.ndarray.random import exponential as sample_exponential
+from symbucket.ndarray.random import _exponential_of_rate as sample_exponential
 from symbucket.ndarray.random import gamma as sample_gamma
 from symbucket.ndarray.random import generalized_negative_binomial as sample_generalized_negative_binomial
 from symbucket.ndarray.random import negative_binomial as sample_negative_binomial

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from symbucket.casts import lost_numbers
 from symbucket.context import Context
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.ndarray.create import as_dtype, as_shape, holding
@@ -101,6 +102,26 @@ def _generalized_negative_binomial(mu: Any, alpha: Any, size: Any) -> Array:
     return np.asarray(generator().poisson(rates))
 
 
+def _want_fractions(what: str, dtype: DType | None, out: NDArray | None) -> None:
+    """Raise InvalidArgumentError for dtypes of integers, which would cut fractions to 0."""
+    kept = out.dtype if out is not None else as_dtype(None if dtype == "None" else dtype)
+    if kept.kind != "f":
+        raise InvalidArgumentError(
+            f"random.{what}: dtype {kept} holds no fractions; randint draws whole numbers"
+        )
+
+
+def _keep_below(array: NDArray, low: Parameter, high: Parameter) -> None:
+    """Move numbers that were rounded up to ``high`` to the next one below it."""
+    if isinstance(low, NDArray) or isinstance(high, NDArray) or not low < high:
+        return
+    top = array.dtype.type(high)
+    values = array.view()
+    at_top = values >= top
+    if at_top.any():
+        array[...] = np.where(at_top, np.nextafter(top, array.dtype.type(low)), values)
+
+
 def uniform(
     low: Parameter = 0.0,
     high: Parameter = 1.0,
@@ -110,7 +131,10 @@ def uniform(
     out: NDArray | None = None,
 ) -> NDArray:
     """Numbers drawn evenly from ``low`` up to below ``high``."""
-    return _draw("uniform", generator().uniform, (low, high), shape, dtype, ctx, out)
+    _want_fractions("uniform", dtype, out)
+    values = _draw("uniform", generator().uniform, (low, high), shape, dtype, ctx, out)
+    _keep_below(values, low, high)
+    return values
 
 
 def normal(
@@ -206,6 +230,13 @@ def randint(
     out: NDArray | None = None,
 ) -> NDArray:
     """Whole numbers from ``low`` up to below ``high``, int32."""
+    kept = out.dtype if out is not None else as_dtype(dtype or "int32")
+    ends = np.array([low, high - 1])
+    if ends.dtype.kind in "iuf" and lost_numbers(ends, kept)[0]:
+        raise InvalidArgumentError(
+            f"random.randint: numbers from {low} up to below {high} do not fit {kept}; give "
+            'another dtype, such as "int64"'
+        )
     return _draw("randint", generator().integers, (low, high), shape, dtype or "int32", ctx, out)
 
 
@@ -228,9 +259,9 @@ def multinomial(
     ends = as_shape(shape) if shape is not None else (1,) * (data.ndim == 1)
     bounds = weights.cumsum(-1).reshape(-1, weights.shape[-1])
     draws = generator().random((len(bounds), int(np.prod(ends))))
-    positions = np.stack(
-        [np.searchsorted(row, draw * row[-1], "right") for row, draw in zip(bounds, draws)]
-    )
+    positions = np.empty(draws.shape, np.int64)
+    for place, row, draw in zip(positions, bounds, draws):
+        place[:] = np.searchsorted(row, draw * row[-1], "right")
     taken = np.take_along_axis(weights.reshape(bounds.shape), positions, -1)
     size = (*data.shape[:-1], *ends)
     result = _put("multinomial", positions.reshape(size), dtype, data.context, out)
@@ -263,6 +294,15 @@ negative_binomial_like = _like(negative_binomial)
 generalized_negative_binomial_like = _like(generalized_negative_binomial)
 
 
+def _exponential_of_rate(lam: Parameter = 1.0, *args: Any, **kwargs: Any) -> NDArray:
+    """As ``exponential``, of the rate ``lam``, as the operators have it: the mean is 1 / lam."""
+    if isinstance(lam, NDArray):
+        return exponential(1 / lam, *args, **kwargs)
+    if not lam > 0:
+        raise InvalidArgumentError(f"random_exponential: the rate lam={lam!r} must be above 0")
+    return exponential(1 / lam, *args, **kwargs)
+
+
 def _sample_normal(mu: Parameter, sigma: Parameter, *args: Any, **kwargs: Any) -> NDArray:
     """As ``normal``, with the names that this operator has for its parameters."""
     return normal(mu, sigma, *args, **kwargs)
@@ -275,6 +315,8 @@ _NAMES = (
 BY_OPERATOR: dict[str, Callable[..., Any]] = {
     **{f"random_{name}": globals()[name] for name in (*_NAMES, "randint")},
     **{f"sample_{name}": globals()[name] for name in (*_NAMES, "multinomial")},
+    "random_exponential": _exponential_of_rate,
+    "sample_exponential": _exponential_of_rate,
     "sample_normal": _sample_normal,
     "uniform": uniform,
     "normal": normal,

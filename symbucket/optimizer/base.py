@@ -122,6 +122,7 @@ class Optimizer(UpdateCounts, HostInterface):
         self.begin_num_update = int(begin_num_update)
         self.num_update = self.begin_num_update
         self._index_update_count: dict[Index, int] = {}
+        self._index_begin: dict[Index, int] = {}
         self.idx2name: dict[Index, str] = dict(param_idx2name or {})
         self.param_dict = dict(param_dict or {})
         self.sym_info: tuple[Mapping[str, Mapping[str, str]], Sequence[str]] | None = None
@@ -190,7 +191,7 @@ class Optimizer(UpdateCounts, HostInterface):
         As in Adam (Kingma & Ba, 2015), the bias of the first updates is taken out by it.
         """
         assert self.ema_decay is not None
-        return 1 / (1 - self.ema_decay ** self._index_update_count.get(index, 0))
+        return 1 / (1 - self.ema_decay ** self.updates_of(index))
 
     def updates_rows(self, index: Index) -> bool:
         """Return whether a row-sparse gradient may update its rows alone, exactly."""

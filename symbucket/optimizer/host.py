@@ -10,7 +10,7 @@ import numpy as np
 from symbucket.errors import CheckpointError, UnsupportedError
 from symbucket.optimizer.base import Optimizer
 from symbucket.optimizer.hyperparameters import Index
-from symbucket.optimizer.parameter_states import Array
+from symbucket.optimizer.parameter_states import Array, index_of
 from symbucket.optimizer.updater import Updater
 from symbucket.runtime import RowSparse
 from symbucket.runtime.ndarray import NDArray
@@ -38,6 +38,13 @@ class HostUpdater(Updater):
 
     def _check_dtype(self, index: Index, kind: str, array: Array) -> None:
         """Accept all dtypes."""
+
+    def _takes_rows(self, index: Index) -> bool:
+        """False: ``update`` gets whole gradients."""
+        return False
+
+    def _labels(self) -> dict[str, Index]:
+        return {self._label(i): i for i in [*self.optimizer.idx2name, *self._host_states]}
 
     def _step(
         self,
@@ -98,7 +105,7 @@ class HostUpdater(Updater):
         return arrays
 
     def _take(self, states: Mapping[str, Any], where: str, updated: Sequence[Index]) -> None:
-        labels = {self._label(i): i for i in [*self.optimizer.idx2name, *self._host_states]}
+        labels = self._labels()
         new: dict[Index, dict[str, _Host]] = {}
         for key, values in states.items():
             owner, place, label = [*key.split("/", 2), "", ""][:3]
@@ -107,7 +114,7 @@ class HostUpdater(Updater):
                     f"{where}: state {key!r} is unknown here; names are "
                     f"'{self._kind()}/PLACE/PARAMETER'."
                 )
-            index = labels.get(label, int(label) if label.isdecimal() else label)
+            index = index_of(label, labels)
             new.setdefault(index, {})[place] = np.array(values)
         for index, state in self._host_states.items():
             self._check_leaves(index, dict(_leaves(state)), new.get(index, {}), where)

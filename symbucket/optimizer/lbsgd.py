@@ -78,7 +78,7 @@ class LBSGD(Optimizer):
         total[...] = total.view() + grad.view()
         if count % self.batch_scale != 0:
             return
-        mean = NDArray(total.view() / self.batch_scale)
+        mean = NDArray.of(total.view() / self.batch_scale, weight.context)
         total[...] = 0
         w = weight.asnumpy()
         lr *= self._warmup(count) if self.warmup_strategy != "lars" else _trust(w, mean.view(), wd)

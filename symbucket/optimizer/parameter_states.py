@@ -21,6 +21,9 @@ _Host = np.ndarray[Any, Any]
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 """What parameters can be; their states are of the same dtype."""
 
+_BY_INDEX = {"index_update_count", "index_begin"}
+"""Counters that each parameter has."""
+
 
 class ParameterStates:
     """The arrays in which an optimizer remembers what was, such as momentum, by parameter.
@@ -89,7 +92,7 @@ class ParameterStates:
     def averages(self) -> dict[Index, _Host]:
         """The moving averages of all weights that were updated, by index; needs ``ema_decay``."""
         return {
-            index: states[EMA].asnumpy() * np.float32(self.optimizer.average_scale(index))
+            index: states[EMA].asnumpy() * self.optimizer.average_scale(index)
             for index, states in self._states.items()
             if EMA in states and self.optimizer.is_counted(index)
         }
@@ -112,8 +115,9 @@ class ParameterStates:
     def counters(self) -> dict[str, Any]:
         """The optimizer's counters, by parameter name, ready for JSON."""
         counters = self.optimizer.counters()
-        counts = counters["index_update_count"]
-        return {**counters, "index_update_count": {self._label(i): n for i, n in counts}}
+        for name in _BY_INDEX & counters.keys():
+            counters[name] = {self._label(i): n for i, n in counters[name]}
+        return counters
 
     def get_states(self, dump_optimizer: bool = False, *, parameters: str = "") -> bytes:
         """States and counters as one safetensors file in memory, for ``set_states``.
@@ -203,7 +207,7 @@ class ParameterStates:
     ) -> dict[Index, dict[str, _Host]]:
         """States by index and kind, all of them checked; parameters ``updated`` must have them."""
         kinds = list(self.optimizer.update_states())
-        labels = {self._label(i): i for i in [*self.optimizer.idx2name, *self._states]}
+        labels = self._labels()
         new: dict[Index, dict[str, _Host]] = {}
         for key, value in states.items():
             owner, kind, label = [*key.split("/", 2), "", ""][:3]
@@ -216,7 +220,7 @@ class ParameterStates:
                     "run that wrote them."
                 )
             array = np.asarray(value)
-            index = labels.get(label, int(label) if label.isdecimal() else label)
+            index = index_of(label, labels)
             have = self._states.get(index, {}).get(kind)
             fits = array.dtype in DTYPES if have is None else array.dtype == have.dtype
             if not fits or (have is not None and have.shape != array.shape):
@@ -238,19 +242,18 @@ class ParameterStates:
 
     def _counters(self, counters: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Counters by index, as the optimizer takes them."""
-        expected = set(self.optimizer.counters())
-        if not isinstance(counters, Mapping) or set(counters) != expected:
+        expected = self.optimizer.counters().keys() - {"index_begin"}
+        if not isinstance(counters, Mapping) or counters.keys() - {"index_begin"} != expected:
             raise CheckpointError(
                 f"{where}: the counters {counters!r} must have the entries {sorted(expected)}."
             )
-        labels = {self._label(i): i for i in [*self.optimizer.idx2name, *self._states]}
-        counts = counters["index_update_count"]
-        if not isinstance(counts, Mapping):
-            raise CheckpointError(f"{where}: index_update_count must be a dict, found {counts!r}.")
-        pairs = [
-            [labels.get(n, int(n) if n.isdecimal() else n), count] for n, count in counts.items()
-        ]
-        return {**counters, "index_update_count": pairs}
+        labels = self._labels()
+        checked = dict(counters)
+        for name in _BY_INDEX & counters.keys():
+            if not isinstance(counters[name], Mapping):
+                raise CheckpointError(f"{where}: {name} must be a dict, found {counters[name]!r}.")
+            checked[name] = [[index_of(n, labels), count] for n, count in counters[name].items()]
+        return checked
 
     def _check_dtype(self, index: Index, kind: str, array: Array) -> None:
         if array.dtype not in DTYPES:
@@ -263,7 +266,27 @@ class ParameterStates:
         return type(self.optimizer).__name__.lower()
 
     def _label(self, index: Index) -> str:
-        return self.optimizer.idx2name.get(index, str(index))
+        """What a parameter is called: by its name, or by its index, ``3`` or ``'3'``."""
+        if index in self.optimizer.idx2name:
+            return self.optimizer.idx2name[index]
+        return index if isinstance(index, str) and index_of(index, {}) == index else repr(index)
+
+    def _labels(self) -> dict[str, Index]:
+        """Return the indices by their labels, of all parameters that have a name or a state."""
+        return {self._label(i): i for i in [*self.optimizer.idx2name, *self._states]}
 
     def _key(self, kind: str, index: Index) -> str:
         return f"{self._kind()}/{kind}/{self._label(index)}"
+
+
+def index_of(label: str, labels: Mapping[str, Index]) -> Index:
+    """Return the index that a label stands for: a number, or text.
+
+    Text that would be read as something else, such as ``3``, is in quotes.
+    """
+    if label in labels:
+        return labels[label]
+    if label.removeprefix("-").isdecimal():
+        return int(label)
+    inner = label[1:-1]
+    return inner if label == repr(inner) and index_of(inner, {}) != inner else label

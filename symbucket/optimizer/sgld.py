@@ -30,4 +30,4 @@ class SGLD(Optimizer):
         key = self.idx2name.get(index, str(index)), self._index_update_count[index]
         noise = seeding.stream("sgld", *key).normal(0.0, math.sqrt(lr), values.shape)
         step = limited_gradient(self, grad) + wd * values
-        weight[...] = values - np.float32(lr / 2) * step + np.asarray(noise, values.dtype)
+        weight[...] = values - lr / 2 * step + np.asarray(noise, values.dtype)

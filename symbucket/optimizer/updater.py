@@ -121,7 +121,7 @@ class Updater(ParameterStates):
         whole: list[Dense] = []
         alone: list[Rows] = []
         for i, gradient, weight in by_rows:
-            if self.optimizer.updates_rows(i):
+            if self._takes_rows(i):
                 alone.append((i, gradient, weight))
             else:
                 whole.append((i, NDArray(gradient.dense(weight.shape), weight.context), weight))
@@ -163,6 +163,10 @@ class Updater(ParameterStates):
         for (_, _, target), array in zip(dense, weights):
             if target is not array:
                 target[...] = array.view()
+
+    def _takes_rows(self, index: Index) -> bool:
+        """Return whether ``_step`` may get a parameter's gradient by rows."""
+        return self.optimizer.updates_rows(index)
 
     def _row_update(self, index: Index, weight: NDArray) -> RowUpdate:
         """Return what updates a table by rows; it is made if it is new."""

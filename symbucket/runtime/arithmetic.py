@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symbucket.casts import lost_numbers
 from symbucket.elements import as_element
 from symbucket.errors import ShapeError
 from symbucket.types import Array
@@ -247,11 +248,24 @@ def _values(name: str, array: Any, left: Any, right: Any) -> Any:
     return calculate(name, *operands)
 
 
+def _check_held(values: Array, dtype: np.dtype[Any]) -> None:
+    """Raise ShapeError if numbers of a numpy array become other ones in an NDArray's dtype."""
+    count, first = lost_numbers(values, dtype)
+    if count:
+        raise ShapeError(
+            f"an array of {dtype} and a numpy array of {values.dtype}: {count} of its numbers, the "
+            f"first {first}, would become others as {dtype}; make them one with "
+            f'x.astype("{np.result_type(values.dtype, dtype)}")'
+        )
+
+
 def _operand(value: Any, dtype: np.dtype[Any]) -> Any:
     """Return an operand as ``calculate`` takes it; a numpy array in the dtype of the NDArray."""
     if isinstance(value, Arithmetic):
         return value.view()  # type: ignore[attr-defined]
     if isinstance(value, np.ndarray):
+        if value.dtype != dtype:
+            _check_held(value, dtype)
         return value.astype(dtype, copy=False)
     if isinstance(value, (bool, int, float, np.number, np.bool_)):
         return value

@@ -359,3 +359,31 @@ def test_verbosity(caplog):
     filled(init.Constant(3).set_verbosity(True).set_verbosity(False))
     filled(init.Load({}, "ones", verbose=True))
     assert caplog.messages == ["Initialized fc_weight by default_init"]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "first"),
+    [
+        (300, "int8", "300"),
+        (-1, "uint8", "-1"),
+        ([300, 1], "uint8", "300"),
+        (2**40, "int32", "1099511627776"),
+        (float("inf"), "int32", "inf"),
+        ([0, 5], "bool", "5"),
+    ],
+)
+def test_values_that_the_dtype_does_not_hold_are_refused(values, dtype, first):
+    arr = np.zeros(2, dtype)
+    loaded = init.Load({"a_weight": np.broadcast_to(values, 2)})
+    for initializer in (init.Constant(values), loaded):
+        with pytest.raises(ShapeError, match=f"does not hold .* the first {first}"):
+            initializer("a_weight", arr)
+        assert not arr.any()
+
+
+def test_loaded_fractions_are_not_cut_to_integers():
+    with pytest.raises(ShapeError, match=r"int32, which does not hold 1 of the 2 .* first 1\.5"):
+        init.Load({"a_weight": np.array([1.5, 2])})("a_weight", np.zeros(2, "int32"))
+    arr = np.zeros(2, "float32")
+    init.Load({"a_weight": np.array([0.1, 2])})("a_weight", arr)  # floats are rounded
+    assert arr.tolist() == np.array([0.1, 2], "float32").tolist()

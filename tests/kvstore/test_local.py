@@ -137,3 +137,42 @@ def test_modules_refuse_stores_that_would_have_no_effect(method):
     for store in ("local", "device", None, sb.kv.create("device")):
         call(store)
     assert module.optimizer_initialized
+
+
+def test_numbers_that_the_stored_dtype_does_not_hold_and_empty_lists_are_refused():
+    store = sb.kv.create()
+    store.init(1, sb.nd.array([1, 2], dtype="int32"))
+    with pytest.raises(InvalidArgumentError, match=r"not hold 2 of its numbers, .* 0\.5"):
+        store.push(1, [ones(2) * 0.5, ones(2) * 0.5])
+    for method in (store.push, store.pull):
+        with pytest.raises(InvalidArgumentError, match="key 1 has an empty list"):
+            method(1, [])
+    store.push(1, ones(2) * 3)
+    out = sb.nd.zeros((2,))
+    store.pull(1, out=out)
+    assert out.asnumpy().tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("keys", [("3", 3), ("-1", -1), ("w", "'3'")])
+def test_states_of_keys_that_look_like_numbers_return_to_them(keys, tmp_path):
+    def store_of(optimizer, weights):
+        store = sb.kv.create()
+        store.init(list(keys), weights)
+        store.set_optimizer(sb.optimizer.create(optimizer))
+        return store
+
+    def values(store, steps):
+        for step in range(steps):
+            store.push(list(keys), [ones(2) * (1 + step), ones(2) * (step - 3)])
+        outs = [sb.nd.zeros((2,)), sb.nd.zeros((2,))]
+        store.pull(list(keys), out=outs)
+        return outs
+
+    for name in ("adam", "dcasgd"):
+        whole = store_of(name, [ones(2), ones(2)])
+        weights = values(whole, 3)
+        whole.save_optimizer_states(tmp_path / name)
+        resumed = store_of(name, weights)
+        resumed.load_optimizer_states(tmp_path / name)
+        for a, b in zip(values(whole, 2), values(resumed, 2)):
+            np.testing.assert_array_equal(a.asnumpy(), b.asnumpy())

@@ -178,3 +178,40 @@ def test_kinds_that_are_not_there():
     with pytest.raises(InvalidArgumentError, match="compression type"):
         check_compression({"type": "fp8"})
     assert check_compression({"type": "none"}) is None
+
+
+class _Comm:
+    """Two workers with the same arrays, without MPI."""
+
+    def Get_rank(self):
+        return 0
+
+    def Get_size(self):
+        return 2
+
+    def Iallreduce(self, _, flat):
+        assert flat.dtype != np.float16  # MPI has no such type
+        flat *= 2
+        return
+
+
+def test_sums_of_workers_are_in_the_dtype_of_the_arrays(monkeypatch):
+    from symbucket.kvstore import workers
+
+    monkeypatch.setattr(workers, "_in_place", lambda: None)
+    monkeypatch.setattr(workers.WorkerGroup, "_wait", lambda *_: None)
+    group = workers.WorkerGroup(_Comm())
+    arrays = [
+        np.array([1 / 3, 2.0]),
+        np.array([2**40 + 1, 3]),
+        np.array([0.5], np.float32),
+        np.array([0.25], np.float16),
+        np.full(10**6, 0.25, np.float16),  # a large one
+    ]
+    expected = [array * 2 for array in arrays]
+    group.sum(arrays)
+    for array, right in zip(arrays, expected):
+        np.testing.assert_array_equal(array, right)
+    moving = [np.array([1 / 3])]
+    group.mean(moving)
+    assert moving[0][0] == 1 / 3

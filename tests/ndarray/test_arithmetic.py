@@ -178,7 +178,12 @@ def test_numpy_arrays_take_the_dtype_of_the_array():
         for result in (left + right, left * right, left > right):
             assert isinstance(result, sb.NDArray)
             assert result.dtype == np.float32
-    assert (n + i).asnumpy().tolist() == [2, 3, 4]
+    assert (np.array([2.0, 3, 4]) + i).asnumpy().tolist() == [3, 4, 5]
+    for values in (n, np.array([2**40, 2, 3]), np.array([np.nan, 2, 3])):
+        with pytest.raises(ShapeError, match="1 of its numbers, the first"):
+            values + i
+        with pytest.raises(ShapeError, match="would become others as int32"):
+            i > values  # noqa: B015
     assert np.exp(f).dtype == np.float32
 
 

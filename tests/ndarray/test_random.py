@@ -124,3 +124,40 @@ def test_an_initializer_written_with_them():
     module.bind([("data", (1, 3))])
     module.init_params(Mine())
     assert (module.get_params()[0]["fc_weight"].asnumpy() >= 3).all()
+
+
+def test_the_operators_take_the_rate_of_exponential_numbers():
+    for name, lam in (("random_exponential", 4.0), ("sample_exponential", nd.array([4.0]))):
+        draw = getattr(nd, name)
+        for drawn in (draw(lam, shape=(40000,)), draw(lam=lam, shape=(40000,))):
+            assert drawn.asnumpy().mean() == pytest.approx(0.25, rel=0.05)
+    with pytest.raises(InvalidArgumentError, match="lam=0 must be above 0"):
+        nd.random_exponential(0)
+
+
+def test_rounded_uniform_numbers_stay_below_the_upper_bound():
+    drawn = nd.random.uniform(-1, 2, shape=(100000,), dtype="float16").asnumpy()
+    assert drawn.max() == np.nextafter(np.float16(2), np.float16(0))
+    assert drawn.min() >= -1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        ("uniform", {"dtype": "int32"}, "int32 holds no fractions"),
+        ("uniform", {"out": nd.zeros((2,), dtype="uint8")}, "uint8 holds no fractions"),
+        ("randint", {"low": 0, "high": 300, "dtype": "uint8"}, "do not fit uint8"),
+        ("randint", {"low": 2**40, "high": 2**40 + 5}, "do not fit int32"),
+        ("randint", {"low": 0, "high": 129, "out": nd.zeros((2,), dtype="int8")}, "not fit int8"),
+    ],
+)
+def test_numbers_that_the_dtype_does_not_hold_are_refused(name, arguments, text):
+    with pytest.raises(InvalidArgumentError, match=text):
+        getattr(nd.random, name)(**arguments)
+
+
+def test_whole_ranges_of_a_dtype_and_no_rows():
+    assert nd.random.randint(-128, 128, shape=(3000,), dtype="int8").asnumpy().min() == -128
+    drawn = nd.random.randint(2**40, 2**40 + 5, shape=(9,), dtype="int64").asnumpy()
+    assert ((drawn >= 2**40) & (drawn < 2**40 + 5)).all()
+    assert nd.random.multinomial(nd.zeros((0, 3)), shape=2).shape == (0, 2)

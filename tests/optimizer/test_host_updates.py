@@ -9,6 +9,7 @@ import pytest
 import symbucket as sb
 from symbucket import optimizer
 from symbucket.errors import CheckpointError, InvalidArgumentError
+from symbucket.runtime import RowSparse
 from tests.small_networks import numbers, regression, regression_data, same
 
 ROWS = json.loads((Path(__file__).parent.parent / "data/optimizers_one_by_one.json").read_text())
@@ -171,3 +172,28 @@ def test_a_large_layer_beside_a_plain_parameter_is_not_cut_in_pieces():
     g = grads[1].asnumpy().astype(np.float64)
     expected = 1 - 0.1 * 800 / np.sqrt((g * g).sum()) * g
     np.testing.assert_allclose(weights[1].asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_reach_an_optimizer_of_ones_own_as_a_whole_gradient():
+    class Mine(optimizer.SGD):  # plain descent, which the library would do by rows
+        def update(self, index, weight, grad, state):
+            weight[...] = weight.view() - 2 * grad.view()
+
+    updater, weight = optimizer.get_updater(Mine()), sb.nd.ones((3, 2))
+    rows = sb.nd.array([[1], [1]], dtype="int64")
+    updater.update_rows(0, RowSparse(rows, sb.nd.array([[1, 2], [3, 4]])), weight)
+    assert weight.asnumpy().tolist() == [[1, 1], [-7, -11], [1, 1]]
+
+
+@pytest.mark.parametrize("name", ["lbsgd", "sgld", "dcasgd"])
+def test_double_precision_stays(name):
+    w, g = np.array([1 / 3, 2 / 3]), np.array([1 / 7, 1 / 3])
+    results = []
+    for gradient in (g, np.zeros(2)):
+        sb.random.seed(0)  # of the noise of sgld
+        weight = sb.nd.array(w, dtype="float64")
+        made = optimizer.create(name, learning_rate=0.1)
+        optimizer.get_updater(made)(0, sb.nd.array(gradient, dtype="float64"), weight)
+        results.append(weight.asnumpy())
+    rate = 0.05 if name == "sgld" else 0.1
+    np.testing.assert_allclose(results[0] - results[1], -rate * g, rtol=1e-14)

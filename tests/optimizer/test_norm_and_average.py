@@ -113,3 +113,26 @@ def test_a_module_uses_its_averages_in_a_block(tmp_path):
     assert same(again.get_averages()[0], averages)
     with pytest.raises(StateError, match="there are no averages"):
         _module(learning_rate=0.5)[0].get_averages()
+
+
+def test_averages_begin_with_the_first_update_that_is_made():
+    """Updates that count as made already are none of the average, also after a resume."""
+
+    def steps(updater, weight, count):
+        for _ in range(count):
+            updater(0, np.ones(2), weight)
+        return updater.averages()[0]
+
+    def new(begin):
+        options = {"learning_rate": 0.1, "ema_decay": 0.9, "begin_num_update": begin}
+        return optimizer.get_updater(optimizer.create("sgd", **options))
+
+    plain, late, resumed = new(0), new(50), new(50)
+    weight, other = np.array([1 / 3, 2.0]), np.array([1 / 3, 2.0])
+    first = steps(plain, weight, 1)
+    np.testing.assert_allclose(first, weight, rtol=1e-14)  # in float64, as the weight
+    np.testing.assert_array_equal(steps(late, other, 1), first)
+    resumed.set_states(late.get_states())
+    expected = steps(plain, weight.copy(), 2)
+    for updater in (late, resumed):
+        np.testing.assert_array_equal(steps(updater, other.copy(), 2), expected)
