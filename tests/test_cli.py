@@ -112,7 +112,7 @@ def test_export_takes_an_epoch_a_batch_size_and_training(prefix, tmp_path, capsy
 
 def test_run_on_a_text_gives_what_training_saw(bundle, prefix, text, tmp_path, capsys):
     (tmp_path / "few.txt").write_text(
-        "the red dog ran home\nthe dog ran home\n" + "the " * 20 + "dog\n"
+        "the red dog ran home\n" + "the " * 20 + "dog\nthe dog ran home\n"
     )
     assert symbucket("run", bundle, tmp_path / "few.txt", "--output", tmp_path / "out.npz") == 0
     out = capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_run_on_a_text_gives_what_training_saw(bundle, prefix, text, tmp_path, c
     assert re.search(r"2 requests in [\d.]+ s: [\d,]+ a second", out)
     total = float(re.search(r"^ +([\d.]+)  all 11 words$", out, re.MULTILINE)[1])
     with np.load(tmp_path / "out.npz") as file:
-        assert sorted(file.files) == ["softmax_output/0", "softmax_output/1"]
+        assert sorted(file.files) == ["softmax_output/0", "softmax_output/2"]
         assert file["softmax_output/0"].shape[0] == 6
 
     from symbucket.apps import language_model
@@ -137,6 +137,34 @@ def test_run_on_a_text_gives_what_training_saw(bundle, prefix, text, tmp_path, c
     )
     ((_, expected),) = module.score(batches, sb.metric.Perplexity(0))
     assert total == pytest.approx(expected, abs=0.01)
+
+
+def test_outputs_have_the_numbers_of_their_requests(bundle, tmp_path):
+    np.savez(tmp_path / "in.npz", **{"data/7": [2, 3, 4], "data/3": [2, 4]})
+    argv = [bundle, tmp_path / "in.npz", "--output", tmp_path / "out.npz", "--quiet"]
+    assert symbucket("run", *argv) == 0
+    with np.load(tmp_path / "out.npz") as file:
+        assert {n: len(file[n]) for n in file.files} == {
+            "softmax_output/3": 2,
+            "softmax_output/7": 3,
+        }
+
+
+def test_a_run_that_fails_before_it_begins_leaves_the_last_one_as_it_was(text, tmp_path):
+    argv = ["train", "--data-train", text, "--checkpoint", tmp_path / "lm", *SMALL, "--samples", 0]
+    assert symbucket(*argv, "--num-epochs", 1) == 0
+
+    def contents():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    files = contents()
+    assert any(path.parent.name == "lm-run" for path in files)
+    assert symbucket(*argv, "--resume", 1, "--num-epochs", 2, "--num-hidden", 9) == 2
+    assert symbucket(*argv, "--data-train", tmp_path / "no.txt") == 2
+    assert contents() == files
+    more = ["--resume", 1, "--num-epochs", 2, "--buckets", 9, 11]
+    assert symbucket(*argv, *more) == 0
+    assert json.loads((tmp_path / "lm-model.json").read_text())["buckets"] == [9, 11]
 
 
 @pytest.mark.parametrize("numbered", [False, True])
@@ -262,6 +290,13 @@ BAD = {
     "pickle": (["run", "{bundle}", "{tmp}/pickle.npz"], "cannot read arrays"),
     "no array": (["run", "{bundle}", "{tmp}/bytes.npz"], "'data' is no array, as np.savez writes"),
     "gaps": (["run", "{bundle}", "{tmp}/gaps.npz"], "other has no entry for request 1"),
+    "twice": (["run", "{bundle}", "{tmp}/twice.npz"], "is a second array for request 0"),
+    "a number": (["run", "{bundle}", "{tmp}/number.npz"], "'other' is a single number"),
+    "padding twice": (
+        ["export", "{prefix}", "{tmp}/b", "--padding", "data=1", "data=2"],
+        "--padding names 'data' twice",
+    ),
+    "no time": (["serve", "{bundle}", "--timeout", "nan"], "--timeout above 0, both finite"),
     "too long": (["run", "{bundle}", "{tmp}/long.npz"], "request 0 fits no network"),
     "no module": (
         ["plan", "--sym-gen", "nowhere.at.all:f", "--keys", "3", "--data", "data=2,key"],
@@ -292,6 +327,8 @@ def test_errors_are_one_line(name, bundle, prefix, own, tmp_path, capsys):
     (tmp_path / "mine" / "thesis.txt").write_text("years")
     np.savez(tmp_path / "pickle.npz", data=np.array([{}], dtype=object))
     np.savez(tmp_path / "gaps.npz", **{"data/0": [1], "data/1": [1], "other/0": [1]})
+    np.savez(tmp_path / "twice.npz", **{"data": [[1], [2]], "data/0": [3]})
+    np.savez(tmp_path / "number.npz", data=[[1], [2]], other=3)
     with zipfile.ZipFile(tmp_path / "bytes.npz", "w") as archive:
         archive.writestr("data", "no array")
     np.savez(tmp_path / "long.npz", data=np.ones((1, 40)))

@@ -213,9 +213,6 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
 
     train = bucketed(train_text, vocabulary, args)
     valid = bucketed(valid_text, vocabulary, args, shuffle=False, last_batch="pad")
-    if args.checkpoint and not (epoch or goes_on):
-        vocabulary.save(vocabulary_path(args.checkpoint))
-        save_model(args)
     train.epoch = epoch  # the order of the batches follows from seed and epoch
     batches = min(len(train), args.max_batches or len(train))
     print(describe(train, vocabulary))
@@ -230,8 +227,14 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
     if epoch:
         settings["load_optimizer_states"] = True
         module = sb.mod.BucketingModule.load(args.checkpoint, epoch, **settings)
+        module.bind(train.provide_data, train.provide_label)  # refuses other sizes
     else:
         module = sb.mod.BucketingModule(**settings)
+    if run is not None and not goes_on:  # a run that fails before it begins replaces no files
+        _forget(run)
+        if not epoch:
+            vocabulary.save(vocabulary_path(args.checkpoint))
+            save_model(args)
     saved = None
     if args.checkpoint:
         saved = sb.callback.module_checkpoint(module, args.checkpoint, save_optimizer_states=True)
@@ -248,6 +251,7 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
         optimizer=args.optimizer,
         # The loss is a mean over words already.
         optimizer_params={"learning_rate": args.lr, "rescale_grad": 1.0},
+        force_rebind=bool(epoch),
         begin_epoch=epoch,
         num_epoch=args.num_epochs,
         progress="bar" if sys.stderr.isatty() else "lines",
@@ -255,6 +259,8 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
         checkpoint=run,
         resume=None if run is None else AUTO,
     )
+    if epoch or goes_on:
+        save_model(args)  # its buckets may be others than those of the first run
     if args.samples:
         _, inputs, _ = sym_gen(NEXT_WORD)
         print("\nSentences that the model writes:")
@@ -278,18 +284,19 @@ def _warnings_only() -> logging.Logger:
 
 
 def _run_of(args: argparse.Namespace) -> sb.CheckpointManager | None:
-    """Return where the state of the run is kept, from which ``--resume auto`` goes on.
-
-    A run that begins anew, or from the files of an epoch, forgets the one before it.
-    """
+    """Return where the state of the run is kept, from which ``--resume auto`` goes on."""
     if not args.checkpoint:
         return None
     run = sb.CheckpointManager(f"{args.checkpoint}-run", keep=1, every_minutes=_MINUTES)
     if args.resume == AUTO and run.paths():
         print(f"goes on from {run.paths()[0]}")
-    for path in [] if args.resume == AUTO else run.paths():
-        Path(path).unlink()
     return run
+
+
+def _forget(run: sb.CheckpointManager) -> None:
+    """Remove the state of the run before one that begins anew, or from the files of an epoch."""
+    for path in run.paths():
+        Path(path).unlink()
 
 
 def vocabulary_path(prefix: str) -> str:

@@ -90,6 +90,8 @@ def _padding(texts: Sequence[str]) -> dict[str, float]:
     padding: dict[str, Any] = {}
     for text in texts:
         name, _, value = text.partition("=")
+        if name in padding:
+            raise InvalidArgumentError(f"--padding names {name!r} twice")
         try:
             padding[name] = float(value)
         except ValueError:

@@ -28,7 +28,7 @@ DESCRIPTION = (
     "Run a bundle's networks. For a text, one sentence a line, print the perplexity of each\n"
     "sentence. An .npz file holds the inputs by name: requests along the first axis (data), or an\n"
     "array for each request (data/0, data/1, ...) if their lengths differ. Outputs are written in\n"
-    "the second way."
+    "the second way, with the number of their request, or of their sentence from 0."
 )
 EXAMPLE = """\
 examples:
@@ -58,13 +58,14 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle(args.bundle, device(args.gpus))
     if args.input.endswith(".npz"):
         requests = _from_npz(args.input, args.key)
-        outputs, seconds = _run(bundle, requests)
+        numbers = list(requests)
+        outputs, seconds = _run(bundle, list(requests.values()))
     else:
-        outputs, seconds = _text(bundle, args)
+        numbers, outputs, seconds = _text(bundle, args)
     if outputs and not args.quiet:
         _summary(bundle, len(outputs), seconds)
     if args.output:
-        arrays = {f"{n}/{i}": a for i, one in enumerate(outputs) for n, a in one.items()}
+        arrays = {f"{n}/{i}": a for i, one in zip(numbers, outputs) for n, a in one.items()}
         _save(Path(args.output), arrays)
     return 0
 
@@ -87,8 +88,11 @@ def _summary(bundle: Bundle, requests: int, seconds: float) -> None:
     print(f"{requests:,} requests in {seconds:.2f} s: {requests / seconds:,.0f} a second")
 
 
-def _text(bundle: Bundle, args: argparse.Namespace) -> tuple[list[Any], float]:
-    """Print the perplexity of each line of a text; return outputs and seconds."""
+def _text(bundle: Bundle, args: argparse.Namespace) -> tuple[list[int], list[Any], float]:
+    """Print the perplexity of each line of a text; return its sentences' numbers, outputs, seconds.
+
+    Sentences are numbered from 0, those that are left out too.
+    """
     if "vocabulary.json" not in bundle.attachments:
         raise InvalidArgumentError(
             f"{args.bundle!r} has no vocabulary.json, so it cannot read text; give an .npz file"
@@ -121,10 +125,11 @@ def _text(bundle: Bundle, args: argparse.Namespace) -> tuple[list[Any], float]:
         print(f"{math.exp(total / words):10.2f}  all {words:,} words")
     if len(fitting) < len(encoded):
         print(f"{len(encoded) - len(fitting):,} sentences are longer than every bucket, left out")
-    return outputs, seconds
+    return fitting, outputs, seconds
 
 
-def _from_npz(path: str, key: Any) -> list[Request]:
+def _from_npz(path: str, key: Any) -> dict[int, Request]:
+    """Return the requests in a file by number."""
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -136,10 +141,15 @@ def _from_npz(path: str, key: Any) -> list[Request]:
     columns: dict[str, dict[int, Any]] = {}
     for name, array in arrays.items():
         numbered = _NUMBERED.fullmatch(name)
-        if numbered:
-            columns.setdefault(numbered[1], {})[int(numbered[2])] = array
-        elif array.ndim:
-            columns.setdefault(name, {}).update(enumerate(array))
+        if not numbered and not array.ndim:
+            raise DataError(
+                f"{path}: {name!r} is a single number; the first axis of an array is the requests"
+            )
+        column = columns.setdefault(numbered[1] if numbered else name, {})
+        entries = {int(numbered[2]): array} if numbered else dict(enumerate(array))
+        if twice := sorted({*entries} & {*column}):
+            raise DataError(f"{path}: {name!r} is a second array for request {twice[0]}")
+        column.update(entries)
     if not columns:
         raise DataError(f"{path} holds no arrays")
     numbers = set.union(*(set(c) for c in columns.values()))
@@ -147,7 +157,7 @@ def _from_npz(path: str, key: Any) -> list[Request]:
         missing = sorted(numbers - set(column))
         if missing:
             raise DataError(f"{path}: {name} has no entry for request {missing[0]}")
-    return [Request({n: c[i] for n, c in columns.items()}, key) for i in sorted(numbers)]
+    return {i: Request({n: c[i] for n, c in columns.items()}, key) for i in sorted(numbers)}
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 
 from symbucket.apps.arguments import integer
 from symbucket.errors import InvalidArgumentError
@@ -43,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
     from symbucket.serve.server import Limits, Server
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if args.max_delay < 0 or args.timeout <= 0:
-        raise InvalidArgumentError("--max-delay must be 0 or more, --timeout above 0")
+    # Written so that nan, which compares as neither, is refused.
+    if not (0 <= args.max_delay < math.inf and 0 < args.timeout < math.inf):
+        raise InvalidArgumentError("--max-delay must be 0 or more, --timeout above 0, both finite")
     bundle = Bundle(args.bundle, workers=args.workers, map_parameters=args.shared_memory)
     limits = Limits(args.max_megabytes << 20, args.max_samples, args.timeout)
     server = Server(

@@ -207,6 +207,17 @@ class BucketedTextIter(BucketedIter):
 
     def _report(self, largest: int, empty: list[int]) -> None:
         name = type(self).__name__
+        words = int(np.count_nonzero(self._store.tokens == self.invalid_label))
+        if words:
+            logger.warning(
+                "%s: invalid_label=%d, which pads, is also the token of %d words: nothing tells "
+                "them from padding, so that a loss or a metric that leaves padding out leaves them "
+                "out too. Number words from another integer (start_label of encode_sentences), or "
+                "pad with another one",
+                name,
+                self.invalid_label,
+                words,
+            )
         if self.discarded:
             logger.warning(
                 "%s: dropped %d of %d sentences longer than the largest bucket (%d); the longest "

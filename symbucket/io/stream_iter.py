@@ -46,7 +46,8 @@ class StreamIter(WholeBatchIter):
         label: fields of its labels.
         transform: ``transform(item)`` turns what the source has into a sample: a dict by field
             name, a tuple in the order of the fields, or an array if there is one field. It may
-            return None to leave the item out.
+            return None to leave the item out. After an error in it, the next batch begins with
+            the same window: no sample is lost.
         lengths: name of a further input, after the others: the sizes of each sample's axes,
             float32, of shape (batch_size,), or (batch_size, axes) if there are several. Rows that
             only fill a batch have the length 1.
@@ -184,8 +185,7 @@ class StreamIter(WholeBatchIter):
     def _begin(self, epoch: int, window: int, cursor: Cursor | None, waiting: list[Sample]) -> None:
         """Go to the beginning of a window, with samples that wait since the one before it."""
         self.epoch, self._number = epoch, window
-        order = np.random.default_rng([self.seed, epoch]) if self.shuffle else None
-        self._reader.begin(order, window, cursor)
+        self._open(cursor)
         self._waiting, self._rest = waiting, []
         self._start = self._reader.cursor, waiting
         self._batches: list[tuple[int, list[Sample]]] = []
@@ -193,9 +193,15 @@ class StreamIter(WholeBatchIter):
         self._begun = False  # whether the batches of a window are laid out
         self._current = None
 
+    def _open(self, cursor: Cursor | None) -> None:
+        """Read on from the beginning of the window that is next."""
+        order = np.random.default_rng([self.seed, self.epoch]) if self.shuffle else None
+        self._reader.begin(order, self._number, cursor)
+        self._broken: tuple[Cursor, int] | None = None
+
     def _following(self) -> DataBatch | None:
         while self._taken == len(self._batches):
-            if self._reader.ended:
+            if self._reader.ended and self._broken is None:
                 return None
             self._next_window()
         bucket, samples = self._batches[self._taken]
@@ -204,8 +210,12 @@ class StreamIter(WholeBatchIter):
         return batch
 
     def _next_window(self) -> None:
-        """Read a window and lay out its batches."""
-        self._start = self._reader.cursor, self._waiting
+        """Read a window and lay out its batches; one that an error broke off is read again."""
+        if self._broken is not None:
+            cursor, self.discarded = self._broken
+            self._open(cursor)
+        start = self._reader.cursor, self._waiting
+        self._broken = start[0], self.discarded
         samples = self._waiting + self._reader.read()
         ended = self._reader.ended
         generator = np.random.default_rng([self.seed, self.epoch, 1 + self._number])
@@ -218,7 +228,7 @@ class StreamIter(WholeBatchIter):
             [len(bucket) for bucket in held], sizes, last, generator if self.shuffle else None
         )
         self._batches = [(b, held[b][at : at + sizes[b]]) for b, at in plan]
-        self._taken, self._begun = 0, True
+        self._start, self._taken, self._begun, self._broken = start, 0, True, None
         self._number += 1
         rest = [
             s for bucket, size in zip(held, sizes) for s in bucket[len(bucket) // size * size :]

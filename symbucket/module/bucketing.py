@@ -23,6 +23,7 @@ from symbucket.module.binding import PendingCheckpoint, unbound
 from symbucket.module.buckets import BucketFactory, BucketingBinding, bind_as
 from symbucket.module.compiled import CompiledModule
 from symbucket.module.module import Module
+from symbucket.module.optimization import lent_updater
 from symbucket.module.planned import BucketingPlans
 from symbucket.module.private_names import BucketingNames
 from symbucket.module.sym_gen import SymGen, generate, with_symbols
@@ -282,7 +283,7 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
         """Use the optimizer (and its states) of another module."""
         self._require(params=True)
         bound = self._bound
-        bound.updater = shared_module.updater
+        bound.updater = lent_updater(shared_module, self.store)
         for module in bound.modules.values():
             module.borrow_optimizer(shared_module)
 

@@ -32,7 +32,7 @@ from symbucket.metric import EvalMetric
 from symbucket.module.batches import batch_of_network
 from symbucket.module.binding import ModuleBinding, unbound
 from symbucket.module.compiled import CompiledModule
-from symbucket.module.optimization import apply_gradients, make_optimizer
+from symbucket.module.optimization import apply_gradients, lent_updater, make_optimizer
 from symbucket.module.planned import ModulePlans
 from symbucket.module.private_names import ModuleNames
 from symbucket.monitor import arrays_of
@@ -254,8 +254,11 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
         return make_optimizer(optimizer, params, self.symbol, list(self.store.grads), batch_size)
 
     def borrow_optimizer(self, shared_module: Any) -> None:
-        """Use the optimizer (and its states) of another module."""
-        self._bound.updater = shared_module.updater
+        """Use the optimizer (and its states) of another module with the same parameters.
+
+        Raises InvalidArgumentError if it has others: states, rates and decays go by position.
+        """
+        self._bound.updater = lent_updater(shared_module, self.store)
 
     # Running ---------------------------------------------------------------------------------
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from symbucket import optimizer as opt
 from symbucket.engine.parameters import ParameterStore
+from symbucket.errors import InvalidArgumentError
 from symbucket.io import DataDesc
 from symbucket.io.desc import batch_size_of
 from symbucket.kvstore import DistributedKVStore
@@ -41,6 +43,27 @@ def make_optimizer(
     if not optimizer.idx2name:
         optimizer.idx2name = dict(enumerate(names))
     return optimizer
+
+
+def lent_updater(lender: Any, store: ParameterStore) -> opt.Updater:
+    """Return the optimizer of a module, for the parameters in ``store``.
+
+    Raises InvalidArgumentError if the module trains other parameters.
+    """
+    if not hasattr(lender, "updater"):
+        raise InvalidArgumentError(
+            f"borrow_optimizer: {lender!r} is no module with an optimizer of its own"
+        )
+    updater: opt.Updater = lender.updater
+    lent, own = ([(n, s.args[n].shape) for n in s.grads] for s in (lender.store, store))
+    if lender.store is not store and lent != own:
+        (other, mine) = next(p for p in zip_longest(lent, own) if p[0] != p[1])
+        raise InvalidArgumentError(
+            "borrow_optimizer: an optimizer keeps its states, rates and decays by the position of "
+            f"a parameter, and the modules differ in one: {mine or 'none'} here, "
+            f"{other or 'none'} there. Make an optimizer for each (init_optimizer)"
+        )
+    return updater
 
 
 def divided_by_batch(

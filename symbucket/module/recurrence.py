@@ -101,10 +101,19 @@ class Recurrence:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A network of some steps, compiled for one batch size."""
+    """A network of some steps, compiled for one batch size.
+
+    Attributes:
+        executor: runs it.
+        state_outputs: the outputs that are the states after the last step.
+        gradients: of the parameters that the network has, by name.
+        sums: those of them that every backward begins anew.
+    """
 
     executor: FrameExecutor
     state_outputs: list[str]
+    gradients: dict[str, NDArray]
+    sums: dict[str, NDArray]
 
 
 @dataclass
@@ -183,6 +192,8 @@ class RecurrentBinding(Binding):
         symbol = bound.network.symbol
         arrays = bound.arrays(bound.network.select(shapes.data, shapes.labels))
         parameters = {n: a for n, a in arrays.args.items() if n in self.store.args}
+        grads = {n: a for n, a in arrays.grads.items() if n in self.store.grads}
+        adding = [n for n, request in arrays.requests.items() if request == "add"]
         executor = FrameExecutor(
             symbol,
             self.context,
@@ -190,16 +201,17 @@ class RecurrentBinding(Binding):
             {n: (a.shape, a.dtype) for n, a in arrays.args.items() if n not in parameters},
             arrays.grads,
             self.recurrence.state_names,
-            [n for n, request in arrays.requests.items() if request == "add"],
+            adding,
             f"segments of {steps} steps",
             noise_clock=self.noise_clock,
         )
-        segment = Segment(executor, self.recurrence.state_outputs(symbol))
-        self._check(steps, segment)
+        sums = {n: a for n, a in grads.items() if n not in adding}
+        segment = Segment(executor, self.recurrence.state_outputs(symbol), grads, sums)
+        self._check(steps, segment, symbol)
         self.networks[steps] = bound
         return segment
 
-    def _check(self, steps: int, segment: Segment) -> None:
+    def _check(self, steps: int, segment: Segment, symbol: Symbol) -> None:
         """Raise an error if states do not fit each other, or an output is not a loss."""
         executor, names = segment.executor, self.recurrence.state_names
         for name, output in zip(names, segment.state_outputs):
@@ -217,6 +229,26 @@ class RecurrentBinding(Binding):
                     f"sym_gen({steps}): {', '.join(heads)} is no loss. Outputs before the states "
                     "must be losses (SoftmaxOutput, MakeLoss) or have no gradient (BlockGrad)."
                 )
+            self._check_divisors(steps, executor, symbol)
+
+    def _check_divisors(self, steps: int, executor: FrameExecutor, symbol: Symbol) -> None:
+        """Raise an error if a loss divides its gradient by the steps of a segment."""
+        losses = symbol.heads[: -len(self.recurrence.state_names)]
+        for position, (node, _) in enumerate(losses):
+            if node.op is None or not node.op.divides_by_sample:
+                continue
+            time = self._find_time_axes(executor)[position]
+            if time.axis:
+                raise InvalidArgumentError(
+                    f"sym_gen({steps}): {node.name!r} divides its gradient by the values of a "
+                    "sample, here those of all steps of a segment, so that gradients would depend "
+                    "on unroll. Reshape its data and label to shape=(-1, values of one step), a "
+                    "sum over steps, and divide with rescale_grad of the optimizer."
+                )
+
+    def segments_ran(self) -> list[Segment]:
+        """Return the different segments of the last forward."""
+        return list(dict.fromkeys(segment for segment, _ in self.ran))
 
     def frame(self, segment: Segment, position: int, states: dict[str, NDArray]) -> Frame:
         """Return the frame of the segment at a position of the sequence.
@@ -243,8 +275,11 @@ class RecurrentBinding(Binding):
 
     def time_axes(self) -> list[TimeAxis]:
         """Return where time lies in the outputs, for the batch size of the last forward."""
+        return self._find_time_axes(self.ran[0][0].executor)
+
+    def _find_time_axes(self, executor: FrameExecutor) -> list[TimeAxis]:
         recurrence = self.recurrence
-        inputs = {n: shape for n, (shape, _) in self.ran[0][0].executor.inputs.items()}
+        inputs = {n: shape for n, (shape, _) in executor.inputs.items()}
         inputs = {n: shape for n, shape in inputs.items() if n not in recurrence.state_names}
         rows = next(iter(inputs.values()))[1 - recurrence.time_axis]
         if rows not in self._time_axes:

@@ -201,7 +201,10 @@ class RecurrentModule(CompiledModule):
         apply_gradients(self.updater, self.store, self.gradients(), {}, self.data_shapes)
 
     def gradients(self) -> Mapping[str, NDArray]:
-        network, grads = self._bound.network, self.store.grads
+        bound = self._bound
+        if bound.ran:  # the networks of short sequences may lack parameters
+            return {n: a for segment in bound.segments_ran() for n, a in segment.gradients.items()}
+        network, grads = bound.network, self.store.grads
         return {n: grads[n] for n in network.network.param_names if network.requests[n] != "null"}
 
     def auxiliary(self) -> Mapping[str, NDArray]:
@@ -326,7 +329,11 @@ class RecurrentModule(CompiledModule):
         heads, spare = bound.state_gradients()
         for array in heads.values():
             array[...] = 0
-        last = bound.ran[-1][1]
+        first_sums, last = bound.ran[-1][0].sums, bound.ran[-1][1]
+        for segment in bound.segments_ran():
+            for name, array in segment.sums.items():
+                if name not in first_sums:  # the frame that begins the sums lacks this parameter
+                    array[...] = 0
         for segment, frame in reversed(bound.ran):
             by_output = {o: heads[n] for o, n in zip(segment.state_outputs, self.state_names)}
             segment.executor.backward(frame, by_output, spare, first=frame is last)

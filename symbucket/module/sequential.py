@@ -35,6 +35,7 @@ class SequentialModule(BaseModule):
         self._modules: list[Any] = []
         self._metas: list[dict[str, bool]] = []
         self._labels: Any = None
+        self._filled: set[int] = set()  # modules whose parameters come from init_params
 
     def add(self, module: Any, **kwargs: bool) -> SequentialModule:
         """Append a module; the chain has to be bound again.
@@ -138,13 +139,20 @@ class SequentialModule(BaseModule):
         force_init: bool = False,
         allow_extra: bool = False,
     ) -> None:
-        """Fill the parameters of all modules; each takes what it has of the given ones."""
+        """Fill the parameters of all modules; each takes what it has of the given ones.
+
+        Values that no module has are passed over, with a warning unless ``allow_extra``.
+        """
         if self.params_initialized and not force_init:
             return
         self._require()
-        for module in self._modules:  # each is given the parameters of all
+        for i, module in enumerate(self._modules):  # each is given the parameters of all
+            if not module.params_initialized:
+                self._filled.add(i)
+            # What an attempt that failed at a later module filled is filled anew.
+            force = force_init or i in self._filled
             module.init_params(
-                initializer, arg_params, aux_params, allow_missing, force_init, allow_extra=True
+                initializer, arg_params, aux_params, allow_missing, force, allow_extra=True
             )
         owners: dict[str, int] = {}
         for i, module in enumerate(self._modules):
@@ -156,6 +164,43 @@ class SequentialModule(BaseModule):
                     )
                 owners[name] = i
         self._set(params_initialized=True)
+        extra = [] if allow_extra else self._extra_names(arg_params, aux_params)
+        if extra:
+            self.logger.warning(
+                "SequentialModule: %s given, which no module of the chain has", listing(extra)
+            )
+
+    def _extra_names(self, *given: Mapping[str, Any] | None) -> list[str]:
+        """Return the names among given parameters and auxiliary states that no module has."""
+        pairs = zip(given, self.get_params())
+        return [n for params, own in pairs for n in params or () if n not in own]
+
+    def set_params(
+        self,
+        arg_params: Mapping[str, Any],
+        aux_params: Mapping[str, Any] | None = None,
+        allow_missing: bool = False,
+        force_init: bool = True,
+        allow_extra: bool = False,
+    ) -> None:
+        """Write parameters and auxiliary states of all modules.
+
+        As in ``Module``, values that no module has are an error only if ``allow_missing`` is set
+        and ``allow_extra`` is not; otherwise they are passed over, with a warning.
+        """
+        if self.params_initialized and not force_init:
+            self.logger.warning("Parameters already initialized and force_init=False; ignored")
+            return
+        if allow_missing and not allow_extra and self.params_initialized:
+            extra = self._extra_names(arg_params, aux_params)
+            if extra:
+                raise ParameterError(
+                    f"The given values have {listing(extra)}, which no module of the chain has; "
+                    "allow_extra=True passes over them."
+                )
+        super().set_params(
+            arg_params, aux_params, allow_missing, force_init=force_init, allow_extra=allow_extra
+        )
 
     def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
         """Return copies of the parameters and auxiliary states of all modules."""

@@ -259,6 +259,7 @@ class SoftmaxOutput(_Output):
 
 class _Regression(_Output):
     grad_scale: float = 1.0
+    divides_by_sample = True
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
         data, label = unify(ins[0], outs[0]), ins[1]
@@ -291,7 +292,6 @@ class LinearRegressionOutput(_Regression):
 
     formula = "y = x; dx = grad_scale / m (x - label), m values a sample"
     example = "LinearRegressionOutput([[1, 2]], [[1, 1]]) -> [[1, 2]]"
-    grad_scale: float = 1.0
 
 
 @operator("LogisticRegressionOutput")

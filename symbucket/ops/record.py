@@ -182,6 +182,8 @@ class Operator(FixedAttributes):
     """What MXNet's files call that number, which they must have."""
     is_loss: ClassVar[bool] = False
     """Its gradient ignores the head gradient."""
+    divides_by_sample: ClassVar[bool] = False
+    """Its gradient is divided by the values of a sample, those along all axes but the first."""
     moves_only: ClassVar[bool] = False
     """Every output element is some input element; ranges of values survive it."""
     random: ClassVar[bool] = False

@@ -141,3 +141,54 @@ def test_integers_beside_floats_are_not_rounded():
         sb.io.KeyedIter([1, 1], [np.array([2**24 + 1]), np.array([0.5])], batch_size=2)
     batches = sb.io.KeyedIter([1, 1], [np.array([2]), np.array([0.5])], batch_size=2, shuffle=False)
     assert next(batches).data[0].asnumpy().tolist() == [[2], [0.5]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_window_that_an_error_broke_off_is_read_again(workers):
+    broken = [5, 13]
+
+    def transform(item):
+        if item in broken:
+            broken.remove(item)
+            raise OSError("the network is away")
+        return np.full(1 + item % 2, item, np.float32)
+
+    def stream():
+        fields = [Field("data", ("T",))]
+        options = {"transform": transform, "workers": workers, "window": 4, "seed": 1}
+        return sb.io.StreamIter(range(16), 2, [1, 2], fields, **options)
+
+    batches, seen = stream(), []
+    while True:
+        try:
+            seen.append(next(batches).index.tolist())
+        except StopIteration:
+            break
+        except OSError:
+            state = batches.state()
+    assert not broken
+    assert sorted(i for index in seen for i in index) == list(range(16))
+    again = stream()
+    assert [batch.index.tolist() for batch in again] == seen
+    again.restore(state)  # of the second error
+    rest = [batch.index.tolist() for batch in again]
+    assert rest == seen[-len(rest) :]
+    assert 0 < len(rest) < len(seen)
+
+
+def test_samples_that_are_too_long_break_a_window_off_each_time():
+    fields = [Field("data", ("T",))]
+    rows = [[1], [1, 2], [1]]
+    batches = sb.io.StreamIter(rows, 1, [1], fields, too_long="error", window=3)
+    for _ in range(2):
+        with pytest.raises(DataError, match="sample 1 has the size"):
+            next(batches)
+
+
+@pytest.mark.parametrize("kind", [sb.io.BucketSentenceIter, sb.io.StepSentenceIter])
+def test_words_that_look_like_padding(kind, caplog):
+    kind([[0, 1, 2], [2, 1, 0]], 2, [3], invalid_label=-1)
+    assert not caplog.text
+    kind([[0, 1, 2], [2, 1, 0]], 2, [3], invalid_label=0)
+    (record,) = caplog.records
+    assert "invalid_label=0, which pads, is also the token of 2 words" in record.getMessage()

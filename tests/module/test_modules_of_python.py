@@ -189,3 +189,35 @@ def test_errors_of_chains():
     loss.forward(sb.io.DataBatch([X[:4]], [X[:4]]), is_train=True)
     with pytest.raises(UnsupportedError, match="grad_func"):
         loss.backward()
+
+
+def _prepared_chain():
+    chain = sb.mod.SequentialModule()
+    chain.add(_hidden()).add(sb.mod.Module(_head()), take_labels=True, auto_wiring=True)
+    chain.bind([("data", (4, 3))], [("softmax_label", (4, 2))])
+    return chain
+
+
+def test_names_that_no_module_of_a_chain_has(caplog):
+    chain = _prepared_chain()
+    chain.init_params()
+    ones = {name: np.ones(a.shape) for name, a in chain.get_params()[0].items()}
+    with pytest.raises(ParameterError, match="have fc3_bias, which no module of the chain has"):
+        chain.set_params({"fc1_bias": np.ones(4), "fc3_bias": np.ones(2)}, allow_missing=True)
+    assert not np.any(chain.get_params()[0]["fc1_bias"])
+    chain.set_params({**ones, "fc3_bias": np.ones(2)}, allow_extra=True)
+    assert not caplog.text
+    chain.set_params({**ones, "fc3_bias": np.ones(2)}, {"mean": np.ones(2)})
+    assert "fc3_bias, mean given, which no module of the chain has" in caplog.text
+    chain.set_params({}, force_init=False)
+    assert "already initialized" in caplog.text
+
+
+def test_a_chain_is_filled_anew_after_an_attempt_that_failed():
+    chain = _prepared_chain()
+    with pytest.raises(ParameterError, match="lack"):
+        chain.init_params(arg_params={"fc1_weight": np.ones((4, 3)), "fc1_bias": np.ones(4)})
+    zeros = {"fc1_weight": np.zeros((4, 3)), "fc1_bias": np.zeros(4)}
+    zeros |= {"fc2_weight": np.zeros((2, 4)), "fc2_bias": np.zeros(2)}
+    chain.init_params(arg_params=zeros)
+    assert not any(np.any(a) for a in chain.get_params()[0].values())

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 import symbucket as sb
-from symbucket.errors import (
-    ParameterError,
-)
+from symbucket.errors import InvalidArgumentError, ParameterError
 from tests.small_networks import (
     bound_regression,
     numbers,
@@ -84,3 +82,19 @@ def test_a_borrowed_optimizer_is_one_optimizer():
         module.forward_backward(regression_batch(rows))
         module.update()
     assert trained.updater.optimizer.num_update == 2
+
+
+def test_an_optimizer_for_other_parameters_is_not_borrowed():
+    lender = bound_regression(optimizer="adam")
+    twin, other = (sb.mod.Module(regression(name=name)) for name in ("fc", "gc"))
+    for module in (twin, other):
+        module.bind([("data", (4, 3))], [("softmax_label", (4, 2))])
+        module.init_params()
+    same = [*lender.store.grads] == [*twin.store.grads]
+    assert same
+    twin.borrow_optimizer(lender)
+    assert twin.updater is lender.updater
+    with pytest.raises(InvalidArgumentError, match=r"differ in one: \('gc_weight', .* here"):
+        other.borrow_optimizer(lender)
+    with pytest.raises(InvalidArgumentError, match="None is no module with an optimizer"):
+        twin.borrow_optimizer(None)
