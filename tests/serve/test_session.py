@@ -136,7 +136,11 @@ def test_what_reaches_from_step_to_step_besides_states_is_refused(tmp_path, chan
 
     module = of_steps(build, (4, 9))
     for write in (module.export, module.export_onnx):
-        with pytest.raises(UnsupportedError, match="carry_states: in two pieces, the output"):
+        # A file of any length has no positions beyond those of the longest key, to begin with.
+        reason = (
+            "carry_states: in two pieces, the output|dynamic_length: at length 10, .* the output"
+        )
+        with pytest.raises(UnsupportedError, match=reason):
             write(tmp_path / "b", dynamic_length=True, carry_states=True)
     assert not (tmp_path / "b").exists()
 
