@@ -292,6 +292,7 @@ class LinearRegressionOutput(_Regression):
 
     formula = "y = x; dx = grad_scale / m (x - label), m values a sample"
     example = "LinearRegressionOutput([[1, 2]], [[1, 1]]) -> [[1, 2]]"
+    grad_scale: float = 1.0
 
 
 @operator("LogisticRegressionOutput")
