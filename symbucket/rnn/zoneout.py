@@ -46,8 +46,8 @@ class ZoneoutCell(ModifierCell):
         output, after = self._base_step(inputs, states)
         if self.zoneout_outputs > 0:
             before = self.prev_output
-            if before is None:  # of any shape and dtype, as images of a convolutional cell
-                before = sym.zeros_like(output)
+            if before is None:
+                before = sym.zeros(shape=(0, 0))
             output = _mix(self.zoneout_outputs, output, before)
         if self.zoneout_states > 0:
             after = [_mix(self.zoneout_states, new, old) for new, old in zip(after, states)]
