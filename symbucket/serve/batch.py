@@ -18,16 +18,12 @@ def fill(buffer: Array, axis: int | None, padding: float, values: Sequence[Array
     ``axis`` is that of the samples, None if the input has none: then they have the same values.
     """
     if axis is None:
-        values = [array for array in values if array is not None][:1]
+        rows, values = buffer[np.newaxis], [array for array in values if array is not None][:1]
+    else:
+        rows = np.moveaxis(buffer, axis, 0) if axis else buffer
     written = sum([array.size for array in values if array is not None])
     if written < buffer.size:
         buffer[...] = padding
-    if axis is None:
-        for array in values:
-            assert array is not None
-            buffer[tuple(map(slice, array.shape))] = array
-        return written
-    rows = np.moveaxis(buffer, axis, 0) if axis else buffer
     for row, array in enumerate(values):
         if array is None:
             continue

@@ -59,12 +59,9 @@ class Chunker:
             groups.setdefault(group if one.shared is None else (group, one.shared), []).append(i)
         chunks: list[Chunk] = []
         for members in groups.values():
-            if placed[members[0]].network.key in self._mixing:
-                steps = {i: placed[i].sizes.get(KEY, 1) or 1 for i in members}
-                members.sort(key=steps.__getitem__, reverse=True)
-                lengths = list(map(steps.__getitem__, members))
-            else:
-                lengths = [self._sizes[placed[members[0]].network.key]] * len(members)
+            steps = {i: self._length(placed[i]) for i in members}
+            members.sort(key=steps.__getitem__, reverse=True)
+            lengths = [steps[i] for i in members]
             start = 0
             while start < len(members):
                 network = placed[members[start]].network
