@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,22 +13,20 @@ from symbucket.callback.early_stopping import EarlyStopping
 from symbucket.checks import check_choice, check_integer
 from symbucket.context import cpu
 from symbucket.engine.ownership import exclusive
-from symbucket.errors import DataError, DivergenceError, InvalidArgumentError
+from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
 from symbucket.io.iterator import check_iterator
 from symbucket.kvstore import as_kvstore
+from symbucket.module.callbacks import Callbacks, call_all
 from symbucket.module.epochs import epoch_batches, labels_of, limited
+from symbucket.module.fit_loop import FitLoop
 from symbucket.module.interface import ModuleInterface, Pairs
 from symbucket.module.observers import Observers
 from symbucket.module.optimization import divided_by_batch
-from symbucket.module.training_run import TrainingRun, full_disks_said
+from symbucket.module.training_run import TrainingRun
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
-
-Callbacks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
-
-MAX_LISTED_FAILURES = 5
 
 
 class BaseModule(ModuleInterface):
@@ -69,9 +66,9 @@ class BaseModule(ModuleInterface):
             with self.measuring(eval_metric):
                 self.forward(eval_batch, is_train=False)
             self.update_metric(eval_metric, labels_of(eval_batch))
-            _call(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
+            call_all(batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals()))
             count = nbatch + 1
-        _call(score_end_callback, BatchEndParam(epoch, count, eval_metric, locals()))
+        call_all(score_end_callback, BatchEndParam(epoch, count, eval_metric, locals()))
         return list(eval_metric.get_global_name_value())
 
     def iter_predict(
@@ -227,7 +224,7 @@ class BaseModule(ModuleInterface):
         run = TrainingRun.begin(
             self, checkpoint, resume, train_data, eval_data, eval_metric, early_stopping
         )
-        batches: Iterator[Any] = iter(())
+        batches: Iterator[Any] | None = None
         if run.earlier is not None:
             begin_epoch = run.earlier.epoch
         elif begin_epoch < num_epoch:
@@ -257,126 +254,21 @@ class BaseModule(ModuleInterface):
         if monitor is not None:
             self.install_monitor(monitor)
         run.restore()
-        with run, watch.watching(begin_epoch, run.batches_done(begin_epoch)):
-            for epoch in range(begin_epoch, begin_epoch if run.is_over else num_epoch):
-                tic = time.perf_counter()
-                skipped, done = 0, run.batches_done(epoch)
-                if done:
-                    batches = run.rest()
-                else:
-                    eval_metric.reset()
-                if not done and (epoch > begin_epoch or run.earlier is not None):
-                    run.begin_epoch()
-                    batches = epoch_batches(train_data, epoch)
-                watch.begin_epoch(epoch)
-                for nbatch, data_batch in enumerate(watch.fetched(batches), done):
-                    done = nbatch + 1
-                    if monitor is not None:
-                        monitor.tic()
-                    self.prepare(data_batch)
-                    with self.measuring(eval_metric if monitor is None else None):
-                        self.forward_backward(data_batch)
-                    failures = [] if on_divergence == "ignore" else self.failures()
-                    if failures:
-                        if monitor is not None:
-                            monitor.toc_print()  # now its numbers matter most
-                        self._undo()
-                        if on_divergence == "raise":
-                            raise self._divergence(epoch, nbatch, data_batch, failures)
-                        skipped += 1
-                        self.logger.warning(
-                            "Epoch[%d] Batch [%d]%s skipped (%d so far in this epoch): %s",
-                            epoch,
-                            nbatch,
-                            _bucket_key(data_batch),
-                            skipped,
-                            _listing(failures),
-                        )
-                        _call(
-                            batch_end_callback, BatchEndParam(epoch, nbatch, eval_metric, locals())
-                        )
-                        run.batch_done(epoch, nbatch)
-                        watch.lap("step")
-                        continue
-                    run.update(accumulate)
-                    self.update_metric(eval_metric, labels_of(data_batch))
-                    if monitor is not None:
-                        monitor.toc_print()
-                    param = BatchEndParam(epoch, nbatch, eval_metric, locals())
-                    watch.batch_done(param, data_batch)
-                    _call(batch_end_callback, param)
-                    run.batch_done(epoch, nbatch)
-                run.update_rest()
-                watch.epoch_trained()
-                named = {}
-                for name, value in eval_metric.get_global_name_value():
-                    named[f"train-{name}"] = value
-                    if self._epoch_line is None:
-                        self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
-                if self._epoch_line is not None:
-                    self.logger.info(self._epoch_line, epoch)
-                self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.perf_counter() - tic)
-                if epoch_end_callback is not None:
-                    arg, aux = self.get_params()
-                    for callback in callback_list(epoch_end_callback):
-                        with full_disks_said(self.logger):
-                            callback(epoch, self._saved_symbol(), arg, aux)
-                if eval_data is not None:
-                    watch.lap("callbacks")
-                    before = run.before_scoring(epoch, done)
-                    scores = self.score(
-                        eval_data,
-                        validation_metric,
-                        batch_end_callback=[
-                            *callback_list(eval_batch_end_callback),
-                            lambda _, before=before: run.scored_batch(before),
-                        ],
-                        score_end_callback=eval_end_callback,
-                        epoch=epoch,
-                    )
-                    for name, value in scores:
-                        self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
-                        named[f"val-{name}"] = value
-                    watch.lap("validation")
-                watch.epoch_done(epoch, named)
-                if run.epoch_done(epoch, named):
-                    break
-            run.use_best()
-
-    def _divergence(
-        self, epoch: int, nbatch: int, batch: Any, failures: Sequence[str]
-    ) -> DivergenceError:
-        """Return the error for a batch; the node that it comes from is looked for."""
-        try:
-            node = self.first_failure()
-        except Exception:  # the batch is bad all the same
-            self.logger.debug("the first node was not found", exc_info=True)
-            node = None
-        return DivergenceError(
-            f"Training diverged in epoch {epoch}, batch {nbatch}{_bucket_key(batch)}: "
-            f"{_listing(failures)}; {f'{node}. ' if node else ''}The parameters are those before "
-            "this batch, and checkpoints are untouched. Use a lower learning_rate or "
-            'clip_gradient, look at this batch, or leave such batches out: on_divergence="skip".'
+        loop = FitLoop(
+            self,
+            run,
+            watch,
+            train_data,
+            eval_data,
+            eval_metric,
+            validation_metric,
+            epoch_end_callback,
+            batch_end_callback,
+            eval_end_callback,
+            eval_batch_end_callback,
+            monitor,
+            on_divergence,
+            accumulate,
+            names=locals(),
         )
-
-
-def _bucket_key(batch: Any) -> str:
-    key = getattr(batch, "bucket_key", None)
-    return "" if key is None else f", bucket key {key!r}"
-
-
-def _listing(failures: Sequence[str]) -> str:
-    more = len(failures) - MAX_LISTED_FAILURES
-    return ", ".join(failures[:MAX_LISTED_FAILURES]) + (f" and {more} more" if more > 0 else "")
-
-
-def callback_list(callbacks: Callbacks) -> Sequence[Callable[..., Any]]:
-    """Return the callbacks of an argument that takes one, several or None."""
-    if callbacks is None:
-        return []
-    return callbacks if isinstance(callbacks, Sequence) else [callbacks]
-
-
-def _call(callbacks: Callbacks, param: BatchEndParam) -> None:
-    for callback in callback_list(callbacks):
-        callback(param)
+        loop.train(begin_epoch, num_epoch, batches)

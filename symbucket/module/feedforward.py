@@ -20,8 +20,8 @@ from symbucket.errors import DataError, InvalidArgumentError, ParameterError, St
 from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch, DataDesc
 from symbucket.io.desc import normalize_descs
-from symbucket.module.base import Callbacks, callback_list
 from symbucket.module.bucketing import BucketingModule
+from symbucket.module.callbacks import Callbacks, callback_list
 from symbucket.module.feedforward_data import DataReader, default_bucket_key, join_batches
 from symbucket.module.filling import filling_of
 from symbucket.module.module import Module
