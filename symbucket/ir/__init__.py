@@ -13,6 +13,7 @@ from symbucket.ir.bodies import (
     input_of_body,
     output_of_body,
     own_body,
+    place_copies,
     read_directions,
     readers,
     reads,
@@ -69,6 +70,7 @@ from symbucket.ir.registry import (
     mark,
     shape_rule,
 )
+from symbucket.ir.shapes import same_as_first
 from symbucket.ir.windows import (
     Windows,
     covered,
@@ -124,6 +126,7 @@ __all__ = [
     "output_of_body",
     "own_body",
     "perm_of",
+    "place_copies",
     "produced_by",
     "producer_of",
     "read_directions",
@@ -133,6 +136,7 @@ __all__ = [
     "root_of",
     "runner",
     "runs_along_first_axes",
+    "same_as_first",
     "scope_of",
     "shape_of",
     "shape_rule",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import onnx_ir as ir
 
 from symbucket.ir.builder import Builder, attr, shape_of
-from symbucket.ir.nodes import copy_type
+from symbucket.ir.nodes import copy_node, copy_type
 from symbucket.ir.notes import graph_notes, phase_of, set_phase
 
 
@@ -66,6 +66,30 @@ def append_if(
         out.name = name if i == 0 else g.unique(f"{name}:{i}")
     g.place(node)
     return list(node.outputs)
+
+
+def place_copies(
+    g: Builder,
+    source: ir.Graph,
+    values: dict[ir.Value, ir.Value | None],
+    *,
+    prefix: str = "",
+    suffix: str = "",
+) -> list[ir.Value]:
+    """Append copies of the nodes of a body or branch; return those of its outputs.
+
+    ``values`` says what its inputs stand for, and gets the copies of all other values.
+    """
+    for node in source:
+        copy = copy_node(node, [None if v is None else values.get(v, v) for v in node.inputs])
+        copy.name = g.unique(f"{prefix}{node.name}{suffix}")
+        for old, new in zip(node.outputs, copy.outputs):
+            new.name = g.unique(f"{prefix}{old.name}{suffix}")
+            values[old] = new
+        g.place(copy)
+    results = [values.get(value, value) for value in source.outputs]
+    assert all(value is not None for value in results)
+    return [value for value in results if value is not None]
 
 
 def states_of(scan: ir.Node) -> int:

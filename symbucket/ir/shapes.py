@@ -103,7 +103,8 @@ mark("Dropout", random=True)
 
 
 @shape_rule(*_UNARY, "Clip", "ScatterND", "ScatterElements", "LpNormalization", "ReverseSequence")
-def _same(node: ir.Node) -> list[TensorType]:
+def same_as_first(node: ir.Node) -> list[TensorType]:
+    """Return the shape and dtype of the first input, for the only output."""
     return [(_shape(node), _dtype(node))]
 
 

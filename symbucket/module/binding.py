@@ -6,6 +6,7 @@ import abc
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from symbucket.checkpoint import (
     Params,
@@ -139,9 +140,14 @@ class ModuleBinding(PooledBinding):
         return self._output_shapes[signature]
 
 
-def unbound() -> StateError:
-    """Return the error for a module that is not bound yet."""
-    return StateError("call bind(data_shapes, label_shapes) first")
+_AnyBinding = TypeVar("_AnyBinding", bound=Binding)
+
+
+def require_bound(binding: _AnyBinding | None) -> _AnyBinding:
+    """Return what ``bind`` made; raise StateError for a module that is not bound yet."""
+    if binding is None:
+        raise StateError("call bind(data_shapes, label_shapes) first")
+    return binding
 
 
 @dataclass

@@ -19,7 +19,7 @@ from symbucket.engine.ownership import exclusive
 from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.io import DataBatch, DataDesc
 from symbucket.metric import EvalMetric
-from symbucket.module.binding import PendingCheckpoint, unbound
+from symbucket.module.binding import PendingCheckpoint, require_bound
 from symbucket.module.buckets import BucketFactory, BucketingBinding, bind_as
 from symbucket.module.compiled import CompiledModule
 from symbucket.module.module import Module
@@ -129,10 +129,7 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
 
     @property
     def _bound(self) -> BucketingBinding:
-        binding = self._binding
-        if binding is None:
-            raise unbound()
-        return binding
+        return require_bound(self._binding)
 
     @property
     def default_bucket_key(self) -> Hashable:

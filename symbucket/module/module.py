@@ -30,7 +30,7 @@ from symbucket.io import DataBatch
 from symbucket.io.desc import batch_size_of
 from symbucket.metric import EvalMetric
 from symbucket.module.batches import batch_of_network
-from symbucket.module.binding import ModuleBinding, unbound
+from symbucket.module.binding import ModuleBinding, require_bound
 from symbucket.module.compiled import CompiledModule
 from symbucket.module.optimization import apply_gradients, lent_updater, make_optimizer
 from symbucket.module.planned import ModulePlans
@@ -140,10 +140,7 @@ class Module(ModuleNames, ModulePlans, CompiledModule):
 
     @property
     def _bound(self) -> ModuleBinding:
-        binding = self._binding
-        if binding is None:
-            raise unbound()
-        return binding
+        return require_bound(self._binding)
 
     @property
     def bound_network(self) -> BoundNetwork:

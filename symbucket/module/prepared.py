@@ -15,7 +15,7 @@ from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.kvstore import DistributedKVStore, as_kvstore
-from symbucket.module.binding import Binding, PendingCheckpoint, unbound
+from symbucket.module.binding import Binding, PendingCheckpoint, require_bound
 from symbucket.module.described import Described
 from symbucket.module.interface import Pairs
 from symbucket.module.optimization import join_workers
@@ -68,9 +68,7 @@ class Prepared(Described):
         return self._binding is not None and self._binding.updater is not None
 
     def _require(self, *, params: bool = False, optimizer: bool = False) -> None:
-        binding = self._binding
-        if binding is None:
-            raise unbound()
+        binding = require_bound(self._binding)
         if params:
             binding.store.require_filled()
         if optimizer and binding.updater is None:
@@ -79,17 +77,15 @@ class Prepared(Described):
     @property
     def store(self) -> ParameterStore:
         """The parameters, which all modules bound to this one share."""
-        if self._binding is None:
-            raise unbound()
-        return self._binding.store
+        return require_bound(self._binding).store
 
     @property
     def updater(self) -> Updater:
         """The optimizer with its states."""
         self._require(optimizer=True)
-        assert self._binding is not None
-        assert self._binding.updater is not None
-        return self._binding.updater
+        updater = require_bound(self._binding).updater
+        assert updater is not None
+        return updater
 
     # Steps -----------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from symbucket.io import DataBatch
 from symbucket.io.desc import batch_size_of, normalize_descs
 from symbucket.metric import EvalMetric
 from symbucket.module.batches import read_batch
-from symbucket.module.binding import unbound
+from symbucket.module.binding import require_bound
 from symbucket.module.compiled import CompiledModule
 from symbucket.module.optimization import apply_gradients, make_optimizer
 from symbucket.module.recurrence import Recurrence, RecurrentBinding, Segment, bind_segment
@@ -96,10 +96,7 @@ class RecurrentModule(CompiledModule):
 
     @property
     def _bound(self) -> RecurrentBinding:
-        binding = self._binding
-        if binding is None:
-            raise unbound()
-        return binding
+        return require_bound(self._binding)
 
     @property
     def unroll(self) -> int:

@@ -18,6 +18,7 @@ from symbucket.ir import (
     dtype_of,
     expansion,
     gradient,
+    same_as_first,
     shape_of,
     shape_rule,
 )
@@ -44,11 +45,7 @@ def inverse(x: Expr) -> list[Expr]:
     return x.ops("Inverse", outputs=3, domain=OWN_DOMAIN)
 
 
-@shape_rule("Cholesky", "LowerInverse", domain=OWN_DOMAIN)
-def _same_as_matrix(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
-    x = node.inputs[0]
-    assert x is not None
-    return [(shape_of(x), dtype_of(x))]
+shape_rule("Cholesky", "LowerInverse", domain=OWN_DOMAIN)(same_as_first)
 
 
 @shape_rule("Inverse", domain=OWN_DOMAIN)

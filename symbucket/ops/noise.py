@@ -17,10 +17,10 @@ from symbucket.ir import (
     Builder,
     Expr,
     attr,
-    dtype_of,
     expansion,
     gradient,
     mark,
+    same_as_first,
     shape_of,
     shape_rule,
 )
@@ -36,13 +36,7 @@ FAMILY = "Random numbers"
 #
 # ONNX's Dropout is not used: docs/runtimes.md says what is wrong with it.
 mark("Masked", domain=OWN_DOMAIN, elementwise=True)
-
-
-@shape_rule("Masked", domain=OWN_DOMAIN)
-def _masked_shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
-    value = node.inputs[0]
-    assert value is not None
-    return [(shape_of(value), dtype_of(value))]
+shape_rule("Masked", domain=OWN_DOMAIN)(same_as_first)
 
 
 @gradient("Masked", domain=OWN_DOMAIN)

@@ -15,12 +15,11 @@ from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
     Expr,
-    dtype_of,
     expansion,
     gradient,
     mark,
     no_gradient,
-    shape_of,
+    same_as_first,
     shape_rule,
 )
 from symbucket.ir.expr import exp, log, maximum, reciprocal, sin, sqrt, where
@@ -32,13 +31,7 @@ _NODES = ("LogGamma", "Gamma", "Digamma", "ErfInv")
 
 mark(*_NODES, domain=OWN_DOMAIN, elementwise=True)
 no_gradient("Digamma", domain=OWN_DOMAIN, because="is itself a derivative")
-
-
-@shape_rule(*_NODES, domain=OWN_DOMAIN)
-def _same_as_data(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
-    x = node.inputs[0]
-    assert x is not None
-    return [(shape_of(x), dtype_of(x))]
+shape_rule(*_NODES, domain=OWN_DOMAIN)(same_as_first)
 
 
 @gradient("LogGamma", domain=OWN_DOMAIN)

@@ -10,16 +10,15 @@ from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
     Expr,
-    dtype_of,
     expansion,
     gradient,
     no_gradient,
-    shape_of,
+    same_as_first,
     shape_rule,
 )
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
-from symbucket.types import InferredShapes, PartialShape, Shape
+from symbucket.types import InferredShapes, PartialShape
 
 FAMILY = "Losses and gradient blocks"
 
@@ -28,13 +27,7 @@ FAMILY = "Losses and gradient blocks"
 
 no_gradient("WithGradient", domain=OWN_DOMAIN, inputs=[1], because="is the value of the output")
 no_gradient("GradientPlus", domain=OWN_DOMAIN, inputs=[1], because="is itself a gradient")
-
-
-@shape_rule("WithGradient", "GradientPlus", domain=OWN_DOMAIN)
-def _same_as_first(node: ir.Node) -> list[tuple[Shape, ir.DataType]]:
-    value = node.inputs[0]
-    assert value is not None
-    return [(shape_of(value), dtype_of(value))]
+shape_rule("WithGradient", "GradientPlus", domain=OWN_DOMAIN)(same_as_first)
 
 
 @gradient("WithGradient", domain=OWN_DOMAIN)

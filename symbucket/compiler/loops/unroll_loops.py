@@ -14,8 +14,8 @@ from symbucket.ir import (
     Builder,
     body_of,
     clear_body,
-    copy_node,
     input_of,
+    place_copies,
     read_directions,
     shape_of,
     stack_directions,
@@ -48,8 +48,9 @@ def _unroll(graph: ir.Graph, scan: ir.Node) -> None:
     states = [input_of(scan, i) for i in range(carried)]
     stacked: list[list[ir.Value]] = [[] for _ in body.outputs[carried:]]
     for step in range(steps):
-        inputs = [*states, *(parts[step] for parts in slices)]
-        results = _copy_step(g, body, dict(zip(body.inputs, inputs)), step)
+        inputs: list[ir.Value | None] = [*states, *(parts[step] for parts in slices)]
+        values = dict(zip(body.inputs, inputs))
+        results = place_copies(g, body, values, suffix=f"/step{step}")
         states = results[:carried]
         for stack, value in zip(stacked, results[carried:]):
             stack.append(g.reshape(value, (1, *shape_of(value))))
@@ -71,18 +72,3 @@ def _slices(g: Builder, stack: ir.Value, backwards: bool) -> list[ir.Value]:
         parts = g.ops("Split", stack, g.ints(*[1] * steps), axis=0, outputs=steps)
     pieces = [g.reshape(part, tuple(shape)) for part in parts]
     return pieces[::-1] if backwards else pieces
-
-
-def _copy_step(
-    g: Builder, body: ir.Graph, values: dict[ir.Value, ir.Value], step: int
-) -> list[ir.Value]:
-    """Append one step; ``values`` are those of the body's inputs. Return the body's outputs."""
-    for node in body:
-        inputs = [None if v is None else values.get(v, v) for v in node.inputs]
-        copy = copy_node(node, inputs)
-        copy.name = g.unique(f"{node.name}/step{step}")
-        for old, new in zip(node.outputs, copy.outputs):
-            new.name = g.unique(f"{old.name}/step{step}")
-            values[old] = new
-        g.place(copy)
-    return [values.get(value, value) for value in body.outputs]

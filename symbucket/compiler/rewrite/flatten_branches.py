@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from symbucket.compiler.rewrite.base import PassContext, graph_pass
 from symbucket.compiler.rewrite.graph_queries import substitute
-from symbucket.ir import Builder, branches_of, clear_body, copy_node, input_of, shape_of
+from symbucket.ir import Builder, branches_of, clear_body, input_of, place_copies, shape_of
 
 
 @graph_pass("final", required=True)
@@ -40,14 +40,4 @@ def _flatten(graph: ir.Graph, node: ir.Node) -> None:
 def _inlined(g: Builder, node: ir.Node, branch: ir.Graph) -> list[ir.Value]:
     """Append the nodes of a branch; return its outputs."""
     values = dict(zip(branch.inputs, node.inputs[1:]))
-    for inner in branch:
-        inputs = [None if v is None else values.get(v, v) for v in inner.inputs]
-        copy = copy_node(inner, inputs)
-        copy.name = g.unique(f"{node.name}/{inner.name}")
-        for old, new in zip(inner.outputs, copy.outputs):
-            new.name = g.unique(f"{node.name}/{old.name}")
-            values[old] = new
-        g.place(copy)
-    results = [values.get(value, value) for value in branch.outputs]
-    assert all(value is not None for value in results)
-    return [value for value in results if value is not None]
+    return place_copies(g, branch, values, prefix=f"{node.name}/")

@@ -17,14 +17,15 @@ from symbucket.ir import (
     OWN_DOMAIN,
     Builder,
     Expr,
-    dtype_of,
     expansion,
     no_gradient,
+    same_as_first,
     shape_of,
     shape_rule,
 )
 
 no_gradient("AddRows", domain=OWN_DOMAIN, because="is itself part of a gradient")
+shape_rule("AddRows", domain=OWN_DOMAIN)(same_as_first)
 
 
 def add_rows(values: Expr, rows: Expr, count: int, width: Sequence[int]) -> Expr:
@@ -34,13 +35,6 @@ def add_rows(values: Expr, rows: Expr, count: int, width: Sequence[int]) -> Expr
     rows = rows.reshape((rows.size, 1)).cast(ir.DataType.INT64)
     table = zeros.own("AddRows", rows, values.reshape((rows.size, size)))
     return table.reshape((count, *width))
-
-
-@shape_rule("AddRows", domain=OWN_DOMAIN)
-def _add_rows_shape(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
-    table = node.inputs[0]
-    assert table is not None
-    return [(shape_of(table), dtype_of(table))]
 
 
 @expansion("AddRows")
