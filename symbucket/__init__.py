@@ -25,6 +25,7 @@ from symbucket import (
     initializer,
     io,
     kvstore,
+    log,
     lr_scheduler,
     metric,
     misc,
@@ -52,6 +53,7 @@ from symbucket import ndarray as nd
 from symbucket import random as rnd
 from symbucket import symbol as sym
 from symbucket import visualization as viz
+from symbucket.absent import module_instead as _module_instead
 from symbucket.attribute import AttrScope
 from symbucket.base import MXNetError
 from symbucket.checks import did_you_mean as _did_you_mean
@@ -99,6 +101,7 @@ __all__ = [
     "io",
     "kv",
     "kvstore",
+    "log",
     "lr_scheduler",
     "metric",
     "misc",
@@ -135,11 +138,8 @@ if not _TYPE_CHECKING:  # which would take any name then
             for n in __all__
             if name in getattr(m := globals()[n], "__all__", ())
         }
-        if name in ("autograd", "nn", "np", "npx"):
-            raise AttributeError(
-                f"symbucket has no {name!r}: networks are symbols (symbucket.sym), recurrent cells "
-                "are in symbucket.rnn, training in symbucket.mod, arrays in symbucket.nd"
-            )
+        if instead := _module_instead(name):
+            raise AttributeError(f"symbucket has no {name!r}: {instead}")
         hint = f". Did you mean {' or '.join(homes.values())}?" if homes else ""
         raise AttributeError(
             f"symbucket has no {name!r}{hint or _did_you_mean(name, __all__)}", name=name

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 
+from symbucket.class_property import ClassProperty
 from symbucket.errors import InvalidArgumentError
 
 __all__ = ["AttrScope"]
@@ -70,24 +71,24 @@ class AttrScope:
                 )
         self._attributes = {stored_name(key): value for key, value in attributes.items()}
 
-    def get(self, attributes: Mapping[str, str] | None) -> dict[str, str]:
-        """Return the scope's attributes, overridden by ``attributes``."""
-        if not attributes:
+    def get(self, attr: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the scope's attributes, overridden by ``attr``."""
+        if not attr:
             return dict(self._attributes)
-        own = {stored_name(key): value for key, value in attributes.items()}
+        own = {stored_name(key): value for key, value in attr.items()}
         return {**self._attributes, **own}
 
     def __enter__(self) -> AttrScope:
-        merged = AttrScope(**AttrScope.current().get(self._attributes))
+        merged = AttrScope(**AttrScope.current.get(self._attributes))
         _open_scopes.set((*_open_scopes.get(), merged))
         return self
 
     def __exit__(self, *_: object) -> None:
         _open_scopes.set(_open_scopes.get()[:-1])
 
-    @staticmethod
+    @ClassProperty
     def current() -> AttrScope:
-        """Return the innermost open scope, merged with those around it."""
+        """The innermost open scope, merged with those around it."""
         scopes = _open_scopes.get()
         return scopes[-1] if scopes else _NO_ATTRIBUTES
 

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 
+from symbucket.class_property import ClassProperty
+
 __all__ = ["NameManager", "Prefix"]
 
 
@@ -47,9 +49,9 @@ class NameManager:
     def __exit__(self, *_: object) -> None:
         _open_managers.set(_open_managers.get()[:-1])
 
-    @staticmethod
+    @ClassProperty
     def current() -> NameManager:
-        """Return the innermost open manager, or the thread's default one."""
+        """The innermost open manager, or the thread's default one."""
         managers = _open_managers.get()
         return managers[-1] if managers else _default.manager
 

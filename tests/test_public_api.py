@@ -17,7 +17,7 @@ PUBLIC = {
         AttrScope Bundle CheckpointManager Context Executor MXNetError NDArray NameManager Prefix
         Symbol SymbucketError attribute base callback check_padding checkpoint context contrib
         cpu cpu_pinned ctc current_context executor gluon gpu init initializer io kv kvstore
-        lr_scheduler metric misc mod model module mon monitor name nd ndarray num_gpus operator
+        log lr_scheduler metric misc mod model module mon monitor name nd ndarray num_gpus operator
         optimizer random rnd rnn serve sym symbol test_utils visualization viz
     """,
     "symbucket.base": """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from symbucket import runtime
 from symbucket.checks import check_choice, check_integer
-from symbucket.errors import DataError, NameConflictError, StateError
+from symbucket.errors import DataError, NameConflictError, StateError, UnsupportedError
 from symbucket.io._arrays import as_array, float32, in_batch
 from symbucket.io._seed import epoch_generator, resolve_seed
 from symbucket.io.desc import DataDesc
@@ -46,6 +46,7 @@ class NDArrayIter(DataIter):
             drops it, ``'roll_over'`` opens the next epoch with them.
         data_name: name of the data.
         label_name: name of the label.
+        layout: that of ``provide_data`` and ``provide_label``; its ``N`` must stand first.
         seed: fixes the shuffles; None draws one that follows ``sb.random.seed`` and differs from
             iterator to iterator, then readable as ``seed``.
 
@@ -79,8 +80,16 @@ class NDArrayIter(DataIter):
         last_batch_handle: str = "pad",
         data_name: str = "data",
         label_name: str = "softmax_label",
+        layout: str | None = "NCHW",
         seed: int | None = None,
     ) -> None:
+        if DataDesc.get_batch_axis(layout) != 0:
+            raise UnsupportedError(
+                f"NDArrayIter: layout={layout!r} does not begin with N: examples are rows of "
+                "axis 0 here. Give arrays with that axis first, and swap axes in the network "
+                "(sym.swapaxes), or make the batches in an iterator of your own"
+            )
+        self.layout = layout
         super().__init__(check_integer(batch_size, "batch_size", 1))
         self.shuffle = bool(shuffle)
         self.last_batch_handle = check_choice(
@@ -244,7 +253,7 @@ class NDArrayIter(DataIter):
 
     def _descs(self, arrays: Named) -> list[DataDesc]:
         return [
-            DataDesc(name, (self.batch_size, *array.shape[1:]), array.dtype)
+            DataDesc(name, (self.batch_size, *array.shape[1:]), array.dtype, self.layout)
             for name, array in arrays
         ]
 

@@ -152,7 +152,7 @@ class MNISTIter(_FileIter):
             "discard",
             data_name,
             label_name,
-            seed,
+            seed=seed,
         )
 
 

@@ -195,6 +195,11 @@ class BucketSentenceIter(BucketedTextIter):
             lengths=lengths,
         )
 
+    @property
+    def major_axis(self) -> int:
+        """The axis of data and labels that counts sentences."""
+        return self.layout.find("N")
+
     def _describe(self, key: int) -> tuple[list[DataDesc], list[DataDesc]]:
         size = self._batch_size(key)
         shape = (size, key) if self.layout == "NT" else (key, size)

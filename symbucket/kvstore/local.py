@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from symbucket.casts import lost_numbers
-from symbucket.checks import is_integer
+from symbucket.checks import check_choice, is_integer
 from symbucket.errors import InvalidArgumentError, ShapeError, StateError, UnsupportedError
 from symbucket.optimizer import Optimizer, Updater, get_updater
 from symbucket.runtime import NDArray
@@ -140,6 +140,23 @@ class KVStore:
 
     def barrier(self) -> None:
         """Return at once: there is one worker."""
+
+    def set_gradient_compression(self, compression_params: Mapping[str, Any]) -> None:
+        """Check ``{"type": "2bit"}`` or its like; one process sends nothing to be compressed."""
+        kind = str(dict(compression_params).get("type"))
+        check_choice(kind, "compression type", ("1bit", "2bit", "fp16", "none"))
+
+    @staticmethod
+    def is_capable(capability: str) -> bool:
+        """Return whether the store can update weights itself ("optimizer"): it can."""
+        return check_choice(capability, "capability", ("optimizer",)) == "optimizer"
+
+    def row_sparse_pull(self, *args: Any, **kwargs: Any) -> None:
+        """Raise UnsupportedError: arrays are dense; ``pull`` copies all rows."""
+        raise UnsupportedError(
+            "KVStore.row_sparse_pull: symbucket has no sparse arrays; pull copies all rows, and "
+            "nd.take(array, row_ids) has some of them"
+        )
 
     def _first_value(self, array: NDArray) -> NDArray:
         """Return what is stored for a key's first value."""

@@ -17,17 +17,17 @@ class CustomMetric(EvalMetric):
     Args:
         feval: takes two numpy arrays; returns a number, or (sum, count) for exact averages.
         name: the function's name by default.
-        output_names, label_names: as in :class:`EvalMetric`.
         allow_extra_outputs: outputs without a label are left out instead of refused.
+        output_names, label_names: as in :class:`EvalMetric`.
     """
 
     def __init__(
         self,
         feval: Callable[[Any, Any], Any],
         name: str | None = None,
+        allow_extra_outputs: bool = False,
         output_names: Sequence[str] | None = None,
         label_names: Sequence[str] | None = None,
-        allow_extra_outputs: bool = False,
     ) -> None:
         if not callable(feval):
             raise InvalidArgumentError(

@@ -401,11 +401,11 @@ def L2Normalization(
 
 def LRN(
     data: NDArray,
-    nsize: int,
     alpha: float = 0.0001,
     beta: float = 0.75,
     knorm: float = 2.0,
     *,
+    nsize: int,
     out: NDArray | None = None,
 ) -> NDArray:
     """``data / (knorm + alpha / nsize * sum of squares)^beta``."""
@@ -486,13 +486,13 @@ def Pooling(
     kernel: int | Sequence[int] = (),
     pool_type: Literal['max', 'avg', 'sum', 'lp'] = "max",
     global_pool: bool = False,
+    cudnn_off: bool = False,
     pooling_convention: Literal['valid', 'full', 'same'] = "valid",
     stride: int | Sequence[int] = (),
     pad: int | Sequence[int] = (),
     p_value: int | None = None,
     count_include_pad: bool = True,
     layout: str | None = None,
-    cudnn_off: bool = False,
     *,
     out: NDArray | None = None,
 ) -> NDArray:
@@ -624,11 +624,11 @@ SoftmaxOutput = Softmax
 def SpatialTransformer(
     data: NDArray,
     loc: NDArray,
+    target_shape: int | Sequence[int] = (0, 0),
+    *,
     transform_type: Literal['affine'],
     sampler_type: Literal['bilinear'],
-    target_shape: int | Sequence[int] = (0, 0),
     cudnn_off: bool = False,
-    *,
     out: NDArray | None = None,
 ) -> NDArray:
     """``data`` moved by the affine matrices ``loc``: GridGenerator and BilinearSampler in one."""
@@ -1021,8 +1021,8 @@ def log_softmax(
     length: NDArray | None = None,
     axis: int = -1,
     temperature: float | None = None,
-    use_length: bool = False,
     dtype: DtypeLike | None = None,
+    use_length: bool = False,
     *,
     out: NDArray | None = None,
 ) -> NDArray:
@@ -1125,8 +1125,8 @@ def norm(
     data: NDArray,
     ord: int = 2,
     axis: int | Sequence[int] | None = None,
-    keepdims: bool = False,
     out_dtype: DtypeLike | None = None,
+    keepdims: bool = False,
     *,
     out: NDArray | None = None,
 ) -> NDArray:
@@ -1347,8 +1347,8 @@ def softmax(
     length: NDArray | None = None,
     axis: int = -1,
     temperature: float | None = None,
-    use_length: bool = False,
     dtype: DtypeLike | None = None,
+    use_length: bool = False,
     *,
     out: NDArray | None = None,
 ) -> NDArray:
@@ -1362,8 +1362,8 @@ def softmin(
     length: NDArray | None = None,
     axis: int = -1,
     temperature: float | None = None,
-    use_length: bool = False,
     dtype: DtypeLike | None = None,
+    use_length: bool = False,
     *,
     out: NDArray | None = None,
 ) -> NDArray:

@@ -9,12 +9,14 @@ from typing import Any, Literal
 import numpy as np
 
 from symbucket.context import Context
+from symbucket.ndarray.boolean_mask import boolean_mask as boolean_mask
 from symbucket.ndarray.control_flow import cond as cond
 from symbucket.ndarray.control_flow import foreach as foreach
 from symbucket.ndarray.control_flow import while_loop as while_loop
 from symbucket.ndarray.finiteness import isfinite as isfinite
 from symbucket.ndarray.finiteness import isinf as isinf
 from symbucket.ndarray.finiteness import isnan as isnan
+from symbucket.ndarray.zipfian import rand_zipfian as rand_zipfian
 from symbucket.runtime.ndarray import NDArray
 
 DtypeLike = str | type[Any] | np.dtype[Any]
@@ -242,10 +244,10 @@ def arange_like(
 
 def bipartite_matching(
     data: NDArray,
-    threshold: float,
     is_ascend: bool = False,
-    topk: int = -1,
     *,
+    threshold: float,
+    topk: int = -1,
     out: NDArray | Sequence[NDArray] | None = None,
 ) -> NDArray | list[NDArray]:
     """Pairs of rows and columns: the best score first, then the best among what is left, ..."""

@@ -8,9 +8,9 @@ import importlib
 import pkgutil
 
 from symbucket.ops.record import Emitter, Operator, operator
-from symbucket.ops.registry import find, in_namespace, names
+from symbucket.ops.registry import find, full_name, in_namespace, names
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["Emitter", "Operator", "find", "in_namespace", "names", "operator"]
+__all__ = ["Emitter", "Operator", "find", "full_name", "in_namespace", "names", "operator"]

@@ -179,8 +179,8 @@ class BipartiteMatching(Operator):
     shapes = "(*d, m, n) -> (*d, m), (*d, n)"
     no_gradient = ("data",)
 
-    threshold: float
     is_ascend: bool = False
+    threshold: float
     topk: int = -1
 
     def outputs(self) -> tuple[str, ...]:

@@ -27,10 +27,10 @@ class LRN(Operator):
     )
     example = "LRN([[[[1]], [[2]]]], nsize=3, alpha=1, beta=1, knorm=1) -> [[[[0.375]], [[0.75]]]]"
 
-    nsize: int
     alpha: float = 1e-4
     beta: float = 0.75
     knorm: float = 2.0
+    nsize: int
 
     def __post_init__(self) -> None:
         self.check(

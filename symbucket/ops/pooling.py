@@ -46,13 +46,13 @@ class Pooling(Windowed):
     kernel: tuple[int, ...] = ()
     pool_type: Literal["max", "avg", "sum", "lp"] = "max"
     global_pool: bool = False
+    cudnn_off: bool = False
     pooling_convention: Literal["valid", "full", "same"] = "valid"
     stride: tuple[int, ...] = ()
     pad: tuple[int, ...] = ()
     p_value: int | None = None
     count_include_pad: bool = True
     layout: str | None = None
-    cudnn_off: bool = False
 
     def __post_init__(self) -> None:
         self.check_layout()

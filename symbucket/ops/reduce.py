@@ -140,8 +140,8 @@ class Norm(_OverAxes):
 
     ord: int = 2
     axis: Axes = None
-    keepdims: bool = False
     out_dtype: str | None = None
+    keepdims: bool = False
 
     def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
         data = ins[0]

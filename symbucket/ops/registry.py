@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from symbucket.absent import operator_instead
 from symbucket.errors import InvalidArgumentError
 from symbucket.ops.other_spellings import instead_of
 
@@ -32,13 +33,20 @@ def find(name: str) -> type[Operator]:
     Raises InvalidArgumentError with a suggestion if there is none.
     """
     if name not in _RECORDS:
-        raise InvalidArgumentError(f"There is no operator {name!r}.{instead_of(name, _RECORDS)}")
+        instead = operator_instead(name)
+        hint = f" In its place: {instead}." if instead else instead_of(name, _RECORDS)
+        raise InvalidArgumentError(f"There is no operator {name!r}.{hint}")
     return _RECORDS[name]
 
 
 def names() -> list[str]:
     """Return every registered name, aliases included, sorted."""
     return sorted(_RECORDS)
+
+
+def full_name(namespace: str, name: str) -> str:
+    """Return the name under which an operator of a namespace is registered: ``_linalg_gemm``."""
+    return _NAMESPACES.get(namespace, "") + name
 
 
 def in_namespace(namespace: str) -> dict[str, str]:

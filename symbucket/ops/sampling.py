@@ -131,9 +131,9 @@ class SpatialTransformer(_WithTarget):
     )
     shapes = "(n, c, h, w), (n, 6) -> (n, c, y, x)"
 
+    target_shape: tuple[int, ...] = (0, 0)
     transform_type: Literal["affine"]
     sampler_type: Literal["bilinear"]
-    target_shape: tuple[int, ...] = (0, 0)
     cudnn_off: bool = False
 
     def __post_init__(self) -> None:

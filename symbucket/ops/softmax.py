@@ -26,8 +26,8 @@ class _Softmax(Operator):
     sign = 1.0
     axis: int = -1
     temperature: float | None = None
-    use_length: bool = False
     dtype: str | None = None
+    use_length: bool = False
 
     def __post_init__(self) -> None:
         self.check(
@@ -83,8 +83,8 @@ class Softmax(_Softmax):
 
     axis: int = -1
     temperature: float | None = None
-    use_length: bool = False
     dtype: str | None = None
+    use_length: bool = False
 
 
 @operator("softmin", method="softmin")
@@ -96,8 +96,8 @@ class Softmin(_Softmax):
     sign = -1.0
     axis: int = -1
     temperature: float | None = None
-    use_length: bool = False
     dtype: str | None = None
+    use_length: bool = False
 
 
 @operator("log_softmax", method="log_softmax")
@@ -109,8 +109,8 @@ class LogSoftmax(_Softmax):
     onnx_type = "LogSoftmax"
     axis: int = -1
     temperature: float | None = None
-    use_length: bool = False
     dtype: str | None = None
+    use_length: bool = False
 
 
 @operator("SoftmaxActivation")

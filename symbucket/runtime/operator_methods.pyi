@@ -179,8 +179,8 @@ class OperatorMethods:
         length: NDArray | None = None,
         axis: int = -1,
         temperature: float | None = None,
-        use_length: bool = False,
         dtype: DtypeLike | None = None,
+        use_length: bool = False,
         *,
         out: NDArray | None = None,
     ) -> NDArray:
@@ -253,8 +253,8 @@ class OperatorMethods:
         self,
         ord: int = 2,
         axis: int | Sequence[int] | None = None,
-        keepdims: bool = False,
         out_dtype: DtypeLike | None = None,
+        keepdims: bool = False,
         *,
         out: NDArray | None = None,
     ) -> NDArray:
@@ -399,8 +399,8 @@ class OperatorMethods:
         length: NDArray | None = None,
         axis: int = -1,
         temperature: float | None = None,
-        use_length: bool = False,
         dtype: DtypeLike | None = None,
+        use_length: bool = False,
         *,
         out: NDArray | None = None,
     ) -> NDArray:
@@ -411,8 +411,8 @@ class OperatorMethods:
         length: NDArray | None = None,
         axis: int = -1,
         temperature: float | None = None,
-        use_length: bool = False,
         dtype: DtypeLike | None = None,
+        use_length: bool = False,
         *,
         out: NDArray | None = None,
     ) -> NDArray:

@@ -41,7 +41,7 @@ def compose(
     ``name`` and ``attr`` belong to the node. Inputs that are missing become variables named
     ``{node}_{argument}``.
     """
-    attr = AttrScope.current().get(kwargs.get("attr"))
+    attr = AttrScope.current.get(kwargs.get("attr"))
     positional: list[Symbol] = []
     rest: list[Any] = []
     named: dict[str, Symbol] = {}
@@ -69,7 +69,7 @@ def compose(
         raw["num_args"] = len(positional) + len(named)
     op = record.make(raw)
 
-    node_name = NameManager.current().get(kwargs.get("name"), called.lower())
+    node_name = NameManager.current.get(kwargs.get("name"), called.lower())
     node_name = _one_name(checked_name(node_name, called))
     inputs = _match(op, called, node_name, positional, named, attr)
     node = Node(op, node_name, inputs, attr or NO_ATTRIBUTES)

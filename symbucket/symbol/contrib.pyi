@@ -12,6 +12,7 @@ from symbucket.symbol.control_flow.cond import cond as cond
 from symbucket.symbol.control_flow.foreach import foreach as foreach
 from symbucket.symbol.control_flow.while_loop import while_loop as while_loop
 from symbucket.symbol.symbol import Symbol
+from symbucket.symbol.zipfian import rand_zipfian as rand_zipfian
 
 DtypeLike = str | type[Any] | np.dtype[Any]
 
@@ -253,10 +254,10 @@ def arange_like(
 
 def bipartite_matching(
     data: Symbol,
-    threshold: float,
     is_ascend: bool = False,
-    topk: int = -1,
     *,
+    threshold: float,
+    topk: int = -1,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:

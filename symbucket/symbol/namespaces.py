@@ -10,7 +10,8 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from symbucket.ops import in_namespace
+from symbucket.absent import operator_instead
+from symbucket.ops import full_name, in_namespace
 from symbucket.symbol.functions import operator_function
 
 
@@ -34,6 +35,8 @@ def attributes_of(
             raise AttributeError(name)
         short = in_namespace(module)
         if name not in short:
+            if instead := operator_instead(full_name(module, name)):
+                raise AttributeError(f"{package}.{module} has no operator {name!r}: {instead}.")
             near = difflib.get_close_matches(name, [*short, *functions], 3)
             hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise AttributeError(f"{package}.{module} has no operator {name!r}.{hint}")

@@ -174,12 +174,12 @@ def from_onnx(
     provided = _input_entries(graph, inputs, values)
     text = pack(proto)
     op = OnnxGraph.make({"graph": text, "states": states})
-    node_name = NameManager.current().get(name, "onnx")
+    node_name = NameManager.current.get(name, "onnx")
     entries = [
         provided[key] if key in provided else _variable(graph, key, values.get(key))
         for key in (*op.arguments(), *op.auxiliary())
     ]
-    node = Node(op, node_name, tuple(entries), AttrScope.current().get(None))
+    node = Node(op, node_name, tuple(entries), AttrScope.current.get(None))
     network = Symbol([(node, i) for i in range(node.num_outputs)])
     symbol = network if loss is None else _with_loss(network, op.outputs(), loss)
     _log_once(node_name, text, decisions)
@@ -317,7 +317,7 @@ def _input_entries(
 
 def _variable(graph: onnx.GraphProto, name: str, value: np.ndarray[Any, Any] | None) -> Entry:
     (info,) = (i for i in graph.input if i.name == name)
-    attrs = AttrScope.current().get(None)
+    attrs = AttrScope.current.get(None)
     kind = info.type.tensor_type.elem_type
     if kind:
         attrs["__dtype__"] = dtype_text(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))

@@ -83,8 +83,8 @@ def joined(symbol: Symbol) -> Symbol:
 
 def _plain_scopes() -> bool:
     """Return whether names and attributes are given by nobody's own rules."""
-    plain = type(NameManager.current()) in (NameManager, Prefix)
-    return plain and type(AttrScope.current()) is AttrScope
+    plain = type(NameManager.current) in (NameManager, Prefix)
+    return plain and type(AttrScope.current) is AttrScope
 
 
 class _Recorder:
@@ -112,7 +112,7 @@ class _Recorder:
         self._index.update((node, (len(self._steps), i)) for i, node in enumerate(nodes))
         self._steps.append(nodes)
         self._results.append(heads)
-        self._counts.append(NameManager.current().counts())
+        self._counts.append(NameManager.current.counts())
 
     def _new_nodes(self, heads: Sequence[Entry]) -> list[Node]:
         order: list[Node] = []
@@ -164,7 +164,7 @@ class _Recorder:
             self._outputs,
             own[:values],
         )
-        NameManager.current().advance(
+        NameManager.current.advance(
             {hint: n * (repetition.count - FIRST) for hint, n in growth[0].items()}
         )
         states = own[values:]

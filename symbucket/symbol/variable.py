@@ -38,7 +38,7 @@ def Variable(  # noqa: N802 - MXNet's name
     checked_name(name, "a Variable")
     if stype not in (None, "default"):
         raise InvalidArgumentError(f"Variable {name!r}: stype={stype!r}; only 'default' exists")
-    attrs = AttrScope.current().get(dict(attr or {}))
+    attrs = AttrScope.current.get(dict(attr or {}))
     if shape is not None:
         attrs["__shape__"] = str(_checked_shape(name, shape))
     if lr_mult is not None:

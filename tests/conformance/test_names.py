@@ -11,7 +11,7 @@ import symbucket as sb
 from symbucket import errors
 
 PACKAGES = """
-    base callback context executor gluon initializer io kvstore lr_scheduler metric misc model
+    base callback context executor gluon initializer io kvstore log lr_scheduler metric misc model
     module monitor ndarray operator optimizer random rnn symbol test_utils visualization
 """
 SHORT = {
@@ -87,3 +87,54 @@ def test_a_symbol_has_no_truth_value():
     assert isinstance(caught.value, (sb.MXNetError, TypeError))
     assert sb.base.py_str(b"fc_output") == sb.base.py_str("fc_output") == "fc_output"
     assert sb.base.mx_real_t is np.float32
+
+
+def test_open_scopes_are_properties_of_their_classes():
+    with sb.AttrScope(ctx_group="g"), sb.name.Prefix("net_") as prefix:
+        assert sb.name.NameManager.current is prefix
+        assert sb.name.NameManager.current.get(None, "fc") == "net_fc0"
+        assert sb.AttrScope.current.get(attr={"lr_mult": "2"}) == {
+            "__ctx_group__": "g",
+            "__lr_mult__": "2",
+        }
+    assert sb.AttrScope.current.get(None) == {}
+
+
+def test_arguments_by_position_are_in_mxnets_order():
+    def off(label, pred):
+        return float(abs(label - pred).sum())
+
+    extra = sb.metric.CustomMetric(off, "off", True)
+    extra.update([sb.nd.zeros((2,))], [sb.nd.ones((2,)), sb.nd.ones((2,))])
+    assert extra.get() == ("off", 2.0)
+    x = sb.nd.array([[3.0, 4.0]])
+    assert sb.nd.norm(x, 2, 1, None, True).shape == (1, 1)
+    y = sb.nd.LRN(sb.nd.ones((1, 1, 1, 1)), 1.0, 1.0, 1.0, 1)
+    assert y.asnumpy().item() == 0.5
+    z = sb.nd.Pooling(sb.nd.ones((1, 1, 4, 4)), (2, 2), "max", False, True, "valid", (2, 2))
+    assert z.shape == (1, 1, 2, 2)
+    scores = sb.nd.array([[[0.5, 0.6], [0.1, 0.2]]])
+    assert sb.nd.contrib.bipartite_matching(scores, False, 0.01)[0].asnumpy().tolist() == [[1, 0]]
+
+
+def test_sentences_lie_along_the_major_axis():
+    for layout, axis in (("NT", 0), ("TN", 1)):
+        batches = sb.rnn.BucketSentenceIter([[1, 2]] * 2, 2, [2], layout=layout)
+        assert batches.major_axis == axis
+
+
+def test_layouts_of_array_iterators():
+    rows = sb.io.NDArrayIter(np.zeros((4, 3, 2)), np.zeros(4), 2, layout="NTC")
+    assert rows.provide_data[0].layout == "NTC"
+    with pytest.raises(sb.MXNetError, match="layout='TNC' does not begin with N"):
+        sb.io.NDArrayIter(np.zeros((4, 3, 2)), None, 2, layout="TNC")
+
+
+def test_stores_take_what_mxnets_scripts_ask_of_them():
+    store = sb.kv.create("device")
+    store.set_gradient_compression({"type": "2bit", "threshold": 0.5})
+    assert store.is_capable("optimizer")
+    with pytest.raises(sb.MXNetError, match="compression type"):
+        store.set_gradient_compression({"type": "3bit"})
+    with pytest.raises(sb.MXNetError, match=r"no sparse arrays.*nd\.take"):
+        store.row_sparse_pull("w", out=sb.nd.zeros(2), row_ids=sb.nd.zeros(1))

@@ -60,8 +60,8 @@ def _take(rest: list[Symbol], form: Form) -> Any:
 @contextmanager
 def subgraph_scope(name: str) -> Iterator[str]:
     """Mark the nodes that are made inside; the value is the mark, a new one for every scope."""
-    around = AttrScope.current().get(None).get(_SCOPE)
-    mark = NameManager.current().get(None, name)
+    around = AttrScope.current.get(None).get(_SCOPE)
+    mark = NameManager.current.get(None, name)
     if mark == around:  # counted by a NameManager of its own
         mark = f"{mark}_"
     with AttrScope(**{_SCOPE: mark}):
@@ -77,7 +77,7 @@ def placeholders(symbols: Sequence[Symbol], taken: set[str]) -> list[Symbol]:
         while name in taken:
             name = f"{name}-"
         taken.add(name)
-        attrs = AttrScope.current().get(None)
+        attrs = AttrScope.current.get(None)
         variables.append(Symbol([(Node(None, name, (), attrs), 0)]))
     return variables
 
@@ -158,8 +158,8 @@ def _distinct(outputs: Sequence[Symbol], variables: set[Node]) -> list[Entry]:
 
 def apply_loop(op: Operator, called: str, entries: Sequence[Entry]) -> list[Symbol]:
     """Return the outputs of a loop or branch over ``entries``."""
-    name = NameManager.current().get(None, called)
-    node = Node(op, name, tuple(entries), AttrScope.current().get(None))
+    name = NameManager.current.get(None, called)
+    node = Node(op, name, tuple(entries), AttrScope.current.get(None))
     return [Symbol([(node, i)]) for i in range(node.num_outputs)]
 
 
