@@ -153,6 +153,7 @@ def fuzz(session: nox.Session) -> None:
     seed = str(date.today().toordinal() * 100_000)
     options = ["--seed", seed, "--seconds", *seconds]
     session.run("python", "-m", "tests.fuzz", *options)
+    session.run("python", "-m", "tests.fuzz", "--convolutions", *options)
     session.run("python", "-m", "tests.fuzz", "--damage", *options)
     session.run("python", "-m", "tests.fuzz.hostile", *options)
     seeds = [f"--seed={seed}", f"--hypothesis-seed={seed}"]

@@ -23,6 +23,7 @@ _NO_SHORT = frozenset(
     "Mul Neg Pow ReduceL1 ReduceL2 ReduceMean ReduceProd ReduceSum Sub Trilu".split()
 )
 _NO_LONG = frozenset({"ArgMax", "ArgMin", "ReduceMean"})
+_NO_HALF = frozenset({"ScatterElements"})  # none that adds
 _INTEGERS = (_INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.INT8)
 _SHORT = (ir.DataType.UINT8, ir.DataType.INT8)
 
@@ -38,6 +39,8 @@ def computing_dtype(op_type: str, dtype: ir.DataType) -> ir.DataType:
         return _DOUBLE
     if dtype in _INTEGERS and op_type in _NO_INTEGERS:
         return _FLOAT if op_type in _NO_DOUBLE else _DOUBLE
+    if dtype == ir.DataType.FLOAT16 and op_type in _NO_HALF:
+        return _FLOAT
     if dtype == _DOUBLE and op_type in _NO_DOUBLE:
         return _FLOAT
     return dtype

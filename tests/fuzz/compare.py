@@ -11,20 +11,23 @@ import functools
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 import symbucket as sb
-from symbucket.errors import UnsupportedError
+from symbucket.errors import SymbucketError
 from symbucket.types import Array
+from tests.fuzz import updates  # noqa: F401 - it enters its ways
+from tests.fuzz.everywhere import everywhere
 from tests.fuzz.networks import Network, draw_network
 from tests.fuzz.ways import WAYS, Results, Skip
 
 MOVES = 2  # times that inputs are moved
 AMPLIFIED = 20.0
+AGAIN = 3  # times that a difference is looked for with other numbers
 
 
 @dataclass
@@ -67,10 +70,11 @@ class Report:
         )
 
 
-def compare(network: Network, report: Report, every: int = 1) -> list[Failure]:
+def compare(network: Network, report: Report, every: int = 1, ways: str = "") -> list[Failure]:
     """Return the failures of one network.
 
     ``every``: with 3, a network goes a third of the ways, and three networks in a row all of them.
+    ``ways``: only those whose name contains this.
     """
     bases: dict[str, Results | None] = {}
     limits = {way.base: _Limits(network, way.base) for way in WAYS.values()}
@@ -87,7 +91,7 @@ def compare(network: Network, report: Report, every: int = 1) -> list[Failure]:
         return None
 
     for number, (name, way) in enumerate(WAYS.items()):
-        if way.is_base or (number + network.seed) % every:
+        if way.is_base or ways not in name or (number + network.seed) % every:
             continue
         if network.draws and not way.same_step:
             report.skipped[f"{name}: draws random numbers"] += 1
@@ -103,16 +107,38 @@ def compare(network: Network, report: Report, every: int = 1) -> list[Failure]:
         if base is not None and results is not None:
             report.compared[name] += 1
             failure = _difference(network, name, results, base, limits[way.base])
-            failures += [failure] if failure else []
+            if failure and _comes_back(failure):
+                failures.append(failure)
     return [shrunk(f) for f in failures]
+
+
+def _comes_back(failure: Failure) -> bool:
+    """Return whether a difference is there with other numbers too.
+
+    Of thousands of elements now and then one lies so close to a kink that rounding decides.
+    """
+    network, way = failure.network, WAYS[failure.way]
+    if network.again is None:
+        return True
+    for number in range(AGAIN):
+        other = network.with_inputs(network.again(network.seed + (number + 1) * 1_000_003))
+        base, results = _run(other, way.base), _run(other, way.name)
+        if not isinstance(base, dict) or not isinstance(results, dict):
+            return True
+        if _difference(other, way.name, results, base, _Limits(other, way.base)):
+            return True
+    return False
 
 
 def _run(network: Network, name: str) -> Results | Skip | Failure:
     try:
-        return WAYS[name].run(network)
+        with everywhere(network.everywhere):
+            return WAYS[name].run(network)
     except Skip as skip:
         return skip
-    except UnsupportedError as error:
+    except SymbucketError as error:
+        if "data type is not supported" in str(error) and "without" in name:
+            return Skip("no kernel without casts")
         if not isinstance(error.__cause__, NoKernel):
             return _failure(network, name, error)
         reason = str(error.__cause__).split("implementation for ")[-1]
@@ -145,7 +171,8 @@ class _Limits:
 
     def exceeded(self, name: str, expected: Array, distance: float) -> float | None:
         """Return the limit if the distance is above it. Inputs are moved only if need be."""
-        limit = 300 * self._eps * (1.0 + _scale(expected))
+        floor = 1.0 if self._network.again is None else 0.01
+        limit = 300 * self._eps * (floor + _scale(expected))
         if distance <= limit:
             return None
         if self._moved is None:
@@ -222,7 +249,12 @@ def shrunk(failure: Failure) -> Failure:
 
 
 def fuzz(
-    start: int, networks: int | None = None, seconds: float | None = None, every: int = 1
+    start: int,
+    networks: int | None = None,
+    seconds: float | None = None,
+    every: int = 1,
+    draw: Callable[[int], Network] = draw_network,
+    ways: str = "",
 ) -> Iterator[Report]:
     """Compare networks from number ``start`` on; yield the report after each of them."""
     report = Report()
@@ -232,8 +264,8 @@ def fuzz(
         end is None or time.monotonic() < end
     ):
         with sb.NameManager():
-            network = draw_network(seed)
-            report.failures += compare(network, report, every)
+            network = draw(seed)
+            report.failures += compare(network, report, every, ways)
         report.networks += 1
         report.operators.update(op.op_name for op in network.operators)
         seed += 1

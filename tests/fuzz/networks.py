@@ -11,6 +11,7 @@ already, reshaped to fit.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Collection, Mapping
@@ -52,6 +53,10 @@ class Network:
     inputs: dict[str, Array]
     wanted: list[str]
     """The arguments to differentiate by."""
+    again: Callable[[int], dict[str, Array]] | None = None
+    """Other numbers for the variables, of the same kind."""
+    everywhere: bool = False
+    """Whether passes also rewrite what is not faster then (``compare`` sees to that)."""
 
     @property
     def args(self) -> dict[str, Array]:
@@ -93,10 +98,10 @@ class Network:
         """The same arrays for another symbol over the same variables."""
         arguments = symbol.list_arguments()
         wanted = [n for n in self.wanted if n in arguments]
-        return Network(self.seed, symbol, self.inputs, wanted)
+        return dataclasses.replace(self, symbol=symbol, wanted=wanted)
 
     def with_inputs(self, inputs: Mapping[str, Array]) -> Network:
-        return Network(self.seed, self.symbol, {**self.inputs, **inputs}, self.wanted)
+        return dataclasses.replace(self, inputs={**self.inputs, **inputs})
 
     def with_shapes(self, names: Collection[str]) -> Network:
         """The same network with the shapes of these variables written into the symbol."""

@@ -71,3 +71,12 @@ def test_a_convolution_in_float64_is_trained() -> None:
     slopes = step.grad_dict["x"].asnumpy()
     assert slopes.dtype == np.float64
     assert slopes[0, 0].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+
+
+def test_a_pool_with_windows_that_overlap_is_trained_in_float16() -> None:
+    pool = sym.Pooling(x, kernel=(3,), stride=(2,), pool_type="max")
+    step = pool.simple_bind(sb.cpu(), type_dict={"x": "float16"}, x=(1, 1, 5))
+    step.arg_dict["x"][:] = [[[1, 0, 4, 2, 3]]]
+    assert step.forward(is_train=True)[0].asnumpy().ravel().tolist() == [4.0, 4.0]
+    step.backward([np.ones((1, 1, 2))])
+    assert step.grad_dict["x"].asnumpy().ravel().tolist() == [0, 0, 2, 0, 0]
