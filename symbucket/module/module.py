@@ -39,7 +39,7 @@ from symbucket.monitor import arrays_of
 from symbucket.optimizer import Optimizer, get_updater
 from symbucket.runtime import NDArray, RowSparse
 from symbucket.symbol import Symbol
-from symbucket.symbol.onnx_import import as_symbol
+from symbucket.symbol.onnx.importer import as_symbol
 from symbucket.types import Array, Shape
 
 

@@ -10,7 +10,7 @@ from symbucket.compiler.gc_pause import paused_collector
 from symbucket.errors import InvalidArgumentError
 from symbucket.name import NameManager
 from symbucket.symbol import Symbol
-from symbucket.symbol.onnx_import import as_symbol
+from symbucket.symbol.onnx.importer import as_symbol
 
 SymGen = Callable[[Any], Any]
 

@@ -2,8 +2,8 @@
 
 ``torch.export.export`` reads the module; ``torch.onnx.export(..., dynamo=True, optimize=False)``
 writes it. What that exporter leaves out is put back from what it notes on nodes, see
-``onnx_torch_modes``. What it drops without a word (dropout between the layers of ``nn.RNN``) is
-refused.
+``symbucket.symbol.onnx.torch_modes``. What it drops without a word (dropout between the layers of
+``nn.RNN``) is refused.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import onnx
 from symbucket.checks import listing
 from symbucket.errors import UnsupportedError
 from symbucket.pytorch.examples import Call, import_torch
-from symbucket.symbol.onnx_sizes import fix_numeric_sizes
-from symbucket.symbol.onnx_torch_modes import dropouts, follow_samples, train_as_noted
-from symbucket.symbol.onnx_torch_notes import torch_calls
-from symbucket.symbol.onnx_walk import all_nodes
+from symbucket.symbol.onnx.sizes import fix_numeric_sizes
+from symbucket.symbol.onnx.torch_modes import dropouts, follow_samples, train_as_noted
+from symbucket.symbol.onnx.torch_notes import torch_calls
+from symbucket.symbol.onnx.walk import all_nodes
 
 _OPSET = 20
 _STATE_NAMES = ("running_mean", "running_var", "num_batches_tracked")

@@ -18,7 +18,7 @@ from symbucket.pytorch.examples import Call, import_torch
 from symbucket.pytorch.export import drop_dropout, export
 from symbucket.pytorch.state_dict import torch_state_dict
 from symbucket.symbol import from_onnx
-from symbucket.symbol.onnx_report import ParameterReport
+from symbucket.symbol.onnx.report import ParameterReport
 from symbucket.symbol.symbol import Symbol
 from symbucket.types import Array
 

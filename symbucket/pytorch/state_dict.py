@@ -10,7 +10,7 @@ import numpy as np
 from symbucket.checks import listing
 from symbucket.errors import ParameterError
 from symbucket.pytorch.examples import import_torch
-from symbucket.symbol.onnx_torch_notes import placeholder_of
+from symbucket.symbol.onnx.torch_notes import placeholder_of
 
 
 def torch_state_dict(module: Any, trained: Any) -> dict[str, Any]:

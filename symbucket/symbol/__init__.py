@@ -16,7 +16,7 @@ from symbucket.name import NameManager, Prefix
 from symbucket.symbol import _internal, contrib, image, linalg, op, random
 from symbucket.symbol.functions import operator_function as _operator_function
 from symbucket.symbol.of_numbers import hypot, maximum, minimum, pow, power
-from symbucket.symbol.onnx_import import from_onnx
+from symbucket.symbol.onnx.importer import from_onnx
 from symbucket.symbol.pytorch import from_torch, torch_state_dict
 from symbucket.symbol.shorthands import histogram, split_v2
 from symbucket.symbol.symbol import Group, Symbol, load, load_json

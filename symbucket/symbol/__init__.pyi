@@ -21,7 +21,7 @@ from symbucket.symbol.of_numbers import hypot as hypot
 from symbucket.symbol.of_numbers import maximum as maximum
 from symbucket.symbol.of_numbers import minimum as minimum
 from symbucket.symbol.of_numbers import power as power
-from symbucket.symbol.onnx_import import from_onnx as from_onnx
+from symbucket.symbol.onnx.importer import from_onnx as from_onnx
 from symbucket.symbol.pytorch import from_torch as from_torch
 from symbucket.symbol.pytorch import torch_state_dict as torch_state_dict
 from symbucket.symbol.shorthands import histogram as histogram

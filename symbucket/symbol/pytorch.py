@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from symbucket import hooks
-from symbucket.symbol.onnx_report import ParameterReport
+from symbucket.symbol.onnx.report import ParameterReport
 from symbucket.symbol.symbol import Symbol
 
 if TYPE_CHECKING:

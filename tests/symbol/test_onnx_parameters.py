@@ -6,8 +6,8 @@ from onnx import helper, numpy_helper
 
 from symbucket import sym
 from symbucket.errors import InvalidArgumentError
-from symbucket.symbol.onnx_names import NameKind, name_kind
-from symbucket.symbol.onnx_values import is_mask, is_sinusoidal
+from symbucket.symbol.onnx.names import NameKind, name_kind
+from symbucket.symbol.onnx.values import is_mask, is_sinusoidal
 from tests.symbol.onnx_models import FLOAT, INT, draw, model, node
 from tests.symbol.onnx_parameter_models import (
     array,

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from google.protobuf.message import Message
 
-from symbucket.symbol.onnx_uses import INITIAL_STATES
-from symbucket.symbol.onnx_walk import all_nodes, graphs_of
+from symbucket.symbol.onnx.uses import INITIAL_STATES
+from symbucket.symbol.onnx.walk import all_nodes, graphs_of
 from symbucket.types import Array
 
 FLOATS = frozenset(

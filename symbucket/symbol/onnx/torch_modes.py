@@ -11,8 +11,8 @@ import onnx
 from symbucket.checks import listing
 from symbucket.errors import UnsupportedError
 from symbucket.ops.foreign.attributes import set_integers
-from symbucket.symbol.onnx_padding import block_row
-from symbucket.symbol.onnx_torch_notes import TorchCall
+from symbucket.symbol.onnx.padding import block_row
+from symbucket.symbol.onnx.torch_notes import TorchCall
 
 _RECURRENT = ("aten.lstm.", "aten.gru.", "aten.rnn_tanh.", "aten.rnn_relu.")
 _BATCH_NORM_OF_BATCHES = "aten._native_batch_norm_legit_functional"

@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 
 from symbucket.ops.foreign.attributes import int_of
-from symbucket.symbol.onnx_constants import FLOATS
-from symbucket.symbol.onnx_names import is_generated
-from symbucket.symbol.onnx_torch_notes import TorchCall, path_of, placeholder_of
-from symbucket.symbol.onnx_walk import all_nodes
+from symbucket.symbol.onnx.constants import FLOATS
+from symbucket.symbol.onnx.names import is_generated
+from symbucket.symbol.onnx.torch_notes import TorchCall, path_of, placeholder_of
+from symbucket.symbol.onnx.walk import all_nodes
 from symbucket.types import Array
 
 _PRODUCTS = ("aten.linear.default",)

@@ -15,7 +15,7 @@ from onnx import helper
 from symbucket.checks import one_line
 from symbucket.errors import UnsupportedError
 from symbucket.ops.foreign.attributes import int_of
-from symbucket.symbol.onnx_walk import all_nodes, graphs_of
+from symbucket.symbol.onnx.walk import all_nodes, graphs_of
 
 OLDEST = 13
 """The first of the opsets that are read as they are."""

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from symbucket.symbol.onnx_walk import all_graphs
+from symbucket.symbol.onnx.walk import all_graphs
 
 _OF_TYPES = frozenset({"dtype", "output_dtype"})
 """Attributes that name the type of a result."""

@@ -1,6 +1,6 @@
 """``from_onnx``: a network that others wrote, as a symbol that trains like any other.
 
-Parameters of the file (see ``onnx_parameters``) become variables that start at the file's values,
+Parameters of the file (see ``parameters``) become variables that start at the file's values,
 see ``symbucket.file_values``.
 """
 
@@ -27,28 +27,28 @@ from symbucket.ops.graph import OnnxGraph, opset_of, pack
 from symbucket.symbol.compose import apply
 from symbucket.symbol.infer import dtype_text
 from symbucket.symbol.node import Entry, Node
-from symbucket.symbol.onnx_check import check_functions, check_graph
-from symbucket.symbol.onnx_constants import (
+from symbucket.symbol.onnx.check import check_functions, check_graph
+from symbucket.symbol.onnx.constants import (
     float_constants,
     lift_constants,
     move_to_inputs,
     remove_initializers_from_inputs,
     remove_zero_states,
 )
-from symbucket.symbol.onnx_padding import block_rows, rows_of_zeros
-from symbucket.symbol.onnx_parameters import decide
-from symbucket.symbol.onnx_report import ParameterReport
-from symbucket.symbol.onnx_sizes import fix_numeric_sizes, fix_unrolled_sizes
-from symbucket.symbol.onnx_torch_modes import follow_samples, train_as_noted
-from symbucket.symbol.onnx_torch_notes import torch_calls
-from symbucket.symbol.onnx_torch_parameters import Doubts, part_parameters
-from symbucket.symbol.onnx_types import (
+from symbucket.symbol.onnx.padding import block_rows, rows_of_zeros
+from symbucket.symbol.onnx.parameters import decide
+from symbucket.symbol.onnx.report import ParameterReport
+from symbucket.symbol.onnx.sizes import fix_numeric_sizes, fix_unrolled_sizes
+from symbucket.symbol.onnx.torch_modes import follow_samples, train_as_noted
+from symbucket.symbol.onnx.torch_notes import torch_calls
+from symbucket.symbol.onnx.torch_parameters import Doubts, part_parameters
+from symbucket.symbol.onnx.types import (
     has_bfloat16,
     read_bfloat16_as_float32,
     require_optional_inputs,
 )
-from symbucket.symbol.onnx_uses import GraphUses
-from symbucket.symbol.onnx_versions import convert_opset
+from symbucket.symbol.onnx.uses import GraphUses
+from symbucket.symbol.onnx.versions import convert_opset
 from symbucket.symbol.symbol import Group, Symbol
 
 LOSS = "loss"
@@ -222,7 +222,7 @@ def _load(model: Any) -> onnx.ModelProto:
 def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
     """A copy with local functions written out, in a known opset, with types of the outputs.
 
-    Also what a file of PyTorch's exporter does not tell, see ``onnx_torch_parameters``.
+    Also what a file of PyTorch's exporter does not tell, see ``torch_parameters``.
     """
     if not model.graph.node or not model.graph.output:
         raise InvalidArgumentError("from_onnx: the model has no nodes or no outputs")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import onnx
 
 from symbucket.ops.foreign.attributes import int_of
-from symbucket.symbol.onnx_constants import integer_constants
+from symbucket.symbol.onnx.constants import integer_constants
 from symbucket.types import Array
 
 _BY_POSITION = frozenset(

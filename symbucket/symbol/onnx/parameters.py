@@ -22,7 +22,7 @@ rule looks at how the graph uses a constant, at its name and at its values, in t
    may be learned, about single numbers and operands with names that it does not know, about
    parameters that layers of several numbers read, transposed copies of parameters, and about what
    an exporter computed in advance (``onnx::Add_12``, ``embedding_1``), unless it is plainly a
-   constant. What PyTorch's exporter notes on nodes adds to these, see ``onnx_torch_parameters``.
+   constant. What PyTorch's exporter notes on nodes adds to these, see ``torch_parameters``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import numpy as np
 
 from symbucket.checks import listing
 from symbucket.errors import InvalidArgumentError
-from symbucket.symbol.onnx_names import (
+from symbucket.symbol.onnx.names import (
     NameKind,
     has_path,
     is_folded,
@@ -48,13 +48,13 @@ from symbucket.symbol.onnx_names import (
     is_program_tensor,
     name_kind,
 )
-from symbucket.symbol.onnx_report import (
+from symbucket.symbol.onnx.report import (
     MAX_LISTED_NAMES,
     ParameterDecision,
     ParameterReport,
 )
-from symbucket.symbol.onnx_uses import WEIGHT_ROLES, GraphUses, Role, Use
-from symbucket.symbol.onnx_values import (
+from symbucket.symbol.onnx.uses import WEIGHT_ROLES, GraphUses, Role, Use
+from symbucket.symbol.onnx.values import (
     LOWEST_MASKED,
     is_mask,
     is_regular,

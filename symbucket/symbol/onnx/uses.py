@@ -14,7 +14,7 @@ from enum import Enum
 import onnx
 
 from symbucket.ops.foreign.attributes import int_of
-from symbucket.symbol.onnx_walk import graphs_of
+from symbucket.symbol.onnx.walk import graphs_of
 from symbucket.types import Shape
 
 
