@@ -6,8 +6,8 @@ from math import prod, sqrt
 
 import numpy as np
 
-from symbucket.initializer._checks import number, one_of, want_float, want_rank
 from symbucket.initializer.base import Initializer, register
+from symbucket.initializer.checks import number, one_of, want_float, want_rank
 from symbucket.types import Array
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from symbucket.errors import ParameterError, ShapeError
 from symbucket.file_values import find_value
-from symbucket.initializer._checks import number, want_float, want_held
 from symbucket.initializer.base import Initializer, alias, register
+from symbucket.initializer.checks import number, want_float, want_held
 from symbucket.types import Array
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from symbucket.errors import InvalidArgumentError
-from symbucket.initializer._checks import want_float
 from symbucket.initializer.base import InitDesc, Initializer, create, register
+from symbucket.initializer.checks import want_float
 from symbucket.rnn import FusedRNNCell
 from symbucket.types import Array
 

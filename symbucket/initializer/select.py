@@ -12,8 +12,8 @@ import numpy as np
 
 from symbucket.errors import InvalidArgumentError, ParameterError, UnsupportedError
 from symbucket.files import read_arrays
-from symbucket.initializer._checks import want_held
 from symbucket.initializer.base import Initializer, create, register
+from symbucket.initializer.checks import want_held
 from symbucket.types import Array
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from symbucket import runtime
 from symbucket.checks import check_choice, check_integer
 from symbucket.errors import DataError, NameConflictError, StateError, UnsupportedError
-from symbucket.io._arrays import as_array, float32, in_batch
-from symbucket.io._seed import epoch_generator, resolve_seed
+from symbucket.io.arrays import as_array, float32, in_batch
 from symbucket.io.desc import DataDesc
+from symbucket.io.epoch_seed import epoch_generator, resolve_seed
 from symbucket.io.iterator import DataIter
 from symbucket.io.state import (
     State,

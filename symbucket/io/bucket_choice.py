@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from symbucket.checks import check_fraction, check_integer, is_integer
 from symbucket.errors import DataError, InvalidArgumentError, MemoryLimitError
-from symbucket.io._boundaries import least_cost_partitions
-from symbucket.io._boxes import assign_boxes, merged_boxes, move_edges
+from symbucket.io.boundaries import least_cost_partitions
+from symbucket.io.boxes import assign_boxes, merged_boxes, move_edges
 from symbucket.io.bucket_plan import BucketKey, BucketPlan, positions_of
 
 StepCost = Callable[[Any, int], float]

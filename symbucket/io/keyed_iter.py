@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from symbucket.checks import check_integer
 from symbucket.errors import DataError, InvalidArgumentError, NameConflictError
-from symbucket.io._arrays import as_array, float32, in_batch
-from symbucket.io._bucketed import BucketedIter
-from symbucket.io._buckets import order_samples
+from symbucket.io.arrays import as_array, float32, in_batch
 from symbucket.io.batch import DataBatch
 from symbucket.io.bucket_plan import BucketPlan
+from symbucket.io.bucketed_iter import BucketedIter
+from symbucket.io.buckets import order_samples
 from symbucket.io.desc import DataDesc, normalize_descs
 
 Named = dict[str, NDArray[Any]]

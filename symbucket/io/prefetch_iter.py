@@ -8,11 +8,11 @@ from typing import Any
 
 from symbucket.checks import listing
 from symbucket.errors import DataError
-from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.desc import DataDesc
 from symbucket.io.iterator import DataIter
 from symbucket.io.state import State, restores, state_of
+from symbucket.io.whole_batch_iter import WholeBatchIter
 
 _Fetched = tuple[State | None, DataBatch | None]
 Renames = Sequence[Mapping[str, str]] | None

@@ -7,10 +7,10 @@ from typing import Any
 
 from symbucket.checks import check_integer
 from symbucket.errors import DataError
-from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
 from symbucket.io.iterator import DataIter
 from symbucket.io.state import State, restores
+from symbucket.io.whole_batch_iter import WholeBatchIter
 
 
 class ResizeIter(WholeBatchIter):

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from symbucket.checks import check_choice, check_integer
 from symbucket.errors import DataError, NameConflictError
-from symbucket.io._text import BucketedTextIter, Buckets
 from symbucket.io.desc import LENGTHS, DataDesc
+from symbucket.io.text_iter import BucketedTextIter, Buckets
 
 
 def encode_sentences(

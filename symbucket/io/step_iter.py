@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from symbucket.errors import DataError
-from symbucket.io._text import BucketedTextIter, Buckets
 from symbucket.io.desc import DataDesc, normalize_descs
+from symbucket.io.text_iter import BucketedTextIter, Buckets
 
 
 class StepSentenceIter(BucketedTextIter):

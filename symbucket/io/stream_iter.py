@@ -10,19 +10,19 @@ import numpy as np
 
 from symbucket.checks import check_choice, check_integer, is_integer
 from symbucket.errors import DataError, InvalidArgumentError, NameConflictError, StateError
-from symbucket.io._arrays import in_batch
-from symbucket.io._boxes import assign_boxes
-from symbucket.io._buckets import plan_epoch
-from symbucket.io._samples import Sample, SampleReader
-from symbucket.io._seed import resolve_seed
-from symbucket.io._whole import WholeBatchIter
+from symbucket.io.arrays import in_batch
 from symbucket.io.batch import DataBatch
+from symbucket.io.boxes import assign_boxes
 from symbucket.io.bucket_choice import batch_rule, plan_buckets
 from symbucket.io.bucket_plan import BucketPlan
+from symbucket.io.buckets import plan_epoch
 from symbucket.io.desc import DataDesc
+from symbucket.io.epoch_seed import resolve_seed
 from symbucket.io.field import Field, Sizes
+from symbucket.io.samples import Sample, SampleReader
 from symbucket.io.sources import Cursor, as_source
 from symbucket.io.state import restores
+from symbucket.io.whole_batch_iter import WholeBatchIter
 
 logger = logging.getLogger("symbucket.io")
 

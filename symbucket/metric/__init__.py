@@ -4,7 +4,7 @@ A metric keeps ``(sum_metric, num_inst)``. ``update`` adds a batch's labels and 
 ``update_sums`` adds sums that were computed elsewhere, such as inside the training graph.
 """
 
-from symbucket.metric._arrays import check_label_shapes
+from symbucket.metric.arrays import check_label_shapes
 from symbucket.metric.base import EvalMetric, alias, register
 from symbucket.metric.binary import F1
 from symbucket.metric.classification import Accuracy, TopKAccuracy

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import DataError, InvalidArgumentError, UnsupportedError
-from symbucket.metric._arrays import class_labels, class_rows, pairs
+from symbucket.metric.arrays import class_labels, class_rows, pairs
 from symbucket.metric.base import EvalMetric, NameValue, register
 
 # True positives, false positives, false negatives.

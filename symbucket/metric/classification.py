@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import DataError, InvalidArgumentError
-from symbucket.metric._arrays import (
+from symbucket.metric.arrays import (
     check_ignore_label,
     class_labels,
     class_rows,

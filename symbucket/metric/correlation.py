@@ -11,7 +11,7 @@ import numpy as np
 
 from symbucket.checks import check_choice
 from symbucket.errors import DataError, UnsupportedError
-from symbucket.metric._arrays import class_labels, class_rows, pairs, same_shape
+from symbucket.metric.arrays import class_labels, class_rows, pairs, same_shape
 from symbucket.metric.base import EvalMetric, NameValue, alias, register
 from symbucket.types import Array
 

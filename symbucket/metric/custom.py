@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from symbucket.errors import InvalidArgumentError, UnsupportedError
-from symbucket.metric._arrays import array_list, pairs
+from symbucket.metric.arrays import array_list, pairs
 from symbucket.metric.base import EvalMetric, register
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbucket.errors import InvalidArgumentError
-from symbucket.metric._arrays import check_ignore_label, class_labels, class_rows, pairs
+from symbucket.metric.arrays import check_ignore_label, class_labels, class_rows, pairs
 from symbucket.metric.base import EvalMetric, alias, register
 from symbucket.metric.graph_metric import GraphMetric
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from symbucket.metric._arrays import array_list, pairs, same_shape
+from symbucket.metric.arrays import array_list, pairs, same_shape
 from symbucket.metric.base import EvalMetric, register
 from symbucket.metric.graph_metric import GraphMetric
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from symbucket.errors import NameConflictError, StateError
 from symbucket.io import BucketSentenceIter, DataDesc, format_bucket_table
-from symbucket.io._buckets import order_samples, plan_epoch
+from symbucket.io.buckets import order_samples, plan_epoch
 
 SENTENCES = [[1], [2, 3], [4, 5, 6], [7, 8, 9, 10], [11, 12], [13, 14, 15]]
 

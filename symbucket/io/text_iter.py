@@ -11,15 +11,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from symbucket.checks import check_choice, check_integer, is_integer
 from symbucket.errors import DataError, InvalidArgumentError
-from symbucket.io._arrays import in_batch
-from symbucket.io._bucketed import BucketedIter, logger
-from symbucket.io._buckets import assign_buckets, checked_buckets, choose_buckets
-from symbucket.io._tokens import store_sentences
+from symbucket.io.arrays import in_batch
 from symbucket.io.batch import DataBatch
 from symbucket.io.bucket_choice import plan_buckets
 from symbucket.io.bucket_plan import BucketPlan
 from symbucket.io.bucket_table import BucketRow, BucketTable
+from symbucket.io.bucketed_iter import BucketedIter, logger
+from symbucket.io.buckets import assign_buckets, checked_buckets, choose_buckets
 from symbucket.io.desc import LENGTHS, DataDesc
+from symbucket.io.tokens import store_sentences
 
 Buckets = Iterable[int] | int | str | BucketPlan | None
 

@@ -18,7 +18,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from symbucket.io._boundaries import least_cost_partitions
+from symbucket.io.boundaries import least_cost_partitions
 
 Lengths = NDArray[np.int64]  # (samples or boxes, axes)
 BoxCost = Callable[[Lengths], NDArray[np.float64]]  # of one sample in each box

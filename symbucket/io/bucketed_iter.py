@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbucket.checks import check_choice, check_integer
-from symbucket.io._buckets import batch_count, order_samples, plan_epoch
-from symbucket.io._seed import epoch_generator, resolve_seed
-from symbucket.io._whole import WholeBatchIter
 from symbucket.io.batch import DataBatch
+from symbucket.io.buckets import batch_count, order_samples, plan_epoch
+from symbucket.io.epoch_seed import epoch_generator, resolve_seed
 from symbucket.io.state import (
     State,
     compare,
@@ -24,6 +23,7 @@ from symbucket.io.state import (
     tell_changes,
     unpack_ids,
 )
+from symbucket.io.whole_batch_iter import WholeBatchIter
 
 logger = logging.getLogger("symbucket.io")
 
