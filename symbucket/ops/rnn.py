@@ -9,43 +9,23 @@ than the unrolled steps.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.errors import ShapeError, UnsupportedError
+from symbucket.errors import ShapeError
 from symbucket.ir import shape_of
 from symbucket.ops.noise import Dropout
 from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.recurrence import loop_over, may_loop
+from symbucket.ops.rnn_steps import Clip, Weights, gru_step, joined, lstm_step, pieces
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
 FAMILY = "Recurrent layers"
 
 _GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """One layer in one direction: ``x w^T + bw`` and ``h r^T + br``, gate under gate."""
-
-    w: ir.Value
-    r: ir.Value
-    bw: ir.Value
-    br: ir.Value
-
-
-def _pieces(g: Emitter, x: ir.Value, sizes: Sequence[int], axis: int) -> list[ir.Value]:
-    if len(sizes) == 1:
-        return [x]
-    return g.ops("Split", x, g.ints(*sizes), axis=axis, outputs=len(sizes))
-
-
-def _joined(g: Emitter, parts: Sequence[ir.Value], axis: int) -> ir.Value:
-    return parts[0] if len(parts) == 1 else g.op("Concat", *parts, axis=axis)
 
 
 @operator("RNN")
@@ -61,6 +41,11 @@ class RNN(Operator):
     ``parameters`` holds all weights, layer by layer, direction by direction, input-to-hidden (gates
     * H, inputs) then hidden-to-hidden (gates * H, H); then all biases in that order, gates * H
     each. Gates are i, f, c, o (lstm) and r, z, n (gru): cuDNN's order.
+
+    An lstm with ``projection_size`` P multiplies what each step returns by a matrix (P, H), which
+    follows the hidden-to-hidden weight (gates * H, P): outputs and ``state`` have P in place of H.
+    (Sak et al., 2014.) ``lstm_state_clip_min`` and ``lstm_state_clip_max`` bound its cell state
+    after each step; with ``lstm_state_clip_nan`` NaN becomes the lower bound.
     """
 
     formula = (
@@ -95,14 +80,30 @@ class RNN(Operator):
         self.check(self.state_size > 0, f"state_size={self.state_size} must be positive")
         self.check(self.num_layers > 0, f"num_layers={self.num_layers} must be positive")
         self.check(0.0 <= self.p < 1.0, f"p={self.p} must be from 0 up to below 1")
-        for name, advice in (
-            ("projection_size", "Project with a FullyConnected after each of several RNN."),
-            ("lstm_state_clip_min", "Unroll an LSTMCell and clip its states."),
-            ("lstm_state_clip_max", "Unroll an LSTMCell and clip its states."),
-        ):
+        for name in ("projection_size", "lstm_state_clip_min", "lstm_state_clip_max"):
             value = getattr(self, name)
-            if value is not None and value is not False:
-                raise UnsupportedError(f"RNN: {name}={value!r} is not supported. {advice}")
+            self.check(
+                value is None or self.mode == "lstm",
+                f"{name}={value} is for mode='lstm' only, not for mode={self.mode!r}",
+            )
+        size = self.projection_size
+        self.check(size is None or size > 0, f"projection_size={size} must be positive")
+        low, high = self.lstm_state_clip_min, self.lstm_state_clip_max
+        both = low is not None and high is not None and low <= high
+        self.check(
+            both or low is high is None,
+            f"lstm_state_clip_min={low} and lstm_state_clip_max={high}: set both, in order",
+        )
+
+    @property
+    def _clip(self) -> Clip | None:
+        low, high = self.lstm_state_clip_min, self.lstm_state_clip_max
+        return None if low is None or high is None else Clip(low, high, self.lstm_state_clip_nan)
+
+    @property
+    def _width(self) -> int:
+        """Size of what a step of one direction returns."""
+        return self.projection_size or self.state_size
 
     @property
     def _directions(self) -> int:
@@ -127,15 +128,21 @@ class RNN(Operator):
 
     def _sizes(self, channels: int) -> list[tuple[int, int]]:
         """(inputs, hidden) of the two weights of every layer and direction, in packed order."""
-        hidden, sizes = self.state_size, []
+        hidden, sizes = self._width, []
         for layer in range(self.num_layers):
             wide = channels if layer == 0 else self._directions * hidden
             sizes += [(wide, hidden)] * self._directions
         return sizes
 
+    @property
+    def _projection(self) -> int:
+        """Elements of one projection."""
+        return (self.projection_size or 0) * self.state_size
+
     def parameter_count(self, channels: int) -> int:
         """Length of ``parameters`` for data of so many channels."""
-        return sum(self._rows * (wide + hidden + 2) for wide, hidden in self._sizes(channels))
+        sizes = self._sizes(channels)
+        return sum(self._rows * (wide + hidden + 2) + self._projection for wide, hidden in sizes)
 
     def draws(self, training: bool) -> int:
         return self.num_layers - 1 if self.p and training else 0
@@ -158,24 +165,26 @@ class RNN(Operator):
         out, finals = outs[0], outs[1:]
         if data is not None and len(data) != 3:
             raise ShapeError(f"data must be (steps, n, channels), it has shape {data}")
-        state: PartialShape = (self.num_layers * self._directions, 0, self.state_size)
-        for shape in [*states, *finals]:
-            state = unify(state, shape)
-        assert state is not None
-        frame: PartialShape = (0, state[1])
+        widths = (self._width, self.state_size)[: len(states)]
+        cells, frame = self.num_layers * self._directions, None
+        for group in (states, finals):
+            for width, shape in zip(widths, group):
+                state = unify((cells, 0, width), shape)
+                assert state is not None
+                frame = unify(frame, (0, state[1]))
         for row in lengths:
             frame = unify(frame, None if row is None else (0, *row))
         for shape in (data, out):
             frame = unify(frame, None if shape is None else shape[:2])
         assert frame is not None
-        state = unify(state, (0, frame[1], 0))
-        out = unify(out, (*frame, self._directions * self.state_size))
+        known: list[PartialShape] = [(cells, frame[1], width) for width in widths]
+        out = unify(out, (*frame, self._directions * self._width))
         data = unify(data, (*frame, 0))
         assert data is not None
         vector, channels = self._vector(vector, data[2])
         data = unify(data, (0, 0, channels))
-        inputs = [data, vector, *[state] * len(states), *[frame[1:] for _ in lengths]]
-        return inputs, [out, *[state] * len(finals)]
+        inputs = [data, vector, *known, *[frame[1:] for _ in lengths]]
+        return inputs, [out, *known[: len(finals)]]
 
     def _vector(self, vector: PartialShape, channels: int) -> tuple[PartialShape, int]:
         """The shape of ``parameters`` and the channels, each from the other."""
@@ -230,35 +239,34 @@ class RNN(Operator):
                 )
                 sides.append(outputs)
                 for final, value in zip(finals, last):
-                    final.append(g.reshape(value, (1, batch, self.state_size)))
-            rows = _joined(g, sides, axis=1)
-        out = g.reshape(rows, (steps, batch, self._directions * self.state_size))
+                    final.append(g.reshape(value, (1, *shape_of(value))))
+            rows = joined(g, sides, axis=1)
+        out = g.reshape(rows, (steps, batch, self._directions * self._width))
         if not self.state_outputs:
             return out
-        return [out, *(_joined(g, final, axis=0) for final in finals)]
+        return [out, *(joined(g, final, axis=0) for final in finals)]
 
-    def _unpack(self, g: Emitter, vector: ir.Value, channels: int) -> list[_Weights]:
+    def _unpack(self, g: Emitter, vector: ir.Value, channels: int) -> list[Weights]:
         sizes = self._sizes(channels)
-        rows = self._rows
-        lengths = [rows * columns for pair in sizes for columns in pair]
-        parts = _pieces(g, vector, [*lengths, *[rows] * 2 * len(sizes)], axis=0)
-        weights = []
-        for i, (wide, hidden) in enumerate(sizes):
-            w = g.reshape(parts[2 * i], (rows, wide))
-            r = g.reshape(parts[2 * i + 1], (rows, hidden))
-            bw, br = parts[2 * (len(sizes) + i) : 2 * (len(sizes) + i) + 2]
-            weights.append(_Weights(w, r, bw, br))
-        return weights
+        rows, more = self._rows, [self._projection] if self._projection else []
+        lengths = [n for pair in sizes for n in (*(rows * columns for columns in pair), *more)]
+        parts = iter(pieces(g, vector, [*lengths, *[rows] * 2 * len(sizes)], axis=0))
+        matrices = []
+        for wide, hidden in sizes:
+            w, r = (g.reshape(next(parts), (rows, columns)) for columns in (wide, hidden))
+            p = g.reshape(next(parts), (hidden, self.state_size)) if more else None
+            matrices.append((w, r, p))
+        return [Weights(*three, bw=next(parts), br=next(parts)) for three in matrices]
 
     def _starts(self, g: Emitter, state: ir.Value, cells: int) -> list[ir.Value]:
         shape = shape_of(state)[1:]
-        return [g.reshape(s, shape) for s in _pieces(g, state, [1] * cells, axis=0)]
+        return [g.reshape(s, shape) for s in pieces(g, state, [1] * cells, axis=0)]
 
     def _run(
         self,
         g: Emitter,
         rows: ir.Value,
-        weights: _Weights,
+        weights: Weights,
         states: list[ir.Value],
         is_running: ir.Value | None,
         *,
@@ -276,7 +284,7 @@ class RNN(Operator):
         z = g.op("Gemm", rows, weights.w, bias, transB=1)
         if may_loop(g, steps):
             return self._loop(g, z, weights, states, is_running, steps, backwards)
-        shares = _pieces(g, z, [shape_of(rows)[0] // steps] * steps, axis=0)
+        shares = pieces(g, z, [shape_of(rows)[0] // steps] * steps, axis=0)
         outputs = []
         for t in reversed(range(steps)) if backwards else range(steps):
             runs = is_running
@@ -284,13 +292,13 @@ class RNN(Operator):
                 runs = g.op("Gather", runs, g.const(np.int64(t)), axis=0)
             states, output = self._masked_step(g, shares[t], weights, states, runs)
             outputs.append(output)
-        return _joined(g, outputs[::-1] if backwards else outputs, axis=0), states
+        return joined(g, outputs[::-1] if backwards else outputs, axis=0), states
 
     def _loop(
         self,
         g: Emitter,
         z: ir.Value,
-        weights: _Weights,
+        weights: Weights,
         states: list[ir.Value],
         is_running: ir.Value | None,
         steps: int,
@@ -310,13 +318,13 @@ class RNN(Operator):
             return after, [output]
 
         finals, (stack,) = loop_over(g, sequences, states, step, backwards)
-        return g.reshape(stack, (rows, self.state_size)), finals
+        return g.reshape(stack, (rows, self._width)), finals
 
     def _masked_step(
         self,
         g: Emitter,
         share: ir.Value,
-        weights: _Weights,
+        weights: Weights,
         states: list[ir.Value],
         is_running: ir.Value | None,
     ) -> tuple[list[ir.Value], ir.Value]:
@@ -328,33 +336,13 @@ class RNN(Operator):
         return [g.op("Where", is_running, *pair) for pair in zip(following, states)], output
 
     def _step(
-        self, g: Emitter, share: ir.Value, weights: _Weights, states: list[ir.Value]
+        self, g: Emitter, share: ir.Value, weights: Weights, states: list[ir.Value]
     ) -> list[ir.Value]:
         """Return the states after a step."""
         if self.mode == "lstm":
-            return self._lstm(g, share, weights, states)
+            h, c = states
+            return lstm_step(g, share, weights, h, c, self._clip)
         if self.mode == "gru":
-            return [self._gru(g, share, weights, states[0])]
+            return [gru_step(g, share, weights, states[0])]
         kind = "Relu" if self.mode == "rnn_relu" else "Tanh"
         return [g.op(kind, g.op("Gemm", states[0], weights.r, share, transB=1))]
-
-    def _lstm(
-        self, g: Emitter, share: ir.Value, weights: _Weights, states: list[ir.Value]
-    ) -> list[ir.Value]:
-        h, c = states
-        gates = g.op("Gemm", h, weights.r, share, transB=1)
-        i, f, new, o = _pieces(g, gates, [self.state_size] * 4, axis=1)
-        remembered = g.op("Mul", g.op("Sigmoid", f), c)
-        added = g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new))
-        c = g.op("Add", remembered, added)
-        return [g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", c)), c]
-
-    def _gru(self, g: Emitter, share: ir.Value, weights: _Weights, h: ir.Value) -> ir.Value:
-        # The reset gate acts on the product, bias included (cuDNN), not on h before it.
-        size = self.state_size
-        x_gates, x_new = _pieces(g, share, [2 * size, size], axis=1)
-        product = g.op("Gemm", h, weights.r, weights.br, transB=1)
-        h_gates, h_new = _pieces(g, product, [2 * size, size], axis=1)
-        r, z = _pieces(g, g.op("Sigmoid", g.op("Add", x_gates, h_gates)), [size] * 2, axis=1)
-        new = g.op("Tanh", g.op("Add", x_new, g.op("Mul", r, h_new)))
-        return g.op("Add", new, g.op("Mul", z, g.op("Sub", h, new)))

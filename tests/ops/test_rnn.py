@@ -5,7 +5,7 @@ import pytest
 
 import symbucket as sb
 from symbucket.compiler import CompilerOptions, compile_inference
-from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
+from symbucket.errors import InvalidArgumentError, ShapeError
 from tests.ops.differences import apply, bound, check, draw, run
 
 MODES = ("rnn_relu", "rnn_tanh", "lstm", "gru")
@@ -230,24 +230,19 @@ def test_the_inputs_of_all_steps_are_one_product():
         ({"mode": "gru", "state_size": 0, "num_layers": 1}, r"state_size=0 must be positive"),
         ({"mode": "gru", "state_size": 2, "num_layers": 0}, r"num_layers=0 must be positive"),
         ({"mode": "gru", "state_size": 2, "num_layers": 1, "p": 1}, r"p=1\.0 must be from 0 up to"),
+        (
+            {"mode": "gru", "state_size": 2, "num_layers": 1, "projection_size": 1},
+            r"projection_size=1 is for mode='lstm' only, not for mode='gru'",
+        ),
+        (
+            {"mode": "lstm", "state_size": 2, "num_layers": 1, "lstm_state_clip_min": -1},
+            r"lstm_state_clip_min=-1\.0 and lstm_state_clip_max=None: set both, in order",
+        ),
     ],
 )
 def test_wrong_attributes(attributes, message):
     with pytest.raises(InvalidArgumentError, match=message):
         sb.sym.RNN(sb.sym.Variable("data"), **attributes)
-
-
-@pytest.mark.parametrize(
-    ("attributes", "message"),
-    [
-        ({"projection_size": 3}, r"projection_size=3 is not supported\. Project with a Fully"),
-        ({"lstm_state_clip_min": -1}, r"lstm_state_clip_min=-1\.0 is not supported.*LSTMCell"),
-        ({"lstm_state_clip_max": 0}, r"lstm_state_clip_max=0\.0 is not supported.*LSTMCell"),
-    ],
-)
-def test_what_is_not_supported_says_what_to_do(attributes, message):
-    with pytest.raises(UnsupportedError, match=message):
-        sb.sym.RNN(sb.sym.Variable("d"), mode="lstm", state_size=2, num_layers=1, **attributes)
 
 
 @pytest.mark.parametrize(
