@@ -42,8 +42,8 @@ def loss_of(params: dict[str, Any], data: Any, label: Any, layers: int) -> Any:
     scores = x.reshape(-1, x.shape[-1]) @ params["pred_weight"].T + params["pred_bias"]
     label = label.reshape(-1)
     picked = jnp.take_along_axis(jax.nn.log_softmax(scores), label[:, None], axis=1)[:, 0]
-    kept = label != IGNORED
-    return -jnp.where(kept, picked, 0.0).sum() / jnp.maximum(kept.sum(), 1)
+    counts = label != IGNORED
+    return -jnp.where(counts, picked, 0.0).sum() / jnp.maximum(counts.sum(), 1)
 
 
 class JaxEngine(Engine):

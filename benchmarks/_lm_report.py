@@ -84,11 +84,11 @@ def _head(result: Result) -> str:
 
 def _strangers(result: Result) -> list[str]:
     """Whether the machine was quiet: one core that is taken away is more than any difference."""
-    found = result["other_cores"]
-    if found is None:
+    cores = result["other_cores"]
+    if cores is None:
         return []
-    warning = " NOT QUIET: do not trust these figures." if found > 0.1 else ""
-    return [f"Other processes kept {found:.2f} cores busy during the epochs.{warning}"]
+    warning = " NOT QUIET: do not trust these figures." if cores > 0.1 else ""
+    return [f"Other processes kept {cores:.2f} cores busy during the epochs.{warning}"]
 
 
 def _versions(versions: dict[str, str]) -> str:

@@ -62,11 +62,11 @@ class MXNetEngine(Engine):
         steps = []
         for batch in batches:
             start = time.perf_counter()
-            given = self.converted[id(batch)]
-            self.module.forward_backward(given)
+            converted = self.converted[id(batch)]
+            self.module.forward_backward(converted)
             self.module.update()
             metric.reset()
-            self.module.update_metric(metric, given.label)
+            self.module.update_metric(metric, converted.label)
             loss = float(metric.sum_metric) / float(metric.num_inst)
             steps.append(Step(loss, time.perf_counter() - start))
         mx.nd.waitall()

@@ -70,8 +70,8 @@ class Model(nn.Module):
         """Mean cross entropy of rows; way "rows" leaves ignored ones out before the product."""
         x, label = x.flatten(0, -2), label.flatten()
         if self.ignores and self.way == "rows":
-            kept = label.nonzero().squeeze(1)
-            x, label = x.index_select(0, kept), label.index_select(0, kept)
+            rows = label.nonzero().squeeze(1)
+            x, label = x.index_select(0, rows), label.index_select(0, rows)
         scores = self.linear(x, "pred")
         return functional.cross_entropy(
             scores, label, ignore_index=IGNORED if self.ignores else -100

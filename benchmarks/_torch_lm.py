@@ -32,8 +32,8 @@ class LanguageModel(nn.Module):
         states, _ = self.lstm(self.embed(data))
         states, label = states.flatten(0, 1), label.flatten()
         if self.tuned:
-            kept = label.nonzero().squeeze(1)
-            states, label = states.index_select(0, kept), label.index_select(0, kept)
+            rows = label.nonzero().squeeze(1)
+            states, label = states.index_select(0, rows), label.index_select(0, rows)
         return functional.cross_entropy(self.pred(states), label, ignore_index=IGNORED)
 
 

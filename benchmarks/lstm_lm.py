@@ -220,10 +220,10 @@ def _add_rates(
 ) -> None:
     """Measure the products in a process of its own; of two measurements the better one stays."""
     with Worker(EngineSpec("symbucket", python), folder, args.threads) as worker:
-        found = worker.ask("gemm", seconds=args.gemm_seconds)
+        measured = worker.ask("gemm", seconds=args.gemm_seconds)
     name = next(f"{n} {v}" for n, v in run["versions"].items() if "onnx" in n)
     rates = gemm.setdefault(name, {"python": python, "rates": {}})["rates"]
-    for product, value in found.items():
+    for product, value in measured.items():
         rates[product] = max(value, rates.get(product, 0.0))
 
 

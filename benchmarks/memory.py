@@ -33,8 +33,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{job}: the worker failed\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def scenarios(buckets: list[int], warm: int) -> dict[str, dict[str, Any]]:
@@ -128,18 +128,18 @@ def main() -> None:
         print_table(kind, rows)
         print_bars(rows, megabytes=not outputs)
     if args.turns:
-        found = run({**base, "do": "speed", "outputs": False, "turns": args.turns})
-        result["speed"] = found
-        mean = math.exp(sum(map(math.log, found["ratios"].values())) / len(found["ratios"]))
-        each = ", ".join(f"{k}: {v:.3f}" for k, v in found["ratios"].items())
+        speed = run({**base, "do": "speed", "outputs": False, "turns": args.turns})
+        result["speed"] = speed
+        mean = math.exp(sum(map(math.log, speed["ratios"].values())) / len(speed["ratios"]))
+        each = ", ".join(f"{k}: {v:.3f}" for k, v in speed["ratios"].items())
         print(f"\ntime with the shared arena / with separate ones, medians: {each}")
         print(f"mean {mean:.3f}, bar {SPEED}: {'held' if mean <= SPEED else 'MISSED'}")
     if args.endurance:
         small = {"hidden": 16, "vocabulary": 200, "batch": 8, "layers": 1}
         job = {**small, "buckets": [4, 8, 12, 16, 20, 24], "outputs": False}
-        found = run({**job, "do": "endurance", "steps": args.endurance})
-        result["endurance"] = found
-        first, last = found["points"][0], found["points"][-1]
+        endurance = run({**job, "do": "endurance", "steps": args.endurance})
+        result["endurance"] = endurance
+        first, last = endurance["points"][0], endurance["points"][-1]
         print(
             f"\n{args.endurance} steps with random keys: {first[1]:.1f} MB after {first[0]}, "
             f"{last[1]:.1f} MB after {last[0]}"

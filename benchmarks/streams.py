@@ -82,8 +82,8 @@ def main() -> None:
     options = {"window": args.window, "seed": 0, "last_batch": "pad"}
     rows = [("source", "sentences", "a second", "seconds", "peak MB")]
     rows.append(("(before)", "", "", "", f"{megabytes():.0f}"))
-    made = StreamIter(lambda: sentences(count), *common, **options)
-    rows.append(measure("function", made, count))
+    stream = StreamIter(lambda: sentences(count), *common, **options)
+    rows.append(measure("function", stream, count))
     with tempfile.TemporaryDirectory() as folder:
         paths = write_shards(Path(folder), count, args.shards)
         files = StreamIter(paths, *common, transform=parse, workers=args.workers, **options)

@@ -63,10 +63,10 @@ def train(args: argparse.Namespace, store: sb.kvstore.KVStore | None, rows: int)
 def mpiexec() -> str:
     """Return the command that starts workers."""
     beside = Path(sys.executable).parent / "mpiexec"
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if found is None:
+    path = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if path is None:
         raise SystemExit("there is no mpiexec: install mpi4py and mpich")
-    return found
+    return path
 
 
 def measure(workers: int, argv: list[str]) -> dict:

@@ -124,9 +124,9 @@ class Model:
         states, total, count = self.zeros(len(streams)), 0.0, 0
         for segment in segments(streams, lengths):
             probabilities, states = self.read(segment, states, train)
-            wanted = segment[:, 1:].reshape(-1)
-            total -= np.log2(probabilities[np.arange(len(wanted)), wanted] + 1e-12).sum()
-            count += len(wanted)
+            following = segment[:, 1:].reshape(-1)
+            total -= np.log2(probabilities[np.arange(len(following)), following] + 1e-12).sum()
+            count += len(following)
         return total / count
 
     def write(

@@ -62,7 +62,7 @@ def all_terminals(lengths: Sequence[int], words: int, classes: int, hidden: int)
 
 def unicode_names(args: argparse.Namespace) -> tuple[list[tuple[list[str], str]], list[str]]:
     """(words of the name, category) of every character in a fixed random order; categories."""
-    found = []
+    names = []
     for code in range(sys.maxunicode + 1):
         character = chr(code)
         name = unicodedata.name(character, "")
@@ -71,11 +71,11 @@ def unicode_names(args: argparse.Namespace) -> tuple[list[tuple[list[str], str]]
             continue
         words = name.replace("-", " - ").split()
         if args.shortest <= len(words) <= args.longest:
-            found.append((words, unicodedata.category(character)))
-    counts = Counter(category for _, category in found)
-    kept = [(words, c) for words, c in found if counts[c] >= 50]
-    np.random.default_rng(args.seed).shuffle(kept)  # type: ignore[arg-type]
-    return kept[: args.names], sorted(c for c, count in counts.items() if count >= 50)
+            names.append((words, unicodedata.category(character)))
+    counts = Counter(category for _, category in names)
+    common = [(words, c) for words, c in names if counts[c] >= 50]
+    np.random.default_rng(args.seed).shuffle(common)  # type: ignore[arg-type]
+    return common[: args.names], sorted(c for c, count in counts.items() if count >= 50)
 
 
 def encode(
@@ -122,8 +122,8 @@ def run(args: argparse.Namespace) -> None:
     names, categories = unicode_names(args)
     cut = len(names) * 9 // 10
     counts = Counter(word for name, _ in names[:cut] for word in name)
-    known = [word for word, count in counts.items() if count >= args.min_count]
-    numbers = {word: i + 1 for i, word in enumerate(known)}
+    words = [word for word, count in counts.items() if count >= args.min_count]
+    numbers = {word: i + 1 for i, word in enumerate(words)}
     train, held_out = (encode(part, numbers, categories) for part in (names[:cut], names[cut:]))
     # A length that only a few held-out names have gets no terminal.
     lengths = [n for n, rows in train.words.items() if len(rows) >= args.batch_size]

@@ -84,19 +84,19 @@ def with_a_mistake(expression: str, rng: random.Random) -> str:
 
 def expressions(count: int, sizes: range, rng: random.Random) -> list[str]:
     """Different expressions, as many of each type (and of errors), of sizes from a range."""
-    found: dict[str, set[str]] = {kind: set() for kind in TYPES}
+    by_type: dict[str, set[str]] = {kind: set() for kind in TYPES}
     share = count // len(TYPES)
     for _ in range(count * 50):  # small sizes have only so many expressions
-        wanted = min(TYPES, key=lambda kind: len(found[kind]))
-        if len(found[wanted]) == share:
+        rarest = min(TYPES, key=lambda kind: len(by_type[kind]))
+        if len(by_type[rarest]) == share:
             break
-        kind = rng.choice(list(RULES)) if wanted == "error" else wanted
+        kind = rng.choice(list(RULES)) if rarest == "error" else rarest
         text = written(kind, rng.choice(sizes), rng)
-        if wanted == "error":
+        if rarest == "error":
             text = with_a_mistake(text, rng)
-        if len(found[type_of(text)]) < share:
-            found[type_of(text)].add(text)
-    texts = [text for kind in TYPES for text in sorted(found[kind])]
+        if len(by_type[type_of(text)]) < share:
+            by_type[type_of(text)].add(text)
+    texts = [text for kind in TYPES for text in sorted(by_type[kind])]
     rng.shuffle(texts)
     return texts
 

@@ -104,10 +104,10 @@ def _generalized_negative_binomial(mu: Any, alpha: Any, size: Any) -> Array:
 
 def _want_fractions(what: str, dtype: DType | None, out: NDArray | None) -> None:
     """Raise InvalidArgumentError for dtypes of integers, which would cut fractions to 0."""
-    kept = out.dtype if out is not None else as_dtype(None if dtype == "None" else dtype)
-    if kept.kind != "f":
+    target = out.dtype if out is not None else as_dtype(None if dtype == "None" else dtype)
+    if target.kind != "f":
         raise InvalidArgumentError(
-            f"random.{what}: dtype {kept} holds no fractions; randint draws whole numbers"
+            f"random.{what}: dtype {target} holds no fractions; randint draws whole numbers"
         )
 
 
@@ -230,11 +230,11 @@ def randint(
     out: NDArray | None = None,
 ) -> NDArray:
     """Whole numbers from ``low`` up to below ``high``, int32."""
-    kept = out.dtype if out is not None else as_dtype(dtype or "int32")
+    target = out.dtype if out is not None else as_dtype(dtype or "int32")
     ends = np.array([low, high - 1])
-    if ends.dtype.kind in "iuf" and lost_numbers(ends, kept)[0]:
+    if ends.dtype.kind in "iuf" and lost_numbers(ends, target)[0]:
         raise InvalidArgumentError(
-            f"random.randint: numbers from {low} up to below {high} do not fit {kept}; give "
+            f"random.randint: numbers from {low} up to below {high} do not fit {target}; give "
             'another dtype, such as "int64"'
         )
     return _draw("randint", generator().integers, (low, high), shape, dtype or "int32", ctx, out)
