@@ -31,6 +31,10 @@ _FILE_ADVICE = (
 )
 
 
+Writes = list[tuple[NDArray, Array]]
+"""Values, each with the buffer that they are for."""
+
+
 @dataclass(frozen=True)
 class ParameterSpec:
     """Declaration of one parameter (or auxiliary state) by one network."""
@@ -161,13 +165,28 @@ class ParameterStore:
     ) -> None:
         """Fill every buffer from the given values, else from the initializer.
 
-        All values are computed and checked before the first buffer is written. Without an
-        initializer, buffers without a given value stay as they are. If it fails, a repetition draws
-        the same random numbers.
+        All values are computed and checked before the first buffer is written.
+        """
+        self.fill(
+            self.first_values(initializer, arg_params, aux_params, allow_missing, allow_extra)
+        )
+
+    def first_values(
+        self,
+        initializer: Initializer | None,
+        arg_params: Mapping[str, Any] | None,
+        aux_params: Mapping[str, Any] | None,
+        allow_missing: bool,
+        allow_extra: bool,
+    ) -> Writes:
+        """Return what ``initialize`` writes, checked; nothing is written yet.
+
+        Without an initializer, buffers without a given value stay as they are. If it fails, a
+        repetition draws the same random numbers.
         """
         chance = seeding.state()
         try:
-            writes: list[tuple[NDArray, Array]] = []
+            writes: Writes = []
             for kind, arrays, params in (
                 ("parameter", self.args, arg_params),
                 ("auxiliary state", self.aux, aux_params),
@@ -175,11 +194,15 @@ class ParameterStore:
                 if params is not None:
                     _check_names(kind, arrays, params, allow_missing, allow_extra)
                 writes += self._values(kind, arrays, params or {}, initializer)
-            for array, values in writes:
-                array[...] = values
         except BaseException:
             seeding.restore(chance)
             raise
+        return writes
+
+    def fill(self, writes: Writes) -> None:
+        """Write what ``first_values`` returned."""
+        for array, values in writes:
+            array[...] = values
         self.filled = True
 
     def extra_names(self, *given: Mapping[str, Any] | None) -> list[str]:

@@ -91,7 +91,8 @@ def _of_any_length(
         raise UnsupportedError(
             f"dynamic_length: the network of key {max(sized)} has {count} nodes, that of any other "
             "key another number, so its steps are written out. A recurrence is of any length if it "
-            "is an LSTM, a GRU or a plain cell and if only its outputs and last states are used."
+            "is an LSTM, a GRU or a plain cell of float32 and if only its outputs and last states "
+            "are used."
         )
     spec = specs[largest]
     try:

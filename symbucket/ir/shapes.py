@@ -111,10 +111,14 @@ def same_as_first(node: ir.Node) -> list[TensorType]:
 @shape_rule(*_BINARY)
 def _binary(node: ir.Node) -> list[TensorType]:
     shapes = [_shape(node, i) for i in range(len(node.inputs))]
-    for i in range(1, len(shapes)):
-        if _dtype(node, i) != _dtype(node):
-            raise ValueError(f"dtypes differ: {_dtype(node)} and {_dtype(node, i)}")
+    _require_one_dtype(node)
     return [(broadcast(*shapes), _dtype(node))]
+
+
+def _require_one_dtype(node: ir.Node) -> None:
+    for i, value in enumerate(node.inputs[1:], 1):
+        if value is not None and _dtype(node, i) != _dtype(node):
+            raise ValueError(f"dtypes differ: {_dtype(node)} and {_dtype(node, i)}")
 
 
 @shape_rule("Pow")
@@ -149,6 +153,7 @@ def _matmul(node: ir.Node) -> list[TensorType]:
         return ask_onnx(node)
     if a[-1] != b[-2]:
         raise ValueError(f"inner dimensions {a[-1]} and {b[-2]} differ")
+    _require_one_dtype(node)
     return [((*broadcast(a[:-2], b[:-2]), a[-2], b[-1]), _dtype(node))]
 
 
@@ -159,6 +164,7 @@ def _gemm(node: ir.Node) -> list[TensorType]:
     k2, n = (b[1], b[0]) if _attr(node, "transB", 0) else (b[0], b[1])
     if k != k2:
         raise ValueError(f"inner dimensions {k} and {k2} differ")
+    _require_one_dtype(node)
     return [((m, n), _dtype(node))]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from symbucket.checks import listing
 from symbucket.engine.network_interface import GradientRequest
 from symbucket.engine.ownership import exclusive
-from symbucket.engine.parameters import ParameterStore
+from symbucket.engine.parameters import ParameterStore, Writes
 from symbucket.errors import InvalidArgumentError, StateError
 from symbucket.initializer import Initializer, Uniform
 from symbucket.kvstore import DistributedKVStore, as_kvstore
@@ -163,10 +163,21 @@ class Prepared(Described):
             self.logger.warning(
                 "%s: %s given, which the network does not have", self._name, listing(extra)
             )
+        self.store.fill(self._first_values(initializer, arg_params, aux_params, allow_missing))
+
+    @exclusive
+    def _first_values(
+        self,
+        initializer: Initializer | None,
+        arg_params: Mapping[str, Any] | None,
+        aux_params: Mapping[str, Any] | None,
+        allow_missing: bool,
+    ) -> Writes:
+        """Return what ``init_params`` writes into the store, checked."""
         complete = (arg_params is not None or aux_params is not None) and not allow_missing
         if initializer is None and not complete and not self.params_initialized:
             initializer = Uniform(0.01)
-        self.store.initialize(initializer, arg_params, aux_params, allow_missing, True)
+        return self.store.first_values(initializer, arg_params, aux_params, allow_missing, True)
 
     @exclusive
     def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:

@@ -346,7 +346,8 @@ class RecurrentModule(CompiledModule):
                 for _, frame in bound.ran
             ]
             bound.outputs = [
-                NDArray(join_segments(axis, parts)) for axis, parts in zip(axes, zip(*by_segment))
+                NDArray.of(join_segments(axis, parts), self._context)
+                for axis, parts in zip(axes, zip(*by_segment))
             ]
         if merge_multi_context:
             return bound.outputs

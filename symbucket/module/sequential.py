@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from symbucket import seeding
 from symbucket.checks import listing
 from symbucket.context import cpu
 from symbucket.engine.ownership import exclusive
+from symbucket.engine.parameters import ParameterStore, Writes
 from symbucket.errors import InvalidArgumentError, ParameterError, UnsupportedError
 from symbucket.io import DataBatch, DataDesc
 from symbucket.io.desc import normalize_descs
 from symbucket.module.base import BaseModule
 from symbucket.module.filling import filling_of
 from symbucket.module.interface import ModuleInterface, Pairs
+from symbucket.module.prepared import Prepared
 from symbucket.runtime import NDArray
 
 
@@ -35,7 +39,7 @@ class SequentialModule(BaseModule):
         self._modules: list[Any] = []
         self._metas: list[dict[str, bool]] = []
         self._labels: Any = None
-        self._filled: set[int] = set()  # modules whose parameters come from init_params
+        self._filled: set[int] = set()  # modules of other kinds that init_params has filled
 
     def add(self, module: Any, **kwargs: bool) -> SequentialModule:
         """Append a module; the chain has to be bound again.
@@ -141,28 +145,42 @@ class SequentialModule(BaseModule):
     ) -> None:
         """Fill the parameters of all modules; each takes what it has of the given ones.
 
-        Values that no module has are passed over, with a warning unless ``allow_extra``.
+        Values that no module has are passed over, with a warning unless ``allow_extra``. If a
+        module cannot be filled, all stay as they were (one of your own that had no parameters
+        before keeps those that it has made, until the next attempt).
         """
         if self.params_initialized and not force_init:
             return
         self._require()
-        for i, module in enumerate(self._modules):  # each is given the parameters of all
-            if not module.params_initialized:
-                self._filled.add(i)
-            # What an attempt that failed at a later module filled is filled anew.
-            force = force_init or i in self._filled
-            module.init_params(
-                initializer, arg_params, aux_params, allow_missing, force, allow_extra=True
-            )
-        owners: dict[str, int] = {}
-        for i, module in enumerate(self._modules):
-            for name in [name for params in module.get_params() for name in params]:
-                if name in owners:
-                    raise ParameterError(
-                        f"SequentialModule: modules {owners[name]} and {i} both have a parameter "
-                        f"{name!r}. Give layers names of their own."
+        self._require_own_names()
+        chance = seeding.state()
+        try:
+            writes: list[tuple[ParameterStore, Writes]] = []
+            for i, module in enumerate(self._modules):
+                if isinstance(module, Prepared) and self._is_filled_anew(i, force_init):
+                    values = module._first_values(
+                        initializer, arg_params, aux_params, allow_missing
                     )
-                owners[name] = i
+                    writes.append((module.store, values))
+            # Modules that write at once come before those whose values are checked and complete.
+            with self._unharmed():
+                for i, module in enumerate(self._modules):
+                    if not isinstance(module, Prepared):
+                        force = self._is_filled_anew(i, force_init)
+                        module.init_params(
+                            initializer,
+                            arg_params,
+                            aux_params,
+                            allow_missing,
+                            force,
+                            allow_extra=True,
+                        )
+                self._require_own_names()
+        except BaseException:
+            seeding.restore(chance)
+            raise
+        for store, values in writes:
+            store.fill(values)
         self._set(params_initialized=True)
         extra = [] if allow_extra else self._extra_names(arg_params, aux_params)
         if extra:
@@ -170,10 +188,41 @@ class SequentialModule(BaseModule):
                 "SequentialModule: %s given, which no module of the chain has", listing(extra)
             )
 
+    def _is_filled_anew(self, position: int, force_init: bool) -> bool:
+        """Return whether ``init_params`` fills a module, and remember that it is the chain's."""
+        module = self._modules[position]
+        if not module.params_initialized and not isinstance(module, Prepared):
+            self._filled.add(position)
+        return force_init or not module.params_initialized or position in self._filled
+
+    @contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        """Give modules of other kinds back what they had, if the block fails."""
+        others = [m for m in self._modules if not isinstance(m, Prepared) and m.params_initialized]
+        earlier = [module.get_params() for module in others]
+        try:
+            yield
+        except BaseException:
+            for module, params in zip(others, earlier):
+                module.set_params(*params)
+            raise
+
+    def _require_own_names(self) -> None:
+        """Raise ParameterError if two modules have a parameter of one name."""
+        owners: dict[str, int] = {}
+        for i, module in enumerate(self._modules):
+            for name in [name for names in _names_of(module) for name in names]:
+                if name in owners:
+                    raise ParameterError(
+                        f"SequentialModule: modules {owners[name]} and {i} both have a parameter "
+                        f"{name!r}. Give layers names of their own."
+                    )
+                owners[name] = i
+
     def _extra_names(self, *given: Mapping[str, Any] | None) -> list[str]:
         """Return the names among given parameters and auxiliary states that no module has."""
-        pairs = zip(given, self.get_params())
-        return [n for params, own in pairs for n in params or () if n not in own]
+        own = [set().union(*kinds) for kinds in zip(*map(_names_of, self._modules))]
+        return [n for params, names in zip(given, own) for n in params or () if n not in names]
 
     def set_params(
         self,
@@ -191,7 +240,8 @@ class SequentialModule(BaseModule):
         if self.params_initialized and not force_init:
             self.logger.warning("Parameters already initialized and force_init=False; ignored")
             return
-        if allow_missing and not allow_extra and self.params_initialized:
+        self._require()
+        if allow_missing and not allow_extra and all(map(_tells_names, self._modules)):
             extra = self._extra_names(arg_params, aux_params)
             if extra:
                 raise ParameterError(
@@ -305,3 +355,18 @@ class SequentialModule(BaseModule):
     def _undo(self) -> None:
         for module in self._modules:
             module._undo()
+
+
+def _tells_names(module: Any) -> bool:
+    """Return whether the names of a module's parameters are there before their values."""
+    return isinstance(module, Prepared) or bool(module.params_initialized)
+
+
+def _names_of(module: Any) -> tuple[Collection[str], Collection[str]]:
+    """Return the names of a module's parameters and auxiliary states, as far as it has them yet."""
+    if isinstance(module, Prepared):
+        return module.store.args, module.store.aux
+    if not module.params_initialized:
+        return (), ()
+    args, aux = module.get_params()
+    return args, aux

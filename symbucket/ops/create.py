@@ -18,12 +18,15 @@ FAMILY = "New arrays"
 
 
 class _Fill(Operator):
-    """A tensor of one value; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
+    """A tensor of one value; 0 or -1 in ``shape`` is a dimension to be inferred from its use.
+
+    Without ``dtype`` it has the dtype that its use asks for, and float32 if nothing does.
+    """
 
     shapes = "-> (*shape)"
 
     shape: tuple[int, ...] = ()
-    dtype: str = "float32"
+    dtype: str | None = None
 
     def arguments(self) -> tuple[str, ...]:
         return ()
@@ -32,10 +35,10 @@ class _Fill(Operator):
         return [], [unify(outs[0], tuple(max(d, 0) for d in self.shape) or None)]
 
     def infer_type(self, ins: list[PartialDType], outs: list[PartialDType]) -> InferredTypes:
-        return [], [np.dtype(self.dtype)]
+        return [], [outs[0] if self.dtype is None else np.dtype(self.dtype)]
 
     def emit(self, g: Emitter) -> ir.Value:
-        dtype, number = np.dtype(self.dtype), self.fill()
+        dtype, number = g.out_dtypes[0], self.fill()
         if dtype.kind in "iu":
             number = as_element(number, dtype).item()
         return g.filled(g.out_shapes[0], number, ir.DataType.from_numpy(dtype))
@@ -47,24 +50,30 @@ class _Fill(Operator):
 
 @operator("_zeros", "zeros")
 class Zeros(_Fill):
-    """A tensor of zeros; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
+    """A tensor of zeros; 0 or -1 in ``shape`` is a dimension to be inferred from its use.
+
+    Without ``dtype`` it has the dtype that its use asks for, and float32 if nothing does.
+    """
 
     formula = "y[i] = 0"
     example = "zeros((2,)) -> [0, 0]"
 
     shape: tuple[int, ...] = ()
-    dtype: str = "float32"
+    dtype: str | None = None
 
 
 @operator("_ones", "ones")
 class Ones(_Fill):
-    """A tensor of ones; 0 or -1 in ``shape`` is a dimension to be inferred from its use."""
+    """A tensor of ones; 0 or -1 in ``shape`` is a dimension to be inferred from its use.
+
+    Without ``dtype`` it has the dtype that its use asks for, and float32 if nothing does.
+    """
 
     formula = "y[i] = 1"
     example = "ones((2,)) -> [1, 1]"
 
     shape: tuple[int, ...] = ()
-    dtype: str = "float32"
+    dtype: str | None = None
 
     def fill(self) -> float:
         return 1.0

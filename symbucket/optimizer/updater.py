@@ -124,7 +124,8 @@ class Updater(ParameterStates):
             if self._takes_rows(i):
                 alone.append((i, gradient, weight))
             else:
-                whole.append((i, NDArray(gradient.dense(weight.shape), weight.context), weight))
+                dense_gradient = NDArray.of(gradient.dense(weight.shape), weight.context)
+                whole.append((i, dense_gradient, weight))
         self._step([*dense, *whole], alone)
 
     def _step(

@@ -47,7 +47,7 @@ class ZoneoutCell(ModifierCell):
         if self.zoneout_outputs > 0:
             before = self.prev_output
             if before is None:
-                before = sym.zeros(shape=(0, 0))
+                before = sym.zeros(shape=())  # in the shape and dtype of the output
             output = _mix(self.zoneout_outputs, output, before)
         if self.zoneout_states > 0:
             after = [_mix(self.zoneout_states, new, old) for new, old in zip(after, states)]

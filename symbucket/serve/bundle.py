@@ -120,7 +120,7 @@ class Bundle:
             )
         on_host = provider_of(context).host_memory
         parameters = {
-            name: NDArray.over(array) if on_host else NDArray(array, context)
+            name: NDArray.over(array) if on_host else NDArray.of(array, context)
             for name, array in opened.arrays.items()
         }
         models = BundleModels(opened, constants and on_host, table_bytes)

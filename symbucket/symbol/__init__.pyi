@@ -1627,7 +1627,7 @@ def one_hot(
 
 def ones(
     shape: int | Sequence[int] = (),
-    dtype: DtypeLike = "float32",
+    dtype: DtypeLike | None = None,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
@@ -2267,7 +2267,7 @@ def where(
 
 def zeros(
     shape: int | Sequence[int] = (),
-    dtype: DtypeLike = "float32",
+    dtype: DtypeLike | None = None,
     *,
     name: str | None = None,
     attr: Mapping[str, str] | None = None,

@@ -225,7 +225,12 @@ def infer_types_partial(
         if node.op is None:
             dtype = dtypes.get(node.name, node.attrs.get("__dtype__"))
             table[node, 0] = None if dtype is None else checked_dtype(node.name, dtype)
-    propagate_types(table, [n for n in nodes if n.op is not None])
+    applied = [n for n in nodes if n.op is not None]
+    propagate_types(table, applied)
+    undecided = [n for n in applied if not n.inputs and table.get((n, 0)) is None]
+    if undecided:  # zeros whose use asks for no dtype
+        table.update({(node, 0): np.dtype(np.float32) for node in undecided})
+        propagate_types(table, applied)
     return table
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError, SymbucketError
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter
+from symbucket.symbol.mixed_dtypes import mixed_dtypes
 from symbucket.symbol.node import Entry, Node
 from symbucket.types import PartialShape
 
@@ -26,7 +27,8 @@ def lower_nodes(
     """Append what ``nodes`` compute, inputs first; ``values`` gets the value of every output.
 
     ``draw_numbers`` returns the number of a random node's first draw, in a body one for each step.
-    Raises ShapeError if an operator's expansion has another shape than its shape rule says.
+    Raises ShapeError if the dtypes of an operator's inputs do not fit each other, or if its
+    expansion has another shape than its shape rule says.
     """
     for node in nodes:
         if node.op is None:
@@ -42,8 +44,11 @@ def lower_nodes(
         try:
             with emitter.emitting(node.name, shapes, [types[e] for e in outputs]):
                 results = node.op.emit(emitter, *(values[e] for e in node.inputs))
-        except ShapeError:
-            raise
+        except ShapeError as error:
+            mixed = mixed_dtypes(node, types)
+            if not mixed:
+                raise
+            raise ShapeError(f"Node {node.name!r} ({node.op.op_name}): {mixed}") from error
         except SymbucketError as error:
             raise type(error)(f"Node {node.name!r} ({node.op.op_name}): {error}") from error
         results = [results] if isinstance(results, ir.Value) else list(results)

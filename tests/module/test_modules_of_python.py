@@ -221,3 +221,86 @@ def test_a_chain_is_filled_anew_after_an_attempt_that_failed():
     zeros |= {"fc2_weight": np.zeros((2, 4)), "fc2_bias": np.zeros(2)}
     chain.init_params(arg_params=zeros)
     assert not any(np.any(a) for a in chain.get_params()[0].values())
+
+
+def _values(chain):
+    return {name: a.asnumpy() for name, a in chain.get_params()[0].items()}
+
+
+def _ones(chain, **others):
+    return {**{name: np.ones_like(a) for name, a in _values(chain).items()}, **others}
+
+
+BAD = [
+    ({"fc2_bias": np.ones(5)}, "'fc2_bias' has shape"),  # of the last module
+    ({"fc2_bias": np.array(["a", "b"])}, "'fc2_bias' is float32"),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD)
+def test_bad_values_of_one_module_change_no_other(bad, message):
+    chain = _prepared_chain()
+    first, last = chain._modules
+    arrays = {"fc1_weight": np.ones((4, 3)), "fc1_bias": np.ones(4), "fc2_weight": np.ones((2, 4))}
+    with pytest.raises(ParameterError, match=message):
+        chain.init_params(arg_params={**arrays, **bad})
+    assert not any(module.params_initialized for module in (first, last, chain))
+    sb.random.seed(3)
+    chain.init_params(sb.init.Normal(1.0))
+    before = _values(chain)
+    for call in (chain.set_params, lambda p: chain.init_params(None, p, force_init=True)):
+        with pytest.raises(ParameterError, match=message):
+            call(_ones(chain, **bad))
+        assert all(np.array_equal(before[name], a) for name, a in _values(chain).items())
+    lacking = _ones(chain)
+    del lacking["fc2_weight"]
+    with pytest.raises(ParameterError, match="lack fc2_weight"):
+        chain.set_params(lacking)
+    assert all(np.array_equal(before[name], a) for name, a in _values(chain).items())
+
+
+def test_an_initializer_that_fails_draws_the_same_numbers_again():
+    class Failing(sb.init.Normal):
+        def _init_weight(self, name, array):
+            super()._init_weight(name, array)
+            assert name != "fc2_weight", "no more"
+
+    drawn = []
+    for failing in (True, False):
+        chain = _prepared_chain()
+        sb.random.seed(3)
+        if failing:
+            with pytest.raises(AssertionError, match="no more"):
+                chain.init_params(Failing(1.0))
+            assert not any(module.params_initialized for module in chain._modules)
+        chain.init_params(sb.init.Normal(1.0))
+        drawn.append(_values(chain))
+    assert all(np.array_equal(drawn[0][name], a) for name, a in drawn[1].items())
+
+
+def test_unknown_names_are_refused_before_the_first_values():
+    chain = _prepared_chain()
+    with pytest.raises(ParameterError, match="have fc3_bias, which no module of the chain has"):
+        chain.set_params({"fc3_bias": np.ones(2)}, allow_missing=True)
+    assert not any(module.params_initialized for module in chain._modules)
+
+
+class Plain(Mirror):
+    """A module of one's own that writes what it is given at once."""
+
+    def forward(self, data_batch, is_train=None):
+        self._inner.forward(data_batch, is_train)
+
+
+def test_a_module_of_ones_own_gets_its_values_back():
+    hidden = sym.FullyConnected(sym.Variable("data"), num_hidden=4, name="fc0")
+    chain = sb.mod.SequentialModule().add(Plain(hidden))
+    chain.add(Plain(_head()), take_labels=True, auto_wiring=True)
+    chain.bind([("data", (4, 3))], [("softmax_label", (4, 2))])
+    chain.init_params(sb.init.Normal(1.0))
+    before = _values(chain)
+    with pytest.raises(ParameterError, match="'fc2_bias' has shape"):
+        chain.set_params(_ones(chain, fc2_bias=np.ones(7)))
+    assert all(np.array_equal(before[name], a) for name, a in _values(chain).items())
+    chain.set_params(_ones(chain))
+    assert all((a == 1).all() for a in _values(chain).values())

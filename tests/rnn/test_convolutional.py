@@ -92,3 +92,30 @@ def test_a_cell_may_be_in_two_modifiers():
     for modifier in (zoned, residual):
         outputs, _ = modifier.unroll(2, sym.Variable("data"), merge_outputs=True)
         assert outputs.complete_shapes(data=(2, 2, 3))[1] == [(2, 2, 3)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("begin", [None, "own"])
+def test_zoneout_of_outputs_keeps_elements_of_images(begin, dtype):
+    cell = rnn.ZoneoutCell(rnn.ConvRNNCell((1, 2, 4, 4), 8, prefix="c_"), zoneout_outputs=0.5)
+    states = cell.begin_state(func=sym.zeros, dtype=dtype) if begin else None
+    steps = [sym.Variable("a"), sym.Variable("b")]
+    zoned, _ = cell.unroll(2, steps, states)
+    plain, _ = rnn.ConvRNNCell((1, 2, 4, 4), 8, prefix="c_", params=cell.params).unroll(
+        2, steps, states
+    )
+    shapes = {"a": (4, 2, 4, 4), "b": (4, 2, 4, 4)}
+    types = dict.fromkeys(shapes, dtype)
+    net = sym.Group([*zoned, *plain])
+    executor = net.simple_bind(sb.cpu(), "null", type_dict=types, **shapes)
+    rng = np.random.RandomState(1)
+    for array in executor.arg_dict.values():
+        array[:] = rng.normal(size=array.shape).astype(dtype)
+    first, second, *new = (o.asnumpy() for o in executor.forward(is_train=True))
+    assert first.dtype == dtype
+    before = np.zeros_like(first)  # what stands before the first step
+    for output, fresh in zip((first, second), new):
+        is_new = np.isclose(output, fresh, atol=1e-5)
+        assert (is_new | np.isclose(output, before, atol=1e-5)).all()
+        assert 0.4 < is_new.mean() < 0.6
+        before = output

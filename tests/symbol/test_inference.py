@@ -184,3 +184,23 @@ def test_an_identity_tells_the_shape_of_the_other():
     net = sym.FullyConnected(sym.Variable("data"), weight=like, num_hidden=3, no_bias=True)
     shapes = dict(zip(net.list_arguments(), net.infer_shape(data=(2, 4))[0]))
     assert shapes["w"] == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("of_data", "of_zeros"),
+    [("float64", "float64"), ("float16", "float16"), ("int32", "int32"), (None, "float32")],
+)
+def test_zeros_without_a_dtype_take_it_from_their_use(of_data, of_zeros):
+    zeros = sym.zeros(shape=(0, 3), name="zeros")
+    net = sym.Group([zeros, sym.where(sym.Variable("x"), sym.Variable("y"), zeros)])
+    dtypes = {} if of_data is None else {"y": of_data}
+    assert net.infer_type(x="float32", **dtypes)[1][0] == np.dtype(of_zeros)
+    assert sym.zeros((2,), dtype="float32").infer_type()[1] == [np.float32]
+    assert sym.ones((2,)).infer_type()[1] == [np.float32]
+
+
+def test_zeros_of_a_dtype_keep_it():
+    net = sym.Variable("x") + sym.zeros(shape=(0, 3), dtype="float32", name="zeros")
+    assert net.get_internals()["zeros_output"].infer_type()[1] == [np.float32]
+    with pytest.raises(ShapeError, match=r"float32 \(of zeros\) and float64 \(of x\)"):
+        net.simple_bind(sb.cpu(), "null", {"x": "float64"}, x=(2, 3)).forward()

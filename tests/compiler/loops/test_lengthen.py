@@ -24,6 +24,7 @@ CONVOLUTIONAL = {
 }
 ZONEOUT = {"zoneout": (0.2, 0.0), "zoneout-states": (0.0, 0.2), "zoneout-both": (0.2, 0.1)}
 DRAWING = (*ZONEOUT, "dropout")
+ZONED_IMAGES = "zoneout-conv-lstm"
 KINDS = (
     "rnn",
     "lstm",
@@ -34,6 +35,7 @@ KINDS = (
     *CONVOLUTIONAL,
     "zoneout",
     "zoneout-states",
+    ZONED_IMAGES,
 )
 
 
@@ -43,6 +45,8 @@ def cell(kind: str, prefix: str) -> Any:
         return sb.rnn.BidirectionalCell(left, right, output_prefix=prefix)
     if kind.startswith("residual"):
         return sb.rnn.ResidualCell(cell(kind.partition("-")[2] or "lstm", prefix))
+    if kind == ZONED_IMAGES:
+        return sb.rnn.ZoneoutCell(cell("conv-lstm", prefix), 0.2)
     if kind in ZONEOUT:
         return sb.rnn.ZoneoutCell(cell("lstm", prefix), *ZONEOUT[kind])
     if kind == "dropout":
