@@ -73,7 +73,7 @@ class ModelCache:
         path = self.path(key)
         try:
             raw = _own_content(path)
-        except OSError:
+        except (OSError, ValueError):  # a path with a zero byte is a ValueError
             return None
         if raw is None:
             _LOG.warning("%s is no plain file of this user; compiling again", path)
@@ -98,7 +98,7 @@ class ModelCache:
             self.folder.mkdir(0o700, parents=True, exist_ok=True)
             write_atomic(self.path(key), raw)
             self._make_room(self.path(key).name)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             _LOG.warning("cannot keep a compiled model in %s: %s", self.folder, error)
 
     @staticmethod
@@ -133,13 +133,16 @@ def _own_content(path: Path) -> bytes | None:
 
     What is in a file decides what is computed, and a pipe would be waited for.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags), "rb") as file:
+    with open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
         user = getattr(os, "geteuid", lambda: status.st_uid)()
         if not stat.S_ISREG(status.st_mode) or status.st_uid not in (user, 0):
             return None
         return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _remove(path: str) -> None:

@@ -28,10 +28,10 @@ from symbucket.compiler.update import (
     output_name,
 )
 from symbucket.errors import BundleError, UnsupportedError
+from symbucket.export.bundle_files import resolved
 from symbucket.export.keys import encode_key, file_name
 from symbucket.export.model import check_model_file
 from symbucket.export.networks import ServedNetwork, default_key, networks_of, store_of
-from symbucket.export.verify import resolved
 from symbucket.files import replaced_folder, write_atomic
 from symbucket.ir import OPSET
 from symbucket.module.compiled import CompiledModule

@@ -7,12 +7,9 @@ else, use only standard operators, and have the inputs and outputs that the mani
 
 from __future__ import annotations
 
-import hashlib
 import math
-import mmap
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,21 +23,28 @@ from symbucket.checks import one_line
 from symbucket.errors import BundleError
 from symbucket.export import manifest as manifests
 from symbucket.export.activations import activation_bytes
+from symbucket.export.bundle_files import (
+    identity_of,
+    map_file,
+    open_plain,
+    read_aligned,
+    read_all,
+    require_sum,
+    resolved,
+)
 from symbucket.export.spec import (
     ARENA,
     MANIFEST_FILE,
     MAX_TENSOR_BYTES,
-    BundleFile,
     Manifest,
     NetworkSpec,
     StoredTensor,
     TensorSpec,
     largest_shapes,
 )
-from symbucket.runtime.ndarray import aligned_empty
 from symbucket.types import Array
 
-_CHUNK = 1 << 20
+_MOST_REPLACED = 5  # times that a folder may be replaced while it is read
 _BLOCK = 256  # what the runtime's arena rounds sizes up to
 _BYTES = re.compile(r"0|[1-9][0-9]{0,18}")
 _STANDARD = ("", "ai.onnx")
@@ -78,22 +82,34 @@ def open_bundle(folder: str | os.PathLike[str], map_parameters: bool = False) ->
     The parameters are read into memory of this process, so whatever happens to the file later
     changes nothing. With ``map_parameters`` they are mapped: processes share the memory, but
     whoever truncates the file ends them all, and whoever writes into it changes their answers.
+    If an export takes the folder's place meanwhile, the new bundle is read.
     """
     path = resolved(folder)
+    for _ in range(_MOST_REPLACED):
+        identity = identity_of(path)
+        try:
+            return _open_bundle(path, map_parameters)
+        except BundleError:
+            if identity_of(path) == identity:
+                raise
+    return _open_bundle(path, map_parameters)
+
+
+def _open_bundle(path: Path, map_parameters: bool) -> Opened:
     manifest = read_manifest(path)
     handles = {}
     try:
         for file in manifest.files():  # all must be there before the first is read
-            handles[file.file] = _open_plain(path, file.file, file.nbytes)
+            handles[file.file] = open_plain(path, file.file, file.nbytes)
         stored_bytes: Any = b""
         contents: dict[str, bytes] = {}
         for file in manifest.files():
             if file is manifest.parameters:
-                stored_bytes = (_map if map_parameters else _read_aligned)(handles[file.file])
-                _check_sum(path, file, stored_bytes)
+                stored_bytes = (map_file if map_parameters else read_aligned)(handles[file.file])
+                require_sum(path, file, stored_bytes)
             else:
-                contents[file.file] = _read(handles[file.file])
-                _check_sum(path, file, contents[file.file])
+                contents[file.file] = read_all(handles[file.file])
+                require_sum(path, file, contents[file.file])
     except OSError as error:
         raise BundleError(f"cannot read the bundle {str(path)!r}: {error}") from error
     finally:
@@ -114,14 +130,6 @@ def open_bundle(folder: str | os.PathLike[str], map_parameters: bool = False) ->
     return Opened(path, manifest, models, attachments, arrays)
 
 
-def resolved(folder: str | os.PathLike[str]) -> Path:
-    """Return the real path of a bundle's folder; raise BundleError if it cannot be one."""
-    try:
-        return Path(os.path.realpath(folder))
-    except (OSError, ValueError) as error:  # a NUL byte, a loop of links
-        raise BundleError(f"{str(folder)!r} is no path of a bundle: {error}") from None
-
-
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a bundle, checked by itself."""
     if not folder.is_dir():
@@ -129,70 +137,17 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{str(folder)!r} {what}; a bundle is a folder that export wrote")
     where = str(folder / MANIFEST_FILE)
     try:
-        handle = _open_plain(folder, MANIFEST_FILE, None)
+        handle = open_plain(folder, MANIFEST_FILE, None)
         try:
             size = os.fstat(handle).st_size
             if size > manifests.MAX_BYTES:
                 raise BundleError(f"{where!r} has {size} bytes; a manifest is far smaller")
-            text = _read(handle)
+            text = read_all(handle)
         finally:
             os.close(handle)
     except OSError as error:
         raise BundleError(f"cannot read the bundle {str(folder)!r}: {error}") from error
     return manifests.parse(text, where)
-
-
-def _open_plain(folder: Path, name: str, nbytes: int | None) -> int:
-    """Open a file of the folder that is no link, directory or device, and has its right size."""
-    path = folder / name
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        raise BundleError(f"{str(folder)!r} lacks the file {name!r}") from None
-    if not stat.S_ISREG(status.st_mode):
-        what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a plain file"
-        raise BundleError(f"{str(path)!r} is {what}; a bundle's files lie in its folder")
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags)
-    size = os.fstat(handle).st_size
-    if nbytes is not None and size != nbytes:
-        os.close(handle)
-        raise BundleError(f"{str(path)!r} has {size} bytes, the manifest says {nbytes}")
-    return handle
-
-
-def _read(handle: int) -> bytes:
-    with os.fdopen(os.dup(handle), "rb") as file:
-        return file.read()
-
-
-def _read_aligned(handle: int) -> Array:
-    """Read a file into memory of this process, on a boundary that suits every dtype."""
-    content = aligned_empty((os.fstat(handle).st_size,), np.uint8)
-    count = 0
-    with os.fdopen(os.dup(handle), "rb", buffering=0) as file:
-        while count < content.size and (more := file.readinto(content[count:].data)):
-            count += more
-    return content[:count]  # shorter if someone cut the file meanwhile, which its checksum tells
-
-
-def _map(handle: int) -> Any:
-    """Map a file into memory: pages are shared between processes and read when touched."""
-    if os.fstat(handle).st_size == 0:
-        return b""
-    return mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
-
-
-def _check_sum(folder: Path, file: BundleFile, content: Any) -> None:
-    digest = hashlib.sha256()
-    with memoryview(content) as view:
-        for start in range(0, len(view), _CHUNK):
-            digest.update(view[start : start + _CHUNK])
-    if digest.hexdigest() != file.sha256:
-        raise BundleError(
-            f"{str(folder / file.file)!r} is damaged: its SHA-256 is {digest.hexdigest()}, the "
-            f"manifest says {file.sha256}"
-        )
 
 
 def _array(mapped: Any, tensor: StoredTensor) -> Array:

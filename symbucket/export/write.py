@@ -14,6 +14,7 @@ from symbucket.engine.parameters import ParameterStore
 from symbucket.errors import BundleError, InvalidArgumentError, UnsupportedError
 from symbucket.export import manifest as manifests
 from symbucket.export.activations import activation_bytes
+from symbucket.export.bundle_files import resolved
 from symbucket.export.keys import file_name
 from symbucket.export.model import check_model_file, file_model
 from symbucket.export.networks import Progress, ServedNetwork, default_key, networks_of, store_of
@@ -31,7 +32,6 @@ from symbucket.export.spec import (
     is_file_name,
     largest_shapes,
 )
-from symbucket.export.verify import resolved
 from symbucket.files import replaced_folder
 from symbucket.ir import IR_VERSION, OPSET
 from symbucket.module.compiled import CompiledModule

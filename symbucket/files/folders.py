@@ -33,9 +33,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     stem = f".{hashlib.blake2b(os.fsencode(target.name), digest_size=6).hexdigest()}"
     _remove_leftovers(target.parent, stem)
-    folder = target.with_name(f"{stem}.{secrets.token_hex(6)}.new")
-    folder.mkdir()
-    lock = _lock(folder)
+    folder, lock = _new_folder(target, stem)
     try:
         yield folder
         sync_folder(folder)
@@ -88,10 +86,23 @@ def _load_renameat2() -> Any:
     return function
 
 
-def _lock(folder: Path) -> int | None:
+def _new_folder(target: Path, stem: str) -> tuple[Path, int | None]:
+    """Return a new folder and the handle of its lock; None where there are no locks."""
+    while True:
+        folder = target.with_name(f"{stem}.{secrets.token_hex(6)}.new")
+        folder.mkdir()
+        if sys.platform == "win32":
+            return folder, None
+        with contextlib.suppress(FileNotFoundError):
+            lock = _lock(folder)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+        # Another writer took it for a leftover before it was locked.
+
+
+def _lock(folder: Path) -> int:
     """Return the handle of a lock on a folder, by which others know that its writer lives."""
-    if sys.platform == "win32":
-        return None
     handle = os.open(folder, os.O_RDONLY)
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(handle, fcntl.LOCK_EX)

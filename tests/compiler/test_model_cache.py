@@ -309,9 +309,10 @@ def test_content_that_is_whole_and_means_something_else(tmp_path, compiled):
     assert len(compiled) == 1 + len(strange)
 
 
-def test_a_folder_that_cannot_be_used_is_no_error(tmp_path, caplog):
+@pytest.mark.parametrize("folder", ["file", "no\0path"])
+def test_a_folder_that_cannot_be_used_is_no_error(tmp_path, caplog, folder):
     (tmp_path / "file").write_text("in the way")
-    options = CompilerOptions(cache_dir=tmp_path / "file")
+    options = CompilerOptions(cache_dir=tmp_path / folder)
     with caplog.at_level(logging.WARNING, "symbucket.compiler.cache"):
         assert step(options) == step(CompilerOptions())
     assert "cannot keep a compiled model in" in caplog.text

@@ -8,7 +8,14 @@ import threading
 import pytest
 
 from symbucket.errors import CheckpointError
-from symbucket.files import atomic, make_folder, write_atomic, write_checkpoint
+from symbucket.files import (
+    atomic,
+    folders,
+    make_folder,
+    replaced_folder,
+    write_atomic,
+    write_checkpoint,
+)
 
 KILLED_WRITER = """
 import os, sys
@@ -104,3 +111,27 @@ def test_folders_are_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match=r"cannot make the folder .*file"):
         make_folder(tmp_path / "file" / "model")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+@pytest.mark.parametrize("before_it_is_opened", [True, False])
+def test_a_new_folder_that_another_writer_takes_for_a_leftover(
+    tmp_path, monkeypatch, before_it_is_opened
+):
+    taken = []
+    module, name = (folders, "_lock") if before_it_is_opened else (folders.fcntl, "flock")
+    plain = getattr(module, name)
+
+    def lock_too_late(what, *flags):
+        if not taken:
+            taken.append(what)
+            for folder in tmp_path.glob(".*.new"):
+                folder.rmdir()
+        return plain(what, *flags)
+
+    monkeypatch.setattr(module, name, lock_too_late)
+    with replaced_folder(tmp_path / "a") as folder:
+        (folder / "file").write_text("content")
+    assert taken
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "file").read_text() == "content"

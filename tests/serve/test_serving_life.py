@@ -12,6 +12,7 @@ import pytest
 
 import symbucket as sb
 from symbucket.errors import BundleError, DeadlineError, InvalidArgumentError, StateError
+from symbucket.export import verify
 from symbucket.runtime import serving_session
 from tests.export.bundles import sentences, trained
 
@@ -70,6 +71,34 @@ def test_reload_serves_the_new_parameters_without_a_gap(tmp_path):
         assert min(np.abs(answer - old).max(), np.abs(answer - new).max()) < 1e-5
     assert sorted(bundle.loaded_keys) == [4, 6, 9]
     assert bundle.statistics()[6].requests == len(answers) + 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="exchanges folders")
+def test_a_bundle_that_an_export_replaces_while_it_is_opened(folder, monkeypatch):
+    (tokens,) = sentences((5,))
+    bundle = sb.Bundle(folder)
+    before = bundle(tokens)["softmax_output"]
+    module = trained()
+    module.init_params(sb.init.Uniform(0.9), force_init=True)
+    read, exports = verify.read_manifest, []
+
+    def read_then_export(path):
+        manifest = read(path)
+        if len(exports) < 1:
+            exports.append(module.export(folder))
+        return manifest
+
+    monkeypatch.setattr(verify, "read_manifest", read_then_export)
+    bundle.reload()
+    assert len(exports) == 1
+    after = bundle(tokens)["softmax_output"]
+    np.testing.assert_array_equal(after, sb.Bundle.live(module)(tokens)["softmax_output"])
+    assert not np.allclose(after, before)
+    exports.clear()
+    (folder / "parameters.bin").write_bytes(b"x")  # damaged, and replaced by nobody
+    exports.append(None)
+    with pytest.raises(BundleError, match="the manifest says"):
+        sb.Bundle(folder)
 
 
 def test_lists_that_have_begun_are_answered_after_a_reload(folder, monkeypatch):
