@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,64 +140,76 @@ def find_first_difference(
     differences: Sequence[Difference],
 ) -> tuple[tuple[str, str] | None, str]:
     """Return (name, kind) of the first operator whose valid values differ, and an explanation."""
-    nodes = [[n for n in run.symbol.nodes() if n.op is not None] for run in (first, second)]
-    values: list[dict[Node, list[Array]]] = []
-    for run, own in zip((first, second), nodes):
-        entries = [(n, i) for n in own for i in range(n.num_outputs)]
-        flat = iter(run.values(entries, *params))
-        values.append({n: [next(flat) for _ in range(n.num_outputs)] for n in own})
-    kinds: dict[str, list[Node]] = {}
-    for node in nodes[1]:
-        assert node.op is not None
-        kinds.setdefault(node.op.op_name, []).append(node)
-    for node in nodes[0]:
-        assert node.op is not None
-        kind = node.op.op_name
-        others = sorted(kinds.get(kind, []), key=lambda n: n.name != node.name)
-        smallest: tuple[float, Node] | None = None
-        for other in others:
-            errors = []
-            for value, candidate in zip(values[0][node], values[1][other]):
-                aligned = padding.best(value, candidate)
-                errors.append(None if aligned is None else aligned.error)
-            comparable = [e for e in errors if e is not None]
-            if len(comparable) < len(errors) or not comparable:
-                continue
-            if smallest is None or other.name == node.name:
-                smallest = max(comparable), other
-            if max(comparable) <= tolerance:
-                smallest = 0.0, other
-                break
-        if smallest is not None and not smallest[0] <= tolerance:
-            return (node.name, kind), _explained(
-                node, smallest[1], (first.key, second.key), smallest[0]
-            )
+    operators = [[n for n in run.symbol.nodes() if n.op is not None] for run in (first, second)]
+    values = [_values(run, nodes, params) for run, nodes in zip((first, second), operators)]
+    for node in operators[0]:
+        same_kind = [n for n in operators[1] if _kind(n) == _kind(node)]
+        others = {n: values[1][n] for n in sorted(same_kind, key=lambda n: n.name != node.name)}
+        closest = _closest_of_different(values[0][node], others, padding, tolerance)
+        if closest is not None:
+            error, other = closest
+            text = _explained(node, other, (first.key, second.key), error)
+            return (node.name, _kind(node)), text
     for difference in differences:
         if difference.kind == "loss":
             (node,) = {n for n, _ in first.symbol.heads if n.name == difference.name}
-            assert node.op is not None
-            kind = node.op.op_name
             text = (
                 f"All values of the forward pass agree where they are no padding; {node.name!r} "
-                f"({kind}) makes a loss of padding too. {_HINTS.get(kind, _HINT)}"
+                f"({_kind(node)}) makes a loss of padding too. {_HINTS.get(_kind(node), _HINT)}"
             )
-            return (node.name, kind), text
+            return (node.name, _kind(node)), text
     return None, (
         "All values of the forward pass agree where they are no padding: padding gets gradients. "
         "Look for an output or a loss that is not masked."
     )
 
 
-def _explained(node: Node, other: Node, keys: tuple[Any, Any], error: float) -> str:
+def _kind(node: Node) -> str:
     assert node.op is not None
+    return node.op.op_name
+
+
+def _values(
+    run: NetworkRun, nodes: Sequence[Node], params: tuple[Any, Any]
+) -> dict[Node, list[Array]]:
+    """Return the outputs of each node."""
+    entries = [(node, i) for node in nodes for i in range(node.num_outputs)]
+    flat = iter(run.values(entries, *params))
+    return {node: [next(flat) for _ in range(node.num_outputs)] for node in nodes}
+
+
+def _closest_of_different(
+    values: Sequence[Array],
+    others: Mapping[Node, Sequence[Array]],
+    padding: Padding,
+    tolerance: float,
+) -> tuple[float, Node] | None:
+    """Return the error of the first node whose values can be compared, and that node.
+
+    None if some node has the same values, or none has any that can be compared.
+    """
+    closest: tuple[float, Node] | None = None
+    for other, candidates in others.items():
+        aligned = [padding.best(*pair) for pair in zip(values, candidates)]
+        errors = [each.error for each in aligned if each is not None]
+        if not errors or len(errors) < len(aligned):
+            continue
+        error = max(errors)
+        if error <= tolerance:
+            return None
+        closest = closest or (error, other)
+    return closest
+
+
+def _explained(node: Node, other: Node, keys: tuple[Any, Any], error: float) -> str:
     reads = [", ".join(repr(entry_name(e)) for e in n.inputs[:4]) for n in (node, other)]
     text = (
-        f"The first operator whose valid values differ is {node.name!r} ({node.op.op_name}), by "
+        f"The first operator whose valid values differ is {node.name!r} ({_kind(node)}), by "
         f"{error:.2g} of its largest value. "
     )
     if reads[0] != reads[1]:
         text += f"It reads {reads[0]} for key {keys[0]!r} and {reads[1]} for key {keys[1]!r}. "
-    of_a_step = node.op.op_name == "RNN" or _OF_A_STEP.search(node.name)
+    of_a_step = _kind(node) == "RNN" or _OF_A_STEP.search(node.name)
     if of_a_step or (reads[0] != reads[1] and _OF_A_STEP.search(reads[0])):
         return text + _RECURRENT
-    return text + _HINTS.get(node.op.op_name, _HINT)
+    return text + _HINTS.get(_kind(node), _HINT)

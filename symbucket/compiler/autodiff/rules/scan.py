@@ -122,47 +122,15 @@ class _Reverse:
         parts: dict[ir.Value, int],
     ) -> Grads:
         """Put the reverse loop together; returns its results in the order of what is read."""
-        g, reverse = self._g, self._reverse
         inputs = self._body.inputs
-        initial = []
-        for i in states:
-            grad = self._grads[i]
-            shape, dtype = shape_of(inputs[i]), dtype_of(inputs[i])
-            initial.append(g.filled(shape, 0.0, dtype) if grad is None else grad)
-        initial += sums.initial()
+        initial = [*self._initial_adjoints(states), *sums.initial()]
         for one in [*(results[inputs[i]] for i in states), *sums.carried()]:
-            reverse.outputs.append(self._computed_in_reverse(one))
+            self._reverse.outputs.append(self._computed_in_reverse(one))
         differentiated = [i for i in sequences if inputs[i] in results]
-        directions: list[int] = []
-        stacks: dict[ir.Value, int] = {}  # what sums read: the number of the output
-        for i in differentiated:
-            value = results[inputs[i]]
-            directions.append(1 - self._in_directions[i - self._carried])
-            if directions[-1] == 1 - self._direction:
-                stacks.setdefault(value, len(reverse.outputs))
-            reverse.outputs.append(self._computed_in_reverse(value))
-        for value in sums.stacked():
-            if value not in stacks and self._is_own(value):
-                stacks[value] = len(reverse.outputs)
-                directions.append(1 - self._direction)
-                reverse.outputs.append(self._computed_in_reverse(value))
-        remove_dead_nodes(reverse)
-        self._read_stash()
-        used = [(key, one) for key, one in self._slices.items() if one.uses()]
-        if not used:
-            used = [self._count()]
-        reverse.inputs.extend([*adjoints, *sums.accumulators(), *(one for _, one in used)])
-        outs = append_scan(
-            g,
-            reverse,
-            initial,
-            [stack for (stack, _), _ in used],
-            [1 - direction for (_, direction), _ in used],
-            directions,
-        )
-        gradients: dict[ir.Value | int, ir.Value] = dict(zip(states, outs))
-        first = len(states) + len(sums.carried())
-        gradients.update(zip(differentiated, outs[first:]))
+        stacks, directions = self._return_stacks(differentiated, results, sums)
+        outs = self._append(initial, [*adjoints, *sums.accumulators()], directions)
+        gradients: dict[ir.Value | int | None, ir.Value] = dict(zip(states, outs))
+        gradients.update(zip(differentiated, outs[len(initial) :]))
 
         def stack_of(value: ir.Value) -> ir.Value:
             """The values of all steps, in this loop's one direction."""
@@ -172,12 +140,61 @@ class _Reverse:
         finals = dict(zip(sums.accumulators(), outs[len(states) :]))
         for value, part in parts.items():
             gradients[value] = sums.total(part, stack_of, finals)
-        answer: list[ir.Value | None] = []
-        for i, read in enumerate(self._values):
-            key: ir.Value | int | None = i if i < len(self._scan.inputs) else read
-            flag = self._flags[i] and key is not None
-            answer.append(gradients.pop(key, None) if flag and key is not None else None)
-        return answer
+        count = len(self._scan.inputs)
+        keys = [*range(count), *self._values[count:]]
+        return [gradients.pop(key, None) if flag else None for key, flag in zip(keys, self._flags)]
+
+    def _initial_adjoints(self, states: list[int]) -> list[ir.Value]:
+        """Return the gradients of the last states: zeros where there are none."""
+        initial = []
+        for i in states:
+            grad, like = self._grads[i], self._body.inputs[i]
+            if grad is None:
+                grad = self._g.filled(shape_of(like), 0.0, dtype_of(like))
+            initial.append(grad)
+        return initial
+
+    def _return_stacks(
+        self, differentiated: list[int], results: dict[ir.Value, ir.Value], sums: StepSums
+    ) -> tuple[dict[ir.Value, int], list[int]]:
+        """Let the reverse body return the gradients of sequences, and what sums are made of.
+
+        Returns the numbers of the outputs that sums read, and the directions of all stacks.
+        """
+        reverse, backwards = self._reverse, 1 - self._direction
+        directions: list[int] = []
+        stacks: dict[ir.Value, int] = {}
+        for i in differentiated:
+            value = results[self._body.inputs[i]]
+            directions.append(1 - self._in_directions[i - self._carried])
+            if directions[-1] == backwards:
+                stacks.setdefault(value, len(reverse.outputs))
+            reverse.outputs.append(self._computed_in_reverse(value))
+        for value in sums.stacked():
+            if value not in stacks and self._is_own(value):
+                stacks[value] = len(reverse.outputs)
+                directions.append(backwards)
+                reverse.outputs.append(self._computed_in_reverse(value))
+        return stacks, directions
+
+    def _append(
+        self, initial: list[ir.Value], carried: list[ir.Value], directions: list[int]
+    ) -> list[ir.Value]:
+        """Append the reverse loop, whose body has all its outputs; return those of the loop."""
+        remove_dead_nodes(self._reverse)
+        self._read_stash()
+        used = [(key, one) for key, one in self._slices.items() if one.uses()]
+        if not used:
+            used = [self._count()]
+        self._reverse.inputs.extend([*carried, *(one for _, one in used)])
+        return append_scan(
+            self._g,
+            self._reverse,
+            initial,
+            [stack for (stack, _), _ in used],
+            [1 - direction for (_, direction), _ in used],
+            directions,
+        )
 
     def _active_states(self) -> list[int]:
         """The carried values that what is wanted takes part in, in this step or an earlier one."""
