@@ -22,6 +22,7 @@ from symbucket import (
     export,
     gluon,
     hooks,
+    image,
     initializer,
     io,
     kvstore,
@@ -38,6 +39,7 @@ from symbucket import (
     optimizer,
     pytorch,
     random,
+    recordio,
     rnn,
     runtime,
     serve,
@@ -45,6 +47,7 @@ from symbucket import (
     test_utils,
     visualization,
 )
+from symbucket import image as img
 from symbucket import initializer as init
 from symbucket import kvstore as kv
 from symbucket import module as mod
@@ -96,6 +99,8 @@ __all__ = [
     "executor",
     "gluon",
     "gpu",
+    "image",
+    "img",
     "init",
     "initializer",
     "io",
@@ -117,6 +122,7 @@ __all__ = [
     "operator",
     "optimizer",
     "random",
+    "recordio",
     "rnd",
     "rnn",
     "serve",
@@ -153,6 +159,7 @@ hooks.export_module.connect(export.export_module)
 hooks.export_onnx.connect(export.export_onnx)
 hooks.array_function.connect(_partial(getattr, ndarray))
 hooks.export_training.connect(export.export_training)
+hooks.image_record_iter.connect(image.ImageRecordIter)
 hooks.inline_svg.connect(_inline_svg)
 hooks.check_run_page.connect(_run_page.check_run_page)
 hooks.read_run_page.connect(_run_page.read_run_page)

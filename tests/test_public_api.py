@@ -16,9 +16,9 @@ PUBLIC = {
     "symbucket": """
         AttrScope Bundle CheckpointManager Context Executor MXNetError NDArray NameManager Prefix
         Symbol SymbucketError attribute base callback check_padding checkpoint context contrib
-        cpu cpu_pinned ctc current_context executor gluon gpu init initializer io kv kvstore
-        log lr_scheduler metric misc mod model module mon monitor name nd ndarray num_gpus operator
-        optimizer random rnd rnn serve sym symbol test_utils visualization viz
+        cpu cpu_pinned ctc current_context executor gluon gpu image img init initializer io kv
+        kvstore log lr_scheduler metric misc mod model module mon monitor name nd ndarray num_gpus
+        operator optimizer random recordio rnd rnn serve sym symbol test_utils visualization viz
     """,
     "symbucket.base": """
         MXNetError NotImplementedForSymbol integer_types mx_real_t numeric_types py_str string_types

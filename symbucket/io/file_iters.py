@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from symbucket import hooks
 from symbucket.errors import DataError, UnsupportedError
 from symbucket.io.array_iter import NDArrayIter
 from symbucket.io.batch import DataBatch
+from symbucket.io.iterator import DataIter
 from symbucket.runtime import NDArray
 from symbucket.types import Array
 
@@ -185,13 +187,10 @@ def read_idx(path: PathLike) -> Array:
     return values
 
 
-def ImageRecordIter(*args: Any, **kwargs: Any) -> NDArrayIter:  # noqa: N802 - MXNet's name
-    """Raise UnsupportedError: packed images are not read here."""
-    raise UnsupportedError(
-        "ImageRecordIter reads packed images (.rec), and there is no decoder of images here. "
-        "Decode them with a library for images, and give the arrays to NDArrayIter, or write a "
-        "DataIter whose next() returns a DataBatch."
-    )
+def ImageRecordIter(*args: Any, **kwargs: Any) -> DataIter:  # noqa: N802 - MXNet's name
+    """Return batches of packed pictures (.rec): :func:`symbucket.image.ImageRecordIter`."""
+    batches: DataIter = hooks.image_record_iter(*args, **kwargs)
+    return batches
 
 
 def LibSVMIter(*args: Any, **kwargs: Any) -> NDArrayIter:  # noqa: N802 - MXNet's name

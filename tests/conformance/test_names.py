@@ -11,8 +11,9 @@ import symbucket as sb
 from symbucket import errors
 
 PACKAGES = """
-    base callback context executor gluon initializer io kvstore log lr_scheduler metric misc model
-    module monitor ndarray operator optimizer random rnn symbol test_utils visualization
+    base callback context executor gluon image initializer io kvstore log lr_scheduler metric misc
+    model module monitor ndarray operator optimizer random recordio rnn symbol test_utils
+    visualization
 """
 SHORT = {
     "sym": "symbol",

@@ -136,7 +136,7 @@ def test_prefetching_trains_a_network_and_passes_errors_on():
 
 
 def test_iterators_that_do_not_exist_say_so():
-    with pytest.raises(UnsupportedError, match="ImageRecordIter reads packed images"):
-        sb.io.ImageRecordIter(path_imgrec="x.rec")
+    with pytest.raises(DataError, match=r"cannot open records 'x\.rec'"):
+        sb.io.ImageRecordIter(path_imgrec="x.rec", data_shape=(3, 2, 2), batch_size=1)
     with pytest.raises(UnsupportedError, match="LibSVMIter makes sparse batches"):
         sb.io.LibSVMIter(data_libsvm="x")

@@ -1,0 +1,6 @@
+"""Pictures as arrays of numpy: read from and written to bytes, and resized."""
+
+from symbucket.pictures.codec import decode, encode
+from symbucket.pictures.resize import INTERPOLATIONS, resize, weights
+
+__all__ = ["INTERPOLATIONS", "decode", "encode", "resize", "weights"]
