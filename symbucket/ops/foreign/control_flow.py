@@ -123,7 +123,6 @@ def _scan(g: Emitter, node: onnx.NodeProto, inputs: Tensors, bodies: Bodies) -> 
 
 
 def _loop(g: Emitter, node: onnx.NodeProto, inputs: Tensors, bodies: Bodies) -> Sequence[ir.Value]:
-    body = graph_of(node, "body")
     trips = None if inputs[0] is None else const_of(inputs[0])
     if trips is None:
         raise UnsupportedError(
@@ -133,64 +132,71 @@ def _loop(g: Emitter, node: onnx.NodeProto, inputs: Tensors, bodies: Bodies) -> 
     states = [value for value in inputs[2:] if value is not None]
     begins = inputs[1] if len(inputs) > 1 else None
     constant = True if begins is None else const_of(begins)
-    runs = most > 0 and (constant is None or bool(np.all(constant)))
     stacks = len(node.output) - len(states)
-    if not runs:
+    if most <= 0 or not (constant is None or np.all(constant)):
         if stacks:
             raise UnsupportedError("the Loop runs not once, and its stacked outputs are empty")
         return states
-    ends = not (constant is not None and _goes_on(body))
-    if ends and stacks:
+    loop = _LoopBody(g, graph_of(node, "body"), bodies)
+    number = g.const(np.arange(most, dtype=np.int64))
+    if constant is not None and _goes_on(loop.body):
+        after, outputs = repeat(g, most, states, [number], loop.counted)
+        return [*after, *outputs]
+    if stacks:
         raise UnsupportedError(
             "how many rows the Loop stacks depends on data: its condition may end it earlier; "
             "return states alone, or count the steps"
         )
-    names = [value.name for value in body.input]
-    first = g.draw_numbers
+    begin = g.const(np.array([True]))
+    if begins is not None and constant is None:
+        begin = g.cast(g.reshape(begins, (1,)), ir.DataType.BOOL)
+    after, _ = repeat(g, most, [begin, *states], [number], loop.guarded)
+    return after[1:]
 
-    def run(number: ir.Value, states: Sequence[ir.Value], steps: Sequence[int]) -> list[ir.Value]:
-        g.draw_numbers = numbers_of_steps(first, [t + 1 for t in steps])
-        own = dict(zip(names, (number, g.const(np.array(True)), *states)))
-        results = bodies.tensors(body, {**bodies.values, **own})
-        g.draw_numbers = first
-        return results
+
+class _LoopBody:
+    """One step of a Loop, as ``repeat`` takes it."""
+
+    def __init__(self, g: Emitter, body: onnx.GraphProto, bodies: Bodies) -> None:
+        self.body = body
+        self._g, self._bodies = g, bodies
+        self._names = [value.name for value in body.input]
+        self._first_draws = g.draw_numbers
 
     def counted(
-        states: Sequence[ir.Value], slices: Sequence[ir.Value], steps: Sequence[int]
+        self, states: Sequence[ir.Value], slices: Sequence[ir.Value], steps: Sequence[int]
     ) -> tuple[list[ir.Value], list[ir.Value]]:
-        results = run(slices[0], states, steps)
+        """Write a step that is followed by the next one, until all are done."""
+        g = self._g
+        g.draw_numbers = numbers_of_steps(self._first_draws, [t + 1 for t in steps])
+        own = dict(zip(self._names, (slices[0], g.const(np.array(True)), *states)))
+        results = self._bodies.tensors(self.body, {**self._bodies.values, **own})
+        g.draw_numbers = self._first_draws
         return results[1 : 1 + len(states)], results[1 + len(states) :]
 
     def guarded(
-        states: Sequence[ir.Value], slices: Sequence[ir.Value], steps: Sequence[int]
+        self, states: Sequence[ir.Value], slices: Sequence[ir.Value], steps: Sequence[int]
     ) -> tuple[list[ir.Value], list[ir.Value]]:
+        """Write a step that does nothing once the condition, the first state, is false."""
+        g, bodies = self._g, self._bodies
         is_running, *rest = states
-        around = {n: v for n, v in bodies.values.items() if n in _reads(body)}
+        around = {n: v for n, v in bodies.values.items() if n in _reads(self.body)}
         tensors = {n: tensor_of(v, f"{n!r}, which the body reads,") for n, v in around.items()}
         outside = [n for n, v in tensors.items() if const_of(v) is None]
         read = [*rest, slices[0], *(tensors[n] for n in outside)]
 
         def go(inside: Sequence[ir.Value]) -> list[ir.Value]:
-            own = dict(zip(names[2:], inside))
-            own |= {names[0]: inside[len(rest)], names[1]: g.const(np.array(True))}
+            number, condition, *names = self._names
+            own = dict(zip(names, inside))
+            own |= {number: inside[len(rest)], condition: g.const(np.array(True))}
             own |= dict(zip(outside, inside[len(rest) + 1 :]))
-            condition, *after = bodies.tensors(body, {**bodies.values, **own})
-            return [g.reshape(condition, (1,)), *after]
+            goes_on, *after = bodies.tensors(self.body, {**bodies.values, **own})
+            return [g.reshape(goes_on, (1,)), *after]
 
         def stay(inside: Sequence[ir.Value]) -> list[ir.Value]:
             return [g.const(np.array([False])), *inside[: len(rest)]]
 
         return choose(g, "Loop", is_running, read, go, stay), []
-
-    number = g.const(np.arange(most, dtype=np.int64))
-    if not ends:
-        after, outputs = repeat(g, most, states, [number], counted)
-        return [*after, *outputs]
-    begin = g.const(np.array([True]))
-    if begins is not None and constant is None:
-        begin = g.cast(g.reshape(begins, (1,)), ir.DataType.BOOL)
-    after, _ = repeat(g, most, [begin, *states], [number], guarded)
-    return after[1:]
 
 
 def _written_out(
