@@ -87,6 +87,8 @@ mark(
     "Where",
     "Clip",
     "Cast",
+    "IsInf",
+    "IsNaN",
     elementwise=True,
 )
 mark("Add", "Mul", "Sum", "Mean", "And", "Or", "Xor", "Equal", commutative=True)

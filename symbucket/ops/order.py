@@ -1,16 +1,17 @@
-"""Operators that order elements by size: topk, sort, argsort."""
+"""Operators that order elements by size: topk, sort, argsort. A NaN counts as plus infinity."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
-from symbucket.ir import dtype_of, shape_of
+from symbucket.ir import Expr, dtype_of, shape_of
+from symbucket.ops.extremes import check_positions, ordered
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify, with_dim
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
@@ -49,15 +50,17 @@ class _Ordered(Operator):
         if dtype in (ir.DataType.FLOAT16, ir.DataType.UINT8, ir.DataType.INT8):
             wide = ir.DataType.FLOAT if dtype == ir.DataType.FLOAT16 else ir.DataType.INT32
             data = g.cast(data, wide)  # the runtimes order no others
-        values, positions = g.ops(
-            "TopK",
-            data,
-            g.ints(self.count(shape[axis])),
-            outputs=2,
-            axis=axis,
-            largest=int(not self.is_ascend),
-        )
-        return g.cast(values, dtype), positions
+        count = Expr(g, g.ints(self.count(shape[axis])))
+        values, positions = ordered(Expr(g, data), count, axis, largest=not self.is_ascend)
+        return g.cast(values.value, dtype), positions.value
+
+    def numbered(
+        self, g: Emitter, data: ir.Value, positions: ir.Value, dtype: np.dtype[Any]
+    ) -> ir.Value:
+        """Return positions as numbers of ``dtype``; ShapeError if it does not hold them."""
+        shape, axis = self.lined_up(shape_of(data))
+        check_positions(shape[axis], dtype, f"{self.op_name}(dtype={dtype.name!r})")
+        return g.cast(positions, ir.DataType.from_numpy(dtype))
 
 
 @operator("topk", method="topk")
@@ -66,7 +69,7 @@ class TopK(_Ordered):
 
     ``ret_typ`` says what is returned: their positions as numbers of ``dtype`` ("indices"), their
     values ("value"), both (two outputs, values first), or 1 at their places and 0 elsewhere
-    ("mask"). With ``axis=None`` the data is flattened.
+    ("mask"). With ``axis=None`` the data is flattened. A NaN counts as plus infinity.
     """
 
     formula = "x[y[0]] >= x[y[1]] >= ..."
@@ -117,13 +120,16 @@ class TopK(_Ordered):
             ones = g.filled(shape_of(positions), 1.0, dtype)
             mask = g.op("ScatterElements", zeros, positions, ones, axis=axis)
             return g.reshape(mask, shape_of(data))
-        index = g.cast(positions, ir.DataType.from_numpy(np.dtype(self.dtype)))
+        index = self.numbered(g, data, positions, np.dtype(self.dtype))
         return [values, index] if self.ret_typ == "both" else index
 
 
 @operator("sort", method="sort")
 class Sort(_Ordered):
-    """The elements in order along ``axis``, the smallest first; ``axis=None`` flattens the data."""
+    """The elements in order along ``axis``, the smallest first; ``axis=None`` flattens the data.
+
+    A NaN counts as plus infinity.
+    """
 
     formula = "y[0] <= y[1] <= ..."
     example = "sort([3, 1, 2]) -> [1, 2, 3]"
@@ -138,7 +144,10 @@ class Sort(_Ordered):
 
 @operator("argsort", method="argsort")
 class ArgSort(_Ordered):
-    """The positions that would sort the data along ``axis``, as numbers of ``dtype``."""
+    """The positions that would sort the data along ``axis``, as numbers of ``dtype``.
+
+    A NaN counts as plus infinity.
+    """
 
     formula = "x[y[0]] <= x[y[1]] <= ..."
     example = "argsort([3, 1, 2]) -> [1, 2, 0]"
@@ -153,5 +162,4 @@ class ArgSort(_Ordered):
         return ins, [np.dtype(self.dtype)]
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
-        positions = self.ordered(g, data)[1]
-        return g.cast(positions, ir.DataType.from_numpy(np.dtype(self.dtype)))
+        return self.numbered(g, data, self.ordered(g, data)[1], np.dtype(self.dtype))

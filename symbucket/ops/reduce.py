@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from symbucket.errors import ShapeError
 from symbucket.ir import Expr, dtype_of, shape_of
+from symbucket.ops.extremes import check_positions, extreme, position
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
@@ -70,8 +71,18 @@ class _Reduce(_OverAxes):
             data = g.op("Where", g.op("IsNaN", data), g.const(self.nan, like=data), data)
         if not axes:
             return g.op("Identity", data)
-        y = g.op(self.onnx_type, data, g.ints(*axes), keepdims=int(self.keepdims))
-        return g.reshape(y, g.out_shapes[0])
+        return g.reshape(self.reduced(Expr(g, data), axes).value, g.out_shapes[0])
+
+    def reduced(self, x: Expr, axes: Sequence[int]) -> Expr:
+        """Append the nodes that reduce ``x`` over one or more axes."""
+        return x.op(self.onnx_type, list(axes), keepdims=int(self.keepdims))
+
+
+class _Extreme(_Reduce):
+    """A reduction to the largest or smallest element."""
+
+    def reduced(self, x: Expr, axes: Sequence[int]) -> Expr:
+        return extreme(x, self.onnx_type, axes, self.keepdims)
 
 
 def _define(
@@ -82,6 +93,7 @@ def _define(
     result: str,
     *aliases: str,
     nan: float | None = None,
+    base: type[_Reduce] = _Reduce,
 ) -> None:
     annotations = {"axis": Axes, "keepdims": bool, "exclude": bool}
     body = {
@@ -97,7 +109,7 @@ def _define(
         "onnx_type": onnx_type,
         "shapes": "(*d) -> (*e)",
     }
-    operator(name, *aliases, method=name)(type(name, (_Reduce,), body))
+    operator(name, *aliases, method=name)(type(name, (base,), body))
 
 
 _define("sum", "ReduceSum", "The sum", "sum of x", "[3, 7]", "sum_axis")
@@ -119,8 +131,24 @@ _define(
     "[2, 12]",
     nan=1.0,
 )
-_define("max", "ReduceMax", "The largest value", "max of x", "[2, 4]", "max_axis")
-_define("min", "ReduceMin", "The smallest value", "min of x", "[1, 3]", "min_axis")
+_define(
+    "max",
+    "ReduceMax",
+    "The largest value, NaN if one is,",
+    "max of x",
+    "[2, 4]",
+    "max_axis",
+    base=_Extreme,
+)
+_define(
+    "min",
+    "ReduceMin",
+    "The smallest value, NaN if one is,",
+    "min of x",
+    "[1, 3]",
+    "min_axis",
+    base=_Extreme,
+)
 _define(
     "logsumexp",
     "ReduceLogSumExp",
@@ -159,6 +187,13 @@ class Norm(_OverAxes):
         return g.reshape(g.cast(y, ir.DataType.from_numpy(g.out_dtypes[0])), g.out_shapes[0])
 
 
+def _position(x: Expr, kind: str, axis: int, shape: Shape) -> ir.Value:
+    dtype = x.dtype
+    name = "argmin" if kind == "ArgMin" else "argmax"
+    check_positions(x.shape[axis], dtype.numpy(), f"{name} returns numbers of the data's dtype")
+    return position(x, kind, axis, keepdims=False).cast(dtype).reshape(shape).value
+
+
 class _Position(_OverAxes):
     """The position of an extreme along ``axis``, as a number of the data's dtype."""
 
@@ -171,13 +206,15 @@ class _Position(_OverAxes):
         shape = shape_of(data)
         flat = g.op("Reshape", data, g.ints(-1)) if self.axis is None else data
         axis = 0 if self.axis is None else axis_of(self.axis, len(shape))
-        place = g.op(self.onnx_type, flat, axis=axis, keepdims=int(self.keepdims))
-        return g.reshape(g.cast(place, dtype_of(data)), g.out_shapes[0])
+        return _position(Expr(g, flat), self.onnx_type, axis, g.out_shapes[0])
 
 
 @operator("argmax", method="argmax")
 class ArgMax(_Position):
-    """The position of the first largest value along ``axis`` (None: in the flattened data)."""
+    """The position of the first largest value along ``axis`` (None: in the flattened data).
+
+    A NaN is larger than any number. The dtype is that of the data, and has to hold the position.
+    """
 
     formula = "y = the first i with x[i] = max(x)"
     example = "argmax([[1, 3, 2]], axis=1) -> [1]"
@@ -189,7 +226,10 @@ class ArgMax(_Position):
 
 @operator("argmin", method="argmin")
 class ArgMin(_Position):
-    """The position of the first smallest value along ``axis`` (None: in the flattened data)."""
+    """The position of the first smallest value along ``axis`` (None: in the flattened data).
+
+    A NaN is smaller than any number. The dtype is that of the data, and has to hold the position.
+    """
 
     formula = "y = the first i with x[i] = min(x)"
     example = "argmin([[1, 3, 0]], axis=1) -> [2]"
@@ -201,7 +241,7 @@ class ArgMin(_Position):
 
 @operator("argmax_channel", method="argmax_channel")
 class ArgMaxChannel(Operator):
-    """The position of the largest value along axis 1, as a number of the data's dtype."""
+    """The position of the largest value, or a NaN, along axis 1, as a number of the data's dtype."""
 
     formula = "y[n] = the first c with x[n, c] = max(x[n])"
     example = "argmax_channel([[1, 3, 2]]) -> [1]"
@@ -217,8 +257,7 @@ class ArgMaxChannel(Operator):
         return ins, [unify(outs[0], (data[0], *data[2:]))]
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
-        place = g.op("ArgMax", data, axis=1, keepdims=0)
-        return g.reshape(g.cast(place, dtype_of(data)), g.out_shapes[0])
+        return _position(Expr(g, data), "ArgMax", 1, g.out_shapes[0])
 
 
 @operator("moments")

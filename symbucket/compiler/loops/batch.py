@@ -180,7 +180,7 @@ _RULES: dict[str, tuple[Callable[[ir.Node, Sequence[bool]], bool], Batch]] = {
         _slice,
     ),
     **dict.fromkeys(
-        ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"),
+        ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1"),
         (
             lambda node, varying: _constant_rest(node, varying) and len(node.inputs) > 1,
             _reduce,
