@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,21 +45,29 @@ def lost_numbers(values: NDArray[Any], dtype: np.dtype[Any]) -> tuple[int, Any]:
 
 def _holds_all(values: NDArray[Any], dtype: np.dtype[Any]) -> bool:
     """Return whether the dtypes or the range of the values tell that nothing is lost."""
-    source, target = values.dtype.kind, dtype.kind
-    if source not in _NUMBERS or target not in _NUMBERS:
-        return True
-    exact = target != "f" or source == "f" or values.dtype.itemsize < 8
-    if exact and np.can_cast(values.dtype, dtype, "safe"):
-        return True
-    if source == "b" or (source == "f" and target != "f"):
-        return source == "b"
-    if target == "b":
-        least, most = 0.0, 1.0
-    elif target in "iu":
-        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
-    else:
-        info = np.finfo(dtype)
-        most = float(info.max) if source == "f" else 2.0 ** (info.nmant + 1)
-        least = -most
+    held = _held_range(values.dtype, dtype)
     # NaN is in no range, and is looked at one by one.
-    return bool(least <= values.min().item() and values.max().item() <= most)
+    return held is None or bool(held[0] <= values.min().item() and values.max().item() <= held[1])
+
+
+@cache
+def _held_range(source: np.dtype[Any], target: np.dtype[Any]) -> tuple[float, float] | None:
+    """Return between which numbers of one dtype another has all; None: it has all of them.
+
+    The range is empty if each number has to be looked at.
+    """
+    if source.kind not in _NUMBERS or target.kind not in _NUMBERS or source.kind == "b":
+        return None
+    exact = target.kind != "f" or source.kind == "f" or source.itemsize < 8
+    if exact and np.can_cast(source, target, "safe"):
+        return None
+    if target.kind == "f":
+        info = np.finfo(target)
+        most = float(info.max) if source.kind == "f" else 2.0 ** (info.nmant + 1)
+        return -most, most
+    if source.kind == "f":
+        return 1, 0
+    if target.kind == "b":
+        return 0, 1
+    limits = np.iinfo(target)
+    return int(limits.min), int(limits.max)

@@ -88,11 +88,14 @@ def element_sum(metric: GraphMetric, output: Expr, label: Expr) -> tuple[Expr, E
 
 @graph_formula("accuracy")
 def correct_rows(metric: GraphMetric, output: Expr, label: Expr) -> tuple[Expr, Expr]:
-    """The number of rows whose largest entry is at the label."""
+    """The number of rows whose largest entry is at the label; NaN if an entry is."""
     rows, label = class_rows(output, label)
     best = rows.op("ArgMax", axis=1, keepdims=0)
     hit = best == label.cast(ir.DataType.INT64)
-    return sum_over_rows(hit.cast(output.dtype)), output.filled(float(rows.shape[0]), (1,))
+    # A sum of absolute values is NaN only if one of them is.
+    sizes = rows.op("ReduceL1", [1], keepdims=0)
+    hits = where(sizes.op("IsNaN"), sizes, hit.cast(output.dtype))
+    return sum_over_rows(hits), output.filled(float(rows.shape[0]), (1,))
 
 
 @graph_formula("nll")

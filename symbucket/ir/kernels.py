@@ -14,7 +14,7 @@ _NO_DOUBLE = frozenset(
     "Acos Acosh Asin Asinh Atan Atanh AveragePool Col2Im Conv ConvTranspose Cos Cosh Elu Erf Gelu "
     "HardSigmoid LeakyRelu Mean PRelu ReduceL2 ReduceProd Selu Sinh Softplus Softsign Tan".split()
 )
-_NO_INTEGERS = _NO_DOUBLE | frozenset(
+_NO_INTEGERS = (_NO_DOUBLE - {"ReduceProd"}) | frozenset(
     "Ceil Exp Floor Gemm IsInf IsNaN Log LogSoftmax MaxPool Reciprocal Relu Round Sigmoid Sin "
     "Softmax Sqrt Sum".split()
 )

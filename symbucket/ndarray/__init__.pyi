@@ -697,7 +697,7 @@ def argmax(
     """The position of the first largest value along ``axis`` (None: in the flattened data)."""
 
 def argmax_channel(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """The position of the largest value along axis 1, as a number of the data's dtype."""
+    """The position of the largest value, or of a NaN, along axis 1, in the dtype of the data."""
 
 def argmin(
     data: NDArray,
@@ -1054,7 +1054,7 @@ def max(
     *,
     out: NDArray | None = None,
 ) -> NDArray:
-    """The largest value over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+    """The largest value, NaN if one is, over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
 max_axis = max
 
@@ -1076,7 +1076,7 @@ def min(
     *,
     out: NDArray | None = None,
 ) -> NDArray:
-    """The smallest value over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+    """The smallest value, NaN if one is, over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
 min_axis = min
 
@@ -1307,7 +1307,7 @@ def sigmoid(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """``1 / (1 + exp(-x))``, between 0 and 1; element by element."""
 
 def sign(data: NDArray, *, out: NDArray | None = None) -> NDArray:
-    """1 above zero, -1 below, 0 at zero; element by element."""
+    """1 above zero, -1 below, 0 at zero and for NaN; element by element."""
 
 def sin(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """The sine of an angle in radians; element by element."""

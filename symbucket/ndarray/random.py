@@ -87,8 +87,15 @@ def _draw(
 def _put(
     what: str, values: Array, dtype: DType | None, ctx: Context | None, out: NDArray | None
 ) -> NDArray:
+    kept = out.dtype if out is not None else as_dtype(None if dtype == "None" else dtype)
+    if kept.kind in "iu":  # a count may be any
+        lost, first = lost_numbers(values, kept)
+        if lost:
+            raise InvalidArgumentError(
+                f"random.{what}: {first} was drawn, which {kept} does not hold; give another dtype"
+            )
     if out is None:
-        return holding(values.astype(as_dtype(None if dtype == "None" else dtype)), ctx)
+        return holding(values.astype(kept), ctx)
     if out.shape != values.shape:
         raise ShapeError(f"random.{what}: out has shape {out.shape}, not {values.shape}")
     out[...] = values

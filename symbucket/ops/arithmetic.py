@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import add, and_, eq, ge, gt, le, lt, mul, ne, or_, pow, sub, truediv
+from functools import partial, reduce
+from operator import add, and_, eq, ge, gt, le, lt, mul, ne, or_, sub, truediv
 from typing import Any
 
 import onnx_ir as ir
 
 from symbucket.elements import as_element
 from symbucket.errors import ShapeError
-from symbucket.ir import Expr
+from symbucket.ir import Expr, dtype_of
 from symbucket.ir.expr import maximum, minimum, sqrt, where
+from symbucket.ops.integers import integer_power
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, PartialShape
@@ -44,11 +46,19 @@ def _modulo(a: Expr, b: Expr) -> Expr:
     if not a.dtype.is_floating_point():
         return where(is_zero, b.const(0), a.op("Mod", where(is_zero, b.const(1), b)))
     divisor = where(is_zero, b.const(1.0), b)
-    return where(is_zero, b.const(0.0), a - divisor * (a / divisor).op("Floor"))
+    rest = a.op("Mod", divisor, fmod=1)
+    opposite = (rest < 0.0) & (divisor > 0.0) | (rest > 0.0) & (divisor < 0.0)
+    return where(is_zero, b.const(0.0), where(opposite, rest + divisor, rest))
 
 
 def _hypot(a: Expr, b: Expr) -> Expr:
-    return sqrt(a * a + b * b)
+    # The squares of 1e-30 and 1e30 are none of float32.
+    left, right = (x.cast(ir.DataType.DOUBLE) for x in (a, b))
+    return sqrt(left * left + right * right).cast(a.dtype)
+
+
+def _power(a: Expr, b: Expr) -> Expr:
+    return integer_power(a, b) if a.dtype.is_integer() else a**b
 
 
 _BINARY: dict[str, tuple[Binary, tuple[str, ...]]] = {
@@ -56,7 +66,7 @@ _BINARY: dict[str, tuple[Binary, tuple[str, ...]]] = {
     "sub": (sub, ("elemwise_sub", "_minus", "_sub")),
     "mul": (mul, ("elemwise_mul", "_mul")),
     "div": (truediv, ("elemwise_div", "_div")),
-    "power": (pow, ("_power",)),
+    "power": (_power, ("_power",)),
     "mod": (_modulo, ("_mod",)),
     "maximum": (maximum, ("_maximum",)),
     "minimum": (minimum, ("_minimum",)),
@@ -182,8 +192,8 @@ _SCALAR: dict[str, Binary] = {
     "_rdiv_scalar": lambda x, s: s / x,
     "_mod_scalar": _modulo,
     "_rmod_scalar": lambda x, s: _modulo(s, x),
-    "_power_scalar": pow,
-    "_rpower_scalar": lambda x, s: s**x,
+    "_power_scalar": _power,
+    "_rpower_scalar": lambda x, s: _power(s, x),
     "_maximum_scalar": maximum,
     "_minimum_scalar": minimum,
     "_hypot_scalar": _hypot,
@@ -266,4 +276,6 @@ class AddN(Operator):
         return tuple(f"arg{i}" for i in range(self.num_args))
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> ir.Value:
-        return g.op("Sum", *inputs)
+        if dtype_of(inputs[0]).is_floating_point():
+            return g.op("Sum", *inputs)
+        return reduce(partial(g.op, "Add"), inputs)  # the runtimes' Sum has floats only

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.elements import as_element
 from symbucket.ir import Expr, shape_of
 from symbucket.ir.expr import where
 from symbucket.ops.record import Emitter, Operator, operator
@@ -96,7 +98,10 @@ class SliceAssignScalar(_Assignment):
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
         x = Expr(g, data)
         inside = _inside(x, self.ranges(shape_of(data)))
-        filled = Expr(g, g.filled(shape_of(data), self.scalar, x.dtype))
+        number: Any = self.scalar
+        if x.dtype.is_integer():
+            number = as_element(number, x.dtype.numpy()).item()
+        filled = Expr(g, g.filled(shape_of(data), number, x.dtype))
         return (filled if inside is None else where(inside, filled, x)).value
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.ir import Expr
+from symbucket.ir import Expr, dtype_of
 from symbucket.ir.expr import (
     clip,
     cos,
@@ -64,6 +64,12 @@ def _near_zero(x: Expr, near: Unary, far: Unary) -> Expr:
     return where(is_near, near(where(is_near, x, zero)), far(where(is_near, one, x)))
 
 
+def _unless_nan(x: Expr, y: Expr, otherwise: float) -> Expr:
+    if not x.dtype.is_floating_point():
+        return y
+    return where(x.op("IsNaN"), otherwise, y)
+
+
 def _cbrt(x: Expr) -> Expr:
     return _with_sign_of(x, abs(x) ** (1.0 / 3.0))
 
@@ -94,7 +100,7 @@ _UNARY: dict[str, Unary] = {
     "square": lambda x: x * x,
     "reciprocal": reciprocal,
     "abs": abs,
-    "sign": sign,
+    "sign": lambda x: _unless_nan(x, sign(x), 0.0),
     "negative": neg,
     "floor": _floor,
     "ceil": _ceil,
@@ -120,7 +126,7 @@ _UNARY: dict[str, Unary] = {
     "relu": _onnx("Relu"),
     "softsign": _onnx("Softsign"),
     "softrelu": _softplus,
-    "erf": erf,
+    "erf": lambda x: _unless_nan(x, erf(x), math.nan),  # 1 in onnxruntime 1.19
     "log_sigmoid": lambda x: -_softplus(-x),
     "identity": _onnx("Identity"),
     "logical_not": lambda x: (~x.cast(ir.DataType.BOOL)).cast(x.dtype),
@@ -141,7 +147,7 @@ _MEANINGS = {
     "square": "``x * x``",
     "reciprocal": "``1 / x``",
     "abs": "The absolute value",
-    "sign": "1 above zero, -1 below, 0 at zero",
+    "sign": "1 above zero, -1 below, 0 at zero and for NaN",
     "negative": "``-x``",
     "floor": "The largest whole number that is not above x",
     "ceil": "The smallest whole number that is not below x",
@@ -278,7 +284,12 @@ class Clip(Operator):
     a_max: float
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
-        return clip(Expr(g, data), self.a_min, self.a_max).value
+        low, high = self.a_min, self.a_max
+        dtype = dtype_of(data).numpy()
+        if dtype.kind in "iu":  # limits beyond the range of the dtype are none
+            limits = np.iinfo(dtype)
+            low, high = (min(max(end, limits.min), limits.max) for end in (low, high))
+        return clip(Expr(g, data), low, high).value
 
 
 @operator("hard_sigmoid")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,9 +40,16 @@ def position(x: Expr, kind: str, axis: int, keepdims: bool) -> Expr:
     return x.op(kind, axis=axis, keepdims=int(keepdims))
 
 
-def ordered(x: Expr, count: Expr, axis: int, largest: bool) -> list[Expr]:
-    """Return the first ``count`` elements in order along ``axis``, and their positions (int64)."""
-    attributes = {"axis": axis, "largest": int(largest)}
+def ordered(x: Expr, count: Expr, axis: int, largest: bool, in_order: bool = True) -> list[Expr]:
+    """Return the first ``count`` elements in order along ``axis``, and their positions (int64).
+
+    ``in_order`` false: the same elements, in any order.
+    """
+    attributes: dict[str, Any] = {
+        "axis": axis,
+        "largest": int(largest),
+        "sorted": None if in_order else 0,
+    }
     if not x.dtype.is_floating_point():
         return x.ops("TopK", count, outputs=2, **attributes)
     numbers = where(x.op("IsNaN"), math.inf, x)

@@ -12,9 +12,9 @@ import onnx_ir as ir
 
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.ir import Expr, Windows, covered, dtype_of, finds_maxima_by_value, shape_of
-from symbucket.ir.expr import sign, sqrt
 from symbucket.ops.convolution import Windowed, attributes_of, check_rank, counts_of, spread_windows
 from symbucket.ops.record import Emitter, operator
+from symbucket.ops.roots import root
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, Ints, PartialShape
 
@@ -153,9 +153,7 @@ class Pooling(Windowed):
             return self._sum(g, data, windows, average=False)
         powers = x * x if self.p_value == 2 else x * x * x
         total = Expr(g, self._sum(g, powers.value, windows, average=False))
-        if self.p_value == 2:
-            return sqrt(total).value
-        return (sign(total) * abs(total) ** (1.0 / 3.0)).value
+        return root(total, self.p_value or 2).value
 
     def _max(self, g: Emitter, x: ir.Value, windows: Windows) -> ir.Value:
         # The gradient needs the positions of the largest elements, unless it compares.

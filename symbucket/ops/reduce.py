@@ -11,7 +11,9 @@ import onnx_ir as ir
 from symbucket.errors import ShapeError
 from symbucket.ir import Expr, dtype_of, shape_of
 from symbucket.ops.extremes import check_positions, extreme, position
+from symbucket.ops.integers import integer_product, integer_sum
 from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.roots import root
 from symbucket.ops.shape import axis_of, unify
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
 
@@ -54,6 +56,9 @@ class _OverAxes(Operator):
         return ins, [unify(outs[0], reduced_shape(data, self.axes(len(data)), self.keepdims))]
 
 
+_OF_INTEGERS = {"ReduceSum": integer_sum, "ReduceProd": integer_product}
+
+
 class _Reduce(_OverAxes):
     """A reduction over ``axis``, or over all other axes (``exclude``)."""
 
@@ -75,6 +80,9 @@ class _Reduce(_OverAxes):
 
     def reduced(self, x: Expr, axes: Sequence[int]) -> Expr:
         """Append the nodes that reduce ``x`` over one or more axes."""
+        exact = _OF_INTEGERS.get(self.onnx_type)
+        if exact is not None and x.dtype.is_integer():
+            return exact(x, axes, self.keepdims)
         return x.op(self.onnx_type, list(axes), keepdims=int(self.keepdims))
 
 
@@ -179,12 +187,14 @@ class Norm(_OverAxes):
         self.check(self.ord in (1, 2), f"ord={self.ord} must be 1 or 2")
 
     def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
-        axes = g.ints(*self.axes(len(shape_of(data))))
-        if self.ord == 1:
-            y = g.op("ReduceSum", g.op("Abs", data), axes, keepdims=int(self.keepdims))
+        x, axes = Expr(g, data), self.axes(len(shape_of(data)))
+        dtype = ir.DataType.from_numpy(g.out_dtypes[0])
+        if self.ord == 2:
+            # The squares of 1e-30 and 1e30 are none of float32.
+            y = root(x.cast(ir.DataType.DOUBLE).op("ReduceSumSquare", axes), 2)
         else:
-            y = g.op("ReduceL2", data, axes, keepdims=int(self.keepdims))
-        return g.reshape(g.cast(y, ir.DataType.from_numpy(g.out_dtypes[0])), g.out_shapes[0])
+            y = (abs(x) if dtype.is_integer() else abs(x).cast(dtype)).sum(axes)
+        return y.cast(dtype).reshape(g.out_shapes[0]).value
 
 
 def _position(x: Expr, kind: str, axis: int, shape: Shape) -> ir.Value:
@@ -241,7 +251,7 @@ class ArgMin(_Position):
 
 @operator("argmax_channel", method="argmax_channel")
 class ArgMaxChannel(Operator):
-    """The position of the largest value, or a NaN, along axis 1, as a number of the data's dtype."""
+    """The position of the largest value, or of a NaN, along axis 1, in the dtype of the data."""
 
     formula = "y[n] = the first c with x[n, c] = max(x[n])"
     example = "argmax_channel([[1, 3, 2]]) -> [1]"

@@ -14,19 +14,35 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from symbucket.errors import ShapeError
+from symbucket.casts import lost_numbers
+from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.ir import Expr, shape_of
 from symbucket.ir.expr import log
 from symbucket.ops.distributions import DISTRIBUTIONS, Distribution
 from symbucket.ops.noise import Drawn
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
-from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape, Shape
+from symbucket.types import (
+    DType,
+    InferredShapes,
+    InferredTypes,
+    PartialDType,
+    PartialShape,
+    Shape,
+)
 
 FAMILY = "Random numbers"
 
 _ANY = {"low", "high", "loc"}  # parameters that may be negative
 _ZERO = {"scale", "mu", "lam", "alpha"}  # and those that may be 0
+
+
+def _as_dtype(drawn: Expr, dtype: DType) -> ir.Value:
+    if dtype.kind in "iu" and dtype.itemsize == 1:
+        raise InvalidArgumentError(
+            f"{dtype} does not hold all numbers that may be drawn; draw them as int32 or float32"
+        )
+    return drawn.cast(ir.DataType.from_numpy(dtype)).value
 
 
 class _OfNumbers(Operator):
@@ -53,8 +69,7 @@ class _OfNumbers(Operator):
     def drawn(self, g: Emitter, shape: Shape) -> ir.Value:
         """Return numbers of a shape, in the dtype of the output."""
         parameters = [Expr(g, g.const(number)) for number in self.numbers()]
-        value = self.distribution.draw(g, parameters, shape)
-        return value.cast(ir.DataType.from_numpy(g.out_dtypes[0])).value
+        return _as_dtype(self.distribution.draw(g, parameters, shape), g.out_dtypes[0])
 
 
 class _OfShape(_OfNumbers, Drawn):
@@ -109,8 +124,8 @@ class _OfArrays(Operator):
         parameters = [
             Expr(g, g.own("BlockGrad", g.cast(x, ir.DataType.FLOAT))).reshape(shape) for x in inputs
         ]
-        value = self.distribution.draw(g, parameters, tuple(g.out_shapes[0]))
-        return value.cast(ir.DataType.from_numpy(g.out_dtypes[0])).value
+        drawn = self.distribution.draw(g, parameters, tuple(g.out_shapes[0]))
+        return _as_dtype(drawn, g.out_dtypes[0])
 
 
 def _define(name: str, distribution: Distribution) -> None:
@@ -173,6 +188,11 @@ class RandInt(Drawn):
 
     def __post_init__(self) -> None:
         self.check(self.low < self.high, f"low={self.low} must be below high={self.high}")
+        ends, dtype = np.array([self.low, self.high - 1]), np.dtype(self.name_of_dtype())
+        self.check(
+            not lost_numbers(ends, dtype)[0],
+            f"numbers from {self.low} up to below {self.high} do not fit {dtype}",
+        )
 
     def draws(self, training: bool) -> int:
         return 2
@@ -186,8 +206,10 @@ class RandInt(Drawn):
             Expr(g, g.noise("uniform", g.out_shapes[0])).cast(ir.DataType.DOUBLE) for _ in range(2)
         )
         share = coarse + fine * 2.0**-24
-        number = (share * float(self.high - self.low)).op("Floor") + float(self.low)
-        return number.cast(self.onnx_dtype()).value
+        number = (share * float(self.high - self.low)).op("Floor")
+        if self.onnx_dtype().is_integer():  # a float64 may round the sum
+            return (number.cast(ir.DataType.INT64) + self.low).cast(self.onnx_dtype()).value
+        return (number + float(self.low)).cast(self.onnx_dtype()).value
 
 
 @operator("_shuffle", "shuffle")

@@ -83,13 +83,17 @@ def _reflected(x: Expr, right: Callable[[Expr], Expr]) -> tuple[Expr, Expr, Expr
 
 def _log_gamma(x: Expr) -> Expr:
     left, value, wave = _reflected(x, _log_gamma_right)
-    return where(left, log(math.pi / abs(wave)) - value, value)
+    y = where(left, log(math.pi / abs(wave)) - value, value)
+    return where(x.op("IsInf"), math.inf, y)
 
 
 def _gamma(x: Expr) -> Expr:
     left, value, wave = _reflected(x, _log_gamma_right)
-    size = exp(value)
-    return where(left, math.pi / (wave * size), size)
+    size = exp(where(x == math.inf, math.inf, value))
+    y = where(left, math.pi / (wave * size), size)
+    # It has both infinities on either side of 0, -1, -2, ...
+    pole = where(x == 0.0, reciprocal(x), math.nan)
+    return where(left & (wave == 0.0), pole, y)
 
 
 def _digamma_right(x: Expr) -> Expr:
@@ -148,7 +152,7 @@ def _erfinv(x: Expr) -> Expr:
     w = -log((1.0 - x) * (x + 1.0))
     central = _polynomial(w - 2.5, _CENTRAL)
     tail = _polynomial(sqrt(maximum(w, 5.0)) - 3.0, _TAIL)
-    return where(w < 5.0, central, tail) * x
+    return where(abs(x) == 1.0, math.inf, where(w < 5.0, central, tail)) * x
 
 
 for _name, _rule in zip(_NODES, (_log_gamma, _gamma, _digamma, _erfinv)):

@@ -43,7 +43,10 @@ def _modulo(a: Array, b: Array) -> Array:
 def _power(a: Array, b: Array) -> Array:
     if a.dtype.kind not in _WHOLE:
         return np.asarray(np.power(a, b))
-    return np.power(a.astype(np.float64), b).astype(np.int64)
+    powers = np.asarray(np.power(a, np.maximum(b, 0)))
+    if not (b < 0).any():
+        return powers
+    return np.where(b < 0, np.power(a.astype(np.float64), b).astype(np.int64), powers)
 
 
 _RULES: dict[str, Callable[[Array, Array], Array]] = {

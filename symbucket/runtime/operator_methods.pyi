@@ -47,7 +47,7 @@ class OperatorMethods:
         """The position of the first largest value along ``axis`` (None: in the flattened data)."""
 
     def argmax_channel(self, *, out: NDArray | None = None) -> NDArray:
-        """The position of the largest value along axis 1, as a number of the data's dtype."""
+        """The position of the largest value, or of a NaN, along axis 1, in the dtype of the data."""
 
     def argmin(
         self,
@@ -207,7 +207,7 @@ class OperatorMethods:
         *,
         out: NDArray | None = None,
     ) -> NDArray:
-        """The largest value over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+        """The largest value, NaN if one is, over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
     def mean(
         self,
@@ -227,7 +227,7 @@ class OperatorMethods:
         *,
         out: NDArray | None = None,
     ) -> NDArray:
-        """The smallest value over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+        """The smallest value, NaN if one is, over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
     def nanprod(
         self,
@@ -354,7 +354,7 @@ class OperatorMethods:
         """``1 / (1 + exp(-x))``, between 0 and 1; element by element."""
 
     def sign(self, *, out: NDArray | None = None) -> NDArray:
-        """1 above zero, -1 below, 0 at zero; element by element."""
+        """1 above zero, -1 below, 0 at zero and for NaN; element by element."""
 
     def sin(self, *, out: NDArray | None = None) -> NDArray:
         """The sine of an angle in radians; element by element."""

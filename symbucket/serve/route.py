@@ -7,11 +7,11 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from symbucket.casts import lost_numbers
 from symbucket.checks import listing
 from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.export.keys import sizes_of
@@ -61,6 +61,7 @@ class _Form:
             sized = [(a if a and a.startswith(KEY) else None, d) for a, d in labels]
             self.axes[spec.name] = sized
         shares = network.batch is not None and network.batch > 1
+        self.held_by_limits = {t.name for t in network.inputs if _limits_are_held(t)}
         self.shared = [t.name for t in network.inputs if shares and t.batch_axis is None]
 
     def place(self, arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> Placed:
@@ -110,8 +111,8 @@ class _Form:
             whole = spec.dtype.kind in "iub" or spec.limits is not None
             if whole and array.dtype.kind == "f" and (fractions := _is_fraction(array)).any():
                 raise DataError(f"{where}: {name} holds {array[fractions][0]:g}; it takes integers")
-            if array.size and _may_be_outside(array.dtype, spec.dtype):
-                _check_range(spec, array, where)
+            if array.dtype != spec.dtype and array.size and name not in self.held_by_limits:
+                _check_held(spec, array, where)
 
     @property
     def family(self) -> object:
@@ -320,33 +321,23 @@ def _is_fraction(array: Array) -> Array:
     return fractions
 
 
-def _range_of(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Return the least and the greatest finite number of a dtype."""
-    if dtype.kind == "b":
-        return 0, 1
-    limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
-    return dtype.type(limits.min).item(), dtype.type(limits.max).item()
-
-
-@cache
-def _may_be_outside(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
-    """Return whether one dtype has numbers beyond the range of another."""
-    (low, high), (least, greatest) = _range_of(source), _range_of(target)
-    return low < least or high > greatest
-
-
-def _check_range(spec: InputSpec, array: Array, where: str) -> None:
+def _check_held(spec: InputSpec, array: Array, where: str) -> None:
     """Raise DataError for a number that would become another one, or infinite, in the input."""
-    least, greatest = _range_of(spec.dtype)
-    if least <= array.min().item() and array.max().item() <= greatest:
-        return
-    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
-    for value in (finite.min().item(), finite.max().item()) if finite.size else ():
-        if not least <= value <= greatest:
-            raise DataError(
-                f"{where}: {spec.name} holds {value:g}; the input is {spec.dtype}, which has "
-                f"numbers from {least:g} to {greatest:g}"
-            )
+    count, first = lost_numbers(array, spec.dtype)
+    if count:
+        with np.errstate(over="ignore", invalid="ignore"):
+            other = first.astype(spec.dtype)
+        raise DataError(
+            f"{where}: {spec.name} holds {first}, which would become {other}: the input is "
+            f"{spec.dtype}"
+        )
+
+
+def _limits_are_held(spec: InputSpec) -> bool:
+    """Return whether the input's dtype has all integers within its limits."""
+    if spec.limits is None or spec.limits[0] is None:
+        return False
+    return not lost_numbers(np.array([spec.limits[0], spec.limits[1] - 1]), spec.dtype)[0]
 
 
 def _check_limits(spec: InputSpec, array: Array, key: Hashable, where: str) -> None:

@@ -718,7 +718,7 @@ def argmax_channel(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """The position of the largest value along axis 1, as a number of the data's dtype."""
+    """The position of the largest value, or of a NaN, along axis 1, in the dtype of the data."""
 
 def argmin(
     data: Symbol,
@@ -1512,7 +1512,7 @@ def max(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """The largest value over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+    """The largest value, NaN if one is, over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
 max_axis = max
 
@@ -1536,7 +1536,7 @@ def min(
     name: str | None = None,
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
-    """The smallest value over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+    """The smallest value, NaN if one is, over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
 min_axis = min
 
@@ -2022,7 +2022,7 @@ def sigmoid(
     """``1 / (1 + exp(-x))``, between 0 and 1; element by element."""
 
 def sign(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-    """1 above zero, -1 below, 0 at zero; element by element."""
+    """1 above zero, -1 below, 0 at zero and for NaN; element by element."""
 
 def sin(data: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
     """The sine of an angle in radians; element by element."""

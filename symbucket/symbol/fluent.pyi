@@ -52,7 +52,7 @@ class FluentMethods:
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
-        """The position of the largest value along axis 1, as a number of the data's dtype."""
+        """The position of the largest value, or of a NaN, along axis 1, in the dtype of the data."""
 
     def argmin(
         self,
@@ -262,7 +262,7 @@ class FluentMethods:
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
-        """The largest value over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+        """The largest value, NaN if one is, over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
     def mean(
         self,
@@ -284,7 +284,7 @@ class FluentMethods:
         name: str | None = None,
         attr: Mapping[str, str] | None = None,
     ) -> Symbol:
-        """The smallest value over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
+        """The smallest value, NaN if one is, over ``axis`` (None: all axes; ``exclude``: all axes but those)."""
 
     def nanprod(
         self,
@@ -447,7 +447,7 @@ class FluentMethods:
         """``1 / (1 + exp(-x))``, between 0 and 1; element by element."""
 
     def sign(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
-        """1 above zero, -1 below, 0 at zero; element by element."""
+        """1 above zero, -1 below, 0 at zero and for NaN; element by element."""
 
     def sin(self, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
         """The sine of an angle in radians; element by element."""

@@ -109,6 +109,27 @@ def test_fit_may_go_on_without_looking():
     assert np.isnan(module.get_params()[0]["embed_weight"].asnumpy()[0]).all()
 
 
+@pytest.mark.parametrize("metric", ["acc", "ce", "nll_loss", "top_k_acc", "perplexity"])
+def test_a_loss_that_is_nan_is_one_in_metrics_and_log(metric, caplog):
+    """In the last of three batches, whose words have no number; also where the graph sums it."""
+    keywords = {"perplexity": {"ignore_label": None}, "top_k_acc": {"top_k": 2}}.get(metric, {})
+    metric = sb.metric.create(metric, **keywords)
+    net, data = _network(), _data([2])
+    module = sb.mod.Module(net)
+    module.bind(data.provide_data, data.provide_label)
+    values = _parameters(module)
+    values["embed_weight"][0, 3] = np.nan
+    module.init_params(arg_params=values, initializer=sb.init.One())
+    with caplog.at_level(logging.INFO):
+        module.fit(data, eval_data=data, num_epoch=1, eval_metric=metric, on_divergence="ignore")
+    lines = [line for line in caplog.messages if f"-{metric.name}" in line]
+    assert [line.split("=")[0] for line in lines] == [
+        f"Epoch[0] Train-{metric.name}",
+        f"Epoch[0] Validation-{metric.name}",
+    ]
+    assert all(line.endswith("=nan") for line in lines)
+
+
 def test_policies_are_checked():
     with pytest.raises(InvalidArgumentError, match="on_divergence is 'stop'; expected one of"):
         _trained([], on_divergence="stop")

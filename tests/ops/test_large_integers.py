@@ -59,3 +59,65 @@ def test_numbers_that_do_not_fit_are_refused(compare):
         compare(x, 2**40).bind(sb.cpu(), arrays).forward()
     with pytest.raises(InvalidArgumentError, match="does not fit an array of int32"):
         of_symbol(sb.sym.full((1,), 2**40, dtype="int32"))
+
+
+WHOLE = np.random.default_rng(0).integers(-(2**62), 2**62, (3, 5, 4))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+@pytest.mark.parametrize("name", ["sum", "prod"])
+def test_sums_and_products_are_those_of_numpy(name, dtype):
+    values = WHOLE.astype(dtype)
+    array = sb.nd.array(values, dtype=dtype)
+    for axis, keepdims in ((None, False), (0, True), ((0, 2), False), (1, False)):
+        expected = getattr(np, name)(values, axis=axis, keepdims=keepdims, dtype=dtype)
+        symbol = getattr(sb.sym, name)(sb.sym.Variable("x"), axis=axis, keepdims=keepdims)
+        result = symbol.bind(sb.cpu(), {"x": array}).forward()[0].asnumpy()
+        np.testing.assert_array_equal(result, np.atleast_1d(expected))
+        result = getattr(sb.nd, name)(array, axis=axis, keepdims=keepdims).asnumpy()
+        np.testing.assert_array_equal(result, np.atleast_1d(expected))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "int8"])
+def test_powers_are_those_of_numpy(dtype):
+    base = WHOLE[0].astype(dtype)
+    exponent = (np.arange(20).reshape(5, 4) % (7 if dtype.endswith("t8") else 45)).astype(dtype)
+    arrays = {"a": sb.nd.array(base, dtype=dtype), "b": sb.nd.array(exponent, dtype=dtype)}
+    a, b = sb.sym.Variable("a"), sb.sym.Variable("b")
+    for symbol, expected in (
+        (a**b, base**exponent),
+        (a**5, base ** np.array(5, dtype)),
+        (3**b, np.array(3, dtype) ** exponent),
+    ):
+        bound = {n: arrays[n] for n in symbol.list_arguments()}
+        result = symbol.bind(sb.cpu(), bound).forward()[0].asnumpy()
+        np.testing.assert_array_equal(result, expected)
+    np.testing.assert_array_equal((arrays["a"] ** arrays["b"]).asnumpy(), base**exponent)
+    ones = sb.nd.array([1, -1, -1], dtype="int32") ** sb.nd.array([-3, -3, -2], dtype="int32")
+    np.testing.assert_array_equal(ones.asnumpy(), [1, -1, 1])
+
+
+def test_sums_of_arrays_and_limits_out_of_range():
+    array = sb.nd.array(VALUES, dtype="int64")
+    np.testing.assert_array_equal(sb.nd.add_n(array, array, array).asnumpy(), VALUES * 3)
+    for dtype in ("uint8", "int32"):
+        small = sb.nd.array([1, 2, 100], dtype=dtype)
+        np.testing.assert_array_equal(sb.nd.clip(small, -1e30, 1e10).asnumpy(), [1, 2, 100])
+        np.testing.assert_array_equal(sb.nd.clip(small, 2, np.inf).asnumpy(), [2, 2, 100])
+
+
+def test_slices_and_random_numbers_that_do_not_fit_are_refused():
+    array = sb.nd.array(VALUES, dtype="int64")
+    with pytest.raises(InvalidArgumentError, match=r"poisson: \d+ was drawn, which uint8"):
+        sb.nd.random.poisson(1000, shape=3, dtype="uint8")
+    with pytest.raises(InvalidArgumentError, match="int8 does not hold all numbers"):
+        sb.sym.random.poisson(3, shape=(3,), dtype="int8").eval()
+    with pytest.raises(InvalidArgumentError, match="do not fit int32"):
+        sb.sym.random.randint(0, 2**40, shape=(3,), dtype="int32")
+    drawn = sb.sym.random.randint(LARGE, LARGE + 3, shape=(50,), dtype="int64").eval()[0].asnumpy()
+    assert set(drawn) == {LARGE, LARGE + 1, LARGE + 2}
+    assign = sb.nd._internal._slice_assign_scalar
+    result = assign(array, begin=(0,), end=(1,), scalar=LARGE + 4).asnumpy()
+    np.testing.assert_array_equal(result, [LARGE + 4, *VALUES[1:]])
+    with pytest.raises(InvalidArgumentError, match="does not fit an array of int32"):
+        assign(array.astype("int32"), begin=(0,), end=(1,), scalar=2**40)

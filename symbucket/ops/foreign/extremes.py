@@ -1,4 +1,6 @@
-"""The largest and smallest elements of foreign graphs, with gradients as PyTorch has them.
+"""Extremes and orders of foreign graphs, as PyTorch has them, with its gradients.
+
+A NaN is an extreme, and the largest element of an order.
 
 Of MXNet's ``max`` every element that equals the result gets the whole gradient. So a sentence of
 equal words, or a border of padding, would get it as many times as it is long. Here equal elements
@@ -26,6 +28,7 @@ from symbucket.ir import (
     shape_of,
     shape_rule,
 )
+from symbucket.ops.extremes import extreme, ordered, position
 from symbucket.ops.foreign.call import Call, Results, translation
 from symbucket.ops.record import Emitter
 from symbucket.types import Shape
@@ -42,6 +45,22 @@ def _extreme(g: Emitter, call: Call) -> Results:
     reduced = range(rank) if axes is None or not axes.size else {int(a) % rank for a in axes}
     first, kind = int(call.attr("first_extreme", 0)), call.op_type
     return [g.own("Extreme", x, kind=kind, axes=sorted(reduced), keepdims=keep, first=first)]
+
+
+@translation("ArgMax", "ArgMin")
+def _position(g: Emitter, call: Call) -> Results:
+    x = Expr(g, call.input(0))
+    if call.attr("select_last_index", 0) or not x.rank:
+        return [x.op(call.op_type, **call.values()).value]
+    axis, keep = call.attr("axis", 0) % x.rank, bool(call.attr("keepdims", 1))
+    return [position(x, call.op_type, axis, keep).value]
+
+
+@translation("TopK")
+def _ordered(g: Emitter, call: Call) -> Results:
+    x, count = Expr(g, call.input(0)), Expr(g, call.input(1))
+    axis, largest = call.attr("axis", -1) % x.rank, bool(call.attr("largest", 1))
+    return [y.value for y in ordered(x, count, axis, largest, bool(call.attr("sorted", 1)))]
 
 
 @translation("GlobalMaxPool")
@@ -78,8 +97,8 @@ def _gradient(x: Expr, y: Expr, dy: Expr, *, axes: Sequence[int], first: int) ->
 
 @expansion("Extreme")
 def _expand(g: Builder, node: ir.Node) -> Sequence[ir.Value]:
-    axes = g.ints(*attr(node, "axes"))
-    return [g.op(attr(node, "kind"), node.inputs[0], axes, keepdims=attr(node, "keepdims"))]
+    x = Expr(g, input_of(node, 0))
+    return [extreme(x, attr(node, "kind"), attr(node, "axes"), attr(node, "keepdims")).value]
 
 
 def _with_ones(shape: Sequence[int], axes: Sequence[int]) -> Shape:
