@@ -334,10 +334,16 @@ def _check_held(spec: InputSpec, array: Array, where: str) -> None:
 
 
 def _limits_are_held(spec: InputSpec) -> bool:
-    """Return whether the input's dtype has all integers within its limits."""
-    if spec.limits is None or spec.limits[0] is None:
+    """Return whether the input's dtype has all integers within its limits.
+
+    Without a lower limit all negative ones are one row, so floats may round them.
+    """
+    if spec.limits is None:
         return False
-    return not lost_numbers(np.array([spec.limits[0], spec.limits[1] - 1]), spec.dtype)[0]
+    low, end = spec.limits
+    if low is None and spec.dtype.kind != "f":  # a large negative one may become positive
+        return False
+    return not lost_numbers(np.array([low or 0, end - 1]), spec.dtype)[0]
 
 
 def _check_limits(spec: InputSpec, array: Array, key: Hashable, where: str) -> None:

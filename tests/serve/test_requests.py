@@ -173,3 +173,18 @@ def test_endless_times_are_no_fault(original):
     finally:
         threading.excepthook = before
     assert not faults
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_ids_below_all_rows_are_the_first_row_or_refused(tmp_path, dtype):
+    """Rounded to float32 they stay below; as int32 they would be others."""
+    net = sym.Embedding(sym.Variable("x"), input_dim=9, output_dim=2, name="y")
+    bundle = exported(tmp_path, net, [sb.io.DataDesc("x", (2, 3), dtype)])
+    first = bundle(np.zeros(3, np.int64))["y_output"]
+    np.testing.assert_array_equal(bundle(np.array([-1, -5, -(2**24) - 1]))["y_output"], first)
+    low = np.array([0, 0, -(2**40) - 1])
+    if dtype == "float32":
+        np.testing.assert_array_equal(bundle(low)["y_output"], first)
+    else:
+        with pytest.raises(DataError, match=r"request 0: x holds -1099511627777, which would beco"):
+            bundle(low)
