@@ -13,7 +13,6 @@ network for long ones as well, and the optimizer sees a single model.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import time
@@ -27,8 +26,7 @@ import symbucket as sb
 from symbucket.apps.arguments import device
 from symbucket.apps.corpus import Vocabulary, python_sentences, read_sentences, split
 from symbucket.apps.language_model_arguments import AUTO
-from symbucket.errors import CheckpointError
-from symbucket.files import write_atomic
+from symbucket.apps.language_model_files import SIZES, load_model, save_model, vocabulary_path
 
 Sentences = list[list[str]]
 Network = tuple[sb.Symbol, Sequence[str], Sequence[str]]
@@ -37,9 +35,7 @@ Network = tuple[sb.Symbol, Sequence[str], Sequence[str]]
 # key stands for the network that writes text: one step long, with states going in and coming out.
 NEXT_WORD = "next word"
 
-
-SIZES = ("num_layers", "num_hidden", "num_embed", "dropout")
-"""The arguments that the networks are made from, with the size of the vocabulary."""
+_MINUTES = 5  # between checkpoints of a run
 
 
 def language_model(
@@ -214,36 +210,66 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
     train = bucketed(train_text, vocabulary, args)
     valid = bucketed(valid_text, vocabulary, args, shuffle=False, last_batch="pad")
     train.epoch = epoch  # the order of the batches follows from seed and epoch
-    batches = min(len(train), args.max_batches or len(train))
     print(describe(train, vocabulary))
 
     sym_gen = language_model(len(vocabulary), **{name: getattr(args, name) for name in SIZES})
+    module = _module(sym_gen, train, epoch, args)
+    if run is not None and not goes_on:  # a run that fails before it begins replaces no files
+        _forget(run)
+        if not epoch:
+            vocabulary.save(vocabulary_path(args.checkpoint))
+            save_model(args)
+    _fit(module, train, valid, vocabulary.pad_id, epoch, run, args)
+    if epoch or goes_on:
+        save_model(args)  # its buckets may be others than those of the first run
+    if args.samples:
+        _, inputs, _ = sym_gen(NEXT_WORD)
+        print("\nSentences that the model writes:")
+        for text in sample(module, inputs, vocabulary, args):
+            print(f"  {text}")
+    return module
+
+
+def _module(
+    sym_gen: Callable[[Hashable], Network],
+    train: sb.io.BucketSentenceIter,
+    epoch: int,
+    args: argparse.Namespace,
+) -> sb.mod.BucketingModule:
+    """Return the module to train: a new one, or that of the checkpoint of an epoch."""
     settings: dict[str, Any] = {
         "sym_gen": sym_gen,
         "default_bucket_key": train.default_bucket_key,
         "context": device(args.gpus),
         "logger": _warnings_only(),
     }
-    if epoch:
-        settings["load_optimizer_states"] = True
-        module = sb.mod.BucketingModule.load(args.checkpoint, epoch, **settings)
-        module.bind(train.provide_data, train.provide_label)  # refuses other sizes
-    else:
-        module = sb.mod.BucketingModule(**settings)
-    if run is not None and not goes_on:  # a run that fails before it begins replaces no files
-        _forget(run)
-        if not epoch:
-            vocabulary.save(vocabulary_path(args.checkpoint))
-            save_model(args)
+    if not epoch:
+        return sb.mod.BucketingModule(**settings)
+    settings["load_optimizer_states"] = True
+    module = sb.mod.BucketingModule.load(args.checkpoint, epoch, **settings)
+    module.bind(train.provide_data, train.provide_label)  # refuses other sizes
+    return module
+
+
+def _fit(
+    module: sb.mod.BucketingModule,
+    train: sb.io.BucketSentenceIter,
+    valid: sb.io.BucketSentenceIter,
+    pad_id: int,
+    epoch: int,
+    run: sb.CheckpointManager | None,
+    args: argparse.Namespace,
+) -> None:
+    """Train from an epoch on, with checkpoints after each one if they are wanted."""
     saved = None
     if args.checkpoint:
         saved = sb.callback.module_checkpoint(module, args.checkpoint, save_optimizer_states=True)
     lines = EpochLines()
     module.fit(
-        sb.io.ResizeIter(train, batches),
+        sb.io.ResizeIter(train, min(len(train), args.max_batches or len(train))),
         eval_data=valid,
-        eval_metric=sb.metric.Perplexity(vocabulary.pad_id),
-        validation_metric=sb.metric.Perplexity(vocabulary.pad_id),
+        eval_metric=sb.metric.Perplexity(pad_id),
+        validation_metric=sb.metric.Perplexity(pad_id),
         batch_end_callback=lines,
         eval_end_callback=lines.validated,
         epoch_end_callback=saved,
@@ -259,20 +285,6 @@ def train_and_sample(args: argparse.Namespace) -> sb.mod.BucketingModule:
         checkpoint=run,
         resume=None if run is None else AUTO,
     )
-    if epoch or goes_on:
-        save_model(args)  # its buckets may be others than those of the first run
-    if args.samples:
-        _, inputs, _ = sym_gen(NEXT_WORD)
-        print("\nSentences that the model writes:")
-        for text in sample(module, inputs, vocabulary, args):
-            print(f"  {text}")
-    return module
-
-
-# Files next to a checkpoint, from which the same networks can be built.
-
-_MINUTES = 5  # between checkpoints of a run
-_FORMAT = "symbucket-language-model-1"
 
 
 def _warnings_only() -> logging.Logger:
@@ -297,39 +309,6 @@ def _forget(run: sb.CheckpointManager) -> None:
     """Remove the state of the run before one that begins anew, or from the files of an epoch."""
     for path in run.paths():
         Path(path).unlink()
-
-
-def vocabulary_path(prefix: str) -> str:
-    """Return the path of the vocabulary of a training run."""
-    return f"{prefix}-vocabulary.json"
-
-
-def save_model(args: argparse.Namespace) -> None:
-    """Write sizes and buckets to ``PREFIX-model.json``."""
-    content = {name: getattr(args, name) for name in (*SIZES, "buckets", "batch_size")}
-    path = f"{args.checkpoint}-model.json"
-    try:
-        write_atomic(path, json.dumps({"format": _FORMAT, **content}, indent=1).encode())
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path!r}: {error}") from error
-
-
-def load_model(prefix: str) -> dict[str, Any]:
-    """Return what ``save_model`` wrote; raise CheckpointError if it is missing or damaged."""
-    path = Path(f"{prefix}-model.json")
-    try:
-        model = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read {str(path)!r}: {error.strerror}. It is written by training with "
-            "--checkpoint; networks of your own need --sym-gen."
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{str(path)!r} is damaged: {error}") from error
-    fields = {"format", *SIZES, "buckets", "batch_size"}
-    if not isinstance(model, dict) or set(model) != fields or model.pop("format") != _FORMAT:
-        raise CheckpointError(f"{str(path)!r} does not describe a language model")
-    return model
 
 
 def shapes_of(key: int, batch_size: int) -> tuple[list[sb.io.DataDesc], list[sb.io.DataDesc]]:

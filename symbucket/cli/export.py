@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from symbucket.apps.arguments import integer
-from symbucket.apps.language_model import NEXT_WORD, trained_model, vocabulary_path
+from symbucket.apps.language_model import NEXT_WORD, trained_model
+from symbucket.apps.language_model_files import vocabulary_path
 from symbucket.cli import sources
 from symbucket.cli.progress import Steps
 from symbucket.errors import InvalidArgumentError

@@ -9,6 +9,7 @@ from typing import Any
 from symbucket.apps import language_model, language_model_arguments
 from symbucket.apps.arguments import fraction, integer
 from symbucket.apps.corpus import Vocabulary, read_sentences, split
+from symbucket.apps.language_model_files import SIZES
 from symbucket.cli import sources
 from symbucket.io import DataDesc
 from symbucket.metric import Perplexity
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return _choose_buckets(args)
     metric = args.metric
     if args.sym_gen is None:
-        sizes = {name: getattr(args, name) for name in language_model.SIZES}
+        sizes = {name: getattr(args, name) for name in SIZES}
         sym_gen: Any = language_model.language_model(args.vocabulary_size, **sizes)
         keys: list[Any] = args.buckets
         metric = _metric(args)
@@ -89,7 +90,7 @@ def _choose_buckets(args: argparse.Namespace) -> int:
         args.parser.error("--text chooses buckets for the language model; leave out --sym-gen")
     if args.count is not None and args.padding is not None:
         args.parser.error("give --count or --padding; the other follows from it")
-    sizes = {name: getattr(args, name) for name in language_model.SIZES}
+    sizes = {name: getattr(args, name) for name in SIZES}
     module = BucketingModule(
         language_model.language_model(args.vocabulary_size, **sizes), args.buckets[-1]
     )

@@ -92,15 +92,7 @@ class KeyedIter(BucketedIter):
         size = max(self._sizes.values()) if self._sizes else batch_size
         super().__init__(size, seed=seed, shuffle=shuffle, last_batch=last_batch)  # type: ignore[arg-type]
         self.data_name, self.label_name = data_name, label_name
-        samples = {"data": _listed(data, "data")}
-        if label is not None:
-            samples["label"] = _listed(label, "label")
-        for what, arrays in samples.items():
-            if len(arrays) != len(listed):
-                raise DataError(
-                    f"KeyedIter: {what} has {len(arrays)} samples, but there are {len(listed)} "
-                    "keys; give one of each for every sample"
-                )
+        samples = _samples_of(len(listed), data, label)
         self.num_data = len(listed)
         numbers: dict[Hashable, int] = {}
         assigned = np.array([numbers.setdefault(key, len(numbers)) for key in listed], np.int64)
@@ -118,13 +110,7 @@ class KeyedIter(BucketedIter):
             for what in ("data", "label")
         )
         for key, inputs, labels in zip(self.buckets, self._data, self._label):
-            if not inputs:
-                raise DataError(f"KeyedIter: samples of bucket key {key!r} hold no data array")
-            if shared := inputs.keys() & labels.keys():
-                raise NameConflictError(
-                    f"KeyedIter: data and label of bucket key {key!r} both have an array named "
-                    f"{min(shared)!r}; change data_name or label_name"
-                )
+            _check_names(key, inputs, labels)
         self._describe_default(default_bucket_key, provide_data, provide_label)
         if not self._num_batches:
             raise DataError(
@@ -206,6 +192,32 @@ def _listed(source: Iterable[Any], what: str) -> list[Any]:
             "each sample"
         )
     return list(source)
+
+
+def _samples_of(
+    count: int, data: Iterable[Any], label: Iterable[Any] | None
+) -> dict[str, list[Any]]:
+    """Return data and labels, if there are any, each a list with one entry for every key."""
+    samples = {"data": _listed(data, "data")}
+    if label is not None:
+        samples["label"] = _listed(label, "label")
+    for what, arrays in samples.items():
+        if len(arrays) != count:
+            raise DataError(
+                f"KeyedIter: {what} has {len(arrays)} samples, but there are {count} keys; give "
+                "one of each for every sample"
+            )
+    return samples
+
+
+def _check_names(key: Hashable, inputs: Named, labels: Named) -> None:
+    if not inputs:
+        raise DataError(f"KeyedIter: samples of bucket key {key!r} hold no data array")
+    if shared := inputs.keys() & labels.keys():
+        raise NameConflictError(
+            f"KeyedIter: data and label of bucket key {key!r} both have an array named "
+            f"{min(shared)!r}; change data_name or label_name"
+        )
 
 
 def _checked_keys(keys: list[Any]) -> list[Hashable]:
