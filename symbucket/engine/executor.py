@@ -29,6 +29,7 @@ from symbucket.errors import InvalidArgumentError, ShapeError, StateError
 from symbucket.metric import GraphMetric
 from symbucket.runtime import RowSparse
 from symbucket.runtime.buffers import BACKWARD, OUTPUTS, STASH, Buffers, Pool
+from symbucket.runtime.hidden_nan import refuse_nan
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.noise import NoiseKey
 from symbucket.runtime.providers import provider_of
@@ -207,6 +208,8 @@ class Executor(BoundArrays):
         if is_train:
             part = "forward" if self.programs.training(request).step is None else "step"
         runner = self._runner(part, request)
+        for name in runner.hiding_nan:
+            refuse_nan(self.arg_dict[name].view(), name, self.name)
         # A run that does not end leaves nothing to read, and does not count.
         self._began, self._ran, self._trained = True, False, False
         self.buffers.claim(*((OUTPUTS, STASH) if is_train else (OUTPUTS,)))

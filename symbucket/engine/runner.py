@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import onnx
+
 from symbucket.compiler import Port, Program, Role
 from symbucket.compiler.memory.pool_plan import NODE_BYTES, SESSION_BYTES
 from symbucket.context import Context
 from symbucket.engine.sharded_session import ShardedSession, partial_ports
 from symbucket.engine.shared_models import SHARED_MODELS
+from symbucket.runtime.hidden_nan import inputs_hiding_nan
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.noise import NoiseKey, draw
+from symbucket.runtime.providers import provider_of
 
 BINDING_BYTES = 40_000
 """What a session takes beside its model: the bindings of its inputs and outputs."""
@@ -66,6 +70,8 @@ class Runner:
         need = 0 if plan is None else plan.arena
         session = SHARED_MODELS.session(program, context, name, need)
         self._session = session if program.sharding is None else ShardedSession(session, program)
+        self.hiding_nan = _hiding_nan(program, context)
+        """The arguments from whose NaN the runtime would compute numbers."""
 
     @property
     def nbytes(self) -> int:
@@ -112,3 +118,10 @@ class Runner:
 def _by_name(ports: tuple[Port, ...], arrays: PortArrays) -> dict[str, NDArray]:
     pairs = ((port.name, arrays.find(port)) for port in ports)
     return {name: array for name, array in pairs if array is not None}
+
+
+def _hiding_nan(program: Program, context: Context) -> list[str]:
+    if not program.passes.get("use-recurrent-operators") or not provider_of(context).host_memory:
+        return []
+    hiding = inputs_hiding_nan(onnx.ModelProto.FromString(program.model).graph)
+    return [p.of for p in program.inputs if p.role is Role.ARGUMENT and p.name in hiding]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
 import onnx
 
+from symbucket.checks import listing
 from symbucket.compiler import Port, Program
 from symbucket.errors import ShapeError, UnsupportedError
 from symbucket.export.free_axes import Sized, free_axes
@@ -88,12 +90,9 @@ def _of_any_length(
         other = _sized(sources[i], batch + 1).proto()
         samples += [Sized(model, batch, length), Sized(other, batch + 1, length)]
     if len({s.length for s in samples}) < 2:
-        raise UnsupportedError(
-            f"dynamic_length: the network of key {max(sized)} has {count} nodes, that of any other "
-            "key another number, so its steps are written out. A recurrence is of any length if it "
-            "is an LSTM, a GRU or a plain cell of float32 and if only its outputs and last states "
-            "are used."
-        )
+        two = {length: programs[sized[length]] for length in sorted(sized)[-2:]}
+        has_labels = any(tensor.kind == "label" for tensor in specs[largest].inputs)
+        raise UnsupportedError(_written_out(two, has_labels))
     spec = specs[largest]
     try:
         model = free_axes(samples, _axis_of(spec, BATCH), _axis_of(spec, KEY))
@@ -104,6 +103,28 @@ def _of_any_length(
     for i in sized.values():
         _check_same(freed, programs[i], specs[i], auxiliary)
     return freed, _padding_matters(freed, spec, sorted(sized), auxiliary)
+
+
+def _written_out(programs: Mapping[int, Program], has_labels: bool) -> str:
+    """Return what to say of networks of two lengths with different numbers of nodes."""
+    (shorter, few), (longer, many) = (
+        (length, Counter(node.name.split("/")[0] for node in program.proto().graph.node))
+        for length, program in programs.items()
+    )
+    differing = [(many[n] - few[n], n) for n in many if many[n] != few[n]]
+    places = [f"{n!r} ({many[n]} and {few[n]} nodes)" for _, n in sorted(differing, reverse=True)]
+    text = (
+        f"dynamic_length: the network of key {longer} has {many.total()} nodes, that of any other "
+        f"key another number ({shorter} has {few.total()}), so its steps are written out. "
+        f"Those two differ in {listing(places, 3)}. A recurrence is of any length if it is an "
+        "LSTM, a GRU or a plain cell of float32 and if only its outputs and last states are used."
+    )
+    if has_labels:
+        text += (
+            " If that is a loss: answers need none, so export the network without it, from a "
+            "module of its own that gets these parameters by set_params(*module.get_params())."
+        )
+    return text
 
 
 def _require_batch(source: Source, spec: NetworkSpec) -> int:

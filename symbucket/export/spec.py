@@ -293,8 +293,15 @@ class NetworkSpec(BundleFile, frozen=True, forbid_unknown_fields=True):
             return -1
         if factor == KEY:
             return sizes[0] if not isinstance(self.key, tuple) else -1
-        part = int(factor[len(KEY) + 1 : -1])
+        part = part_of(factor)
         return sizes[part] if isinstance(self.key, tuple) and part < len(sizes) else -1
+
+
+def part_of(factor: str) -> int:
+    """Return which number of the key a factor of an axis is; -1 if it is none."""
+    if factor == KEY:
+        return 0
+    return int(factor[len(KEY) + 1 : -1]) if factor.startswith(KEY + "[") else -1
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):

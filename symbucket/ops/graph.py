@@ -17,8 +17,8 @@ from google.protobuf.message import DecodeError
 
 from symbucket.errors import InvalidArgumentError
 from symbucket.ir import info, new_graph, shape_of
-from symbucket.ops.foreign import emit_graph
-from symbucket.ops.record import Emitter, Operator, operator
+from symbucket.ops.foreign import emit_graph, lookup_bounds
+from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
 from symbucket.ops.shape import is_known, unify
 from symbucket.types import (
     Array,
@@ -136,6 +136,9 @@ class OnnxGraph(Operator):
         # An input may come in another dtype (ids as float32, as MXNet's iterators give them).
         taken: list[PartialDType] = [d or types[n] for n, d in zip(named, ins)]
         return taken, [_dtype(o) for o in self.model.graph.output]
+
+    def index_bounds(self, ins: Sequence[Shape]) -> dict[str, IndexBounds]:
+        return lookup_bounds(self.model.graph, dict(zip([*self.arguments(), *self.states], ins)))
 
     def emit(self, g: Emitter, *inputs: ir.Value) -> Sequence[ir.Value]:
         types = self._types()

@@ -213,7 +213,8 @@ class SoftmaxOutput(_Output):
         elif self.preserve_shape:
             classes = data[-1]
         ignored = self.ignore_label if self.use_ignore else None
-        return {"label": IndexBounds("classes", classes, also=ignored, lenient=True)}
+        hint = "" if self.use_ignore else "Padding needs use_ignore=True and ignore_label."
+        return {"label": IndexBounds("classes", classes, also=ignored, lenient=True, hint=hint)}
 
     def emit(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
         shape = shape_of(data)

@@ -47,6 +47,7 @@ class IndexBounds:
 
     ``what`` names in words what they count. ``low`` None: anything negative is taken as 0.
     ``lenient``: the operator computes what MXNet does with others, so only training refuses them.
+    ``hint`` says what to do about them.
     """
 
     what: str
@@ -54,6 +55,7 @@ class IndexBounds:
     low: int | None = 0
     also: float | None = None
     lenient: bool = False
+    hint: str = ""
 
 
 class LoopEmitter(Protocol):

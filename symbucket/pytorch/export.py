@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -59,7 +60,7 @@ def export(module: Any, call: Call, *, dynamic: bool) -> onnx.ModelProto:
     except Exception as error:  # of any kind: torch's own, sympy's, onnxscript's
         raise UnsupportedError(
             f"from_torch: PyTorch cannot export {type(module).__name__} with inputs of shapes "
-            f"{[tuple(t.shape) for t in call.tensors()]}: {_first_lines(error)}"
+            f"{[tuple(t.shape) for t in call.tensors()]}: {_first_lines(error)}{_advice(error)}"
         ) from error
     model: onnx.ModelProto = written.model_proto
     _refuse_other_states(module, written.exported_program)
@@ -173,6 +174,19 @@ def _first_lines(error: BaseException) -> str:
     cause = error.__cause__ or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {' '.join(lines[:4])[:600]}"
+
+
+def _advice(error: BaseException) -> str:
+    """Return what to do about packed sequences, if PyTorch stopped at one."""
+    packed = import_torch().nn.utils.rnn.PackedSequence
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not any(isinstance(v, packed) for frame in frames for v in frame.f_locals.values()):
+        return ""
+    return (
+        ". Packed sequences cannot be exported: let forward run over the padded batch, and mask "
+        "by the lengths (torch.arange(steps) < lengths[:, None]) where padding would count, such "
+        "as in the last step or a mean over steps"
+    )
 
 
 def _plain_attention() -> AbstractContextManager[None]:

@@ -94,7 +94,7 @@ class Engine:
         statistics: dict[Hashable, KeyStatistics],
     ) -> None:
         self.networks = {n.key: n for n in networks}
-        self.router = Router(networks)
+        self.router = Router(networks, {n.key: models.hiding_nan(n) for n in networks})
         self.context = context
         self._on_host = provider_of(context).host_memory
         self.frozen = False

@@ -12,6 +12,7 @@ import onnx
 from symbucket.export.spec import NetworkSpec
 from symbucket.export.verify import Opened, OpenedModel, with_inputs
 from symbucket.runtime import NDArray
+from symbucket.runtime.hidden_nan import inputs_hiding_nan
 from symbucket.serve.lookup_products import with_lookup_products
 from symbucket.types import Array
 
@@ -49,6 +50,9 @@ class Models(Protocol):
     def lookup_form(self, network: NetworkSpec) -> LookupForm | None:
         """Return the form of a network's model that looks up products, if it is faster."""
 
+    def hiding_nan(self, network: NetworkSpec) -> frozenset[str]:
+        """Return the inputs from whose NaN the runtime would compute numbers."""
+
 
 @dataclass(frozen=True)
 class LiveModels:
@@ -62,6 +66,11 @@ class LiveModels:
 
     def lookup_form(self, network: NetworkSpec) -> None:
         """Return None: what could be computed beforehand changes with the next update."""
+
+    def hiding_nan(self, network: NetworkSpec) -> frozenset[str]:
+        """Return the inputs from whose NaN the runtime would compute numbers."""
+        model = onnx.ModelProto.FromString(self.models[network.key].content)
+        return inputs_hiding_nan(model.graph)
 
 
 class BundleModels:
@@ -93,6 +102,10 @@ class BundleModels:
             return None
         tables = {name: self._shared(table) for name, table in form.tables.items()}
         return LookupForm(self._ready(replace(model, proto=form.proto)), tables, form.rows)
+
+    def hiding_nan(self, network: NetworkSpec) -> frozenset[str]:
+        """Return the inputs from whose NaN the runtime would compute numbers."""
+        return inputs_hiding_nan(self._opened.models[network.file].proto.graph)
 
     def _shared(self, table: Array) -> NDArray:
         """Return a table that is there already, if another model looks up the same products."""

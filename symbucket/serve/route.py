@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symbucket.casts import lost_numbers
 from symbucket.checks import listing
 from symbucket.errors import DataError, InvalidArgumentError
 from symbucket.export.keys import sizes_of
-from symbucket.export.spec import BATCH, KEY, InputSpec, NetworkSpec
+from symbucket.export.spec import BATCH, KEY, InputSpec, NetworkSpec, part_of
+from symbucket.serve.request_values import ValueCheck
 from symbucket.types import Array
 
 _NUMBERS = "biuf"  # kinds of dtypes
@@ -51,8 +51,12 @@ class Placed(NamedTuple):
 class _Form:
     """Requirements of a network on a request, in the form in which they are looked up quickly."""
 
-    def __init__(self, network: NetworkSpec) -> None:
+    def __init__(self, network: NetworkSpec, hiding_nan: frozenset[str]) -> None:
         self.network = network
+        self.hiding_nan = hiding_nan
+        self.checks = {
+            t.name: ValueCheck(t, network.key, t.name in hiding_nan) for t in network.inputs
+        }
         self.required = [t.name for t in required(network)]
         self.inputs = {t.name: t for t in network.inputs}
         self.axes: dict[str, list[tuple[str | None, int]]] = {}
@@ -61,7 +65,6 @@ class _Form:
             sized = [(a if a and a.startswith(KEY) else None, d) for a, d in labels]
             self.axes[spec.name] = sized
         shares = network.batch is not None and network.batch > 1
-        self.held_by_limits = {t.name for t in network.inputs if _limits_are_held(t)}
         self.shared = [t.name for t in network.inputs if shares and t.batch_axis is None]
 
     def place(self, arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> Placed:
@@ -105,28 +108,72 @@ class _Form:
     def check_values(self, arrays: Mapping[str, Array], where: str) -> None:
         """Raise DataError for values that the network does not take."""
         for name, array in arrays.items():
-            spec = self.inputs[name]
-            if spec.limits is not None and array.size:
-                _check_limits(spec, array, self.network.key, where)
-            whole = spec.dtype.kind in "iub" or spec.limits is not None
-            if whole and array.dtype.kind == "f" and (fractions := _is_fraction(array)).any():
-                raise DataError(f"{where}: {name} holds {array[fractions][0]:g}; it takes integers")
-            if array.dtype != spec.dtype and array.size and name not in self.held_by_limits:
-                _check_held(spec, array, where)
+            self.checks[name].check(array, where)
 
     @property
     def family(self) -> object:
         """What networks have in common that differ only in their length."""
         sized = [(name, tuple((f, f or d) for f, d in axes)) for name, axes in self.axes.items()]
-        return self.required, sized, [(t.dtype, t.limits) for t in self.network.inputs]
+        values = [(t.dtype, t.limits) for t in self.network.inputs]
+        return self.required, sized, values, self.hiding_nan
+
+
+class _Names:
+    """Which integers in keys are names, such as a task's number, since no axis has that size.
+
+    Keys of one form (an integer, or a tuple of so many) are looked at together.
+    """
+
+    def __init__(self, networks: Sequence[NetworkSpec]) -> None:
+        self._measured: dict[Hashable, set[int]] = {}
+        for network in networks:
+            if network.sizes is not None:
+                parts = self._measured.setdefault(_form_of(network.key), set())
+                for tensor in (*network.inputs, *network.outputs):
+                    for axis in range(len(tensor.shape)):
+                        parts.update(map(part_of, tensor.factors(axis)))
+        for parts in self._measured.values():
+            parts.discard(-1)
+        self.differ = len({self.of(n) for n in networks if self.has_sizes(n)}) > 1
+
+    def has_sizes(self, network: NetworkSpec) -> bool:
+        """Return whether part of a network's key is a size."""
+        return network.sizes is not None and self.has_sizes_of(network.key)
+
+    def has_sizes_of(self, key: Hashable) -> bool:
+        """Return whether part of a key of integers is a size, or such keys do not occur."""
+        return bool(self._measured.get(_form_of(key), True))
+
+    def of(self, network: NetworkSpec) -> Hashable:
+        """Return the form and the names of a network's key."""
+        return self.of_key(network.key)
+
+    def of_key(self, key: Hashable) -> Hashable:
+        """Return the form and the names of a key of integers."""
+        form = _form_of(key)
+        parts = self._measured.get(form, ())
+        return form, tuple(n for i, n in enumerate(sizes_of(key) or ()) if i not in parts)
+
+
+def _form_of(key: Hashable) -> Hashable:
+    """Return what the keys have in common whose integers mean the same."""
+    return len(key) if isinstance(key, tuple) else None
 
 
 class Router:
-    """Chooses the networks that serve requests."""
+    """Chooses the networks that serve requests.
 
-    def __init__(self, networks: Sequence[NetworkSpec]) -> None:
-        self._forms = {n.key: _Form(n) for n in networks}
-        sized = [f for f in self._forms.values() if f.network.sizes is not None]
+    Args:
+        networks: what there is to serve.
+        hiding_nan: for keys the inputs from whose NaN the runtime would compute numbers.
+    """
+
+    def __init__(
+        self, networks: Sequence[NetworkSpec], hiding_nan: Mapping[Hashable, frozenset[str]]
+    ) -> None:
+        self._forms = {n.key: _Form(n, hiding_nan[n.key]) for n in networks}
+        self._names = _Names(networks)
+        sized = [f for f in self._forms.values() if self._names.has_sizes(f.network)]
         self._sized = sorted(sized, key=lambda f: _order_of(f.network))
         self._only = next(iter(self._forms.values())) if len(networks) == 1 else None
         keys = [f.network.key for f in self._sized]
@@ -216,13 +263,31 @@ class Router:
             if placed is not None:
                 return placed
         reasons: list[str] = []
-        for form in self._candidates(key, where):
+        candidates = self._candidates(key, where)
+        for form in candidates:
             sizes, reason = form.fit(arrays)
             if sizes is not None:
+                if key is None and self._names.differ:
+                    self._require_one_name(form, candidates, arrays, where)
                 return form.place(arrays, sizes)
             reasons.append(f"key {form.network.key!r}: {reason}")
         shown = "; ".join(reasons[-3:]) or "the bundle has no bucket of such a key"
+        if key is None and self._only is None and len(self._sized) < len(self._forms):
+            shown += ". Networks whose key is no size need Request(inputs, key=...)"
         raise DataError(f"{where} fits no network. {shown}. The keys are {self._listed()}.")
+
+    def _require_one_name(
+        self, form: _Form, candidates: Sequence[_Form], arrays: Mapping[str, Array], where: str
+    ) -> None:
+        """Raise InvalidArgumentError if a network fits that has another name in its key."""
+        for other in candidates:
+            same = self._names.of(other.network) == self._names.of(form.network)
+            if not same and other.fit(arrays)[0] is not None:
+                raise InvalidArgumentError(
+                    f"{where} has no key, and fits the networks of {form.network.key!r} and "
+                    f"{other.network.key!r}, which do not differ in their sizes alone; give "
+                    f"Request(inputs, key=...) with one of {self._listed()}"
+                )
 
     def _by_length(self, arrays: Mapping[str, Array]) -> Placed | None:
         """Return the smallest network that is long enough, where they differ in nothing else.
@@ -255,19 +320,18 @@ class Router:
                 )
             return self._sized
         sizes_in_key = sizes_of(key)
-        if sizes_in_key is None:
+        if sizes_in_key is None or not self._names.has_sizes_of(key):
             try:
                 return [self._forms[key]]
             except (KeyError, TypeError):
                 raise InvalidArgumentError(
                     f"{where} asks for key {key!r}; the keys are {self._listed()}"
                 ) from None
-        plural = isinstance(key, tuple)
+        names = self._names.of_key(key)
         return [
             f
             for f in self._sized
-            if isinstance(f.network.key, tuple) == plural
-            and len(f.network.sizes or ()) == len(sizes_in_key)
+            if self._names.of(f.network) == names
             and all(have >= want for have, want in zip(f.network.sizes or (), sizes_in_key))
         ]
 
@@ -313,51 +377,3 @@ def _array(values: Any, name: str, where: str) -> Array:
     if array.dtype.kind not in _NUMBERS:
         raise DataError(f"{where}: {name} has dtype {array.dtype}, not numbers")
     return array
-
-
-def _is_fraction(array: Array) -> Array:
-    """Return where numbers are not integers; NaN and infinities are none."""
-    fractions: Array = (array != np.trunc(array)) | ~np.isfinite(array)
-    return fractions
-
-
-def _check_held(spec: InputSpec, array: Array, where: str) -> None:
-    """Raise DataError for a number that would become another one, or infinite, in the input."""
-    count, first = lost_numbers(array, spec.dtype)
-    if count:
-        with np.errstate(over="ignore", invalid="ignore"):
-            other = first.astype(spec.dtype)
-        raise DataError(
-            f"{where}: {spec.name} holds {first}, which would become {other}: the input is "
-            f"{spec.dtype}"
-        )
-
-
-def _limits_are_held(spec: InputSpec) -> bool:
-    """Return whether the input's dtype has all integers within its limits.
-
-    Without a lower limit all negative ones are one row, so floats may round them.
-    """
-    if spec.limits is None:
-        return False
-    low, end = spec.limits
-    if low is None and spec.dtype.kind != "f":  # a large negative one may become positive
-        return False
-    return not lost_numbers(np.array([low or 0, end - 1]), spec.dtype)[0]
-
-
-def _check_limits(spec: InputSpec, array: Array, key: Hashable, where: str) -> None:
-    assert spec.limits is not None
-    low, end = spec.limits
-    if array.max() < end and (low is None or array.min() >= low):
-        return
-    bad = ~(array < end)  # so that NaN is bad
-    if low is not None:
-        bad |= array < low
-    bad &= array != spec.padding
-    if bad.any():
-        place = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise DataError(
-            f"{where}: {spec.name}{list(place) or ''} is {array[place]:g}; key {key!r} takes "
-            f"{'any integer below' if low is None else f'integers from {low} to below'} {end}"
-        )

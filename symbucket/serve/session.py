@@ -109,6 +109,8 @@ class Session:
         inputs = [self._inputs_of(request, i) for i, request in enumerate(requests)]
         longest = max(n.sizes[0] for n in self._engine.networks.values() if n.sizes)
         length = self._common_length(inputs)
+        if length > longest:
+            self._refuse_lengths(inputs, length, longest)
         states, parts = self._states, []
         for start in range(0, max(length, 1), longest):
             stop = min(start + longest, length)
@@ -164,6 +166,19 @@ class Session:
         if lengths == {0}:
             raise DataError("the requests are empty; a session goes on by one step at least")
         return lengths.pop() if lengths else 1
+
+    def _refuse_lengths(
+        self, inputs: Sequence[Mapping[str, Array]], length: int, longest: int
+    ) -> None:
+        """Raise InvalidArgumentError if an input may count steps, so that parts need others."""
+        for spec in self._network.inputs:
+            counts = spec.limits is not None and spec.limits[1] == longest + 1
+            if counts and KEY not in spec.axes and any(spec.name in one for one in inputs):
+                raise InvalidArgumentError(
+                    f"a piece of {length} steps would be read in parts of {longest}, and "
+                    f"{spec.name} may count steps, of which each part needs its own; give pieces "
+                    f"of {longest} steps or less"
+                )
 
     def _piece(self, inputs: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
         piece = dict(inputs)

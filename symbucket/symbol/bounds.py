@@ -41,17 +41,13 @@ class InputBounds:
             return
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         ignored = "" if b.also is None else f", or {b.also:g} to be ignored"
-        hint = (
-            ""
-            if b.also is not None or b.low is None
-            else (" Padding needs use_ignore=True and ignore_label.")
-        )
+        hint = b.hint and " " + b.hint
         if b.lenient:
             hint += ' CompilerOptions(out_of_range="mxnet") computes what MXNet does with them.'
         raise DataError(
             f"{where}: {self.name}{list(place)} is {values[place]:g}, but {self.node!r} reads it "
-            f"as one of {b.high} {b.what}: 0 to {b.high - 1}{ignored}. {int(bad.sum())} values of "
-            f"this batch are outside.{hint}"
+            f"as one of {b.high} {b.what}: {b.low or 0} to {b.high - 1}{ignored}. "
+            f"{int(bad.sum())} values of this batch are outside.{hint}"
         )
 
 

@@ -152,6 +152,27 @@ def test_constants_grow_with_the_sizes(tmp_path):
     np.testing.assert_array_equal(found[0], [0, *(x + 0.5 * np.arange(6))[:-1]])
 
 
+def test_a_loss_that_cannot_be_of_any_length_is_named(tmp_path):
+    def with_loss(length):
+        loss = sb.sym.ctc_loss(sb.sym.Variable("data"), sb.sym.Variable("label"), name="ctc")
+        return sb.sym.MakeLoss(loss), ["data"], ["label"]
+
+    module = sb.mod.BucketingModule(with_loss, default_bucket_key=8)
+    layout = "TNC"
+    for key in (8, 6):
+        data = [sb.io.DataDesc("data", (key, 2, 4), layout=layout)]
+        if key == 8:
+            module.bind(data, [("label", (2, 2))], for_training=False)
+            module.init_params()
+        else:
+            module.switch_bucket(key, data, [("label", (2, 2))])
+    with pytest.raises(
+        UnsupportedError,
+        match=r"differ in 'ctc' \(\d+ and \d+ nodes\).* export the network without",
+    ):
+        module.export(tmp_path / "b", dynamic_length=True)
+
+
 def test_what_cannot_be_free_is_refused(tmp_path):
     residual = tagger(sb.rnn.ZoneoutCell(sb.rnn.RNNCell(8, prefix="r_"), 0.3), keys=(5, 8))
     with pytest.raises(UnsupportedError, match=r"dynamic_length: the network of key 8 has \d+ nod"):

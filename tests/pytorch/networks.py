@@ -395,5 +395,5 @@ NETWORKS = [
         (6, 4),
         refused="drops out in 1 places",
     ),
-    Network("LSTM, packed", Packed, sentences, (6, 4), refused="cannot export Packed"),
+    Network("LSTM, packed", Packed, sentences, (6, 4), refused="Packed sequences cannot"),
 ]

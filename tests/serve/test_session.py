@@ -161,6 +161,14 @@ def test_lengths_are_those_of_the_pieces(tmp_path):
     module.switch_bucket(4, [("data", (2, 4, 3)), ("length", (2,))])
     manifest = module.export(tmp_path / "b", dynamic_length=True, carry_states=True)
     assert {t.name for t in manifest.networks[0].inputs if t.kind == "state"} == {"l_h", "l_c"}
+    session = sb.Bundle(tmp_path / "b").session()
+    long = np.ones((12, 3), np.float32)
+    for length in (12, 7):  # 7 would hold for the second part too
+        with pytest.raises(
+            InvalidArgumentError, match=r"piece of 12 steps .* parts of 9, and length may count"
+        ):
+            session({"data": long, "length": length})
+    assert session({"data": long[:9], "length": 9})["transpose1_output"].shape == (9, 4)
 
 
 def by_hand(bundle, prompt, length):

@@ -21,6 +21,7 @@ from symbucket.ops.foreign import (
     translate,
 )
 from symbucket.ops.foreign.interpret import emit_graph, unknown_nodes
+from symbucket.ops.foreign.lookups import lookup_bounds
 
 __all__ = [
     "arithmetic",
@@ -30,6 +31,7 @@ __all__ = [
     "einsum",
     "emit_graph",
     "extremes",
+    "lookup_bounds",
     "noise",
     "pooling",
     "recurrent",
