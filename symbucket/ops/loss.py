@@ -24,6 +24,7 @@ from symbucket.ir import (
     gradient,
     mark,
     no_gradient,
+    same_as_first,
     shape_of,
     shape_rule,
 )
@@ -49,11 +50,8 @@ no_gradient("LossOutput", domain=OWN_DOMAIN, inputs=[1], because="is the value o
 no_gradient("LossOutput", domain=OWN_DOMAIN, inputs=[2], because="is itself a gradient")
 
 
-@shape_rule("SoftmaxOutput", "SoftmaxOutputGrad", "LossOutput", "BlockGrad", domain=OWN_DOMAIN)
-def _same_as_first(node: ir.Node) -> list[tuple[tuple[int, ...], ir.DataType]]:
-    value = node.inputs[0]
-    assert value is not None
-    return [(shape_of(value), dtype_of(value))]
+_SHAPED_LIKE_DATA = ("SoftmaxOutput", "SoftmaxOutputGrad", "LossOutput", "BlockGrad")
+shape_rule(*_SHAPED_LIKE_DATA, domain=OWN_DOMAIN)(same_as_first)
 
 
 @gradient("SoftmaxOutput", domain=OWN_DOMAIN)

@@ -152,7 +152,8 @@ class Operator(FixedAttributes):
     """Base of all operator records.
 
     Subclasses override what differs from the most common kind, which is: one input ``data``, one
-    output of the same shape and dtype, no auxiliary states.
+    output of the same shape and dtype, no auxiliary states. Each record annotates all its
+    attributes, in MXNet's order; those of a base that is no record are not inherited.
     """
 
     op_name: ClassVar[str] = ""

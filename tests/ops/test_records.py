@@ -55,6 +55,19 @@ def match(pairs: Pairs, sizes: Sizes) -> bool:
     return match([(rest, shape[1:]), *others], sizes)  # an expression stands for any size
 
 
+FIXED = {("InstanceNorm", "output_mean_var")}  # is False
+
+
+def test_a_record_lists_the_attributes_that_its_bases_read() -> None:
+    for record in RECORDS:
+        for base in record.__mro__[1 : record.__mro__.index(Operator)]:
+            for name, kind in vars(base).get("__annotations__", {}).items():
+                if kind.startswith("ClassVar"):
+                    continue
+                listed = name in record.fields() or (record.op_name, name) in FIXED
+                assert listed, f"{record.op_name} lacks {name}, which {base.__name__} reads"
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.op}-{c.attrs}")
 def test_the_shapes_in_the_documentation_are_true(case: Any) -> None:
     record = ops.find(case.op)
