@@ -191,7 +191,7 @@ class _Generalizer:
             for constants, node in zip(self._constants, same)
         ]
         first = arrays[0]
-        if all(a.shape == first.shape and np.array_equal(a, first) for a in arrays):
+        if all(_are_equal(a, first) for a in arrays):
             return None
         node = same[0]
         if any(a.shape != first.shape for a in arrays):
@@ -254,7 +254,7 @@ class _Generalizer:
         cut = [a for a, one in enumerate(sizes) if not one.is_constant and a not in repeated]
         for array in arrays:
             part = tuple(slice(0, 1 if i in repeated else n) for i, n in enumerate(array.shape))
-            if not np.array_equal(reduced[part], array[part]) or not all(
+            if not _are_equal(reduced[part], array[part]) or not all(
                 _is_repeated(array, axis) for axis in repeated
             ):
                 raise UnsupportedError(
@@ -396,8 +396,15 @@ class _Generalizer:
                     dim.dim_param = one.name
 
 
+def _are_equal(a: Array, b: Array) -> bool:
+    """Return whether arrays have the same shape and numbers, of which NaN is one."""
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
 def _is_repeated(array: Array, axis: int) -> bool:
-    return array.shape[axis] > 0 and bool((array == array.take([0], axis)).all())
+    return array.shape[axis] > 0 and _are_equal(
+        array, np.broadcast_to(array.take([0], axis), array.shape)
+    )
 
 
 def _shapes_of(graph: onnx.GraphProto) -> Mapping[str, list[int]]:
