@@ -175,7 +175,7 @@ class BaseModule(ModuleInterface):
         ``on_divergence`` says what to do if a gradient, an output or an auxiliary state has NaN or
         infinity: "raise"; "skip" the batch, with a warning: it changes neither parameters nor
         auxiliary states, counts in no metric, and is no update of the optimizer; or "ignore": do
-        not look.
+        not look. Parameters are looked at at the end of each epoch.
 
         An iterator that has an ``epoch`` and was not used yet begins with the order of
         ``begin_epoch``, as if the epochs before it had been run.
@@ -194,7 +194,8 @@ class BaseModule(ModuleInterface):
         Raises:
             DivergenceError: a gradient, an output or an auxiliary state has NaN or infinity. All
                 is as before the batch; the message names epoch, batch, bucket key, parameters, and
-                the first node whose output is not finite.
+                the first node whose output is not finite. Or a trained parameter has NaN at the
+                end of an epoch, before anything of that epoch is saved.
             DataError: ``train_data`` yields no batch, in the first epoch before anything is bound.
         """
         if num_epoch is None:

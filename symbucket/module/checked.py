@@ -43,6 +43,17 @@ class Checked(Averaging):
         exchange = self.updater.exchange if self.optimizer_initialized else None
         return failures if exchange is None else exchange.failures(failures)
 
+    @exclusive
+    def lost_parameters(self) -> list[str]:
+        """Return which parameters with a gradient have NaN, in words.
+
+        Mostly a gradient or an output has NaN as well; but a max pool may pass over it. ``fit``
+        calls it at the end of an epoch.
+        """
+        args = self.store.args
+        named = ((f"the parameter {n!r}", args[n]) for n in self.gradients())
+        return [text for text in self._check.failures(named) if text.endswith("has NaN")]
+
     def first_failure(self) -> str | None:
         """Return the first node of the last training step that gives NaN or infinity, in words.
 

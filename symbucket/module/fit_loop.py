@@ -66,6 +66,7 @@ class FitLoop:
                 count = self._train_batches(epoch, batches)
                 batches = None
                 run.update_rest()
+                self._check_parameters(epoch)
                 self.watch.epoch_trained()
                 values = self._training_values(epoch)
                 self._call_epoch_end(epoch)
@@ -152,6 +153,16 @@ class FitLoop:
         )
 
     # Between two epochs ----------------------------------------------------------------------
+
+    def _check_parameters(self, epoch: int) -> None:
+        """Raise DivergenceError if a parameter has NaN, before it is saved."""
+        lost = [] if self.on_divergence == "ignore" else self.module.lost_parameters()
+        if lost:
+            raise DivergenceError(
+                f"Training diverged in epoch {epoch}: at its end {_listing(lost)}, although no "
+                "gradient or output had. Go on from the parameters of an earlier epoch, with a "
+                "lower learning_rate or clip_gradient; look whether the initial parameters have NaN"
+            )
 
     def _training_values(self, epoch: int) -> dict[str, float]:
         """Log the training metrics of an epoch and how long it took; return them by name."""

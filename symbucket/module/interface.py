@@ -223,6 +223,10 @@ class ModuleInterface:
         """Return what has NaN or infinity after the last backward, in words."""
         return []
 
+    def lost_parameters(self) -> list[str]:
+        """Return which trained parameters have NaN, in words."""
+        return []
+
     def first_failure(self) -> str | None:
         """Return the first node that gives NaN or infinity, in words; None if it is not known."""
         return None

@@ -352,6 +352,9 @@ class SequentialModule(BaseModule):
     def failures(self) -> list[str]:
         return [failure for module in self._modules for failure in module.failures()]
 
+    def lost_parameters(self) -> list[str]:
+        return [text for module in self._modules for text in module.lost_parameters()]
+
     def _undo(self) -> None:
         for module in self._modules:
             module._undo()
