@@ -177,10 +177,16 @@ def pages(session: nox.Session) -> None:
 
 @nox.session(name="torch-models")
 def torch_models(session: nox.Session) -> None:
-    """Train networks of PyTorch here and there, and print the largest differences."""
+    """Train networks of PyTorch here and there, and print the largest differences.
+
+    Then 200 convolutional networks from a seed made of the date, with PyTorch's gradients.
+    """
     session.install("-e", ".[cpu,test,torch]")
     install_group(session, "zoo")
     session.run("python", "-m", "tests.pytorch", *session.posargs)
+    seed = str(date.today().toordinal() * 100_000)
+    options = ["--convolutions", "--ways", "PyTorch", "--networks", "200", "--seed", seed]
+    session.run("python", "-m", "tests.fuzz", *options)
 
 
 @nox.session(name="other-runtimes")

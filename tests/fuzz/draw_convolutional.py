@@ -35,12 +35,17 @@ class Pictures(Drawing):
 
     whole: bool = False
     """Whether data and weights are small whole numbers."""
-    channels: tuple[int, ...] = CHANNELS
-    """How many channels layers choose from."""
+    in_blocks: bool = False
+    """Whether most values fill blocks of channels, and one layer follows another."""
     shapes: dict[str, Shape] = field(default_factory=dict)
     """Those of the variables."""
     convolutions: dict[Any, list[tuple[Symbol, ...]]] = field(default_factory=dict)
     """Weights and biases by their shapes, for other convolutions that share them."""
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """How many channels layers choose from."""
+        return (16, 16, 16, 32) if self.in_blocks else CHANNELS
 
     def variable(self, make: Maker, differentiable: bool = True) -> Symbol:
         variable = super().variable(make, differentiable)
@@ -53,7 +58,7 @@ class Pictures(Drawing):
 
     def picture(self) -> Symbol:
         """A value, more often a late one."""
-        number = max(len(self.values) - int(self.rng.geometric(0.6)), 0)
+        number = max(len(self.values) - int(self.rng.geometric(0.9 if self.in_blocks else 0.6)), 0)
         self.used.add(number)
         return self.values[number]
 
@@ -107,14 +112,17 @@ class Pictures(Drawing):
 
 
 Layer = Callable[[Pictures, Symbol, Shape], Symbol]
-LAYERS: list[tuple[float, Layer]] = []
+LAYERS: list[tuple[float, float, Layer]] = []
 
 
-def layer(share: float) -> Callable[[Layer], Layer]:
-    """Enter a function that adds one or more operators behind a picture."""
+def layer(share: float, in_blocks: float = 0.0) -> Callable[[Layer], Layer]:
+    """Enter a function that adds one or more operators behind a picture.
+
+    ``in_blocks`` is its share of networks most of whose values fill blocks of channels.
+    """
 
     def enter(function: Layer) -> Layer:
-        LAYERS.append((share, function))
+        LAYERS.append((share, in_blocks, function))
         return function
 
     return enter
@@ -123,14 +131,14 @@ def layer(share: float) -> Callable[[Layer], Layer]:
 def draw_convolutional(seed: int) -> Network:
     """Return convolutional network number ``seed``."""
     rng = np.random.default_rng([seed, 23])
-    d = Pictures(rng, DTYPES[int(rng.integers(len(DTYPES)))], whole=rng.random() < 0.25)
-    if d.chance(0.4):
-        d.channels = (16, 16, 32)
+    d = Pictures(rng, DTYPES[int(rng.integers(len(DTYPES)))], whole=rng.random() < 0.3)
+    if d.chance(0.5):
+        d.in_blocks, d.dtype = True, np.float32
     with sb.NameManager():
         d.values.append(_data(d))
-        shares = np.array([share for share, _ in LAYERS])
+        shares = np.array([share[d.in_blocks] for *share, _ in LAYERS])
         for _ in range(d.integer(2, MOST_LAYERS)):
-            add = LAYERS[int(rng.choice(len(LAYERS), p=shares / shares.sum()))][1]
+            add = LAYERS[int(rng.choice(len(LAYERS), p=shares / shares.sum()))][2]
             value = d.picture()
             for result in add(d, value, d.shape_of(value)):
                 d.place(result)
@@ -148,7 +156,9 @@ def draw_convolutional(seed: int) -> Network:
 
 def _data(d: Pictures) -> Symbol:
     axes = d.choice((1, 2, 2, 2, 2))
-    size = [d.choice((1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 12)) for _ in range(axes)]
+    size = [d.choice((1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 12)) for _ in range(axes)]
+    if d.in_blocks and d.chance(0.8):
+        size = [d.choice((4, 6, 8, 8, 12, 16)) for _ in range(2)]
     shape = (d.choice(BATCHES), d.choice(d.channels), *size)
     kind = d.choice(("free",) * 5 + ("zeros", "sparse", "large", "small"))
 
@@ -168,12 +178,12 @@ def _data(d: Pictures) -> Symbol:
 # Convolutions -----------------------------------------------------------------------------------
 
 
-@layer(5.0)
+@layer(5.0, 1.0)
 def _convolution(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     channels, size = shape[1], shape[2:]
     group, filters = _groups(d, channels)
     kernel = tuple(d.choice((1, 1, 2, 3, 3, 3, 4, 5)) for _ in size)
-    if d.chance(0.15):
+    if d.chance(0.2):
         kernel = (1,) * len(size)
     stride = tuple(d.choice((1, 1, 1, 2, 3)) for _ in size)
     dilate = tuple(d.choice((1, 1, 1, 2, 3)) for _ in size)
@@ -222,7 +232,7 @@ def _weights(d: Pictures, shape: Shape, filters: int, no_bias: bool) -> tuple[Sy
     return weights
 
 
-@layer(3.0)
+@layer(3.0, 4.0)
 def _stage(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     """What networks are mostly made of: a convolution that keeps the size, and what follows it."""
     kernel = tuple(3 if n > 1 else 1 for n in shape[2:])
@@ -242,7 +252,7 @@ def _stage(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     return _perhaps_activated(d, y)
 
 
-@layer(1.0)
+@layer(1.0, 0.3)
 def _again(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     """A convolution that keeps the shape, twice with one weight."""
     kernel = tuple(d.choice((1, 3)) for _ in shape[2:])
@@ -288,7 +298,7 @@ def _deconvolution(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
 # Normalization ----------------------------------------------------------------------------------
 
 
-@layer(2.5)
+@layer(2.5, 1.0)
 def _batch_norm(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     axis = d.choice((1,) * 9 + (-1, 2, 0))
     size = shape[axis]
@@ -339,14 +349,14 @@ def _other_norm(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
 # Elements ---------------------------------------------------------------------------------------
 
 
-@layer(2.5)
+@layer(2.5, 1.0)
 def _activation(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     kind = d.choice(("relu",) * 4 + ("sigmoid", "tanh", "softrelu", "softsign"))
     y = sym.Activation(x, act_type=kind)
     return _pooling(d, y, shape) if d.chance(0.25) else y
 
 
-@layer(0.8)
+@layer(0.8, 0.3)
 def _leaky(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     kind = d.choice(("leaky", "elu", "selu", "gelu", "prelu", "prelu", "clip"))
     if kind == "clip":
@@ -357,10 +367,10 @@ def _leaky(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     return sym.LeakyReLU(x, act_type=kind, slope=0.1)
 
 
-@layer(0.6)
+@layer(0.6, 1.5)
 def _arithmetic(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     column = (1, shape[1], *(1 for _ in shape[2:]))
-    each = sym.Reshape(d.vector(shape[1]), shape=column)
+    each = sym.Reshape(d.scale(shape[1]), shape=column)
     functions: tuple[Callable[[], Symbol], ...] = (
         lambda: x * 0.5 + 1.0,
         lambda: 1.0 - x,
@@ -375,7 +385,8 @@ def _arithmetic(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
         lambda: sym.abs(x),
         lambda: sym.BlockGrad(x) * 0.5 + x,
     )
-    return d.choice(functions)()
+    y = d.choice(functions)()
+    return _pooling(d, y, shape) if d.chance(0.3) else y
 
 
 @layer(0.25)
@@ -387,7 +398,7 @@ def _dropout(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
 # Several values ---------------------------------------------------------------------------------
 
 
-@layer(1.6)
+@layer(1.6, 1.5)
 def _residual(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     other = d.like(x, lambda a, b: a == b)
     if other is None:
@@ -405,13 +416,13 @@ def _residual(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     return sym.Activation(y, act_type="relu") if d.chance(0.5) else y
 
 
-@layer(0.7)
+@layer(0.7, 0.3)
 def _concat(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     other = d.like(x, lambda a, b: a[0] == b[0] and a[2:] == b[2:])
     return sym.Concat(x, x if other is None else other, dim=1)
 
 
-@layer(0.6)
+@layer(0.6, 0.3)
 def _channels(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     parts = [n for n in (2, 3) if shape[1] % n == 0]
     if parts and d.chance(0.6):
@@ -422,7 +433,7 @@ def _channels(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     return sym.slice_axis(x, axis=1, begin=begin, end=d.choice(ends))
 
 
-@layer(0.4)
+@layer(0.4, 0.4)
 def _gate(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     """Squeeze and excitation: a factor for each channel of each sample."""
     kind = d.choice(("avg", "avg", "max"))
@@ -436,7 +447,7 @@ def _gate(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
 # Places -----------------------------------------------------------------------------------------
 
 
-@layer(2.0)
+@layer(2.0, 1.0)
 def _pooling(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     size = shape[2:]
     kind = d.choice(("max",) * 4 + ("avg", "avg", "sum", "lp"))
@@ -446,6 +457,9 @@ def _pooling(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     if d.chance(0.15):
         return sym.Pooling(x, kernel=(1,) * len(size), global_pool=True, **attrs)
     kernel = tuple(d.integer(1, min(n, 4)) for n in size)
+    if d.in_blocks and d.chance(0.7):  # windows side by side, which cover the picture
+        kernel = tuple(2 if n % 2 == 0 else 1 for n in size)
+        return sym.Pooling(x, kernel=kernel, stride=kernel, **attrs)
     attrs["kernel"] = kernel
     attrs["stride"] = kernel if d.chance(0.5) else tuple(d.integer(1, 3) for _ in size)
     attrs["pooling_convention"] = d.choice(("valid", "valid", "full"))
@@ -464,7 +478,7 @@ def _upsampling(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     return sym.contrib.BilinearResize2D(x, height=shape[2] + 1, width=shape[3] + 2)
 
 
-@layer(0.5)
+@layer(0.5, 0.2)
 def _moved(d: Pictures, x: Symbol, shape: Shape) -> Symbol:
     kind = d.choice(("transpose", "flip", "cut", "pad", "last"))
     last = len(shape) - 1

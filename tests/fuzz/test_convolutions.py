@@ -40,6 +40,12 @@ def test_networks_agree_without_passes(seed: int) -> None:
     _agree(start=seed + 2000, networks=10, seconds=60, ways="without passes")
 
 
+@pytest.mark.slow
+def test_pytorch_computes_the_same() -> None:
+    pytest.importorskip("torch")
+    _agree(start=3000, networks=20, seconds=60, ways="PyTorch")
+
+
 def test_the_networks_give_passes_work() -> None:
     changes: Counter[str] = Counter()
     for seed in range(16):

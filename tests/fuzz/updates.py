@@ -63,10 +63,10 @@ def _grown(network: Network, name: str, by: int) -> tuple[dict[str, Array], list
     n, c, *size = parts.data[name].shape
     shapes[name] = (n, c, *(s + by for s in size))
     try:
-        given, outputs, _ = network.symbol.complete_shapes(**shapes)
+        arguments, outputs, _ = network.symbol.complete_shapes(**shapes)
     except ShapeError:
         raise Skip("parameters are of one size of pictures") from None
-    by_name = dict(zip(network.symbol.list_arguments(), given))
+    by_name = dict(zip(network.symbol.list_arguments(), arguments))
     data = {n: np.resize(a, by_name[n]) for n, a in parts.data.items()}
     rng = np.random.default_rng([network.seed, by])
     return data, [rng.uniform(-1.0, 1.0, shape) for shape in outputs]
@@ -83,6 +83,8 @@ def _train(
         raise Skip("no parameters")
     if any(network.args[n].dtype == np.float16 for n in parts.params):
         raise Skip("optimizers want float32")
+    if network.again is None and any(a.dtype == np.float64 for a in parts.params.values()):
+        raise Skip("a module may bind these parameters in several dtypes")
     symbol = network.with_shapes([*parts.params, *network.aux]).symbol
     names = list(parts.data)
     sb.random.seed(network.seed)
