@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx_ir as ir
 
 from symbucket.compiler.blocked.channelwise import (
@@ -22,6 +21,7 @@ from symbucket.compiler.blocked.channelwise import (
     mean_of_products,
     per_channel,
 )
+from symbucket.compiler.blocked.max_pool_gradient import blocked_max_pool_gradient
 from symbucket.ir import (
     BLOCKED_DOMAIN,
     OWN_DOMAIN,
@@ -38,7 +38,7 @@ from symbucket.ir import (
     shape_of,
 )
 from symbucket.ir.expr import reciprocal, sqrt
-from symbucket.ir.max_pool_gradient import LEAST, numbers_of_places, to_first_maximum
+from symbucket.ir.max_pool_gradient import LEAST
 
 MOST_PLACES = 4096
 """Elements of a channel that the kernel adds up one by one without losing digits."""
@@ -248,30 +248,12 @@ def _normalize_batch(layer: Layer) -> Sequence[Expr]:
 
 
 def _max_pool_gradient(layer: Layer) -> Sequence[Expr]:
-    """As in standard ONNX (``symbucket/ir/max_pool_gradient.py``), by kernels for blocks."""
     x, y, dy = (layer.data(i) for i in range(3))
-    kernel = list(attr(layer.node, "kernel_shape"))
-    channels, rows, columns = x.shape[1:]
     elements, maxima = as_positive_product(x), as_positive_product(y)
     if elements is not None and maxima is not None and elements[1].value is maxima[1].value:
         x, y = elements[0], maxima[0]
-
-    def spread(value: Expr) -> Expr:
-        return value.op("Upsample", domain=BLOCKED_DOMAIN, scales=[1, 1, *kernel], mode="nearest")
-
-    def equal(value: Expr, maxima: Expr, least: float) -> Expr:
-        # The difference is exact: 1 if it is none, else at most 0.
-        return per_channel(value, minus, None, spread(maxima), **clipped(-1.0 / least, 1.0))
-
-    def pooled(value: Expr) -> Expr:
-        pool = {"kernel_shape": kernel, "strides": kernel, "pads": [0, 0, 0, 0]}
-        return value.op("MaxPool", domain=BLOCKED_DOMAIN, **pool)
-
-    # The channels of a block lie side by side, and have the number of their place.
-    minus = x.const(-np.ones((channels, 1, 1, 1)))
-    numbers = numbers_of_places(kernel, (rows, columns))
-    each = np.tile(numbers.reshape(-1, 1), (channels // layer.block, layer.block))
-    return [to_first_maximum(x, y, dy, each.reshape(x.shape[1:])[None], equal, spread, pooled)]
+    kernel = attr(layer.node, "kernel_shape")
+    return [blocked_max_pool_gradient(x, y, dy, kernel, layer.block)]
 
 
 @dataclass(frozen=True)

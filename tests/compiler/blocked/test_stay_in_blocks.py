@@ -58,9 +58,10 @@ def pooled(**pool):
     return loss(convolution(x, "b"))
 
 
-def plain_pool():
+def plain_pool(**pool):
     """A pool that follows the convolution and its bias."""
-    x = sym.Pooling(sym.relu(convolution(sym.Variable("data"), "a")), **POOLS["side-by-side"])
+    x = sym.relu(convolution(sym.Variable("data"), "a"))
+    x = sym.Pooling(x, pool_type="max", **(pool or POOLS["side-by-side"]))
     return loss(normed(convolution(x, "b"), "n", fix_gamma=True))
 
 
@@ -137,16 +138,33 @@ def test_blocks_of_either_size_by_their_definition(name, block):
 
 
 @needs_blocks
-def test_ties_go_to_the_first_maximum_in_blocks_too():
-    net = plain_pool()
+@pytest.mark.parametrize("window", [(2, 2), (1, 2), (2, 1), (1, 3), (4, 1), (2, 3), (4, 3)])
+def test_ties_go_to_the_first_maximum_in_blocks_too(window):
+    net = plain_pool(kernel=window, stride=window)
     target = target_of(Context("cpu"))
-    blocked, plain = step(net, target), step(net, target, PLAIN)
+    blocked, plain = (step(net, target, o) for o in (CompilerOptions(), PLAIN))
+    assert blocked.passes["stay-in-blocks"]
     arrays = arrays_for(plain)
     rng = np.random.default_rng(1)
     # Few values, so that windows of the first convolution have equal elements above zero.
     arrays["data"] = rng.integers(0, 2, arrays["data"].shape).astype(np.float32)
     arrays["a_weight"] = np.round(arrays["a_weight"])
     assert_same(run(blocked, arrays), run(plain, arrays), "ties")
+
+
+@needs_blocks
+def test_infinite_elements_leave_their_neighbours_gradients_alone():
+    x, hidden = convolution(sym.Variable("data"), "a"), sym.Variable("hidden", shape=(2, 16, 8, 6))
+    x = sym.add_n(x, sym.sigmoid(x), hidden)
+    x = sym.Pooling(x, pool_type="max", **POOLS["side-by-side"])
+    net = loss(normed(convolution(x, "b"), "n"))
+    target = target_of(Context("cpu"))
+    blocked, plain = step(net, target), step(net, target, PLAIN)
+    assert "MaxPool" in blocked_nodes(blocked)
+    arrays = arrays_for(plain)
+    arrays["hidden"][...] = 0.0
+    arrays["hidden"][:, :, ::2, ::2] = -np.inf
+    assert_same(run(blocked, arrays), run(plain, arrays), "infinite")
 
 
 @needs_blocks
@@ -176,10 +194,11 @@ def test_a_pool_and_a_relu_compare_in_the_kernel_that_adds():
     nodes = step(pooled(**POOLS["side-by-side"]), replace(CPU, channel_block=16)).proto().graph.node
     assert not {n.op_type for n in nodes} & {"Equal", "Greater"}
     clipping = [n for n in nodes if any(a.name == "activation" for a in n.attribute)]
-    assert len(clipping) == 3  # the maxima, the first of each window, what is above zero
+    # The maxima at three places of a window, of which the fourth gets the rest; above zero.
+    assert len(clipping) == 4
     # BatchNorm multiplies after the pool, and its gradient adds to that of the pool in one pass.
-    assert [n.op_type for n in nodes].count("MaxPool") == 2
-    assert sum(len(n.input) == 4 for n in nodes if n.domain == BLOCKED_DOMAIN) == 3
+    assert [n.op_type for n in nodes].count("MaxPool") == 1
+    assert sum(len(n.input) == 4 for n in nodes if n.domain == BLOCKED_DOMAIN) == 4
 
 
 def test_the_graph_between_passes():
