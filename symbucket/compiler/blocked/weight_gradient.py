@@ -13,6 +13,7 @@ each row of the result.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,9 +36,17 @@ def blocked_weight_gradient(x: Expr, dy: Expr, windows: Windows, block: int) -> 
     data = to_blocks(x) if blocks else x
 
     # Elements of a row cost time at both ends, so they are padded; negative: they are cut off.
-    end = _ends(windows, (height, width), counts)[1]
-    data = data.reshape((samples * (channels // beside) * height, width, beside))
-    data = data.op("Pad", [0, windows.begins[1], 0, 1, end, 0])
+    below, end = _ends(windows, (height, width), counts)
+    if blocks and end >= 0:
+        # The kernel of a convolution of single elements pads on all threads.
+        pads = [windows.begins[0], windows.begins[1], max(below, 0), end]
+        ones = x.const(np.ones((channels, 1, 1, 1)))
+        data = convolve(data, ones, pads=pads, group=channels)
+        windows, height = replace(windows, begins=(0, 0)), data.shape[2]
+        data = data.reshape((-1, data.shape[3], beside))
+    else:
+        data = data.reshape((-1, width, beside))
+        data = data.op("Pad", [0, windows.begins[1], 0, 1, end, 0])
     numbers = _numbers_of_rows(windows, samples, channels // beside, height, counts[0], depth)
     data = data.op("Gather", numbers, axis=0)
     data = data.reshape((channels // beside, depth, -1, data.shape[1] * beside))

@@ -244,7 +244,7 @@ def test_small_convolutions_stay_plain():
         assert not blocked_nodes(compile_inference(net, case.shapes, target=target)), case
     large = Case(samples=16, channels=32, filters=32, size=(16, 16))
     step = large.step(target)
-    assert blocked_nodes(step).count("Conv") == 3
+    assert blocked_nodes(step).count("Conv") == 4  # one pads what the weight's gradient reads
     assert any("nchwc" in box.op for box in from_program(step).boxes)  # pictures show them
     depthwise = Case(samples=16, channels=32, filters=32, size=(16, 16), group=32)
     assert blocked_nodes(depthwise.step(target)).count("Conv") == 3
