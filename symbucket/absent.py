@@ -61,6 +61,10 @@ OPERATORS = {
     "_contrib_getnnz": _SPARSE,
     "_contrib_group_adagrad_update": "there is optimizer.AdaGrad",
     "_contrib_hawkesll": "write the recurrence with contrib.foreach, whose gradient follows",
+    "_linalg_syevd": (
+        "eigenvalues are found in as many steps as the data need; sym.Custom computes them in "
+        "Python. nd.linalg.syevd takes arrays"
+    ),
     "cast_storage": _SPARSE,
     "reset_arrays": "write array[:] = 0",
 }

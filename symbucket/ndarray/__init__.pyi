@@ -87,6 +87,7 @@ from symbucket.ndarray.random import shuffle as shuffle
 from symbucket.ndarray.linalg import det as linalg_det
 from symbucket.ndarray.linalg import extractdiag as linalg_extractdiag
 from symbucket.ndarray.linalg import extracttrian as linalg_extracttrian
+from symbucket.ndarray.linalg import gelqf as linalg_gelqf
 from symbucket.ndarray.linalg import gemm as linalg_gemm
 from symbucket.ndarray.linalg import gemm2 as linalg_gemm2
 from symbucket.ndarray.linalg import inverse as linalg_inverse

@@ -252,6 +252,32 @@ def bipartite_matching(
 ) -> NDArray | list[NDArray]:
     """Pairs of rows and columns: the best score first, then the best among what is left, ..."""
 
+def box_decode(
+    data: NDArray,
+    anchors: NDArray,
+    std0: float = 1.0,
+    std1: float = 1.0,
+    std2: float = 1.0,
+    std3: float = 1.0,
+    clip: float = -1.0,
+    format: Literal['center', 'corner'] = "center",
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Boxes (left, top, right, bottom) of offsets from anchors: what ``box_encode`` made, undone."""
+
+def box_encode(
+    samples: NDArray,
+    matches: NDArray,
+    anchors: NDArray,
+    refs: NDArray,
+    means: NDArray,
+    stds: NDArray,
+    *,
+    out: NDArray | Sequence[NDArray] | None = None,
+) -> NDArray | list[NDArray]:
+    """Offsets of matched boxes from their anchors, and which of them count."""
+
 def box_iou(
     lhs: NDArray,
     rhs: NDArray,
@@ -295,6 +321,17 @@ def box_non_maximum_suppression(
 ) -> NDArray:
     """Boxes by descending score, without those that a better one overlaps; the rest is -1."""
 
+def count_sketch(
+    data: NDArray,
+    h: NDArray,
+    s: NDArray,
+    out_dim: int,
+    processing_batch_size: int = 32,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Column j of data (n, k), times the sign ``s[j]``, is added to column ``h[j]`` of the result."""
+
 def ctc_loss(
     data: NDArray,
     label: NDArray,
@@ -311,6 +348,9 @@ def ctc_loss(
 def div_sqrt_dim(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """The data over the square root of the size of its last axis."""
 
+def fft(data: NDArray, compute_size: int = 128, *, out: NDArray | None = None) -> NDArray:
+    """The Fourier transform of the last axis: a real and an imaginary part for each number."""
+
 def gradientmultiplier(
     data: NDArray,
     scalar: float = 1.0,
@@ -319,6 +359,9 @@ def gradientmultiplier(
     out: NDArray | None = None,
 ) -> NDArray:
     """The data; its gradient times ``scalar`` (-1 reverses it, Ganin and Lempitsky 2015)."""
+
+def ifft(data: NDArray, compute_size: int = 128, *, out: NDArray | None = None) -> NDArray:
+    """The real part of the inverse transform of pairs, not divided by the length, as in cuFFT."""
 
 def index_array(
     data: NDArray,

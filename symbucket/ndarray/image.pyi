@@ -41,5 +41,15 @@ def normalize(
 ) -> NDArray:
     """``(data - mean) / std`` of images with the channels first; one number a channel, or one."""
 
+def resize(
+    data: NDArray,
+    size: int | Sequence[int] = (),
+    keep_ratio: bool = False,
+    interp: int = 1,
+    *,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Images with the channels last in another size: (width, height), or one number for both."""
+
 def to_tensor(data: NDArray, *, out: NDArray | None = None) -> NDArray:
     """Pixels (0 to 255) with the channels last, as float32 (0 to 1) with the channels first."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from symbucket.context import Context
+from symbucket.ndarray.eigen import syevd as syevd
 from symbucket.runtime.ndarray import NDArray
 
 DtypeLike = str | type[Any] | np.dtype[Any]
@@ -29,6 +30,9 @@ def extracttrian(
     out: NDArray | None = None,
 ) -> NDArray:
     """The elements of a triangle of each matrix, row by row."""
+
+def gelqf(A: NDArray, *, out: NDArray | Sequence[NDArray] | None = None) -> NDArray | list[NDArray]:
+    """Q with orthonormal rows and a lower triangular L, whose product ``L Q`` is A."""
 
 def gemm(
     A: NDArray,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
-from symbucket.ir import Expr, shape_of
+from symbucket.ir import Expr, dtype_of, shape_of
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
+from symbucket.pictures import INTERPOLATIONS, weights
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
 FAMILY = "Images"
@@ -143,3 +146,65 @@ class ImageCrop(Operator):
         starts = g.ints(self.y, self.x)
         ends = g.ints(self.y + self.height, self.x + self.width)
         return g.op("Slice", data, starts, ends, g.ints(rank - 3, rank - 2))
+
+
+@operator("_image_resize")
+class ImageResize(Operator):
+    """Images with the channels last in another size: (width, height), or one number for both.
+
+    With ``keep_ratio`` one number is the shorter edge. ``interp``: 0 nearest, 1 linear, 2 cubic, 3
+    area, 4 Lanczos. Integers are rounded, and may differ from OpenCV's by 1.
+    """
+
+    formula = "y = R x C^T for each channel, with OpenCV's weights R and C"
+    example = "image.resize([[[0], [4]]], size=(4, 1)) -> [[[0], [1], [3], [4]]]"
+    shapes = "(*d, h, w, c) -> (*d, y, x, c)"
+
+    size: tuple[int, ...] = ()
+    keep_ratio: bool = False
+    interp: int = 1
+
+    def __post_init__(self) -> None:
+        self.check(
+            len(self.size) in (1, 2) and min(self.size) > 0,
+            f"size={self.size} must be (width, height), or one number",
+        )
+        self.check(
+            0 <= self.interp < len(INTERPOLATIONS),
+            f"interp={self.interp} must be from 0 to {len(INTERPOLATIONS) - 1}",
+        )
+
+    def _target(self, rows: int, columns: int) -> tuple[int, int]:
+        """Return rows and columns of the result."""
+        width, height = self.size if len(self.size) == 2 else self.size * 2
+        if self.keep_ratio and len(self.size) == 1:
+            if rows > columns:
+                height = width * rows // columns
+            else:
+                width = height * columns // rows
+        return height, width
+
+    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
+        data = ins[0]
+        _check_rank(data, "(h, w, c)")
+        if data is None or not all(data[-3:-1]):
+            return ins, outs
+        return ins, [unify(outs[0], (*data[:-3], *self._target(*data[-3:-1]), data[-1]))]
+
+    def emit(self, g: Emitter, data: ir.Value) -> ir.Value:
+        *leading, rows, columns, channels = shape_of(data)
+        height, width = self._target(rows, columns)
+        kind, shrinks = INTERPOLATIONS[self.interp], rows >= height and columns >= width
+        is_float = dtype_of(data) in (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
+        x = Expr(g, data if is_float else g.cast(data, ir.DataType.FLOAT))
+        count = math.prod(leading)
+        x = x.const(weights(rows, height, kind, shrinks)) @ x.reshape(
+            (count, rows, columns * channels)
+        )
+        x = x.reshape((count * height, columns, channels))
+        y = (x.const(weights(columns, width, kind, shrinks)) @ x).reshape(g.out_shapes[0])
+        if is_float:
+            return y.value
+        info = np.iinfo(g.out_dtypes[0])
+        low, high = y.const(float(info.min)), y.const(float(info.max))
+        return y.op("Round").op("Clip", low, high).cast(dtype_of(data)).value

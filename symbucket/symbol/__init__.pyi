@@ -1291,6 +1291,14 @@ def linalg_extracttrian(
 ) -> Symbol:
     """The elements of a triangle of each matrix, row by row."""
 
+def linalg_gelqf(
+    A: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Q with orthonormal rows and a lower triangular L, whose product ``L Q`` is A."""
+
 def linalg_gemm(
     A: Symbol,
     B: Symbol,

@@ -263,6 +263,34 @@ def bipartite_matching(
 ) -> Symbol:
     """Pairs of rows and columns: the best score first, then the best among what is left, ..."""
 
+def box_decode(
+    data: Symbol,
+    anchors: Symbol,
+    std0: float = 1.0,
+    std1: float = 1.0,
+    std2: float = 1.0,
+    std3: float = 1.0,
+    clip: float = -1.0,
+    format: Literal['center', 'corner'] = "center",
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Boxes (left, top, right, bottom) of offsets from anchors: what ``box_encode`` made, undone."""
+
+def box_encode(
+    samples: Symbol,
+    matches: Symbol,
+    anchors: Symbol,
+    refs: Symbol,
+    means: Symbol,
+    stds: Symbol,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Offsets of matched boxes from their anchors, and which of them count."""
+
 def box_iou(
     lhs: Symbol,
     rhs: Symbol,
@@ -309,6 +337,18 @@ def box_non_maximum_suppression(
 ) -> Symbol:
     """Boxes by descending score, without those that a better one overlaps; the rest is -1."""
 
+def count_sketch(
+    data: Symbol,
+    h: Symbol,
+    s: Symbol,
+    out_dim: int,
+    processing_batch_size: int = 32,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Column j of data (n, k), times the sign ``s[j]``, is added to column ``h[j]`` of the result."""
+
 def ctc_loss(
     data: Symbol,
     label: Symbol = ...,
@@ -331,6 +371,15 @@ def div_sqrt_dim(
 ) -> Symbol:
     """The data over the square root of the size of its last axis."""
 
+def fft(
+    data: Symbol,
+    compute_size: int = 128,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The Fourier transform of the last axis: a real and an imaginary part for each number."""
+
 def gradientmultiplier(
     data: Symbol,
     scalar: float = 1.0,
@@ -340,6 +389,15 @@ def gradientmultiplier(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:
     """The data; its gradient times ``scalar`` (-1 reverses it, Ganin and Lempitsky 2015)."""
+
+def ifft(
+    data: Symbol,
+    compute_size: int = 128,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """The real part of the inverse transform of pairs, not divided by the length, as in cuFFT."""
 
 def index_array(
     data: Symbol,

@@ -52,6 +52,17 @@ def normalize(
 ) -> Symbol:
     """``(data - mean) / std`` of images with the channels first; one number a channel, or one."""
 
+def resize(
+    data: Symbol,
+    size: int | Sequence[int] = (),
+    keep_ratio: bool = False,
+    interp: int = 1,
+    *,
+    name: str | None = None,
+    attr: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Images with the channels last in another size: (width, height), or one number for both."""
+
 def to_tensor(
     data: Symbol,
     *,

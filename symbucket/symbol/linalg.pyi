@@ -36,6 +36,9 @@ def extracttrian(
 ) -> Symbol:
     """The elements of a triangle of each matrix, row by row."""
 
+def gelqf(A: Symbol, *, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+    """Q with orthonormal rows and a lower triangular L, whose product ``L Q`` is A."""
+
 def gemm(
     A: Symbol,
     B: Symbol,

@@ -62,6 +62,37 @@ BOXES = [
     ),
 ]
 
+_NEAR = [[[0.1, 0.1, 0.5, 0.7], [0.2, 0.3, 0.9, 0.6]]]
+CODES = [
+    Case(
+        "_contrib_box_encode",
+        {},
+        {
+            "samples": given([[1, -1, 1]]),
+            "matches": given([[1, 0, 0]]),
+            "anchors": given([[*_NEAR[0], [0, 0, 1, 1]]]),
+            "refs": given(_NEAR),
+            "means": given([0, 0.1, 0, 0.1]),
+            "stds": given([0.1, 0.1, 0.2, 0.2]),
+        },
+    ),
+    *(
+        Case(
+            "_contrib_box_decode",
+            {"std0": 0.1, "std2": 0.2, **attrs},
+            {"data": Away(2, 2, 4), "anchors": Exactly(_NEAR)},
+        )
+        for attrs in ({}, {"format": "corner", "clip": 0.1})
+    ),
+    Case("_contrib_fft", {}, {"data": Away(2, 5)}),
+    Case("_contrib_ifft", {}, {"data": Away(2, 2, 6)}),
+    Case(
+        "_contrib_count_sketch",
+        {"out_dim": 3},
+        {"data": Away(2, 4), "h": given([[0, 2, 0, 1]]), "s": given([[1, -1, -1, 1]])},
+    ),
+]
+
 _ANCHORS = [
     [
         [0.1, 0.1, 0.4, 0.5],
@@ -239,4 +270,4 @@ DENSITIES = [
     }.items()
     for is_log in (False, True)
 ]
-CONTRIB = [*BOXES, *MULTIBOX, *PROPOSALS, *REGIONS, *DEFORMABLE, *STRAIGHT, *DENSITIES]
+CONTRIB = [*BOXES, *CODES, *MULTIBOX, *PROPOSALS, *REGIONS, *DEFORMABLE, *STRAIGHT, *DENSITIES]

@@ -299,6 +299,8 @@ SYMMETRIC = [Case("_linalg_potrf", {}, {"A": _POSITIVE})]
 
 LINALG = [
     Case("_linalg_potri", {}, {"A": _TRIANGLE}),
+    Case("_linalg_gelqf", {}, {"A": _GENERAL}),
+    Case("_linalg_gelqf", {}, {"A": Exactly([[[0.4, -0.6, 0.2], [-1.0, 0.7, -0.9]]])}),
     *(Case(f"_linalg_{name}", {}, {"A": _GENERAL}) for name in ("inverse", "det", "slogdet")),
     Case("_linalg_inverse", {}, {"A": _POSITIVE}),
     Case("_linalg_sumlogdiag", {}, {"A": _POSITIVE}),
@@ -346,6 +348,8 @@ SINGLE_IMAGES = [
     Case("_image_to_tensor", {}, {"data": given([[[0, 128, 255]]], "uint8")}),
     Case("_image_flip_left_right", {}, {"data": Away(2, 3, 3)}),
     Case("_image_flip_top_bottom", {}, {"data": Away(2, 3, 3)}),
+    Case("_image_resize", {"size": (3, 5)}, {"data": Away(2, 3, 4, 3)}),
+    Case("_image_resize", {"size": 2, "keep_ratio": True, "interp": 2}, {"data": Away(4, 3, 1)}),
     Case("_image_crop", {"x": 1, "y": 0, "width": 2, "height": 1}, {"data": Away(2, 3, 4, 3)}),
 ]
 
