@@ -28,6 +28,7 @@ NIGHTLY = {
         "onnx-ir==0.1.13",
         "safetensors==0.4.5",
         "networkx==3.0.*",
+        "matplotlib==3.7.*",
         "msgspec==0.18.*",
     ],
     "middle": ["onnxruntime==1.23.*"],
@@ -42,7 +43,9 @@ TESTS_OF_FILES = [
 ]
 """Tests that read what an sdist may lack: documents, tools, recorded numbers."""
 
-TESTS_OF_RUNTIME = [f"tests/{name}" for name in ("ops", "compiler", "runtime", "engine", "serve")]
+TESTS_OF_RUNTIME = [
+    f"tests/{name}" for name in ("ops", "compiler", "runtime", "engine", "serve", "visualization")
+]
 """Tests that fail first if a version of the runtime computes or takes something differently."""
 
 
