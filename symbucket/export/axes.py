@@ -106,13 +106,13 @@ class Probe:
         if tensor.name in self._auxiliary:  # a variance must be positive
             return rng.uniform(0.5, 1.5, tensor.shape).astype(tensor.dtype)
         if tensor.name in self._parameters:
-            return rng.normal(0.0, 0.5, tensor.shape).astype(tensor.dtype)
+            return normal_numbers(rng, 0.5, tensor.shape, tensor.dtype)
         if self._is_number(tensor):
             return rng.integers(1, self._length + 1, tensor.shape).astype(tensor.dtype)
         if kind in "iub":  # all zeros or ones as well: the largest of many is 1 otherwise
             least, end = ((0, 2), (0, 1), (1, 2))[seed % 3]
             return rng.integers(least, end, tensor.shape).astype(tensor.dtype)
-        return rng.normal(0.0, 1.0, tensor.shape).astype(tensor.dtype)
+        return normal_numbers(rng, 1.0, tensor.shape, tensor.dtype)
 
     def _is_number(self, tensor: Port) -> bool:
         """Return whether an input has one number a sample: a length, perhaps.
@@ -336,3 +336,12 @@ def _inner_factors(
         if parts and _matches(family, inner, parts)[0]:
             return [key_factor(spec.key, p) for p in parts]
     return [str(own)]
+
+
+def normal_numbers(
+    rng: np.random.Generator, deviation: float, shape: Sequence[int], dtype: np.dtype[Any]
+) -> Array:
+    """Return normal random numbers around 0, drawn in float32 if that will do for the dtype."""
+    numbers: Array = rng.standard_normal(shape, np.float64 if dtype.itemsize > 4 else np.float32)
+    numbers *= deviation
+    return numbers.astype(dtype, copy=False)

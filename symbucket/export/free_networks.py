@@ -13,6 +13,7 @@ import onnx
 from symbucket.checks import listing
 from symbucket.compiler import Port, Program
 from symbucket.errors import ShapeError, UnsupportedError
+from symbucket.export.axes import normal_numbers
 from symbucket.export.free_axes import Sized, free_axes
 from symbucket.export.sources import Source
 from symbucket.export.spec import BATCH, KEY, Free, InputSpec, NetworkSpec, OutputSpec
@@ -290,7 +291,9 @@ def _draw(
     shape = port.shape if tensor is None else tensor.shape
     values: Array
     if tensor is None:
-        values = rng.uniform(0.5, 1.5, shape) if auxiliary else rng.normal(0.0, 0.3, shape)
+        if not auxiliary:
+            return normal_numbers(rng, 0.3, shape, port.dtype)
+        values = rng.uniform(0.5, 1.5, shape)
     elif tensor.limits is not None:
         values = rng.integers(tensor.limits[0] or 0, tensor.limits[1], shape)
     elif len(shape) == 1 and tensor.batch_axis == 0:  # a length, perhaps

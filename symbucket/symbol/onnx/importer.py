@@ -35,6 +35,7 @@ from symbucket.symbol.onnx.constants import (
     remove_initializers_from_inputs,
     remove_zero_states,
 )
+from symbucket.symbol.onnx.large import require_writable, without_weights
 from symbucket.symbol.onnx.padding import block_rows, rows_of_zeros
 from symbucket.symbol.onnx.parameters import decide
 from symbucket.symbol.onnx.report import ParameterReport
@@ -172,6 +173,7 @@ def from_onnx(
     move_to_inputs(graph, values, constants, decisions.unused)
     remove_zero_states(graph)
     provided = _input_entries(graph, inputs, values)
+    require_writable(graph)
     text = pack(proto)
     op = OnnxGraph.make({"graph": text, "states": states})
     node_name = NameManager.current.get(name, "onnx")
@@ -205,8 +207,11 @@ def as_symbol(network: Any) -> Any:
 
 
 def _load(model: Any) -> onnx.ModelProto:
+    """Return the model of a file, or a copy of one."""
     if isinstance(model, onnx.ModelProto):
-        return model
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        return copy
     if not isinstance(model, (str, os.PathLike)):
         raise InvalidArgumentError(
             f"from_onnx needs an onnx.ModelProto or a path, not {type(model).__name__}"
@@ -220,7 +225,7 @@ def _load(model: Any) -> onnx.ModelProto:
 
 
 def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
-    """A copy with local functions written out, in a known opset, with types of the outputs.
+    """The model with local functions written out, in a known opset, with types of the outputs.
 
     Also what a file of PyTorch's exporter does not tell, see ``torch_parameters``.
     """
@@ -229,36 +234,38 @@ def _standard(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Doubts]:
     if model.functions:
         check_functions(model)
         try:
-            model = onnx.inliner.inline_local_functions(model)
+            model = without_weights(onnx.inliner.inline_local_functions, model)
         except Exception as error:  # onnx's errors have no common base
             raise InvalidArgumentError(
                 f"from_onnx: the functions of the model cannot be written out: {one_line(error)}"
             ) from error
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    require_optional_inputs(copy.graph)
-    check_graph(copy)
-    if has_bfloat16(copy.graph):
-        read_bfloat16_as_float32(copy.graph)
-    doubts = _put_back(copy)
-    model = convert_opset(copy, opset_of(copy))
-    try:
-        model = onnx.shape_inference.infer_shapes(model)
-    except Exception as error:
-        raise UnsupportedError(
-            f"from_onnx: the types of the model's values cannot be inferred: {one_line(error)}"
-        ) from error
-    copy.CopyFrom(model)
-    copy.ClearField("metadata_props")
-    fix_numeric_sizes(copy.graph)
-    fix_unrolled_sizes(copy.graph)
-    copy.graph.ClearField("value_info")
-    copy.graph.ClearField("doc_string")
-    for i, node in enumerate(copy.graph.node):
+    require_optional_inputs(model.graph)
+    check_graph(model)
+    if has_bfloat16(model.graph):
+        read_bfloat16_as_float32(model.graph)
+    doubts = _put_back(model)
+    model = without_weights(_typed, model)
+    model.ClearField("metadata_props")
+    fix_numeric_sizes(model.graph)
+    fix_unrolled_sizes(model.graph)
+    model.graph.ClearField("value_info")
+    model.graph.ClearField("doc_string")
+    for i, node in enumerate(model.graph.node):
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
         node.name = node.name or f"{node.op_type}_{i}"
-    return copy, doubts
+    return model, doubts
+
+
+def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model in a known opset, with types."""
+    model = convert_opset(model, opset_of(model))
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception as error:  # onnx's errors have no common base
+        raise UnsupportedError(
+            f"from_onnx: the types of the model's values cannot be inferred: {one_line(error)}"
+        ) from error
 
 
 def _put_back(model: onnx.ModelProto) -> Doubts:
