@@ -248,3 +248,33 @@ def test_do_checkpoint_saves_the_symbol_of_the_default_key(tmp_path):
     for name in (prefix, prefix + "-rnn"):
         internals = sb.sym.load(f"{name}-symbol.json").get_internals().list_outputs()
         assert sum(output.endswith("i2h_output") for output in internals) == 5
+
+
+def test_parameters_of_another_network_are_told_when_training_goes_on(tmp_path, caplog):
+    def sym_gen(activation):
+        def network(length):
+            hidden = sym.FullyConnected(sym.Variable("data"), num_hidden=4, name="hidden")
+            hidden = sym.Activation(hidden, act_type=activation)
+            scores = sym.FullyConnected(hidden, num_hidden=2, name="scores")
+            return sym.SoftmaxOutput(scores, name="softmax"), ["data"], ["softmax_label"]
+
+        return network
+
+    def described():
+        return [("data", (2, 3))], [("softmax_label", (2,))]
+
+    module = sb.mod.BucketingModule(sym_gen("tanh"), default_bucket_key=3)
+    module.bind(*described())
+    module.init_params()
+    module.save_checkpoint(f"{tmp_path}/net", 1)
+
+    def load(activation, for_training):
+        caplog.clear()
+        again = sb.mod.BucketingModule.load(
+            f"{tmp_path}/net", 1, sym_gen=sym_gen(activation), default_bucket_key=3
+        )
+        again.bind(*described(), for_training=for_training)
+        return caplog.text
+
+    assert "was saved with another network" in load("relu", True)
+    assert load("relu", False) == load("tanh", True) == ""

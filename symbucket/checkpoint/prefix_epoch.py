@@ -36,7 +36,9 @@ FORMATS = ("safetensors", "mxnet")
 _NETWORK = "network"
 
 
-class _Loaded(NamedTuple):
+class LoadedParams(NamedTuple):
+    """The content of a parameter file."""
+
     args: Params
     aux: Params
     network: str | None
@@ -83,15 +85,16 @@ def load_params(path: str) -> tuple[Params, Params]:
 
     Raises CheckpointError if the file is missing or damaged.
     """
-    loaded = _load(path)
+    loaded = read_params(path)
     return loaded.args, loaded.aux
 
 
-def _load(path: str) -> _Loaded:
+def read_params(path: str) -> LoadedParams:
+    """Return what ``load_params`` does, and which network it belongs to."""
     if not os.path.exists(path):
         raise CheckpointError(f"there is no parameter file {path!r}{_neighbours(path)}")
     arrays, metadata = read_arrays(path)
-    loaded = _Loaded({}, {}, metadata.get(_NETWORK))
+    loaded = LoadedParams({}, {}, metadata.get(_NETWORK))
     for key, values in arrays.items():
         kind, _, name = key.partition(":")
         if kind not in ("arg", "aux") or not name:
@@ -170,7 +173,7 @@ def load_checkpoint(prefix: str, epoch: int) -> tuple[Symbol, Params, Params]:
         symbol = load(symbol_path)
     except InvalidArgumentError as error:
         raise CheckpointError(str(error)) from error
-    loaded = _load(path)
+    loaded = read_params(path)
     if loaded.network not in (None, symbol.digest()):
         raise CheckpointError(
             f"{path!r} belongs to another network than the one in {symbol_path!r}: one of the two "

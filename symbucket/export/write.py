@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from symbucket.engine.parameters import ParameterStore
-from symbucket.errors import BundleError, InvalidArgumentError, UnsupportedError
+from symbucket.errors import BundleError, InvalidArgumentError, ParameterError, UnsupportedError
 from symbucket.export import manifest as manifests
 from symbucket.export.activations import activation_bytes
 from symbucket.export.bundle_files import resolved
@@ -35,6 +35,7 @@ from symbucket.export.spec import (
 from symbucket.files import replaced_folder
 from symbucket.ir import IR_VERSION, OPSET
 from symbucket.module.compiled import CompiledModule
+from symbucket.types import Array
 from symbucket.version import __version__
 
 PARAMETER_FILE = "parameters.bin"
@@ -190,6 +191,15 @@ def _described(name: str, content: bytes) -> BundleFile:
     return BundleFile(name, len(content), hashlib.sha256(content).hexdigest())
 
 
+def _refuse_nan(name: str, kind: str, values: Array) -> None:
+    """Raise ParameterError for NaN, of which some kernels would make numbers."""
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise ParameterError(
+            f"{kind} {name!r} has NaN, so answers would mean nothing: training has diverged. "
+            "Export an earlier checkpoint"
+        )
+
+
 def _write_parameters(folder: Path, store: ParameterStore, used: set[str]) -> ParameterFile:
     """Write the parameters one after the other."""
     tensors: list[StoredTensor] = []
@@ -209,6 +219,7 @@ def _write_parameters(folder: Path, store: ParameterStore, used: set[str]) -> Pa
                     continue
                 values = np.ascontiguousarray(array.view())
                 values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+                _refuse_nan(name, kind, values)
                 put(bytes(-position % (_PAGE if values.nbytes >= _PAGE else _ALIGNMENT)))
                 start = position
                 put(values.reshape(-1).view(np.uint8).data)

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from symbucket.checkpoint import (
     Params,
-    load_params,
     parameters_digest,
     params_path,
+    read_params,
     states_path,
 )
 from symbucket.checks import listing
@@ -29,6 +29,7 @@ from symbucket.metric import EvalMetric
 from symbucket.module.output_rows import OutputRows
 from symbucket.optimizer import Updater
 from symbucket.runtime.buffers import OUTPUTS
+from symbucket.symbol import Symbol
 from symbucket.types import Shape
 
 
@@ -159,20 +160,23 @@ class PendingCheckpoint:
         params: parameters and auxiliary states; None once they are set.
         states_path: the file of the optimizer's states; None if they are not wanted, or are set.
         digest: of the parameters, which the states must belong to.
+        network: the digest of the network that they were saved with; None if the file says none.
     """
 
     path: str
     params: tuple[Params, Params] | None
     states_path: str | None
     digest: str
+    network: str | None = None
 
     @staticmethod
     def read(prefix: str, epoch: int, with_states: bool) -> PendingCheckpoint:
         """Read the parameters of ``prefix-EPOCH``; the states are read when they are set."""
         path = params_path(prefix, epoch)
-        params = load_params(path)
+        loaded = read_params(path)
+        params = loaded.args, loaded.aux
         states = states_path(prefix, epoch) if with_states else None
-        return PendingCheckpoint(path, params, states, parameters_digest(*params))
+        return PendingCheckpoint(path, params, states, parameters_digest(*params), loaded.network)
 
     def fill(self, store: ParameterStore) -> None:
         """Set the parameters of a store that has no values yet.
@@ -188,6 +192,17 @@ class PendingCheckpoint:
         except ParameterError as error:
             raise CheckpointError(f"{self.path!r} does not fit the network: {error}") from error
         self.params = None
+
+    def tell_network(self, symbol: Symbol) -> None:
+        """Warn if the parameters, which fit, were saved with another network than is trained."""
+        if self.network not in (None, symbol.digest()):
+            logging.warning(
+                "%s was saved with another network than the one that trains now: parameters have "
+                "the same names and shapes, what is computed from them differs (or the default "
+                "bucket key is another one)",
+                self.path,
+            )
+        self.network = None
 
     def set_states(self, updater: Updater) -> None:
         """Set the optimizer's states."""

@@ -128,6 +128,8 @@ class Prepared(Described):
         if self._pending is not None:
             self._pending.fill(binding.store)
         self._binding, self._trained, self._lock = binding, None, binding.store.lock
+        if self._pending is not None and for_training:
+            self._pending.tell_network(self._saved_symbol())
 
     @abc.abstractmethod
     def _bind(
@@ -232,7 +234,11 @@ class Prepared(Described):
         workers = as_kvstore(kvstore, f"{self._name}.init_optimizer: kvstore")
         self._require(params=True)
         if self.optimizer_initialized and not force_init:
-            self.logger.warning("optimizer already initialized, ignoring...")
+            self.logger.warning(
+                "optimizer already initialized, ignoring... (%s goes on; "
+                "init_optimizer(force_init=True) makes another)",
+                type(self.updater.optimizer).__name__,
+            )
             return
         params = dict(optimizer_params)
         self._init_optimizer(optimizer, params)

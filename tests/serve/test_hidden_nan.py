@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import symbucket as sb
-from symbucket.errors import DataError
+from symbucket.errors import DataError, ParameterError
 
 
 def served(folder: Path, network: Any, **options: Any) -> tuple[sb.Bundle, sb.Bundle]:
@@ -85,3 +85,17 @@ def test_nan_passes_through_networks_without_recurrences(tmp_path: Path) -> None
         (answer,) = bundle.run([with_nan()])
         (values,) = answer.values()
         assert np.isnan(values).sum() == 1
+
+
+def test_parameters_with_nan_are_not_exported(tmp_path: Path) -> None:
+    scores = sb.sym.FullyConnected(sb.sym.Variable("data"), num_hidden=2, name="fc")
+    module = sb.mod.Module(scores, label_names=[])
+    module.bind([("data", (2, 3))], for_training=False)
+    module.init_params()
+    module.export(tmp_path / "b")
+    diverged = {"fc_weight": sb.nd.array(np.full((2, 3), np.nan)), "fc_bias": sb.nd.zeros(2)}
+    module.set_params(diverged, {})
+    with pytest.raises(ParameterError, match=r"parameter 'fc_weight' has NaN.* earlier checkpoint"):
+        module.export(tmp_path / "b")
+    assert sb.Bundle(tmp_path / "b").run([np.ones(3)])  # what was there stays
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
