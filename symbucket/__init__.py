@@ -63,7 +63,7 @@ from symbucket.checks import did_you_mean as _did_you_mean
 from symbucket.context import Context, cpu, cpu_pinned, current_context, gpu, num_gpus
 from symbucket.engine import Executor
 from symbucket.errors import SymbucketError
-from symbucket.module.checkpoint_manager import CheckpointManager
+from symbucket.module.training.checkpoint_manager import CheckpointManager
 from symbucket.name import NameManager, Prefix
 from symbucket.padding import check_padding
 from symbucket.runtime import NDArray

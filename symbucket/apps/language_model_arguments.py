@@ -6,7 +6,7 @@ import argparse
 
 import symbucket as sb
 from symbucket.apps.arguments import device, fraction, integer, page, positive
-from symbucket.module.observers import report_file
+from symbucket.module.training.observers import report_file
 from symbucket.runtime.backend import load_runtime
 
 AUTO = "auto"

@@ -18,13 +18,13 @@ from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch
 from symbucket.io.iterator import check_iterator
 from symbucket.kvstore import as_kvstore
-from symbucket.module.callbacks import Callbacks, call_all
-from symbucket.module.epochs import epoch_batches, labels_of, limited
-from symbucket.module.fit_loop import FitLoop
 from symbucket.module.interface import ModuleInterface, Pairs
-from symbucket.module.observers import Observers
 from symbucket.module.optimization import divided_by_batch
-from symbucket.module.training_run import TrainingRun
+from symbucket.module.training.callbacks import Callbacks, call_all
+from symbucket.module.training.epochs import epoch_batches, labels_of, limited
+from symbucket.module.training.fit_loop import FitLoop
+from symbucket.module.training.observers import Observers
+from symbucket.module.training.run import TrainingRun
 from symbucket.monitor import Monitor
 from symbucket.runtime import NDArray
 

@@ -21,11 +21,11 @@ from symbucket.initializer import Initializer, Uniform
 from symbucket.io import DataBatch, DataDesc
 from symbucket.io.desc import normalize_descs
 from symbucket.module.bucketing import BucketingModule
-from symbucket.module.callbacks import Callbacks, callback_list
 from symbucket.module.feedforward_data import DataReader, default_bucket_key, join_batches
 from symbucket.module.filling import filling_of
 from symbucket.module.module import Module
 from symbucket.module.sym_gen import SymGen, label_names_by_suffix
+from symbucket.module.training.callbacks import Callbacks, callback_list
 from symbucket.optimizer import Optimizer
 from symbucket.symbol import Symbol
 from symbucket.types import Array

@@ -7,7 +7,7 @@ import pytest
 
 import symbucket as sb
 from symbucket.errors import CheckpointError, InvalidArgumentError, StateError, UnsupportedError
-from symbucket.module import checkpoint_manager
+from symbucket.module.training import checkpoint_manager
 from tests.small_networks import bound_regression, numbers, regression_data, same
 
 X, Y = regression_data()
@@ -120,7 +120,7 @@ def test_versions_that_differ_are_said(tmp_path, monkeypatch, caplog):
     manager = sb.CheckpointManager(tmp_path)
     module = bound_regression(optimizer="sgd")
     manager.save(module)
-    monkeypatch.setattr("symbucket.module.training_state.thread_count", lambda: 77)
+    monkeypatch.setattr("symbucket.module.training.state.thread_count", lambda: 77)
     manager.restore(module)
     assert "numbers may differ in their last bits: threads" in caplog.text
 

@@ -14,16 +14,16 @@ from symbucket.errors import CheckpointError, InvalidArgumentError, UnsupportedE
 from symbucket.io.desc import batch_size_of
 from symbucket.io.state import state_of
 from symbucket.metric import EvalMetric
-from symbucket.module.checkpoint_manager import CheckpointManager, Schedule
 from symbucket.module.checkpointed import Checkpointed
-from symbucket.module.stop_signals import StopSignals
-from symbucket.module.training_state import (
+from symbucket.module.training.checkpoint_manager import CheckpointManager, Schedule
+from symbucket.module.training.state import (
     Record,
     random_state,
     require_trainable,
     restore_iterator,
     take_record,
 )
+from symbucket.module.training.stop_signals import StopSignals
 from symbucket.stopwatch import timed
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from symbucket.callback import BatchEndParam
 from symbucket.errors import DivergenceError
 from symbucket.metric import EvalMetric
-from symbucket.module.callbacks import Callbacks, call_all, callback_list
-from symbucket.module.epochs import epoch_batches, labels_of
-from symbucket.module.observers import Observers
-from symbucket.module.training_run import TrainingRun, full_disks_said
+from symbucket.module.training.callbacks import Callbacks, call_all, callback_list
+from symbucket.module.training.epochs import epoch_batches, labels_of
+from symbucket.module.training.observers import Observers
+from symbucket.module.training.run import TrainingRun, full_disks_said
 from symbucket.monitor import Monitor
 
 if TYPE_CHECKING:

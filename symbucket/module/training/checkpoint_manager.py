@@ -23,7 +23,7 @@ from symbucket.engine.ownership import exclusive_of
 from symbucket.errors import CheckpointError, InvalidArgumentError, SymbucketError
 from symbucket.files import make_folder
 from symbucket.io.state import state_of
-from symbucket.module.training_state import (
+from symbucket.module.training.state import (
     check_fits,
     put_back,
     random_state,

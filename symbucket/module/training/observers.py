@@ -17,8 +17,8 @@ from symbucket.callback.tokens import TokenCounter
 from symbucket.errors import CheckpointError, InvalidArgumentError
 from symbucket.files import make_folder
 from symbucket.metric import EvalMetric
-from symbucket.module.memory_use import memory_use
-from symbucket.module.tracking import Trackers
+from symbucket.module.training.memory_use import memory_use
+from symbucket.module.training.tracking import Trackers
 from symbucket.stopwatch import Laps
 
 _SECONDS_BETWEEN_REPORTS = 30.0
