@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from symbucket.casts import lost_numbers
 from symbucket.context import Context, current_context
 from symbucket.elements import as_element
 from symbucket.errors import InvalidArgumentError, ShapeError, UnsupportedError
@@ -199,11 +200,15 @@ def histogram(
     """Return how many values lie in each of the ``bins``, int64, and the bins' edges.
 
     ``bins``: their number, between the bounds ``range`` (the smallest and the largest value by
-    default), or the edges.
+    default), or the edges. Edges have the dtype of ``a``, or float32 if it does not hold them.
     """
     edges = bins.view() if isinstance(bins, NDArray) else bins
-    counts, at = np.histogram(a.view(), edges, range)
-    return holding(counts.astype(np.int64), a.context), holding(at.astype(a.dtype), a.context)
+    try:
+        counts, at = np.histogram(a.view(), edges, range)
+    except ValueError as error:  # no finite range, edges that do not ascend
+        raise InvalidArgumentError(f"nd.histogram: {error}") from error
+    dtype = np.dtype(np.float32) if lost_numbers(at, a.dtype)[0] else a.dtype
+    return holding(counts.astype(np.int64), a.context), holding(at.astype(dtype), a.context)
 
 
 def waitall() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from symbucket.elements import as_element
+from symbucket.errors import InvalidArgumentError
 from symbucket.ir import shape_of
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import axis_of, unify
@@ -104,14 +105,23 @@ def range_of(start: float, stop: float, step: float, repeat: int, dtype: np.dtyp
     """Return ``start + i * step`` below ``stop``, each ``repeat`` times; shape (k * repeat,).
 
     For integers ``start`` and ``step`` lose their fractions first, as in MXNet; how many numbers
-    there are is reckoned with them.
+    there are is reckoned with them. 8-bit integers wrap around, as in MXNet; what wider ones cannot
+    hold is refused, as are limits that are not finite.
     """
+    if not all(map(math.isfinite, (start, stop, step))):
+        raise InvalidArgumentError(
+            f"arange: start={start}, stop={stop} and step={step} must be finite"
+        )
     if dtype.kind in "iu":
         start, stop, step = map(_exact, (start, stop, step))
     count = max(0, math.ceil((stop - start) / step))
     if dtype.kind in "iu":
         start, step = math.trunc(start), math.trunc(step)
-    return np.repeat(start + step * np.arange(count), repeat).astype(dtype)
+        if count and dtype.itemsize > 1:
+            as_element(start, dtype)
+            as_element(start + step * (count - 1), dtype)
+    with np.errstate(over="ignore"):
+        return np.repeat(start + step * np.arange(count), repeat).astype(dtype)
 
 
 @operator("_arange", "arange")

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.elements import as_element
 from symbucket.errors import ShapeError
 from symbucket.ir import dtype_of, shape_of
 from symbucket.ops.record import Emitter, IndexBounds, Operator, operator
@@ -195,7 +196,7 @@ class OneHot(Operator):
         dtype = np.dtype(self.dtype)
         if (self.on_value, self.off_value) == (1.0, 0.0):
             return g.cast(hit, ir.DataType.from_numpy(dtype))
-        on, off = (g.const(np.asarray(v, dtype=dtype)) for v in (self.on_value, self.off_value))
+        on, off = (g.const(as_element(v, dtype)) for v in (self.on_value, self.off_value))
         return g.op("Where", hit, on, off)
 
 

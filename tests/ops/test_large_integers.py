@@ -121,3 +121,37 @@ def test_slices_and_random_numbers_that_do_not_fit_are_refused():
     np.testing.assert_array_equal(result, [LARGE + 4, *VALUES[1:]])
     with pytest.raises(InvalidArgumentError, match="does not fit an array of int32"):
         assign(array.astype("int32"), begin=(0,), end=(1,), scalar=2**40)
+
+
+def test_ranges_that_do_not_fit_are_refused():
+    for make in (sb.nd.arange, lambda *a, **k: sb.sym.arange(*a, **k).eval()[0]):
+        with pytest.raises(InvalidArgumentError, match="2147483649 does not fit an array of int32"):
+            make(2**31 - 2, 2**31 + 2, dtype="int32")
+        assert make(250, 258, dtype="uint8").asnumpy().tolist() == [
+            250,
+            251,
+            252,
+            253,
+            254,
+            255,
+            0,
+            1,
+        ]
+        with pytest.raises(InvalidArgumentError, match="must be finite"):
+            make(0, float("inf"))
+    with pytest.raises(InvalidArgumentError, match="does not fit an array of int32"):
+        sb.nd.one_hot(sb.nd.array([1]), 3, on_value=2**31, dtype="int32")
+
+
+def test_edges_of_histograms_of_integers_are_those_that_were_counted_with():
+    values = np.array([0, 1, 1, 2, 3, 3])
+    for dtype in ("int32", "int64", "uint8"):
+        array = sb.nd.array(values, dtype=dtype)
+        for bins, ends in ((2, (0, 3)), (7, None), (3, (0, 3))):
+            counts, edges = sb.nd.histogram(array, bins=bins, range=ends)
+            expected = np.histogram(values, bins, ends)
+            np.testing.assert_array_equal(counts.asnumpy(), expected[0])
+            np.testing.assert_allclose(edges.asnumpy(), expected[1], rtol=1e-6)
+            assert edges.dtype == (dtype if bins == 3 else "float32")
+    with pytest.raises(InvalidArgumentError, match="not finite"):
+        sb.nd.histogram(sb.nd.array([1, np.nan]), bins=2)
