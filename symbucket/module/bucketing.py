@@ -247,7 +247,8 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
         shapes cannot be inferred; the current network stays then.
         """
         bound = self._bound
-        bound.module_for(bucket_key, data_shapes, label_shapes)
+        module = bound.module_for(bucket_key, data_shapes, label_shapes)
+        module.take_states(bound.current)
         bound.current_key = bucket_key
 
     def _module_for(self, batch: DataBatch) -> Module:
@@ -288,6 +289,7 @@ class BucketingModule(BucketingNames, BucketingPlans, CompiledModule):
 
     def _forward(self, batch: DataBatch, training: bool, metric: EvalMetric | None) -> None:
         module = self._module_for(batch)
+        module.take_states(self._bound.current)
         module.run_batch(batch, training, metric)
         self._bound.last, self._bound.current_key = module, batch.bucket_key
 

@@ -270,6 +270,37 @@ def test_states_of_a_key(rng):
     assert (module.get_states()[0].asnumpy() == 2).all()
 
 
+def test_states_go_over_to_the_next_key():
+    """As in MXNet, where one array of that name and shape serves all keys."""
+
+    def with_state(length):
+        memory = sym.Variable("memory", shape=(3, 1))
+        kept = sym.Variable("kept", shape=(3, length))
+        y = sym.broadcast_add(sym.Variable("data"), memory) + kept
+        return sym.BlockGrad(y), ("data",), None
+
+    module = sb.mod.BucketingModule(with_state, 4, state_names=["memory", "kept"])
+    module.bind([("data", (3, 4))], for_training=False)
+    module.init_params()
+    module.set_states(value=2)
+
+    def result(key):
+        batch = sb.io.DataBatch(
+            [np.ones((3, key))], bucket_key=key, provide_data=[("data", (3, key))]
+        )
+        module.forward(batch)
+        return module.get_outputs()[0].asnumpy()
+
+    assert (result(4) == 5).all()
+    assert (result(2) == 3).all()  # kept has another shape here
+    assert [s.asnumpy().max() for s in module.get_states()] == [2, 0]
+    module.set_states(value=5)
+    assert (result(2) == 11).all()
+    assert (result(4) == 8).all()
+    module.switch_bucket(2, None)
+    assert [s.asnumpy().max() for s in module.get_states()] == [5, 5]
+
+
 def test_metrics(rng):
     module = bucketing()
     metric = sb.metric.Perplexity(0)
