@@ -30,8 +30,8 @@ class _Formatter(logging.Formatter):
         )
 
     def format(self, record: logging.LogRecord) -> str:
-        known = record.levelno in (CRITICAL, ERROR, WARNING, INFO, DEBUG)
-        record.letter = record.levelname[0] if known else "U"
+        has_letter = record.levelno in (CRITICAL, ERROR, WARNING, INFO, DEBUG)
+        record.letter = record.levelname[0] if has_letter else "U"
         return super().format(record)
 
 

@@ -54,8 +54,8 @@ class BoxEncode(Operator):
             raise ShapeError(f"samples and matches must be (b, n); their shape is {frame}")
         full = unify(anchors, (*frame, 4))
         refs = unify(refs, (frame[0], 0, 4))
-        known = [frame, frame, full, refs, unify(means, (4,)), unify(stds, (4,))]
-        return known, [unify(out, full) for out in outs]
+        inputs = [frame, frame, full, refs, unify(means, (4,)), unify(stds, (4,))]
+        return inputs, [unify(out, full) for out in outs]
 
     def emit(
         self,

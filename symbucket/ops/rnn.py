@@ -177,14 +177,14 @@ class RNN(Operator):
         for shape in (data, out):
             frame = unify(frame, None if shape is None else shape[:2])
         assert frame is not None
-        known: list[PartialShape] = [(cells, frame[1], width) for width in widths]
+        state_shapes: list[PartialShape] = [(cells, frame[1], width) for width in widths]
         out = unify(out, (*frame, self._directions * self._width))
         data = unify(data, (*frame, 0))
         assert data is not None
         vector, channels = self._vector(vector, data[2])
         data = unify(data, (0, 0, channels))
-        inputs = [data, vector, *known, *[frame[1:] for _ in lengths]]
-        return inputs, [out, *known[: len(finals)]]
+        inputs = [data, vector, *state_shapes, *[frame[1:] for _ in lengths]]
+        return inputs, [out, *state_shapes[: len(finals)]]
 
     def _vector(self, vector: PartialShape, channels: int) -> tuple[PartialShape, int]:
         """The shape of ``parameters`` and the channels, each from the other."""

@@ -22,6 +22,7 @@ SCRIPTS = [
     ("char_rnn", AT_LEAST, 0.95),  # characters that are right; 1.0
     ("model_parallel", AT_MOST, 0.1),  # loss at the end against that of the start; 0.012
     ("stateful_lm", AT_MOST, 1.1),  # perplexity; 1.013
+    ("fine_tune", AT_LEAST, 0.9),  # accuracy; 1.0
     ("time_series", AT_MOST, 0.2),  # relative error; 0.112
     pytest.param("single_shot_detector", AT_LEAST, 0.6, marks=pytest.mark.slow),  # found; 0.75
 ]

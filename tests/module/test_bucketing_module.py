@@ -275,11 +275,11 @@ def test_states_go_over_to_the_next_key():
 
     def with_state(length):
         memory = sym.Variable("memory", shape=(3, 1))
-        kept = sym.Variable("kept", shape=(3, length))
-        y = sym.broadcast_add(sym.Variable("data"), memory) + kept
+        more = sym.Variable("more", shape=(3, length))
+        y = sym.broadcast_add(sym.Variable("data"), memory) + more
         return sym.BlockGrad(y), ("data",), None
 
-    module = sb.mod.BucketingModule(with_state, 4, state_names=["memory", "kept"])
+    module = sb.mod.BucketingModule(with_state, 4, state_names=["memory", "more"])
     module.bind([("data", (3, 4))], for_training=False)
     module.init_params()
     module.set_states(value=2)
@@ -292,7 +292,7 @@ def test_states_go_over_to_the_next_key():
         return module.get_outputs()[0].asnumpy()
 
     assert (result(4) == 5).all()
-    assert (result(2) == 3).all()  # kept has another shape here
+    assert (result(2) == 3).all()  # "more" has another shape here
     assert [s.asnumpy().max() for s in module.get_states()] == [2, 0]
     module.set_states(value=5)
     assert (result(2) == 11).all()
