@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -199,3 +200,8 @@ def covered(windows: Windows, size: Sequence[int], counts: Sequence[int], pad: b
         steps = [range(s, s + windows.extents[i], windows.dilations[i]) for s in starts]
         per_axis.append(tuple(sum(low <= p < high for p in step) for step in steps))
     return per_axis
+
+
+def areas(counts: Sequence[Ints]) -> Array:
+    """Return the number of elements under each window, from those on each axis."""
+    return reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])

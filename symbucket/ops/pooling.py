@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from functools import reduce
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
 from symbucket.errors import InvalidArgumentError, ShapeError
 from symbucket.ir import Expr, Windows, covered, dtype_of, finds_maxima_by_value, shape_of
+from symbucket.ir.windows import areas
 from symbucket.ops.convolution import Windowed, attributes_of, check_rank, counts_of, spread_windows
 from symbucket.ops.record import Emitter, operator
 from symbucket.ops.roots import root
@@ -19,11 +18,6 @@ from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, Ints, PartialShape
 
 FAMILY = "Convolution and pooling"
-
-
-def _areas(counts: Sequence[Ints]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the number of elements under each window, from the numbers on each axis."""
-    return reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])
 
 
 @operator("Pooling", "Pooling_v1")
@@ -142,9 +136,9 @@ class Pooling(Windowed):
         y = g.op("AveragePool", data, **attributes_of(windows))
         plain = spread_windows(self.kernel, self.stride, (), self.pad)
         counts = windows.counts(size)
-        factor = _areas(covered(plain, size, counts, pad=False))
+        factor = areas(covered(plain, size, counts, pad=False))
         if average:
-            factor = factor / _areas(covered(plain, size, counts, pad=self.count_include_pad))
+            factor = factor / areas(covered(plain, size, counts, pad=self.count_include_pad))
         return y if np.all(factor == 1.0) else g.op("Mul", y, g.const(factor, like=data))
 
     def _lp(self, g: Emitter, data: ir.Value, windows: Windows) -> ir.Value:

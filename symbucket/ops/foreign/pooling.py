@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import onnx_ir as ir
 
 from symbucket.ir import Expr, const_of, shape_of
 from symbucket.ir.expr import sqrt, where
-from symbucket.ir.windows import Windows, covered, resolve_windows
+from symbucket.ir.windows import Windows, areas, covered, resolve_windows
 from symbucket.ops.foreign.call import Call, Results, translation
 from symbucket.ops.lrn import normalize_by_neighbours
 from symbucket.ops.record import Emitter
@@ -61,7 +60,7 @@ def average_pool(
         ends = tuple(e - w for e, w in zip(emitted.ends, windows.ends))
         return g.op("AveragePool", padded, **_attributes(replace(emitted, begins=none, ends=ends)))
     y = g.op("AveragePool", x, **_attributes(emitted))
-    share = _product(inside) / _product(covered(windows, size, counts, pad=True))
+    share = areas(inside) / areas(covered(windows, size, counts, pad=True))
     return y if np.all(share == 1.0) else g.op("Mul", y, g.const(share, like=x))
 
 
@@ -101,10 +100,6 @@ def _attributes(windows: Windows) -> dict[str, Any]:
     if math.prod(windows.dilations) > 1:
         attributes["dilations"] = list(windows.dilations)
     return attributes
-
-
-def _product(counts: list[tuple[int, ...]]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return reduce(np.multiply.outer, [np.array(c, dtype=np.float64) for c in counts])
 
 
 @translation("LpPool", "GlobalLpPool")
