@@ -12,6 +12,7 @@ from symbucket.compiler import CompilerOptions, Port, Program, Role, TrainingPro
 from symbucket.context import Context
 from symbucket.engine.accumulate import Accumulator
 from symbucket.engine.bound_arrays import BoundArrays
+from symbucket.engine.buffer_groups import buffer_group
 from symbucket.engine.device_copy import DeviceCopy
 from symbucket.engine.finite import first_failure
 from symbucket.engine.inner_values import InnerValues
@@ -348,7 +349,7 @@ class Executor(BoundArrays):
         """Allocate what a program needs besides the given arrays."""
         groups: dict[str, list[Port]] = {OUTPUTS: [], STASH: [], BACKWARD: []}
         for port in runner.unbound(self._arrays(part)):
-            groups[_buffer_group(port, part)].append(port)
+            groups[buffer_group(port, part)].append(port)
         for group, ports in groups.items():
             self.buffers.ensure(group, [(p.name, p.shape, p.dtype) for p in ports])
         parts = self._gradient_parts()
@@ -392,18 +393,3 @@ class Executor(BoundArrays):
         The two flags are MXNet's; every change of shape is allowed here.
         """
         return reshaped(self, kwargs)
-
-
-_LASTING = (Role.GRAD, Role.ROWS, Role.VALUES, Role.STASH, Role.NEXT_STATE, Role.PARTIAL)
-"""Roles of what is read or written until the update."""
-
-
-def _buffer_group(port: Port, part: Part) -> str:
-    """Return the group of buffers whose contents last as long as this port's."""
-    if part == "backward":
-        return BACKWARD
-    if port.role in _LASTING:
-        return STASH
-    if port.role is Role.NOISE and part != "inference":
-        return STASH  # backward reads it too
-    return OUTPUTS

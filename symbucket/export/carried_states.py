@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from symbucket.errors import UnsupportedError
-from symbucket.export.free_axes import BATCH_NAME
+from symbucket.export.affine_sizes import BATCH_NAME
 from symbucket.export.spec import BATCH, InputSpec, OutputSpec
 
 _STATES = {"LSTM": ("h", "c"), "GRU": ("h",), "RNN": ("h",)}

@@ -1,4 +1,4 @@
-"""Outputs that carry their own gradient: SoftmaxOutput, regression outputs, MakeLoss, BlockGrad.
+"""Outputs that carry their own gradient: SoftmaxOutput, SVMOutput, MakeLoss, BlockGrad.
 
 They lower to nodes of our own domain, which reverse-mode differentiation asks for the gradient and
 which the pass ``expand-own-nodes`` writes in standard ONNX afterwards.
@@ -130,7 +130,9 @@ def row_weights(g: Builder, node: ir.Node, label: ir.Value, like: ir.Value) -> i
 # The operators ----------------------------------------------------------------------------------
 
 
-class _Output(Operator):
+class LabelledOutput(Operator):
+    """An output with a label, whose gradient ignores the head gradient."""
+
     implicit = ("label",)
     no_gradient = ("label",)
     is_loss = True
@@ -144,7 +146,7 @@ class _Output(Operator):
 
 
 @operator("SoftmaxOutput", "Softmax")
-class SoftmaxOutput(_Output):
+class SoftmaxOutput(LabelledOutput):
     """Softmax whose gradient is that of the cross entropy with ``label``.
 
     The gradient is ``(p - onehot(label)) * grad_scale / norm``; norm is 1 for normalization
@@ -256,70 +258,8 @@ class SoftmaxOutput(_Output):
         return g.reshape(g.own("LossOutput", data, out.value, dx.value), shape)
 
 
-class _Regression(_Output):
-    grad_scale: float = 1.0
-    divides_by_sample = True
-
-    def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:
-        data, label = unify(ins[0], outs[0]), ins[1]
-        if data is not None:
-            column = len(data) == 2 and data[1] == 1
-            if not (column and label is not None and len(label) == 1):
-                label = unify(label, data)
-        return [data, label], [data]
-
-    def emit(self, g: Emitter, data: ir.Value, label: ir.Value) -> ir.Value:
-        shape = shape_of(data)
-        label = g.cast(g.reshape(label, shape), dtype_of(data))
-        out = self.link(g, data)
-        scale = g.const(self.grad_scale / (math.prod(shape) / shape[0]), like=data)
-        dx = g.op("Mul", self.slope(g, g.op("Sub", out, label)), scale)
-        return g.own("LossOutput", data, out, dx)
-
-    def link(self, g: Emitter, data: ir.Value) -> ir.Value:
-        """Return the output for the data."""
-        return data
-
-    def slope(self, g: Emitter, difference: ir.Value) -> ir.Value:
-        """Return the gradient for output minus label."""
-        return difference
-
-
-@operator("LinearRegressionOutput")
-class LinearRegressionOutput(_Regression):
-    """The data itself; its gradient is that of half the squared difference to ``label``."""
-
-    formula = "y = x; dx = grad_scale / m (x - label), m values a sample"
-    example = "LinearRegressionOutput([[1, 2]], [[1, 1]]) -> [[1, 2]]"
-    grad_scale: float = 1.0
-
-
-@operator("LogisticRegressionOutput")
-class LogisticRegressionOutput(_Regression):
-    """Sigmoid of the data; its gradient is that of the binary cross entropy with ``label``."""
-
-    formula = "y = 1 / (1 + exp(-x)); dx = grad_scale / m (y - label), m values a sample"
-    example = "LogisticRegressionOutput([[0, 2]], [[1, 1]]) -> [[0.5, 0.8808]]"
-    grad_scale: float = 1.0
-
-    def link(self, g: Emitter, data: ir.Value) -> ir.Value:
-        return g.op("Sigmoid", data)
-
-
-@operator("MAERegressionOutput")
-class MAERegressionOutput(_Regression):
-    """The data itself; its gradient is that of the absolute difference to ``label``."""
-
-    formula = "y = x; dx = grad_scale / m sign(x - label), m values a sample"
-    example = "MAERegressionOutput([[1, 2]], [[1, 1]]) -> [[1, 2]]"
-    grad_scale: float = 1.0
-
-    def slope(self, g: Emitter, difference: ir.Value) -> ir.Value:
-        return g.op("Sign", difference)
-
-
 @operator("SVMOutput")
-class SVMOutput(_Output):
+class SVMOutput(LabelledOutput):
     """The data itself; its gradient is that of the hinge loss of one class against the others.
 
     A class counts as long as its score (the negated score of the wrong ones) is below ``margin``:

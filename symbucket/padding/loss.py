@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from symbucket.ops.loss import (
+from symbucket.ops.loss import MakeLoss, SoftmaxOutput
+from symbucket.ops.record import Operator
+from symbucket.ops.regression import (
     LinearRegressionOutput,
     LogisticRegressionOutput,
     MAERegressionOutput,
-    MakeLoss,
-    SoftmaxOutput,
 )
-from symbucket.ops.record import Operator
 from symbucket.types import Array
 
 

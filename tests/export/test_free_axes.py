@@ -7,7 +7,7 @@ import pytest
 import symbucket as sb
 from symbucket import sym
 from symbucket.errors import BundleError, UnsupportedError
-from symbucket.export.free_axes import Affine, fit
+from symbucket.export.affine_sizes import Affine, fit
 from tests.export.bundles import bound, edit, probabilities, sentences, trained
 from tests.export.test_files import alone
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from symbucket.ir import Expr, const_of, dtype_of, shape_of
 from symbucket.ops.foreign.call import Call, Results, translation
-from symbucket.ops.normalization import moments, normalize
+from symbucket.ops.normalize_nodes import moments, normalize
 from symbucket.ops.record import Emitter
 
 
