@@ -6,6 +6,8 @@ of names like it.
 
 from __future__ import annotations
 
+import re
+
 _SYMBOLS = (
     "networks are symbols (symbucket.sym), recurrent cells are in symbucket.rnn, training in "
     "symbucket.mod, arrays in symbucket.nd"
@@ -18,6 +20,11 @@ _QUANTIZED = (
     "networks compute in floats; export one (module.export) and quantize the ONNX file with "
     "onnxruntime.quantization"
 )
+_UPDATES = (
+    "symbucket.optimizer updates parameters, one compiled step for all of them; nd.sgd_update, "
+    "nd.adam_update and others update single arrays"
+)
+_JITTER = "symbucket.image has augmenters of pictures; networks do not augment their data"
 _GRAPH = "there are no sparse arrays, and so no samplers of graphs"
 
 MODULES = {
@@ -59,7 +66,6 @@ OPERATORS = {
     "_contrib_calibrate_entropy": _QUANTIZED,
     "_contrib_edge_id": _GRAPH,
     "_contrib_getnnz": _SPARSE,
-    "_contrib_group_adagrad_update": "there is optimizer.AdaGrad",
     "_contrib_hawkesll": "write the recurrence with contrib.foreach, whose gradient follows",
     "_linalg_syevd": (
         "eigenvalues are found in as many steps as the data need; sym.Custom computes them in "
@@ -73,8 +79,11 @@ _PREFIXES = {
     "_contrib_dequantize": _QUANTIZED,
     "_contrib_requantize": _QUANTIZED,
     "_contrib_dgl_": _GRAPH,
+    "_image_random_": _JITTER,
+    "_image_adjust_lighting": _JITTER,
     "_sparse_": _SPARSE,
 }
+_UPDATE = re.compile(r"\w*_update(_phase[12])?|multi_lars|multi_sum_sq")
 
 
 def module_instead(name: str) -> str | None:
@@ -84,5 +93,7 @@ def module_instead(name: str) -> str | None:
 
 def operator_instead(name: str) -> str | None:
     """Return what there is in place of an operator of MXNet, by its full name; else None."""
+    if _UPDATE.fullmatch(name):
+        return _UPDATES
     by_prefix = (text for prefix, text in _PREFIXES.items() if name.startswith(prefix))
     return OPERATORS.get(name) or next(by_prefix, None)

@@ -46,6 +46,10 @@ class ModuleNames:
         return list(self.label_names)
 
     @property
+    def _fixed_param_names(self: Any) -> list[str]:
+        return list(self.network.fixed_param_names)
+
+    @property
     def _output_names(self: Any) -> list[str]:
         return list(self.output_names)
 

@@ -18,6 +18,10 @@ import symbucket as sb
         (lambda: sb.sym.contrib.dgl_subgraph, "no operator 'dgl_subgraph': .*no samplers"),
         (lambda: sb.sym.contrib.boolean_mask, r"its shapes are fixed.*nd.contrib.boolean_mask"),
         (lambda: sb.sym.cast_storage, r"cast_storage.*arrays are dense"),
+        (lambda: sb.sym.sgd_update, r"'sgd_update'\. In its place: symbucket\.optimizer updates"),
+        (lambda: sb.sym.contrib.adamw_update, r"'adamw_update': symbucket\.optimizer updates"),
+        (lambda: sb.nd.lamb_update_phase1, r"lamb_update_phase1.*symbucket\.optimizer updates"),
+        (lambda: sb.sym.image.random_hue, r"'random_hue': symbucket\.image has augmenters"),
         (lambda: sb.contrib.none_such, "has no 'none_such'$"),
     ],
 )

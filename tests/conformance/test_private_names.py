@@ -15,6 +15,7 @@ def test_what_a_module_calls_its_own():
     assert module._optimizer is module.updater.optimizer
     assert module._param_names == ["fc_weight", "fc_bias"]
     assert module._label_names == ["softmax_label"]
+    assert module._fixed_param_names == []
     assert module._data_shapes[0].name == "data"
     assert module._kvstore is None
     module.forward_backward(regression_batch())
