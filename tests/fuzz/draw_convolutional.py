@@ -133,7 +133,7 @@ def draw_convolutional(seed: int) -> Network:
     rng = np.random.default_rng([seed, 23])
     d = Pictures(rng, DTYPES[int(rng.integers(len(DTYPES)))], whole=rng.random() < 0.3)
     if d.chance(0.5):
-        d.in_blocks, d.dtype = True, np.float32
+        d.in_blocks, d.dtype, d.whole = True, np.float32, d.chance(0.5)
     with sb.NameManager():
         d.values.append(_data(d))
         shares = np.array([share[d.in_blocks] for *share, _ in LAYERS])
