@@ -175,7 +175,7 @@ class _Limits:
         floor = 1.0
         if self._network.again is not None:
             # Sums that cancel are as exact as what they sum.
-            floor = 0.1 + 0.1 * max(_scale(a) for n, a in base.items() if n[:4] == name[:4])
+            floor = 0.1 + 0.3 * max(_scale(a) for n, a in base.items() if n[:4] == name[:4])
         limit = 300 * self._eps * (floor + _scale(expected))
         if distance <= limit:
             return None
