@@ -90,7 +90,9 @@ class ROIPooling(_Regions):
         inside = inside.reshape((k, 1, 1, parts, size))
         lowest = float(np.finfo(x.dtype.numpy()).min)  # never chosen; 0 where nothing is inside
         masked = where(inside, x.reshape((k, c, other, 1, size)), lowest)
-        largest = masked.op("ReduceMax", [4], keepdims=0)
+        # The gradient is that of one element, the first of those that are the largest.
+        first = masked.op("ArgMax", axis=4, keepdims=1)
+        largest = masked.op("GatherElements", first, axis=4).reshape((k, c, other, parts))
         return where(largest > lowest, largest, 0.0)
 
 
