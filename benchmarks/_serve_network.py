@@ -34,6 +34,11 @@ def parameters(seed: int = 0) -> dict[str, np.ndarray]:
     return {**weights, "pred_weight": draw(CLASSES, UNITS), "pred_bias": draw(CLASSES)}
 
 
+def batches(sentences: list[np.ndarray], size: int) -> list[list[int]]:
+    """Positions of sentences as they come, ``size`` at a time."""
+    return [[*range(i, min(i + size, len(sentences)))] for i in range(0, len(sentences), size)]
+
+
 def sorted_batches(sentences: list[np.ndarray], size: int) -> list[list[int]]:
     """Positions of sentences of like lengths, ``size`` at a time: how the peers batch."""
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))

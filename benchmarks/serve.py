@@ -3,9 +3,10 @@
 Two LSTM layers of 200 units and 20 classes for each word answer 600 requests of 2 to 60 words: as a
 list, in batches of 16, and one at a time. All engines have the same weights, take turns, and are
 compared round by round. A turn is a few runs, of which the first does not count: threads of the
-engine before still spin, and the caches hold what that one read. ONNX Runtime is measured with
-larger batches too, for a bundle chooses its own. Then 64 clients ask a server 10,000 times over
-HTTP.
+engine before still spin, and the caches hold what that one read. A bundle sorts its list by
+length; so do the peers, except in one line that shows what it is worth. ONNX Runtime is measured
+with larger batches too, for a bundle chooses its own. Then 64 clients ask a server 10,000 times
+over HTTP.
 
     python benchmarks/serve.py
     python benchmarks/serve.py --torch python --rounds 9 --json serve.json
@@ -40,6 +41,7 @@ from _serve_network import (
     LAYERS,
     UNITS,
     WORDS,
+    batches,
     padded,
     parameters,
     requests,
@@ -80,15 +82,18 @@ def export(folder: Path) -> None:
     module.export(folder / "dynamic", dynamic_length=True)
 
 
+Batching = Callable[[list[np.ndarray], int], list[list[int]]]
+
+
 class Peer:
     """ONNX Runtime on the file that PyTorch wrote, as one would use it: all its defaults."""
 
     def __init__(self, path: Path) -> None:
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def mixed(self, sentences: list[np.ndarray], batch: int = BATCH) -> list[np.ndarray]:
+    def mixed(self, sentences: list[np.ndarray], batches: list[list[int]]) -> list[np.ndarray]:
         answers: list[Any] = [None] * len(sentences)
-        for members in sorted_batches(sentences, batch):
+        for members in batches:
             (tags,) = self.session.run(None, {"words": padded(sentences, members)})
             for row, i in enumerate(members):
                 answers[i] = tags[row, : len(sentences[i])].copy()
@@ -143,13 +148,15 @@ def compare(folder: Path, python: str, rounds: int) -> dict[str, Any]:
         for answer, values in zip(bundle.run(sentences), expected):
             np.testing.assert_allclose(answer["tags_output"], values, atol=1e-5)
     dynamic, static = bundles["dynamic"], bundles["static"]
+
+    def of_peer(cut: Batching, size: int) -> Callable[[], float]:
+        return lambda: timed(lambda: peer.mixed(sentences, cut(sentences, size)))
+
     engines: dict[str, dict[str, Callable[[], float]]] = {
         "mixed": {
-            "ONNX Runtime, dynamic file": lambda: timed(lambda: peer.mixed(sentences)),
-            **{
-                f"ONNX Runtime, batches of {n}": lambda n=n: timed(lambda: peer.mixed(sentences, n))
-                for n in LARGER
-            },
+            "ONNX Runtime, dynamic file": of_peer(sorted_batches, BATCH),
+            "ONNX Runtime, as they come": of_peer(batches, BATCH),
+            **{f"ONNX Runtime, batches of {n}": of_peer(sorted_batches, n) for n in LARGER},
             "PyTorch": lambda: torch.seconds("mixed"),
             "Bundle, dynamic_length": lambda: timed(lambda: dynamic.run(sentences)),
             "Bundle": lambda: timed(lambda: static.run(sentences)),
