@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from symbucket.compiler.blocked import pays
 from symbucket.compiler.shards import shard_rows
+from tests.compiler.blocked.limits import lift_limits
 
 
 @contextmanager
@@ -16,8 +16,6 @@ def everywhere(switch: bool = True) -> Iterator[None]:
     """Convolutions in blocks and steps in shards wherever there are rules for them."""
     with pytest.MonkeyPatch.context() as patch:
         if switch:
-            for name in vars(pays):
-                if name.startswith("LEAST_"):
-                    patch.setattr(pays, name, 0)
+            lift_limits(patch)
             patch.setattr(shard_rows, "pays", lambda *_: True)
         yield

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from symbucket.compiler.blocked.layouts import convolve
 from symbucket.ir import BLOCKED_DOMAIN, Expr, attr, input_of, produced_by, shape_of
 
 
@@ -16,26 +17,17 @@ def per_channel(
     factor: Expr | None,
     summand: Expr | None = None,
     added: Expr | None = None,
-    **attributes: Any,
+    **activation: Any,
 ) -> Expr:
     """x times a factor plus a summand, one of each for a channel, plus a value, in one pass.
 
-    ``attributes`` may name a function that the kernel applies to the result.
+    ``activation``: attributes of a function that the kernel applies to the result.
     """
     channels = x.shape[1]
     weight = x.const(np.ones((channels, 1, 1, 1))) if factor is None else factor
-    return x.op(
-        "Conv",
-        weight.reshape((channels, 1, 1, 1)),
-        None if summand is None else summand.reshape((channels,)),
-        added,
-        domain=BLOCKED_DOMAIN,
-        group=channels,
-        kernel_shape=[1, 1],
-        strides=[1, 1],
-        pads=[0, 0, 0, 0],
-        **attributes,
-    )
+    shift = None if summand is None else summand.reshape((channels,))
+    weight = weight.reshape((channels, 1, 1, 1))
+    return convolve(x, weight, shift, group=channels, added=added, **activation)
 
 
 def clipped(alpha: float, beta: float) -> dict[str, Any]:
@@ -89,14 +81,8 @@ def mean_of_products(x: Expr, y: Expr) -> Expr:
     In one pass: a channel of a picture is convolved with that of the other, as large as it is.
     """
     samples, channels, *size = x.shape
-    products = x.reshape((1, samples * channels, *size)).op(
-        "Conv",
-        y.reshape((samples * channels, 1, *size)),
-        domain=BLOCKED_DOMAIN,
-        group=samples * channels,
-        kernel_shape=size,
-        strides=[1, 1],
-        pads=[0, 0, 0, 0],
-    )
+    pictures = x.reshape((1, samples * channels, *size))
+    weight = y.reshape((samples * channels, 1, *size))
+    products = convolve(pictures, weight, group=samples * channels)
     products = products.reshape((samples, channels, 1, 1))
     return products.sum([0], keepdims=True) * (1.0 / (samples * math.prod(size)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -73,23 +74,28 @@ def convolve(
     weight: Expr,
     bias: Expr | None = None,
     *,
-    pads: Sequence[int],
+    pads: Sequence[int] = (0, 0, 0, 0),
     strides: Sequence[int] = (1, 1),
     dilations: Sequence[int] = (1, 1),
     group: int = 1,
+    added: Expr | None = None,
+    **activation: Any,
 ) -> Expr:
     """The convolution of values in blocks; with fewer channels than a block, of (n, c, h, w).
 
-    With as many groups as channels, the weight is ``blocked_depthwise_weight``.
+    With as many groups as channels, the weight is ``blocked_depthwise_weight``. The kernel also
+    adds a value of the result's shape, and applies a function that attributes name.
     """
     return x.op(
         "Conv",
         weight,
         bias,
+        added,
         domain=BLOCKED_DOMAIN,
         kernel_shape=list(weight.shape[2:]),
         pads=list(pads),
         strides=list(strides),
         dilations=list(dilations),
         group=group,
+        **activation,
     )

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from symbucket.compiler.blocked.channelwise import clipped, per_channel
+from symbucket.compiler.blocked.layouts import convolve
 from symbucket.ir import BLOCKED_DOMAIN, Expr, produced_by
 from symbucket.ir.max_pool_gradient import LEAST, numbers_of_places, to_first_maximum
 
@@ -62,18 +63,8 @@ def _is_maximum(x: Expr, y: Expr, place: Sequence[int], kernel: Sequence[int], b
     weight = np.zeros((channels // block, i + 1, j + 1, block))
     weight[:, i, j] = -1.0
     # The difference is exact: 1 if it is none, else at most 0.
-    return x.op(
-        "Conv",
-        x.const(weight.reshape(channels, 1, i + 1, j + 1)),
-        None,
-        y,
-        domain=BLOCKED_DOMAIN,
-        group=channels,
-        kernel_shape=[i + 1, j + 1],
-        strides=list(kernel),
-        pads=[0, 0, 0, 0],
-        **clipped(-1.0 / LEAST, 1.0),
-    )
+    taken = x.const(weight.reshape(channels, 1, i + 1, j + 1))
+    return convolve(x, taken, strides=kernel, group=channels, added=y, **clipped(-1.0 / LEAST, 1.0))
 
 
 def _at_once(x: Expr, y: Expr, dy: Expr, kernel: Sequence[int], block: int) -> Expr:

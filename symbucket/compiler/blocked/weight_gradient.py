@@ -55,7 +55,6 @@ def blocked_weight_gradient(x: Expr, dy: Expr, windows: Windows, block: int) -> 
     dw = convolve(
         data,
         _moved(filter_, [1, 0, 2]).reshape((filters, depth, stacked * counts[0], counts[1])),
-        pads=[0, 0, 0, 0],
         strides=(stacked * counts[0], 1 if blocks else windows.dilations[1]),
         dilations=(1, windows.strides[1] * beside),
     )

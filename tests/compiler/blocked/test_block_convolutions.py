@@ -13,7 +13,6 @@ from symbucket.compiler import (
     compile_request,
     compile_training,
 )
-from symbucket.compiler.blocked import pays
 from symbucket.compiler.fingerprint import fingerprint
 from symbucket.compiler.target import CPU, INFERENCE_FILE, PORTABLE
 from symbucket.context import Context
@@ -28,14 +27,6 @@ from tests.compiler.verify_graph import verify
 
 PLAIN = CompilerOptions(disable=["block-convolutions"])
 needs_blocks = pytest.mark.skipif(not channel_block(), reason="the processor has no such kernels")
-
-
-@pytest.fixture
-def _always(monkeypatch):
-    """Also where it does not pay."""
-    for name in vars(pays):
-        if name.startswith("LEAST_"):
-            monkeypatch.setattr(pays, name, 0)
 
 
 @dataclass(frozen=True)
@@ -143,7 +134,7 @@ def assert_same(actual, expected, note):
 
 
 @needs_blocks
-@pytest.mark.usefixtures("_always")
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients_are_those_of_plain_convolutions(case):
     target = target_of(Context("cpu"))
@@ -154,7 +145,7 @@ def test_values_and_gradients_are_those_of_plain_convolutions(case):
     assert_same(run(blocked, arrays), run(plain, arrays), case)
 
 
-@pytest.mark.usefixtures("_always")
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("block", [8, 16])
 def test_blocks_of_either_size_by_their_definition(block):
     """Without the kernels: every processor can tell whether the graph is right for another one."""
@@ -192,7 +183,7 @@ def random_case(rng):
 @needs_blocks
 @pytest.mark.fuzz
 @pytest.mark.slow
-@pytest.mark.usefixtures("_always")
+@pytest.mark.usefixtures("always")
 def test_random_convolutions(seed):
     rng, count = np.random.default_rng(seed), 0
     while count < 60:
@@ -205,7 +196,7 @@ def test_random_convolutions(seed):
 
 
 @needs_blocks
-@pytest.mark.usefixtures("_always")
+@pytest.mark.usefixtures("always")
 def test_the_graph_between_passes_and_the_shapes_that_the_runtime_finds():
     case = Case(samples=16, channels=32, filters=48)
     net, target = case.network(), target_of(Context("cpu"))

@@ -29,12 +29,7 @@ POOLS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _always(monkeypatch):
-    """Convolutions over blocks also where they do not pay."""
-    for name in vars(pays):
-        if name.startswith("LEAST_"):
-            monkeypatch.setattr(pays, name, 0)
+pytestmark = pytest.mark.usefixtures("always")
 
 
 def convolution(x, name, **attributes):
