@@ -13,7 +13,7 @@ import numpy as np
 from symbucket import seeding
 from symbucket.checks import check_integer
 from symbucket.errors import DataError, InvalidArgumentError, ShapeError
-from symbucket.pictures import INTERPOLATIONS, decode, resize
+from symbucket.pictures import INTERPOLATIONS, decode, resize, size_by_short_edge
 from symbucket.runtime import NDArray
 from symbucket.types import Array
 
@@ -103,9 +103,7 @@ def resize_short(src: Any, size: int, interp: int = 2) -> Picture:
     """Return a picture whose shorter edge has ``size`` pixels, with the same aspect ratio."""
     rows, columns = pixels(src).shape[:2]
     check_integer(size, "resize_short: size", 1)
-    if rows > columns:
-        return imresize(src, size, size * rows // columns, interp)
-    return imresize(src, size * columns // rows, size, interp)
+    return imresize(src, *size_by_short_edge(rows, columns, size), interp)
 
 
 def scale_down(src_size: Sequence[int], size: Sequence[int]) -> tuple[int, int]:

@@ -31,36 +31,32 @@ class ResizeAug(Augmenter):
         return resize_short(src, self.size, self.interp)
 
 
-class ForceResizeAug(Augmenter):
-    """Resizes to ``size`` (width, height), whatever the aspect ratio."""
+class _ToSize(Augmenter):
+    """Makes pictures of ``size`` (width, height)."""
 
     def __init__(self, size: Sequence[int], interp: int = 2) -> None:
         super().__init__(size=size, interp=interp)
         self.size, self.interp = size, interp
+
+
+class ForceResizeAug(_ToSize):
+    """Resizes to ``size`` (width, height), whatever the aspect ratio."""
 
     def __call__(self, src: NDArray) -> NDArray:
         """Return the picture, resized."""
         return imresize(src, self.size[0], self.size[1], self.interp)
 
 
-class RandomCropAug(Augmenter):
+class RandomCropAug(_ToSize):
     """Crops a random part of ``size`` (width, height)."""
-
-    def __init__(self, size: Sequence[int], interp: int = 2) -> None:
-        super().__init__(size=size, interp=interp)
-        self.size, self.interp = size, interp
 
     def __call__(self, src: NDArray) -> NDArray:
         """Return the part."""
         return random_crop(src, self.size, self.interp)[0]
 
 
-class CenterCropAug(Augmenter):
+class CenterCropAug(_ToSize):
     """Crops the middle, of ``size`` (width, height)."""
-
-    def __init__(self, size: Sequence[int], interp: int = 2) -> None:
-        super().__init__(size=size, interp=interp)
-        self.size, self.interp = size, interp
 
     def __call__(self, src: NDArray) -> NDArray:
         """Return the part."""

@@ -8,9 +8,9 @@ from typing import Literal
 import onnx_ir as ir
 
 from symbucket.errors import ShapeError
-from symbucket.ir import Expr, shape_of
+from symbucket.ir import Expr
 from symbucket.ir.expr import exp, log, minimum, where
-from symbucket.ops.box_geometry import centers, columns, constants, corners, take
+from symbucket.ops.box_geometry import centers, columns, constants, corners, joined, take
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
 from symbucket.types import InferredShapes, PartialShape
@@ -74,10 +74,8 @@ class BoxEncode(Operator):
         x, y, w, h = centers(columns(take(numbers, index)))
         xa, ya, wa, ha = centers(columns(near))
         offsets = ((x - xa) / wa, (y - ya) / ha, log(w / wa), log(h / ha))
-        frame = (*picks.shape, 1)
-        code = offsets[0].reshape(frame)
-        code = code.op("Concat", *(o.reshape(frame) for o in offsets[1:]), axis=2)
-        counts = (picks > 0.5).reshape(frame)
+        code = joined(offsets)
+        counts = (picks > 0.5).reshape((*picks.shape, 1))
         zero = code.filled(0.0)
         values = where(counts, (code - mean) / std, zero)
         dtypes = [ir.DataType.from_numpy(dtype) for dtype in g.out_dtypes]
@@ -127,6 +125,4 @@ class BoxDecode(Operator):
         if self.clip > 0:
             sizes = [minimum(size, self.clip) for size in sizes]
         width, height = exp(sizes[0]) * wa, exp(sizes[1]) * ha
-        frame = (*shape_of(data)[:2], 1)
-        sides = [s.reshape(frame) for s in corners((x, y, width, height), is_center=True)]
-        return sides[0].op("Concat", *sides[1:], axis=2).value
+        return joined(corners((x, y, width, height), is_center=True)).value

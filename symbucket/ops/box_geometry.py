@@ -38,6 +38,12 @@ def columns(boxes: Expr) -> list[Expr]:
     return [part.reshape(leading) for part in parts]
 
 
+def joined(numbers: Sequence[Expr]) -> Expr:
+    """Return k values (...) as boxes (..., k): what ``columns`` undoes."""
+    first, *others = (x.reshape((*x.shape, 1)) for x in numbers)
+    return first.op("Concat", *others, axis=len(numbers[0].shape))
+
+
 def corners(numbers: Sequence[Expr], is_center: bool) -> list[Expr]:
     """Return the sides of boxes that are (x, y, width, height), or sides already."""
     if not is_center:

@@ -19,6 +19,7 @@ from symbucket.ops.box_geometry import (
     constants,
     corners,
     first_ones,
+    joined,
     match_greedily,
     not_suppressed,
     overlap,
@@ -158,8 +159,7 @@ class BoxNMS(Operator):
         numbers = columns(rows)
         convert = centers if self.out_format == "center" else (lambda box: corners(box, True))
         numbers[start : start + 4] = convert(numbers[start : start + 4])
-        first, *others = (c.reshape((*c.shape, 1)) for c in numbers)
-        return first.op("Concat", *others, axis=2)
+        return joined(numbers)
 
 
 @operator("_contrib_bipartite_matching")

@@ -11,7 +11,7 @@ from symbucket.errors import ShapeError
 from symbucket.ir import Expr, dtype_of, shape_of
 from symbucket.ops.record import Emitter, Operator, operator
 from symbucket.ops.shape import unify
-from symbucket.pictures import INTERPOLATIONS, weights
+from symbucket.pictures import INTERPOLATIONS, size_by_short_edge, weights
 from symbucket.types import InferredShapes, InferredTypes, PartialDType, PartialShape
 
 FAMILY = "Images"
@@ -178,10 +178,7 @@ class ImageResize(Operator):
         """Return rows and columns of the result."""
         width, height = self.size if len(self.size) == 2 else self.size * 2
         if self.keep_ratio and len(self.size) == 1:
-            if rows > columns:
-                height = width * rows // columns
-            else:
-                width = height * columns // rows
+            width, height = size_by_short_edge(rows, columns, width)
         return height, width
 
     def infer_shape(self, ins: list[PartialShape], outs: list[PartialShape]) -> InferredShapes:

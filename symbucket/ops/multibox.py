@@ -17,6 +17,7 @@ from symbucket.ops.box_geometry import (
     constants,
     corners,
     first_ones,
+    joined,
     match_greedily,
     not_suppressed,
     overlap,
@@ -173,8 +174,7 @@ class MultiBoxTarget(Operator):
         cls_target = where(positive, take(kind, index) + 1.0, where(negative, 0.0, ignored))
         distances = _encoded(own, sides, self.variances)
         mask = positive.reshape((n, a, 1))
-        first, *others = (where(mask, d.reshape((n, a, 1)), 0.0) for d in distances)
-        location = first.op("Concat", *others, axis=2).reshape((n, a * 4))
+        location = joined([where(positive, d, 0.0) for d in distances]).reshape((n, a * 4))
         loc_mask = mask.expand((n, a, 4)).reshape((n, a * 4)).cast(kind.dtype)
         return [g.cast(v.value, anchor.dtype or v.dtype) for v in (location, loc_mask, cls_target)]
 
@@ -287,10 +287,7 @@ class MultiBoxDetection(Operator):
                 none = score.filled(0.0, (n, a - count)) > 1.0
                 remains = best.op("Concat", none, axis=1)
         kind = where(remains, kind, -1.0)
-        first_column, *rest = (
-            where(valid, x, -1.0).reshape((n, a, 1)) for x in (kind, score, *sides)
-        )
-        result = first_column.op("Concat", *rest, axis=2)
+        result = joined([where(valid, x, -1.0) for x in (kind, score, *sides)])
         return g.cast(result.value, cls_prob.dtype or result.dtype)
 
     def _decoded(self, distances: list[Expr], boxes: list[Expr]) -> list[Expr]:

@@ -75,6 +75,13 @@ def weights(size: int, target: int, kind: str, shrinks: bool = True) -> Array:
     return matrix
 
 
+def size_by_short_edge(rows: int, columns: int, size: int) -> tuple[int, int]:
+    """Return (width, height) whose shorter edge is ``size``, with the aspect ratio of a picture."""
+    if rows > columns:
+        return size, size * rows // columns
+    return size * columns // rows, size
+
+
 def resize(values: Array, width: int, height: int, kind: str = "linear") -> Array:
     """Return a picture (rows, columns, channels) in another size, of the same dtype.
 
