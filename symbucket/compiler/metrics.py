@@ -23,7 +23,7 @@ from symbucket.ir import (
     no_gradient,
     shape_rule,
 )
-from symbucket.ir.expr import clip, where
+from symbucket.ir.expr import clip, has_nan, where
 from symbucket.metric import GraphMetric
 
 Formula = Callable[[GraphMetric, Expr, Expr], tuple[Expr, Expr]]
@@ -92,9 +92,7 @@ def correct_rows(metric: GraphMetric, output: Expr, label: Expr) -> tuple[Expr, 
     rows, label = class_rows(output, label)
     best = rows.op("ArgMax", axis=1, keepdims=0)
     hit = best == label.cast(ir.DataType.INT64)
-    # A sum of absolute values is NaN only if one of them is.
-    sizes = rows.op("ReduceL1", [1], keepdims=0)
-    hits = where(sizes.op("IsNaN"), sizes, hit.cast(output.dtype))
+    hits = where(has_nan(rows, [1]), output.const(math.nan), hit.cast(output.dtype))
     return sum_over_rows(hits), output.filled(float(rows.shape[0]), (1,))
 
 

@@ -21,15 +21,13 @@ from symbucket.context import Context
 from symbucket.engine.runner import PortArrays
 from symbucket.ir import Builder, model_bytes, new_graph
 from symbucket.runtime.backend import ort, session_provider
+from symbucket.runtime.finite import looks_finite
 from symbucket.runtime.ndarray import NDArray
 from symbucket.runtime.noise import NoiseKey, draw
 from symbucket.runtime.session import Session, session_options
 from symbucket.types import Array
 
 Named = Iterable[tuple[str, Any]]
-
-
-_FLOAT = np.dtype(np.float32)
 
 
 class FiniteCheck:
@@ -65,10 +63,7 @@ class FiniteCheck:
 def _looks_finite(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    array = value.view() if isinstance(value, NDArray) else np.asarray(value)
-    if array.dtype == _FLOAT:
-        return math.isfinite(np.vdot(array, array))
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    return looks_finite(value.view() if isinstance(value, NDArray) else np.asarray(value))
 
 
 def _kind(array: Array) -> str:

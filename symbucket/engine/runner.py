@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import onnx
-
 from symbucket.compiler import Port, Program, Role
 from symbucket.compiler.memory.pool_plan import NODE_BYTES, SESSION_BYTES
 from symbucket.context import Context
@@ -123,5 +121,5 @@ def _by_name(ports: tuple[Port, ...], arrays: PortArrays) -> dict[str, NDArray]:
 def _hiding_nan(program: Program, context: Context) -> list[str]:
     if not program.passes.get("use-recurrent-operators") or not provider_of(context).host_memory:
         return []
-    hiding = inputs_hiding_nan(onnx.ModelProto.FromString(program.model).graph)
+    hiding = inputs_hiding_nan(program.proto().graph)
     return [p.of for p in program.inputs if p.role is Role.ARGUMENT and p.name in hiding]

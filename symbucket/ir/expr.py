@@ -288,3 +288,9 @@ def where(condition: Expr, x: Operand, y: Operand) -> Expr:
         raise TypeError(f"where() needs an Expr among {x!r} and {y!r}, which has the dtype.")
     x, y = (v if isinstance(v, Expr) else typed.const(v) for v in (x, y))
     return condition.op("Where", x, y)
+
+
+def has_nan(x: Expr, axes: Sequence[int], keepdims: bool = False) -> Expr:
+    """Return where numbers along ``axes`` have a NaN."""
+    # A sum of absolute values is NaN only if one of them is: no infinities cancel.
+    return x.op("ReduceL1", list(axes), keepdims=int(keepdims)).op("IsNaN")

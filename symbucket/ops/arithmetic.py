@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial, reduce
 from operator import add, and_, eq, ge, gt, le, lt, mul, ne, or_, sub, truediv
-from typing import Any
 
 import onnx_ir as ir
 
@@ -238,11 +237,7 @@ _SCALAR_FORMULAS = {
 def _define_scalar(name: str, rule: Binary) -> None:
     def emit(self: _Scalar, g: Emitter, data: ir.Value) -> ir.Value:
         x = Expr(g, data)
-        number: Any = self.scalar
-        dtype = x.dtype.numpy()
-        if dtype.kind in "iu":
-            number = as_element(number, dtype)
-        return rule(x, x.const(number)).value
+        return rule(x, x.const(as_element(self.scalar, x.dtype.numpy()))).value
 
     formula, result = _SCALAR_FORMULAS[name]
     kind = name.removeprefix("_").removesuffix("_scalar")

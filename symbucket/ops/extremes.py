@@ -16,7 +16,7 @@ import numpy as np
 from symbucket.casts import lost_numbers
 from symbucket.errors import ShapeError
 from symbucket.ir import Expr
-from symbucket.ir.expr import where
+from symbucket.ir.expr import has_nan, where
 from symbucket.types import DType
 
 
@@ -28,7 +28,7 @@ def extreme(x: Expr, kind: str, axes: Sequence[int], keepdims: bool) -> Expr:
     y = x.op(kind, list(axes), keepdims=int(keepdims))
     if not x.dtype.is_floating_point():
         return y
-    return where(_has_nan(x, axes, keepdims), y.const(math.nan), y)
+    return where(has_nan(x, axes, keepdims), y.const(math.nan), y)
 
 
 def position(x: Expr, kind: str, axis: int, keepdims: bool) -> Expr:
@@ -36,7 +36,7 @@ def position(x: Expr, kind: str, axis: int, keepdims: bool) -> Expr:
     if x.dtype.is_floating_point():
         is_nan = x.op("IsNaN")
         extremes = (is_nan if kind == "ArgMax" else ~is_nan).cast(x.dtype)
-        x = where(_has_nan(x, [axis], True), extremes, x)
+        x = where(has_nan(x, [axis], keepdims=True), extremes, x)
     return x.op(kind, axis=axis, keepdims=int(keepdims))
 
 
@@ -55,11 +55,6 @@ def ordered(x: Expr, count: Expr, axis: int, largest: bool, in_order: bool = Tru
     numbers = where(x.op("IsNaN"), math.inf, x)
     positions = numbers.ops("TopK", count, outputs=2, **attributes)[1]
     return [x.op("GatherElements", positions, axis=axis), positions]
-
-
-def _has_nan(x: Expr, axes: Sequence[int], keepdims: bool) -> Expr:
-    # A sum of absolute values is NaN only if one of them is: no infinities cancel.
-    return x.op("ReduceL1", list(axes), keepdims=int(keepdims)).op("IsNaN")
 
 
 def check_positions(size: int, dtype: DType, what: str) -> None:
