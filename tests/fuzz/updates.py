@@ -11,7 +11,18 @@ from symbucket.compiler import CompilerOptions, pass_names
 from symbucket.errors import ShapeError
 from symbucket.types import Array, Shape
 from tests.fuzz.networks import Network
-from tests.fuzz.ways import DEFAULTS, Results, Skip, _batch, _descs, _given, _outputs, _parts, way
+from tests.fuzz.ways import (
+    DEFAULTS,
+    Results,
+    Skip,
+    _batch,
+    _descs,
+    _given,
+    _outputs,
+    _parts,
+    check_dtypes,
+    way,
+)
 
 WITHOUT = CompilerOptions(disable=pass_names())
 OPTIMIZERS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -83,8 +94,7 @@ def _train(
         raise Skip("no parameters")
     if any(network.args[n].dtype == np.float16 for n in parts.params):
         raise Skip("optimizers want float32")
-    if network.again is None and any(a.dtype == np.float64 for a in parts.params.values()):
-        raise Skip("a module may bind these parameters in several dtypes")
+    check_dtypes(network, parts)
     symbol = network.with_shapes([*parts.params, *network.aux]).symbol
     names = list(parts.data)
     sb.random.seed(network.seed)

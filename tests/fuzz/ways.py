@@ -396,7 +396,7 @@ def _parts(network: Network, rows: int | None = None) -> _Parts:
     return _Parts(data, {n: a for n, a in network.args.items() if n not in data})
 
 
-def _check_dtypes(network: Network, parts: _Parts) -> None:
+def check_dtypes(network: Network, parts: _Parts) -> None:
     """Skip networks whose data do not say in which dtype a module binds the parameters."""
     types = {n: a.dtype for n, a in parts.data.items()}
     inferred = zip(network.symbol.list_arguments(), network.symbol.complete_types(**types)[0])
@@ -406,7 +406,7 @@ def _check_dtypes(network: Network, parts: _Parts) -> None:
 
 def _bucketing(network: Network, parts: _Parts, most: int | None, **bind: Any) -> Any:
     """A module with the network as the default key and as "a", and a sibling as "b"."""
-    _check_dtypes(network, parts)
+    check_dtypes(network, parts)
     network = network.with_shapes([*parts.params, *network.aux])
     sibling = sb.sym.Group([*reversed(list(network.symbol)), network.symbol.get_internals()[0]])
     names = list(parts.data)
@@ -543,7 +543,7 @@ def _(network: Network) -> Results:
 def _(network: Network) -> Results:
     parts, _ = _halves(network)
     WAYS["two halves by hand"].run(network)  # raises Skip
-    _check_dtypes(network, parts)
+    check_dtypes(network, parts)
     names = list(parts.data)
     network = network.with_shapes([*parts.params, *network.aux])
     module = sb.mod.Module(network.symbol, names, [], context=[cpu(0), cpu(1)])
